@@ -1,0 +1,4 @@
+//! The lab of meshless: every way of connecting, measured over real sockets.
+
+pub mod echo;
+pub mod results;

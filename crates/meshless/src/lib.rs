@@ -1,0 +1,1 @@
+//! Load balancing for gRPC on Kubernetes without a service mesh.
