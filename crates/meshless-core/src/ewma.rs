@@ -92,7 +92,7 @@ fn exp2_neg(x: f32) -> f32 {
     }
     let whole = x as u32;
     let part = x - whole as f32;
-    (1.0 - part * (0.672 - 0.172 * part)) * f32::from_bits((127 - whole) << 23)
+    (1.0 - part * (0.669 - 0.169 * part)) * f32::from_bits((127 - whole) << 23)
 }
 
 /// A tick is 100 µs: fine beside a decay of seconds, and 32 bits of it last for days.

@@ -14,18 +14,24 @@ use meshless_core::{
 pub(crate) type Handle = (u8, ConnectionId);
 
 pub(crate) struct World {
-    pub(crate) epoch: Instant,
     pub(crate) now: Instant,
     pub(crate) balancer: Balancer<Handle>,
     pub(crate) picker: Arc<Picker<Handle>>,
     pub(crate) rng: Rng,
-    /// Attempts under way, with their server and endpoint.
-    pub(crate) dialing: BTreeMap<ConnectionId, (u8, EndpointId)>,
+    /// Attempts under way.
+    pub(crate) dialing: BTreeMap<ConnectionId, Dial>,
     pub(crate) open: BTreeMap<ConnectionId, Open>,
     /// When each attempt was begun.
     pub(crate) connects: Vec<Instant>,
-    /// Every action in words, with its time in ms.
+    /// Every action in words.
     pub(crate) log: Vec<String>,
+}
+
+/// An attempt under way.
+pub(crate) struct Dial {
+    pub(crate) server: u8,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) since: Instant,
 }
 
 /// A connection that is made and has not been closed.
@@ -39,10 +45,12 @@ pub(crate) struct Open {
 
 impl World {
     pub(crate) fn new(config: BalancerConfig, seed: u64) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "an epoch can only be made from the clock; its value is not used")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an epoch can only be made from the clock; its value is not used"
+        )]
         let now = Instant::now();
         Self {
-            epoch: now,
             now,
             balancer: Balancer::new(config, Rng::new(seed, 1), now),
             picker: Arc::new(Picker::idle()),
@@ -98,7 +106,7 @@ impl World {
     }
 
     pub(crate) fn succeed(&mut self, id: ConnectionId) -> Vec<String> {
-        let (server, endpoint) = self.dialing.remove(&id).expect("an attempt under way");
+        let Dial { server, endpoint, .. } = self.dialing.remove(&id).expect("an attempt under way");
         let connected_at = self.now;
         let open = Open { server, endpoint, connected_at, going_away: false, told_to_close: false };
         self.open.insert(id, open);
@@ -136,7 +144,7 @@ impl World {
 
     /// The attempt to connect to `server`.
     pub(crate) fn attempt_at(&self, server: u8) -> ConnectionId {
-        *self.dialing.iter().find(|(_, (to, _))| *to == server).expect("an attempt at that server").0
+        *self.dialing.iter().find(|(_, dial)| dial.server == server).expect("an attempt at that server").0
     }
 
     pub(crate) fn pick(&mut self) -> Pick<Handle> {
@@ -180,14 +188,14 @@ impl World {
                 }
                 Action::Connect { connection, endpoint, address, .. } => {
                     let server = server(&address);
-                    self.dialing.insert(connection, (server, endpoint));
+                    self.dialing.insert(connection, Dial { server, endpoint, since: self.now });
                     self.connects.push(self.now);
                     format!("connect to {server}")
                 }
                 Action::Close { connection, graceful } => {
                     let how = if graceful { "drain" } else { "abort" };
-                    if let Some((server, _)) = self.dialing.remove(&connection) {
-                        format!("{how} attempt at {server}")
+                    if let Some(dial) = self.dialing.remove(&connection) {
+                        format!("{how} attempt at {}", dial.server)
                     } else if let Some(open) = self.open.get_mut(&connection) {
                         open.told_to_close = true;
                         format!("{how} {}", open.server)
