@@ -1,0 +1,299 @@
+//! The invariants of the balancer under random sequences of events, whatever the order they come in.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use meshless_core::{BalancerConfig, Lease, Outcome, Pick, Policy, ResolutionError, Wait};
+use proptest::prelude::*;
+
+use crate::support::{Handle, World, endpoint};
+
+/// One thing that happens. Numbers choose among what there is to choose from, modulo.
+#[derive(Clone, Debug)]
+enum Event {
+    /// The resolver names the servers whose bits are set.
+    Resolve(u8),
+    ResolveFails,
+    Advance(u16),
+    Connect(usize),
+    ConnectFails(usize),
+    GoAway(usize),
+    /// A connection breaks, or is closed after the balancer asked for it.
+    Close(usize),
+    StreamLimit(usize, u32),
+    Call,
+    CallEnds(usize, bool),
+    Idle,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => any::<u8>().prop_map(Event::Resolve),
+        1 => Just(Event::ResolveFails),
+        4 => (0..3000u16).prop_map(Event::Advance),
+        8 => any::<usize>().prop_map(Event::Connect),
+        2 => any::<usize>().prop_map(Event::ConnectFails),
+        3 => any::<usize>().prop_map(Event::GoAway),
+        3 => any::<usize>().prop_map(Event::Close),
+        1 => (any::<usize>(), 0..4u32).prop_map(|(which, limit)| Event::StreamLimit(which, limit)),
+        8 => Just(Event::Call),
+        4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Event::CallEnds(which, success)),
+        1 => Just(Event::Idle),
+    ]
+}
+
+/// A world, its calls in flight, and what the resolver last said.
+struct Run {
+    world: World,
+    calls: Vec<Lease<Handle>>,
+    listed: BTreeSet<u8>,
+}
+
+const CONCURRENT_MAX: usize = 4;
+const CONNECTS_PER_SECOND: u32 = 20;
+const CONNECT_BURST: u32 = 10;
+const CONNECTIONS_PER_ENDPOINT: usize = 2;
+
+impl Run {
+    fn new(policy: Policy, seed: u64) -> Self {
+        let n = |n| NonZeroU32::new(n).unwrap();
+        let config = BalancerConfig::new(policy)
+            .concurrent_connects(n(CONCURRENT_MAX as u32))
+            .connects_per_second(n(CONNECTS_PER_SECOND), n(CONNECT_BURST))
+            .connections_per_endpoint(n(CONNECTIONS_PER_ENDPOINT as u32));
+        Self { world: World::new(config, seed), calls: Vec::new(), listed: BTreeSet::new() }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let world = &mut self.world;
+        let nth = |ids: Vec<meshless_core::ConnectionId>, n: usize| ids.get(n % ids.len().max(1)).copied();
+        let open = || world.open.keys().copied().collect();
+        match event {
+            Event::Resolve(bits) => {
+                let servers: BTreeSet<u8> =
+                    (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| bit + 1).collect();
+                world.resolve(servers.iter().copied());
+                if !servers.is_empty() {
+                    self.listed = servers;
+                }
+            }
+            Event::ResolveFails => {
+                world.balancer.handle_resolution(world.now, Err(ResolutionError("timed out".to_owned())));
+                world.act();
+            }
+            Event::Advance(milliseconds) => {
+                world.advance(Duration::from_millis((*milliseconds).into()));
+            }
+            Event::Connect(which) => {
+                if let Some(id) = nth(world.dialing.keys().copied().collect(), *which) {
+                    world.succeed(id);
+                }
+            }
+            Event::ConnectFails(which) => {
+                if let Some(id) = nth(world.dialing.keys().copied().collect(), *which) {
+                    world.fail(id, "refused");
+                }
+            }
+            Event::GoAway(which) => {
+                if let Some(id) = nth(open(), *which) {
+                    world.go_away(id);
+                }
+            }
+            Event::Close(which) => {
+                if let Some(id) = nth(open(), *which) {
+                    world.close(id, "closed");
+                }
+            }
+            Event::StreamLimit(which, limit) => {
+                if let Some(id) = nth(open(), *which) {
+                    world.balancer.handle_stream_limit(id, *limit);
+                    world.act();
+                }
+            }
+            Event::Call => self.call(),
+            Event::CallEnds(which, success) => {
+                if !self.calls.is_empty() {
+                    let lease = self.calls.swap_remove(which % self.calls.len());
+                    lease.finish(world.now, if *success { Outcome::Success } else { Outcome::Failure });
+                }
+            }
+            Event::Idle => {
+                world.balancer.handle_idle(world.now);
+                world.act();
+            }
+        }
+    }
+
+    fn call(&mut self) {
+        match self.world.pick() {
+            Pick::Ready(lease) => {
+                let (server, id) = *lease.connection();
+                let open = self.world.open.get(&id).expect("a pick returns an open connection");
+                assert!(!open.going_away, "a pick returned a connection that goes away");
+                assert!(!open.told_to_close, "a pick returned a connection that is being closed");
+                assert!(self.listed.contains(&server), "a pick returned an endpoint that has left");
+                assert_eq!(lease.endpoint(), open.endpoint);
+                self.calls.push(lease);
+            }
+            Pick::Queue(Wait::Idle) => {
+                self.world.balancer.handle_call(self.world.now);
+                self.world.act();
+            }
+            Pick::Queue(Wait::Full(endpoint)) => {
+                self.world.balancer.handle_full(self.world.now, endpoint);
+                self.world.act();
+            }
+            Pick::Queue(Wait::Connecting) => {}
+            Pick::Fail(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+
+    fn check(&mut self) {
+        let world = &mut self.world;
+        assert!(world.dialing.len() <= CONCURRENT_MAX, "{} attempts", world.dialing.len());
+        assert!(world.dialing.values().all(|dial| self.listed.contains(&dial.server)));
+        let state = world.balancer.state();
+        let serving: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_serving).sum();
+        let draining: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_draining).sum();
+        assert_eq!(serving + draining, world.open.len(), "what is open is known");
+        for endpoint in &state.endpoints {
+            assert!(endpoint.connections_serving <= CONNECTIONS_PER_ENDPOINT + 1, "{endpoint:?}");
+        }
+        let calls: usize = state.endpoints.iter().map(|endpoint| endpoint.calls_in_flight).sum();
+        let alive = self.calls.iter().filter(|lease| world.open.contains_key(&lease.connection_id())).count();
+        assert_eq!(calls, alive, "every call is counted once");
+        // While something serves, calls are placed, or wait for a stream; never for a handshake.
+        match world.pick() {
+            Pick::Ready(_) | Pick::Queue(Wait::Full(_)) => assert!(serving > 0),
+            Pick::Queue(_) | Pick::Fail(_) => assert_eq!(serving, 0),
+        }
+    }
+
+    fn check_connect_rate(&self) {
+        let connects = &self.world.connects;
+        for (first, from) in connects.iter().enumerate() {
+            for (count, to) in connects[first..].iter().enumerate() {
+                let allowed = f64::from(CONNECT_BURST) + rate(*from, *to) + 1e-6;
+                assert!((count + 1) as f64 <= allowed, "{} connects from {first} on", count + 1);
+            }
+        }
+    }
+
+    /// From now on nothing fails: everything listed is connected within a bounded time.
+    fn check_convergence(&mut self, policy: Policy) {
+        if self.listed.is_empty() {
+            return;
+        }
+        self.calls.clear();
+        for id in self.world.open.keys() {
+            self.world.balancer.handle_stream_limit(*id, 100);
+        }
+        self.world.balancer.handle_call(self.world.now);
+        self.world.act();
+        // The longest pause is 120 s + 20 %.
+        let until = self.world.now + Duration::from_secs(150);
+        while self.world.now < until {
+            self.world.advance(Duration::from_millis(500));
+            self.world.connect_all();
+        }
+        let ready: BTreeSet<u8> = (0..20).map(|_| self.world.lease().connection().0).collect();
+        match policy {
+            Policy::PickFirst => assert_eq!(ready.len(), 1),
+            Policy::RoundRobin => assert_eq!(ready, self.listed),
+            Policy::LeastRequest | Policy::PeakEwma => assert!(ready.is_subset(&self.listed)),
+        }
+        let serving =
+            self.world.balancer.state().endpoints.iter().filter(|e| e.connections_serving > 0).count();
+        assert_eq!(serving, if policy == Policy::PickFirst { 1 } else { self.listed.len() });
+    }
+
+    /// Every attempt and every connection ends once the channel lets go of them.
+    fn check_end(&mut self) {
+        self.calls.clear();
+        self.world.balancer.handle_idle(self.world.now);
+        self.world.act();
+        assert!(self.world.dialing.is_empty(), "an attempt was left to itself");
+        for open in self.world.open.values() {
+            assert!(open.told_to_close, "a connection to {} was left to itself", open.server);
+        }
+        while let Some(&id) = self.world.open.keys().next() {
+            self.world.close(id, "");
+        }
+        let state = self.world.balancer.state();
+        assert_eq!(state.endpoints.len(), self.listed.len(), "former endpoints are forgotten");
+        assert_eq!(self.world.balancer.poll_timeout(), None);
+    }
+}
+
+fn rate(from: Instant, to: Instant) -> f64 {
+    (to - from).as_secs_f64() * f64::from(CONNECTS_PER_SECOND)
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    prop::sample::select(Policy::ALL.to_vec())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn invariants_hold_whatever_happens(
+        policy in policy(),
+        seed in any::<u64>(),
+        events in prop::collection::vec(event(), 1..120),
+    ) {
+        let mut run = Run::new(policy, seed);
+        for event in &events {
+            run.apply(event);
+            run.check();
+        }
+        run.check_connect_rate();
+        run.check_convergence(policy);
+        run.check_end();
+    }
+
+    #[test]
+    fn the_same_seed_does_the_same(
+        policy in policy(),
+        seed in any::<u64>(),
+        events in prop::collection::vec(event(), 1..80),
+    ) {
+        let trace = || {
+            let mut run = Run::new(policy, seed);
+            events.iter().for_each(|event| run.apply(event));
+            run.world.log
+        };
+        prop_assert_eq!(trace(), trace());
+    }
+
+    #[test]
+    fn a_flapping_resolver_does_not_make_a_storm_of_connects(
+        policy in policy(),
+        answers in prop::collection::vec(any::<u8>(), 50..200),
+    ) {
+        let mut run = Run::new(policy, 1);
+        run.world.balancer.handle_call(run.world.now);
+        for bits in &answers {
+            run.apply(&Event::Resolve(*bits));
+            run.world.connect_all();
+            run.apply(&Event::Advance(5));
+        }
+        run.check_connect_rate();
+    }
+}
+
+#[test]
+fn two_hundred_endpoints_have_equal_shares_after_a_flap() {
+    let n = |n| NonZeroU32::new(n).unwrap();
+    let config = BalancerConfig::default().connects_per_second(n(1000), n(1000));
+    let mut world = World::connected(config, 1..=200);
+    assert_eq!(world.picker.endpoints(), 200);
+    world.balancer.handle_resolution(world.now, Ok((1..=100).map(endpoint).collect()));
+    world.act();
+    world.resolve(1..=200);
+    world.connect_all();
+    let mut counts = [0u32; 201];
+    world.picks(2000).into_iter().for_each(|server| counts[usize::from(server)] += 1);
+    assert!(counts[1..].iter().all(|count| *count == 10), "{counts:?}");
+}
