@@ -4,10 +4,8 @@
 //! events are `handle_*` calls, and what is to be done comes out of `poll_*` as data. A driver (the crate
 //! `meshless`, or the lab's simulator) is then a `match`, and a test is a list of actions.
 
-mod endpoint;
 mod frame;
 mod rng;
 
-pub use endpoint::Address;
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 pub use rng::Rng;

@@ -104,7 +104,11 @@ impl Slot {
         let mut sender = self.shared.sender().ok_or(OpenError::NotAccepting)?;
         sender.send_request(head(), end_of_stream).map_err(|error| {
             // An error of the connection: it ended between the check above and here. Any other is about the request.
-            if error.is_io() || error.is_go_away() { OpenError::NotAccepting } else { OpenError::Invalid(error) }
+            if error.is_io() || error.is_go_away() {
+                OpenError::NotAccepting
+            } else {
+                OpenError::Invalid(error)
+            }
         })
     }
 
@@ -180,7 +184,7 @@ pub(crate) enum CloseReason {
     /// The channel aborted it.
     #[error("closed by the client")]
     Aborted,
-    /// The server closed it.
+    /// The server closed it; after a GOAWAY, perhaps because no stream was left.
     #[error("closed by the server")]
     Server,
     /// Nothing was read for the keepalive timeout after a PING.

@@ -189,9 +189,13 @@ enum Kind {
         "the server did not choose HTTP/2 by ALPN; switch it on there (ALPN \"h2\"), or use the server's gRPC port"
     )]
     NoHttp2,
-    #[error("the server's certificate is not for {name:?} ({error}); set the name it is for as the server name")]
+    #[error(
+        "the server's certificate is not for {name:?} ({error}); set the name it is for as the server name"
+    )]
     WrongName { name: String, error: io::Error },
-    #[error("the server's certificate is signed by an authority that is not trusted; add that authority's certificate")]
+    #[error(
+        "the server's certificate is signed by an authority that is not trusted; add that authority's certificate"
+    )]
     UnknownIssuer,
     #[error("the server closed the connection during the handshake; it may not speak TLS on this port")]
     Closed,

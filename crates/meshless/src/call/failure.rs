@@ -92,7 +92,9 @@ impl Failure {
     /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
     pub(crate) fn code(&self) -> Code {
         match &self.kind {
-            FailureKind::NeverSent | FailureKind::Unprocessed | FailureKind::ConnectionLost => Code::Unavailable,
+            FailureKind::NeverSent | FailureKind::Unprocessed | FailureKind::ConnectionLost => {
+                Code::Unavailable
+            }
             FailureKind::Reset(reason) => reset_code(*reason),
             FailureKind::Invalid => Code::Internal,
             FailureKind::Body(status) => status.code(),

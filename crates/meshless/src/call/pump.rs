@@ -37,7 +37,11 @@ impl Pump {
     ///
     /// # Errors
     /// The body's own error; the stream has then been reset.
-    pub(super) fn poll(&mut self, source: &mut RequestStream, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+    pub(super) fn poll(
+        &mut self,
+        source: &mut RequestStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Status>> {
         loop {
             // Asked in every round, because it also wakes the pump when the stream ends while the body is silent.
             if self.sink.poll_reset(cx).is_ready() {

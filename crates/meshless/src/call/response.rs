@@ -4,6 +4,7 @@
 //! when the last frame was read, or when the body is dropped, whichever is first; in the second case h2 sends
 //! RST_STREAM(CANCEL).
 
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -112,6 +113,12 @@ impl<G: CallGuard> Body for ResponseBody<G> {
 
     fn size_hint(&self) -> SizeHint {
         if self.open.is_none() { SizeHint::with_exact(0) } else { SizeHint::default() }
+    }
+}
+
+impl<G: CallGuard> fmt::Debug for ResponseBody<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("ended", &self.open.is_none()).finish_non_exhaustive()
     }
 }
 

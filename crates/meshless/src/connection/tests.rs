@@ -54,6 +54,9 @@ impl Rig {
         peer.settings(settings).await;
         let connection = connecting.await.unwrap().expect("the peer sent SETTINGS");
         peer.expect_settings_ack().await;
+        // The client's own SETTINGS count from here on.
+        peer.acknowledge_settings().await;
+        settle().await;
         Self { connection, peer, events }
     }
 

@@ -26,7 +26,7 @@ async fn calls_below_the_last_id_finish_and_those_above_were_not_processed() {
     assert_eq!(read(first.await.unwrap().0).await.unwrap(), (Bytes::from("hello"), "0".to_owned()));
     rig.peer.expect_close().await;
     assert!(matches!(rig.event().await, Event::GoingAway(_)));
-    assert!(matches!(rig.event().await, Event::Closed(CloseReason::Drained)));
+    assert!(matches!(rig.event().await, Event::Closed(_)));
 }
 
 #[tokio::test(start_paused = true)]

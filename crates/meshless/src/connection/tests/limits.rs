@@ -9,10 +9,11 @@ use super::*;
 async fn a_full_connection_says_so_and_says_when_there_is_room() {
     let mut rig = Rig::with(&[(MAX_CONCURRENT_STREAMS, 2)], ConnectionConfig::default()).await;
     let first = rig.call(unary(b"one"));
+    rig.peer.expect_request().await;
     let _second = rig.call(unary(b"two"));
+    rig.peer.expect_request().await;
     assert!(rig.connection.try_reserve().is_none());
     assert!(rig.connection.is_accepting(), "full is not going away");
-    rig.peer.expect_request().await;
     rig.peer.answer(1, b"hello").await;
     read(first.await.unwrap().0).await.unwrap();
     assert!(matches!(rig.event().await, Event::StreamsAvailable));
@@ -33,8 +34,9 @@ async fn nobody_is_told_of_room_that_nobody_wanted() {
 #[tokio::test(start_paused = true)]
 async fn settings_that_shrink_the_limit_hold_new_calls_back_until_enough_have_ended() {
     let mut rig = Rig::with(&[(MAX_CONCURRENT_STREAMS, 3)], ConnectionConfig::default()).await;
-    let calls: Vec<_> = (0..3).map(|_| rig.call(unary(b"one"))).collect();
+    let mut calls = Vec::new();
     for stream in [1, 3, 5] {
+        calls.push(rig.call(unary(b"one")));
         assert_eq!(rig.peer.expect_request().await, stream);
     }
     rig.peer.settings(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
@@ -60,6 +62,7 @@ async fn settings_that_raise_the_limit_make_room() {
     assert!(rig.connection.try_reserve().is_none());
     rig.peer.expect_request().await;
     rig.peer.settings(&[(MAX_CONCURRENT_STREAMS, 2)]).await;
+    rig.peer.expect_settings_ack().await;
     assert!(matches!(rig.event().await, Event::StreamsAvailable));
     let _second = rig.call(unary(b"two"));
     assert_eq!(rig.peer.expect_request().await, 3);

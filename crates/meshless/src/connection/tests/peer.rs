@@ -16,7 +16,8 @@ pub(super) struct Received {
 
 impl Received {
     pub(super) fn ends_stream(&self) -> bool {
-        matches!(self.header.kind, FrameKind::Headers | FrameKind::Data) && self.header.flags & END_STREAM != 0
+        matches!(self.header.kind, FrameKind::Headers | FrameKind::Data)
+            && self.header.flags & END_STREAM != 0
     }
 
     /// The payload as a number, for RST_STREAM and WINDOW_UPDATE.
@@ -98,6 +99,10 @@ impl Peer {
             payload.extend(value.to_be_bytes());
         }
         self.write(0x4, 0, 0, &payload).await;
+    }
+
+    pub(super) async fn acknowledge_settings(&mut self) {
+        self.write(0x4, 0x1, 0, &[]).await;
     }
 
     pub(super) async fn goaway(&mut self, last: u32, code: u32, debug: &[u8]) {
