@@ -32,7 +32,7 @@ use h2::client::ResponseFuture;
 use meshless_core::Address;
 
 pub(crate) use self::config::ConnectionConfig;
-pub(crate) use self::establish::{ConnectError, Endpoint};
+pub(crate) use self::establish::{ConnectError, Destination};
 pub(crate) use self::keepalive::KeepaliveConfig;
 use self::shared::Shared;
 
@@ -60,7 +60,7 @@ impl Connection {
         self.shared().open_streams()
     }
 
-    /// Streams that the peer allows at a time, at present.
+    /// Streams that the peer allows at a time, at present; `u32::MAX` if it set no limit.
     pub(crate) fn max_streams(&self) -> u32 {
         self.shared().max_streams()
     }
@@ -149,6 +149,9 @@ pub(crate) enum OpenError {
 pub(crate) enum Event {
     /// No new calls from now on; those in flight go on. Reported at most once.
     GoingAway(GoingAway),
+    /// The peer changed how many streams it allows at a time. What it allowed at first is
+    /// [`Connection::max_streams`].
+    StreamLimit(u32),
     /// The connection was full, a call wanted in, and now there is room. Reported at most once per call that was
     /// turned away, so a queue of these is bounded by the calls.
     StreamsAvailable,

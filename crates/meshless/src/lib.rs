@@ -1,8 +1,8 @@
 //! Load balancing for gRPC on Kubernetes without a service mesh.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "driven by the channel"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "driven by the channel"))]
 mod call;
-#[cfg_attr(not(test), expect(dead_code, reason = "driven by the channel"))]
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "driven by the channel"))]
 mod connection;
 #[cfg_attr(not(test), expect(dead_code, reason = "driven by the channel"))]
 mod connector;

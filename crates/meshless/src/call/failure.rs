@@ -15,7 +15,7 @@
 //! the server may have run the call.
 
 use h2::Reason;
-use meshless_core::Address;
+use meshless_core::{Address, AttemptFate};
 use tonic::{Code, Status};
 
 use crate::connection::{OpenError, Slot};
@@ -31,9 +31,9 @@ pub(crate) struct Failure {
 /// What a failure says about the server's part in it.
 #[derive(Clone, Debug)]
 pub(crate) enum FailureKind {
-    /// Nothing of the call left this process. May be tried again without limit (gRFC A6, transparent retries).
+    /// Nothing of the call left this process.
     NeverSent,
-    /// The server said that its application did not see the call. May be tried again once (A6).
+    /// The server said that its application did not see the call.
     Unprocessed,
     /// The stream was reset with this code, by the server or over its breach of protocol. Processed for all that is known.
     Reset(Reason),
@@ -77,6 +77,19 @@ impl Failure {
     pub(super) fn from_body(status: Status, slot: &Slot) -> Self {
         let cause = status.message().to_owned();
         Self::new(FailureKind::Body(status), slot, cause)
+    }
+
+    /// How far the call got, for the decision whether to send it again.
+    pub(crate) fn fate(&self) -> AttemptFate {
+        match self.kind {
+            FailureKind::NeverSent => AttemptFate::NeverSent,
+            FailureKind::Unprocessed => AttemptFate::Refused,
+            // The last two would fail again wherever they are sent.
+            FailureKind::Reset(_)
+            | FailureKind::ConnectionLost
+            | FailureKind::Invalid
+            | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
+        }
     }
 
     /// What the failure says about the server's part in it.

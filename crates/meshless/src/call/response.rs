@@ -22,14 +22,14 @@ use crate::connection::Slot;
 /// was cancelled.
 pub(crate) trait CallGuard: Unpin {
     /// The call has ended with this code.
-    fn ended(&mut self, code: Code);
+    fn ended(self, code: Code);
 }
 
 impl CallGuard for () {
-    fn ended(&mut self, _code: Code) {}
+    fn ended(self, _code: Code) {}
 }
 
-/// The body of a response.
+/// The body of a response. The guard goes last: by then the slot is free for the call that takes its place.
 pub(crate) struct ResponseBody<G: CallGuard = ()> {
     /// `None` after the end.
     open: Option<Open>,
@@ -60,19 +60,21 @@ impl ResponseBody {
 
     /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its status there, and
     /// ends the call here.
-    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> ResponseBody<G> {
-        let ended = self.open.is_none();
-        if ended {
+    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, guard: G) -> ResponseBody<G> {
+        let guard = if self.open.is_some() {
+            Some(guard)
+        } else {
             guard.ended(grpc_code(headers));
-        }
-        ResponseBody { open: self.open, guard: (!ended).then_some(guard) }
+            None
+        };
+        ResponseBody { open: self.open, guard }
     }
 }
 
 impl<G: CallGuard> ResponseBody<G> {
     fn end(&mut self, code: Code) {
         self.open = None;
-        if let Some(mut guard) = self.guard.take() {
+        if let Some(guard) = self.guard.take() {
             guard.ended(code);
         }
     }

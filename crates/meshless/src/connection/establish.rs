@@ -1,6 +1,6 @@
 //! From an address to a connection on which calls may start: dial, TLS, HTTP/2, SETTINGS.
 //!
-//! One time limit covers all of it, and every failure names the endpoint, the step and what to do.
+//! One time limit covers all of it, and every failure names the address, the step and what to do.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -22,7 +22,7 @@ use crate::tls::{ClientTls, TlsError};
 
 /// What a connection is made to, and how.
 #[derive(Clone, Debug)]
-pub(crate) struct Endpoint<'a> {
+pub(crate) struct Destination<'a> {
     pub(crate) address: &'a Address,
     pub(crate) connector: &'a Connector,
     #[cfg(feature = "tls")]
@@ -36,16 +36,16 @@ impl Connection {
     /// # Errors
     /// If any step fails, or all of them together take longer than `config.connect_timeout`.
     pub(crate) async fn connect(
-        endpoint: Endpoint<'_>,
+        destination: Destination<'_>,
         config: &ConnectionConfig,
         report: Report,
     ) -> Result<Self, ConnectError> {
         let mut step = Step::Dial;
-        let steps = establish(&endpoint, config, report, &mut step);
+        let steps = establish(&destination, config, report, &mut step);
         match tokio::time::timeout(config.connect_timeout, steps).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::Timeout {
-                address: endpoint.address.clone(),
+                address: destination.address.clone(),
                 after: config.connect_timeout,
                 step,
             }),
@@ -114,19 +114,19 @@ impl std::fmt::Display for Step {
 }
 
 async fn establish(
-    endpoint: &Endpoint<'_>,
+    destination: &Destination<'_>,
     config: &ConnectionConfig,
     report: Report,
     step: &mut Step,
 ) -> Result<Connection, ConnectError> {
-    let address = endpoint.address;
-    let io = endpoint
+    let address = destination.address;
+    let io = destination
         .connector
         .open(address)
         .await
         .map_err(|source| ConnectError::Dial { address: address.clone(), source })?;
     #[cfg(feature = "tls")]
-    let io = match endpoint.tls {
+    let io = match destination.tls {
         Some(tls) => {
             *step = Step::Tls;
             tls.handshake(io)
@@ -161,7 +161,7 @@ async fn open_http2(
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    shared.set_max_streams(http2.max_concurrent_send_streams());
+    shared.init_max_streams(http2.max_concurrent_send_streams());
     shared.set_sender(sender);
     tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive).run());
     Ok(Connection { handle: Arc::new(Handle { shared }) })

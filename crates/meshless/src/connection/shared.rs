@@ -169,11 +169,20 @@ impl Shared {
         self.lock_sender().clone()
     }
 
+    /// What the server's first SETTINGS allow.
+    pub(super) fn init_max_streams(&self, max: usize) {
+        self.max_streams.store(clamp(max), SeqCst);
+    }
+
+    /// What its SETTINGS allow now.
     pub(super) fn set_max_streams(&self, max: usize) {
-        let max = u32::try_from(max).unwrap_or(u32::MAX);
-        if self.max_streams.swap(max, SeqCst) < max && self.is_accepting() {
-            self.announce_room(self.open_streams());
+        let max = clamp(max);
+        let before = self.max_streams.swap(max, SeqCst);
+        if before == max || !self.is_accepting() {
+            return;
         }
+        (self.report)(Event::StreamLimit(max));
+        self.announce_room(self.open_streams());
     }
 
     /// Turns new calls away, and lets the task look whether there is an old one to wait for.
@@ -225,6 +234,10 @@ impl Shared {
         // Nothing panics while it is held, and an `Option` has no half-changed state.
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn clamp(streams: usize) -> u32 {
+    u32::try_from(streams).unwrap_or(u32::MAX)
 }
 
 /// Ids that a client may give: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last twelve days.

@@ -97,13 +97,13 @@ async fn dial(
 ) -> Result<Connection, ConnectError> {
     let address = Address::Unix("/test".into());
     let connector = Connector::Custom(std::sync::Arc::new(Pipe(Mutex::new(Some(io)))));
-    let endpoint = Endpoint {
+    let destination = Destination {
         address: &address,
         connector: &connector,
         #[cfg(feature = "tls")]
         tls: None,
     };
-    Connection::connect(endpoint, &config, report).await
+    Connection::connect(destination, &config, report).await
 }
 
 /// A connector that has one stream to give.

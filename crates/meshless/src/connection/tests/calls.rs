@@ -57,7 +57,11 @@ async fn each_reset_code_has_its_grpc_status() {
         let call = rig.call(unary(b"ping"));
         let stream = rig.peer.expect_request().await;
         rig.peer.reset(stream, reset).await;
-        let status = call.await.unwrap().0.unwrap_err().into_status();
+        let failure = call.await.unwrap().0.unwrap_err();
+        let unprocessed = matches!(failure.fate(), meshless_core::AttemptFate::Refused);
+        assert_eq!(unprocessed, reset == REFUSED_STREAM);
+        assert_eq!(failure.endpoint(), rig.connection.address());
+        let status = failure.into_status();
         assert_eq!(status.code(), code, "RST_STREAM({reset:#x})");
         assert!(status.message().starts_with("unix:/test: "), "{status}");
     }
@@ -187,7 +191,7 @@ async fn a_request_too_long_to_keep_is_sent_and_not_kept() {
 struct Seen(Arc<AtomicI32>);
 
 impl CallGuard for Seen {
-    fn ended(&mut self, code: Code) {
+    fn ended(self, code: Code) {
         self.0.store(code as i32, Ordering::SeqCst);
     }
 }

@@ -90,7 +90,8 @@ async fn a_connection_cut_before_the_headers_were_written_never_sent_the_call() 
     {
         let mut call = std::pin::pin!(attempt(slot, &mut outgoing));
         // Queues the request. The connection's task gets no turn between this and the cut.
-        poll_fn(|cx| Poll::Ready(assert!(call.as_mut().poll(cx).is_pending()))).await;
+        let polled = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
         drop(rig.peer);
         let failure = call.await.map(|_| ()).unwrap_err();
         assert!(matches!(failure.kind(), FailureKind::NeverSent), "{failure:?}");

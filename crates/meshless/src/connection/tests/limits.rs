@@ -41,6 +41,7 @@ async fn settings_that_shrink_the_limit_hold_new_calls_back_until_enough_have_en
     }
     rig.peer.settings(&[(MAX_CONCURRENT_STREAMS, 1)]).await;
     rig.peer.expect_settings_ack().await;
+    assert!(matches!(rig.event().await, Event::StreamLimit(1)));
     assert!(rig.connection.try_reserve().is_none());
     for (call, stream) in calls.into_iter().zip([1, 3, 5]) {
         rig.no_event();
@@ -63,6 +64,7 @@ async fn settings_that_raise_the_limit_make_room() {
     rig.peer.expect_request().await;
     rig.peer.settings(&[(MAX_CONCURRENT_STREAMS, 2)]).await;
     rig.peer.expect_settings_ack().await;
+    assert!(matches!(rig.event().await, Event::StreamLimit(2)));
     assert!(matches!(rig.event().await, Event::StreamsAvailable));
     let _second = rig.call(unary(b"two"));
     assert_eq!(rig.peer.expect_request().await, 3);
@@ -113,7 +115,7 @@ async fn a_storm_of_cancelled_calls_leaves_the_connection_alive() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_unread_small_answers_leaves_the_connection_alive() {
     // h2's default guard closes a connection of hyper's window after about 2 150 of them.
-    const CALLS: u32 = 20_000;
+    const CALLS: u32 = 5_000;
     let mut rig = Rig::new().await;
     let mut answers = Vec::new();
     for _ in 0..CALLS {

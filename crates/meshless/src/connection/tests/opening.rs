@@ -65,12 +65,13 @@ async fn a_server_that_hangs_up_is_named_at_once() {
 async fn a_dial_error_names_the_address() {
     let address = Address::Unix("/nowhere".into());
     let connector = Connector::Custom(std::sync::Arc::new(Pipe(Mutex::new(None))));
-    let endpoint = Endpoint {
+    let destination = Destination {
         address: &address,
         connector: &connector,
         #[cfg(feature = "tls")]
         tls: None,
     };
-    let error = Connection::connect(endpoint, &ConnectionConfig::default(), reporter().0).await.unwrap_err();
+    let error =
+        Connection::connect(destination, &ConnectionConfig::default(), reporter().0).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot connect to unix:/nowhere: connection refused");
 }

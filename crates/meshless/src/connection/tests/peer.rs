@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use crate::connector::{BoxIo, Io};
 use meshless_core::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// One frame from the client.
 #[derive(Debug)]
@@ -27,12 +28,13 @@ impl Received {
 }
 
 pub(super) struct Peer {
-    io: DuplexStream,
+    io: BoxIo,
 }
 
 impl Peer {
     /// Reads the client's preface and SETTINGS.
-    pub(super) async fn accept(mut io: DuplexStream) -> Self {
+    pub(super) async fn accept(io: impl Io) -> Self {
+        let mut io: BoxIo = Box::new(io);
         let mut preface = [0; CLIENT_PREFACE.len()];
         io.read_exact(&mut preface).await.unwrap();
         assert_eq!(&preface, CLIENT_PREFACE);
