@@ -1,0 +1,226 @@
+//! One HTTP/2 connection to one backend.
+//!
+//! ```text
+//!                          GOAWAY read, drain(), ids used up
+//!   connect() ──▶ open ──────────────────────────────────────▶ draining ──▶ closed
+//!                  │                                 last stream ended ▲
+//!                  └── connection lost, keepalive, abort() ────────────┘
+//! ```
+//!
+//! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is what gRPC calls READY.
+//! From then on one task drives h2 and tells the channel's driver what happens ([`Event`]); calls hold a [`Slot`],
+//! which is one stream within the peer's MAX_CONCURRENT_STREAMS.
+//!
+//! It never queues a call: a connection that is full or going away says so at once, with the call still in the
+//! caller's hands. Queueing, choosing and retrying are the channel's.
+
+mod config;
+mod establish;
+mod keepalive;
+mod shared;
+mod task;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
+use meshless_core::Address;
+
+pub(crate) use self::config::ConnectionConfig;
+pub(crate) use self::establish::{ConnectError, Destination};
+pub(crate) use self::keepalive::KeepaliveConfig;
+use self::shared::Shared;
+
+/// A handle to an established connection. When the last clone is dropped, the connection drains.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    handle: Arc<Handle>,
+}
+
+impl Connection {
+    /// Reserves a stream; `None` if the peer's limit is reached or the connection is going away.
+    ///
+    /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream is free.
+    pub(crate) fn try_reserve(&self) -> Option<Slot> {
+        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()) })
+    }
+
+    /// Whether new calls may start, were there room for them.
+    pub(crate) fn is_accepting(&self) -> bool {
+        self.shared().is_accepting()
+    }
+
+    /// Streams that are open or reserved.
+    pub(crate) fn open_streams(&self) -> u32 {
+        self.shared().open_streams()
+    }
+
+    /// Streams that the peer allows at a time, at present; `u32::MAX` if it set no limit.
+    pub(crate) fn max_streams(&self) -> u32 {
+        self.shared().max_streams()
+    }
+
+    /// The backend.
+    pub(crate) fn address(&self) -> &Address {
+        &self.shared().address
+    }
+
+    /// Accepts no new calls, and closes the connection when the last one has ended.
+    pub(crate) fn drain(&self) {
+        self.shared().stop_accepting();
+    }
+
+    /// Closes the connection now. Calls in flight fail.
+    pub(crate) fn abort(&self) {
+        self.shared().request_abort();
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+}
+
+/// One stream within the peer's limit, from before a call starts until nothing of it is left. Dropping it makes room
+/// for another call.
+pub(crate) struct Slot {
+    shared: Arc<Shared>,
+}
+
+impl Slot {
+    /// Opens the stream with these headers, which `head` builds only if the connection still accepts calls.
+    ///
+    /// # Errors
+    /// Whatever the error, nothing of the call was sent.
+    pub(crate) fn open(
+        &self,
+        head: impl FnOnce() -> http::Request<()>,
+        end_of_stream: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), OpenError> {
+        let mut sender = self.shared.sender().ok_or(OpenError::NotAccepting)?;
+        sender.send_request(head(), end_of_stream).map_err(|error| {
+            // An error of the connection: it ended between the check above and here. Any other is about the request.
+            if error.is_io() || error.is_go_away() {
+                OpenError::NotAccepting
+            } else {
+                OpenError::Invalid(error)
+            }
+        })
+    }
+
+    /// The backend.
+    pub(crate) fn address(&self) -> &Address {
+        &self.shared.address
+    }
+
+    /// Whether any byte of a stream's HEADERS was handed to the operating system. If not, the server cannot have
+    /// seen the call.
+    pub(crate) fn was_written(&self, stream_id: u32) -> bool {
+        stream_id <= self.shared.written_up_to()
+    }
+
+    /// Why the connection ended, if it has.
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.shared.close_reason()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.release();
+    }
+}
+
+/// Why a stream could not be opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The connection is going away or gone.
+    NotAccepting,
+    /// h2 refuses this request on any connection.
+    Invalid(h2::Error),
+}
+
+/// What happens on a connection, as told to the channel's driver.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// No new calls from now on; those in flight go on. Reported at most once.
+    GoingAway(GoingAway),
+    /// The peer changed how many streams it allows at a time. What it allowed at first is
+    /// [`Connection::max_streams`].
+    StreamLimit(u32),
+    /// The connection was full, a call wanted in, and now there is room. Reported at most once per call that was
+    /// turned away, so a queue of these is bounded by the calls.
+    StreamsAvailable,
+    /// The connection has ended, and with it every call on it. The last event.
+    Closed(CloseReason),
+}
+
+/// Where a connection's events go. Called from the connection's task and from whichever thread ends a call; must not
+/// block.
+pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
+
+/// Why a connection accepts no more calls while it is still alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum GoingAway {
+    /// The server sent GOAWAY.
+    Server {
+        /// In h2's words: the reason, and the debug data if there was any.
+        message: String,
+        /// The server was told "PING" too often: new connections must ping half as often (A8,
+        /// [`KeepaliveConfig::told_off`]).
+        too_many_pings: bool,
+    },
+    /// All stream ids are used.
+    StreamIdsExhausted,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum CloseReason {
+    /// It was draining, and the last call has ended.
+    #[error("drained")]
+    Drained,
+    /// The channel aborted it.
+    #[error("closed by the client")]
+    Aborted,
+    /// The server closed it; after a GOAWAY, perhaps because no stream was left.
+    #[error("closed by the server")]
+    Server,
+    /// Nothing was read for the keepalive timeout after a PING.
+    #[error("keepalive: nothing was received within {0:?} after a PING")]
+    Keepalive(std::time::Duration),
+    /// The byte stream broke, or one side broke the protocol.
+    #[error("{0}")]
+    Http2(Arc<h2::Error>),
+}
+
+/// The state shared by the clones of a [`Connection`].
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop_accepting();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("address", self.address())
+            .field("accepting", &self.is_accepting())
+            .field("open_streams", &self.open_streams())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot").field("address", self.address()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+//! What a connection is told about HTTP/2: windows, limits, keepalive, and why each has its value.
+//!
+//! Filled in by the channel's builder; read when a connection is established.
+
+use std::time::Duration;
+
+use super::keepalive::KeepaliveConfig;
+
+/// How the connections of one channel behave.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectionConfig {
+    /// Longest time from the first SYN to the server's SETTINGS. Default 20 s, gRPC's minimum connect timeout
+    /// (connection-backoff.md).
+    pub(crate) connect_timeout: Duration,
+    /// PINGs that find out whether the peer is still there. Default: none.
+    pub(crate) keepalive: Option<KeepaliveConfig>,
+    /// Bytes of one response that the server may send ahead of the reader. Default 2 MiB.
+    pub(crate) stream_window: u32,
+    /// Bytes of all responses together that the server may send ahead of their readers. Default 64 MiB.
+    ///
+    /// Two things follow from it. `connection_window / stream_window` responses whose readers stand still stop
+    /// the whole connection, so it is 32 times the stream's. And h2 allows half of it as the overhead of small
+    /// unread DATA frames (256 bytes less the payload, each) before it closes the connection with
+    /// ENHANCE_YOUR_CALM: at 32 MiB a burst of 100 000 calls, answered before the first answer is read, passes.
+    ///
+    /// The memory that one hostile backend can pin is bounded by the window for payload and by the same 32 MiB
+    /// for the frames' bookkeeping: 96 MiB.
+    pub(crate) connection_window: u32,
+    /// Bytes of headers or trailers of one response. Default 16 KiB, as in tonic.
+    pub(crate) max_header_list_size: u32,
+}
+
+impl ConnectionConfig {
+    pub(super) fn http2(&self) -> h2::client::Builder {
+        let mut builder = h2::client::Builder::new();
+        builder
+            .enable_push(false)
+            .initial_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .max_header_list_size(self.max_header_list_size)
+            .max_concurrent_reset_streams(REMEMBERED_RESETS)
+            .reset_stream_duration(RESET_MEMORY)
+            .max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS));
+        builder
+    }
+}
+
+impl Default for ConnectionConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(20),
+            keepalive: None,
+            stream_window: 2 << 20,
+            connection_window: 64 << 20,
+            max_header_list_size: 16 << 10,
+        }
+    }
+}
+
+/// Cancelled streams that h2 remembers, so that what the server had already sent on them is passed over.
+///
+/// A cancellation itself is free: h2 sends RST_STREAM and counts nothing. But a frame for a stream that it no longer
+/// remembers counts as an error of the peer, and a lifetime total of those (below) closes the connection. h2's 50
+/// streams for 1 s are exceeded by the first storm of client deadlines. About 0.4 kB each.
+const REMEMBERED_RESETS: usize = 4096;
+
+/// How long a cancelled stream is remembered: as long as a slow round trip and a busy server may take.
+const RESET_MEMORY: Duration = Duration::from_secs(10);
+
+/// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default is 1024.
+///
+/// With the memory above, only a server that goes on sending on a stream 10 s after it was reset comes near. A
+/// limit must remain, since each error queues a RST_STREAM that a hostile server need not read (RUSTSEC-2024-0003).
+const LOCAL_ERROR_RESETS: usize = 16_384;

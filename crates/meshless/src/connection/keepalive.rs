@@ -1,0 +1,166 @@
+//! When to send a PING, and when to give the peer up (gRFC A8).
+//!
+//! ```text
+//!            nothing read for `time`,               `timeout` passed
+//!            calls open
+//!   quiet ────────────────────────────▶ pinged ─────────────────────▶ close
+//!     ▲                                    │
+//!     └────────── anything read ───────────┘
+//! ```
+//!
+//! A machine without a clock: the connection's task feeds it what was read and asks it for the next deadline. It
+//! never pings a connection without calls unless told to, since gRPC servers count such PINGs as abuse.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How a connection finds out that its peer is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeepaliveConfig {
+    /// Silence after which a PING is sent.
+    time: Duration,
+    /// Silence after a PING after which the connection is closed.
+    timeout: Duration,
+    /// Whether to ping while no call is open.
+    without_calls: bool,
+}
+
+impl KeepaliveConfig {
+    /// A PING after `time` of silence while calls are open, and the end after 20 s without an answer.
+    ///
+    /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts as 10 s.
+    pub(crate) fn every(time: Duration) -> Self {
+        Self { time: time.max(MIN_TIME), timeout: DEFAULT_TIMEOUT, without_calls: false }
+    }
+
+    /// Sets the silence after a PING after which the connection is closed. Default 20 s.
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// Sets whether to ping while no call is open. Default `false`; many servers answer `true` with GOAWAY.
+    pub(crate) fn without_calls(self, without_calls: bool) -> Self {
+        Self { without_calls, ..self }
+    }
+
+    /// What a client must use after a server told it off with GOAWAY `too_many_pings`: twice the time (A8).
+    pub(crate) fn told_off(self) -> Self {
+        Self { time: self.time.saturating_mul(2), ..self }
+    }
+}
+
+/// What [`Keepalive::handle_timeout`] wants done.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeepaliveAction {
+    /// Nothing yet.
+    Wait,
+    /// Send a PING.
+    Ping,
+    /// The peer is gone: close.
+    Close,
+}
+
+/// The state of one connection's keepalive.
+#[derive(Debug)]
+pub(super) struct Keepalive {
+    config: KeepaliveConfig,
+    read_at: Instant,
+    pinged_at: Option<Instant>,
+}
+
+impl Keepalive {
+    pub(super) fn new(config: KeepaliveConfig, now: Instant) -> Self {
+        Self { config, read_at: now, pinged_at: None }
+    }
+
+    /// Bytes arrived: the peer is there. A PONG is one way of saying so, any other frame as good.
+    pub(super) fn handle_read(&mut self, now: Instant) {
+        self.read_at = now;
+        self.pinged_at = None;
+    }
+
+    /// What is due at `now`.
+    pub(super) fn handle_timeout(&mut self, now: Instant, calls_open: bool) -> KeepaliveAction {
+        if self.poll_timeout(calls_open).is_none_or(|deadline| now < deadline) {
+            return KeepaliveAction::Wait;
+        }
+        if self.pinged_at.is_some() {
+            return KeepaliveAction::Close;
+        }
+        self.pinged_at = Some(now);
+        KeepaliveAction::Ping
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, if at all. In the past for a connection whose
+    /// first call opens after a long silence: that call wants to know at once whether the peer is there.
+    pub(super) fn poll_timeout(&self, calls_open: bool) -> Option<Instant> {
+        match self.pinged_at {
+            Some(pinged_at) => Some(pinged_at + self.config.timeout),
+            None if calls_open || self.config.without_calls => Some(self.read_at + self.config.time),
+            None => None,
+        }
+    }
+
+    /// The silence after a PING after which the peer is given up.
+    pub(super) fn patience(&self) -> Duration {
+        self.config.timeout
+    }
+}
+
+/// The shortest time between PINGs (A8).
+const MIN_TIME: Duration = Duration::from_secs(10);
+
+/// A8's default of KEEPALIVE_TIMEOUT.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn silence_with_a_call_open_is_pinged_and_then_ends() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveConfig::every(secs(30)), start);
+        assert_eq!(keepalive.poll_timeout(true), Some(start + secs(30)));
+        assert_eq!(keepalive.handle_timeout(start + secs(29), true), KeepaliveAction::Wait);
+        assert_eq!(keepalive.handle_timeout(start + secs(30), true), KeepaliveAction::Ping);
+        assert_eq!(keepalive.poll_timeout(true), Some(start + secs(50)));
+        assert_eq!(keepalive.handle_timeout(start + secs(49), true), KeepaliveAction::Wait);
+        assert_eq!(keepalive.handle_timeout(start + secs(50), true), KeepaliveAction::Close);
+    }
+
+    #[test]
+    fn anything_read_answers_a_ping() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveConfig::every(secs(30)), start);
+        assert_eq!(keepalive.handle_timeout(start + secs(30), true), KeepaliveAction::Ping);
+        keepalive.handle_read(start + secs(49));
+        assert_eq!(keepalive.handle_timeout(start + secs(50), true), KeepaliveAction::Wait);
+        assert_eq!(keepalive.poll_timeout(true), Some(start + secs(79)));
+    }
+
+    #[test]
+    fn without_calls_no_ping_is_sent_until_a_call_opens() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveConfig::every(secs(30)), start);
+        assert_eq!(keepalive.poll_timeout(false), None);
+        assert_eq!(keepalive.handle_timeout(start + secs(600), false), KeepaliveAction::Wait);
+        assert_eq!(keepalive.handle_timeout(start + secs(600), true), KeepaliveAction::Ping);
+
+        let eager = Keepalive::new(KeepaliveConfig::every(secs(30)).without_calls(true), start);
+        assert_eq!(eager.poll_timeout(false), Some(start + secs(30)));
+    }
+
+    #[test]
+    fn pings_are_never_closer_than_ten_seconds_and_a_scolding_doubles_them() {
+        let config = KeepaliveConfig::every(secs(1));
+        assert_eq!(config, KeepaliveConfig::every(secs(10)));
+        assert_eq!(config.told_off(), KeepaliveConfig::every(secs(20)));
+    }
+}

@@ -1,0 +1,184 @@
+//! The one task of a connection: drives h2, keeps the peer's limit and the GOAWAY in view, pings, and closes.
+//!
+//! Spawned by `establish`, ended by the connection's end. Nothing in it waits without a bound except for the peer and
+//! for the calls: once the last call has ended, [`CLOSE_TIMEOUT`] is all the time that closing may take.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{Ping, PingPong, Reason};
+use tokio::time::{Instant, sleep_until};
+
+use super::keepalive::{Keepalive, KeepaliveAction, KeepaliveConfig};
+use super::shared::Shared;
+use super::wire::Wire;
+use super::{CloseReason, Event, GoingAway};
+
+/// The task's state.
+pub(super) struct Task {
+    http2: h2::client::Connection<Wire, Bytes>,
+    ping_pong: Option<PingPong>,
+    keepalive: Option<Keepalive>,
+    shared: Arc<Shared>,
+    going_away_reported: bool,
+    /// When to stop waiting for h2's farewell.
+    close_by: Option<Instant>,
+}
+
+impl Task {
+    pub(super) fn new(
+        mut http2: h2::client::Connection<Wire, Bytes>,
+        shared: Arc<Shared>,
+        keepalive: Option<KeepaliveConfig>,
+    ) -> Self {
+        Self {
+            ping_pong: http2.ping_pong(),
+            http2,
+            keepalive: keepalive.map(|config| Keepalive::new(config, Instant::now())),
+            shared,
+            going_away_reported: false,
+            close_by: None,
+        }
+    }
+
+    /// Runs the connection until it ends.
+    pub(super) async fn run(mut self) {
+        let reason = self.drive().await;
+        let Self { http2, shared, .. } = self;
+        // In this order: no new call; the reason, for those that fail now; their failure, which is what dropping the
+        // connection does; the driver's turn.
+        shared.set_closed(reason.clone());
+        shared.take_sender();
+        drop(http2);
+        shared.report(Event::Closed(reason));
+    }
+
+    async fn drive(&mut self) -> CloseReason {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let deadline = self.poll_timeout();
+            tokio::select! {
+                biased;
+                reason = poll_fn(|cx| self.poll_http2(cx, deadline)) => {
+                    if let Some(reason) = reason {
+                        return reason;
+                    }
+                }
+                () = shared.wake.notified() => {
+                    if shared.abort_requested() {
+                        return CloseReason::Aborted;
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    if let Some(reason) = self.handle_timeout(Instant::now()) {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drives h2 as far as it goes. Ready with the reason when the connection has ended, and without one when the
+    /// deadline that the task sleeps for has come nearer.
+    fn poll_http2(&mut self, cx: &mut Context<'_>, armed: Option<Instant>) -> Poll<Option<CloseReason>> {
+        let polled = Pin::new(&mut self.http2).poll(cx);
+        self.shared.set_max_streams(self.http2.max_concurrent_send_streams());
+        self.note_reads(cx);
+        self.report_going_away();
+        match polled {
+            Poll::Ready(Ok(())) if self.close_by.is_some() => Poll::Ready(Some(CloseReason::Drained)),
+            Poll::Ready(Ok(())) if self.drained() => Poll::Ready(Some(CloseReason::Drained)),
+            Poll::Ready(Ok(())) => Poll::Ready(Some(CloseReason::Server)),
+            Poll::Ready(Err(error)) => Poll::Ready(Some(CloseReason::Http2(Arc::new(error)))),
+            Poll::Pending => {
+                if self.drained() && self.close_by.is_none() {
+                    // Without a handle that could open another stream, h2 says GOAWAY, flushes and closes. It does so
+                    // unasked after the server's GOAWAY, whose reason the handle must first be asked for.
+                    if self.going_away_reported || !self.shared.goaway_read() {
+                        self.shared.take_sender();
+                    }
+                    self.close_by = Some(Instant::now() + CLOSE_TIMEOUT);
+                }
+                match self.poll_timeout() {
+                    Some(deadline) if armed.is_none_or(|armed| deadline < armed) => Poll::Ready(None),
+                    _ => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn drained(&self) -> bool {
+        !self.shared.is_accepting() && self.shared.open_streams() == 0
+    }
+
+    fn note_reads(&mut self, cx: &mut Context<'_>) {
+        let Some(keepalive) = &mut self.keepalive else { return };
+        if self.shared.take_read() {
+            keepalive.handle_read(Instant::now());
+        }
+        if let Some(ping_pong) = &mut self.ping_pong {
+            // The answer counted when its bytes were read. This only lets h2 send the next PING.
+            let _ = ping_pong.poll_pong(cx);
+        }
+    }
+
+    /// Tells the driver that no calls can start any more, unless it was the driver that wished so.
+    fn report_going_away(&mut self) {
+        if self.going_away_reported || self.shared.is_accepting() {
+            return;
+        }
+        let going_away = if self.shared.goaway_read() {
+            // The header was seen before h2 had the whole frame; until then h2 knows no reason.
+            let Some(Poll::Ready(Err(error))) = self
+                .shared
+                .peek_sender()
+                .map(|mut sender| sender.poll_ready(&mut Context::from_waker(Waker::noop())))
+            else {
+                return;
+            };
+            let message = error.to_string();
+            GoingAway::Server {
+                too_many_pings: error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
+                    && message.contains("too_many_pings"),
+                message,
+            }
+        } else if self.shared.ids_exhausted() {
+            GoingAway::StreamIdsExhausted
+        } else {
+            return;
+        };
+        self.going_away_reported = true;
+        self.shared.report(Event::GoingAway(going_away));
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let calls_open = self.shared.open_streams() > 0;
+        let keepalive = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout(calls_open));
+        [keepalive, self.close_by].into_iter().flatten().min()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Option<CloseReason> {
+        if self.close_by.is_some_and(|close_by| now >= close_by) {
+            return Some(CloseReason::Drained);
+        }
+        let keepalive = self.keepalive.as_mut()?;
+        match keepalive.handle_timeout(now, self.shared.open_streams() > 0) {
+            KeepaliveAction::Wait => None,
+            KeepaliveAction::Close => Some(CloseReason::Keepalive(keepalive.patience())),
+            KeepaliveAction::Ping => {
+                if let Some(ping_pong) = &mut self.ping_pong {
+                    // Refused only while an earlier PING is unanswered, which asks the same question.
+                    let _ = ping_pong.send_ping(Ping::opaque());
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The longest time that h2's GOAWAY, the flush and the close may take on a connection without calls.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -1,0 +1,183 @@
+//! The byte stream as h2 sees it, with an eye on the frames that pass.
+//!
+//! h2 keeps three things to itself that decide whether a call is lost: that a GOAWAY has arrived (its requests fail
+//! on it, after they were taken), which streams' HEADERS were written at all (when the connection breaks, the others
+//! were provably never sent), and that the server's SETTINGS were applied (gRPC calls a connection ready from then
+//! on). All three are frame headers, so [`Wire`] reads them off as the bytes pass and notes them in [`Shared`].
+//!
+//! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame with invalid size".
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::shared::Shared;
+use crate::connector::BoxIo;
+
+/// A byte stream whose frames are noted as they pass.
+pub(super) struct Wire {
+    io: BoxIo,
+    shared: Arc<Shared>,
+    reads: FrameScanner,
+    writes: FrameScanner,
+    /// The server's first bytes, until they are known to be the header of SETTINGS.
+    greeting: Option<Vec<u8>>,
+}
+
+impl Wire {
+    pub(super) fn new(io: BoxIo, shared: Arc<Shared>) -> Self {
+        Self {
+            io,
+            shared,
+            reads: FrameScanner::from_server(),
+            writes: FrameScanner::from_client(),
+            greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
+        }
+    }
+
+    fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.check_greeting(bytes)?;
+        if !bytes.is_empty() {
+            self.shared.handle_read();
+        }
+        self.reads.scan(bytes, |frame| {
+            if frame.kind == FrameKind::GoAway {
+                self.shared.handle_goaway_header();
+            }
+        });
+        Ok(())
+    }
+
+    fn note_written(&mut self, bytes: &[u8]) {
+        self.writes.scan(bytes, |frame| match frame.kind {
+            FrameKind::Headers => self.shared.handle_headers_written(frame.stream_id),
+            // h2 applies the peer's SETTINGS in the step that queues the acknowledgement.
+            FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
+            _ => {}
+        });
+    }
+
+    /// "The server connection preface consists of a potentially empty SETTINGS frame that MUST be the first frame
+    /// the server sends" (RFC 9113 §3.4).
+    fn check_greeting(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(greeting) = &mut self.greeting else { return Ok(()) };
+        greeting.extend(bytes.iter().take(FRAME_HEADER_LEN - greeting.len()));
+        match judge_greeting(greeting, bytes.is_empty()) {
+            Greeting::Unfinished => Ok(()),
+            Greeting::Http2 => {
+                self.greeting = None;
+                Ok(())
+            }
+            Greeting::Other(what) => Err(io::Error::new(io::ErrorKind::InvalidData, what)),
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        Poll::Ready(self.note_read(&buf.filled()[start..]))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.note_written(&buf[..written]);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let part = left.min(buf.len());
+            self.note_written(&buf[..part]);
+            left -= part;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Greeting {
+    /// Too few bytes to tell.
+    Unfinished,
+    Http2,
+    /// Something else, in words.
+    Other(&'static str),
+}
+
+fn judge_greeting(bytes: &[u8], ended: bool) -> Greeting {
+    if bytes.starts_with(b"HTTP/") {
+        return Greeting::Other(
+            "it answers in HTTP/1; a gRPC server, or a proxy with HTTP/2 switched on for this port, is needed",
+        );
+    }
+    // A TLS record: alert (0x15) or handshake (0x16), major version 3.
+    if matches!(bytes, [0x15 | 0x16, 0x03, ..]) {
+        return Greeting::Other("it answers in TLS; connect with TLS, as for https://");
+    }
+    if let Ok(header) = <&[u8; FRAME_HEADER_LEN]>::try_from(bytes) {
+        let frame = FrameHeader::parse(header);
+        let is_settings = frame.kind == FrameKind::Settings && frame.stream_id == 0 && !frame.is_ack();
+        return if is_settings {
+            Greeting::Http2
+        } else {
+            Greeting::Other("its first bytes are not HTTP/2's SETTINGS; something else listens there")
+        };
+    }
+    if ended {
+        return Greeting::Other("it closed the connection before HTTP/2's SETTINGS");
+    }
+    Greeting::Unfinished
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_judged_by_its_first_bytes() {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        assert_eq!(judge_greeting(&settings, false), Greeting::Http2);
+        for cut in 0..settings.len() {
+            assert_eq!(judge_greeting(&settings[..cut], false), Greeting::Unfinished);
+            assert!(matches!(judge_greeting(&settings[..cut], true), Greeting::Other(_)));
+        }
+        let says = |bytes: &[u8], words: &str| match judge_greeting(bytes, false) {
+            Greeting::Other(what) => what.contains(words),
+            _ => false,
+        };
+        assert!(says(b"HTTP/1.1 ", "HTTP/1"));
+        assert!(says(&[0x15, 3, 1, 0, 2, 2, 70], "TLS"));
+        assert!(says(b"SSH-2.0-O", "something else"));
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
+        assert!(says(&ping, "not HTTP/2's SETTINGS"));
+    }
+}
