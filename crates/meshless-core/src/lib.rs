@@ -4,8 +4,27 @@
 //! events are `handle_*` calls, and what is to be done comes out of `poll_*` as data. A driver (the crate
 //! `meshless`, or the lab's simulator) is then a `match`, and a test is a list of actions.
 
+mod backoff;
+mod balancer;
+mod endpoint;
+mod ewma;
 mod frame;
+mod picker;
+mod retry;
 mod rng;
+mod subchannel;
+#[cfg(test)]
+mod virtual_time;
 
+pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
+pub use balancer::{
+    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectionId, ConnectivityState,
+    EndpointState, InvalidChoiceCountError, ResolutionError,
+};
+pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+pub use picker::lease::{Lease, Outcome};
+pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
+pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
 pub use rng::Rng;
+pub use subchannel::SubchannelState;

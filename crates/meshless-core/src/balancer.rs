@@ -1,0 +1,506 @@
+//! The balancer: the control plane of one channel.
+//!
+//! It has one owner, is told what has happened (`handle_*`), and says what is to be done ([`poll_action`](Balancer::poll_action))
+//! and when it wants to be asked again ([`poll_timeout`](Balancer::poll_timeout)). It decides which endpoints to connect to, when
+//! to replace a connection, and what calls may pick from; it opens no socket and sees no call.
+//!
+//! A driver is a loop:
+//!
+//! ```
+//! # use std::{sync::Arc, time::Instant};
+//! # use meshless_core::*;
+//! # #[derive(Clone, Debug)] struct Connection;
+//! # enum Event { Resolved(Result<Vec<Endpoint>, ResolutionError>), Connected(ConnectionId, Connection),
+//! #   ConnectFailed(ConnectionId, String), GoingAway(ConnectionId), Closed(ConnectionId, String), Waiting(Wait), Timeout }
+//! # struct Io; impl Io {
+//! #   fn publish(&self, _: Arc<Picker<Connection>>) {} fn resolve(&self, _: bool) {}
+//! #   fn connect(&self, _: ConnectionId, _: Address, _: std::time::Duration) {} fn close(&self, _: ConnectionId, _: bool) {}
+//! #   fn next(&self, _: Option<Instant>) -> Option<Event> { None } }
+//! # let (io, now) = (Io, Instant::now);
+//! let mut balancer = Balancer::new(BalancerConfig::new(Policy::RoundRobin), Rng::new(7, 1), now());
+//! balancer.handle_call(now()); // connect now; without it, with the first call
+//! loop {
+//!     while let Some(action) = balancer.poll_action() {
+//!         match action {
+//!             Action::UpdatePicker(picker) => io.publish(picker), // swap the `Arc`, wake the queued calls
+//!             Action::Connect { connection, address, timeout, .. } => io.connect(connection, address, timeout),
+//!             Action::Close { connection, graceful } => io.close(connection, graceful),
+//!             Action::RequestResolution { at_once } => io.resolve(at_once),
+//!             _ => {}
+//!         }
+//!     }
+//!     let Some(event) = io.next(balancer.poll_timeout()) else { break };
+//!     match event {
+//!         Event::Resolved(answer) => balancer.handle_resolution(now(), answer),
+//!         Event::Connected(id, connection) => balancer.handle_connected(now(), id, connection),
+//!         Event::ConnectFailed(id, error) => balancer.handle_connect_failed(now(), id, error),
+//!         Event::GoingAway(id) => balancer.handle_going_away(now(), id),
+//!         Event::Closed(id, error) => balancer.handle_closed(now(), id, error),
+//!         Event::Waiting(Wait::Idle) => balancer.handle_call(now()),
+//!         Event::Waiting(Wait::Full(endpoint)) => balancer.handle_full(now(), endpoint),
+//!         Event::Waiting(Wait::Connecting) => {}
+//!         Event::Timeout => balancer.handle_timeout(now()),
+//!     }
+//! }
+//! ```
+
+mod action;
+pub(crate) mod age;
+mod config;
+mod connect_budget;
+mod plan;
+mod publish;
+mod state;
+mod walk;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+pub use action::{Action, ConnectionId};
+use age::{AgeEstimate, ROTATE_FRACTION};
+pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
+use connect_budget::ConnectBudget;
+pub use state::{ChannelState, ConnectivityState, EndpointState};
+use walk::Walk;
+
+use crate::endpoint::{Endpoint, EndpointId, EndpointSet};
+use crate::ewma::EwmaDecay;
+use crate::picker::lease::{LoadTracking, Measure, Slot};
+use crate::picker::{Picker, Policy};
+use crate::rng::Rng;
+use crate::subchannel::{Connection, Phase, Subchannel};
+
+/// Why a resolution failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ResolutionError(pub String);
+
+/// The control plane of one channel. `C` is the driver's handle on a connection, which leases hand to calls.
+///
+/// Every `handle_*` takes the current time; time must not go backwards. Reports about connections that the balancer
+/// has forgotten are ignored, so a driver need not worry about events that have crossed an [`Action::Close`].
+#[derive(Debug)]
+pub struct Balancer<C> {
+    config: BalancerConfig,
+    rng: Rng,
+    endpoints: EndpointSet,
+    /// One per listed endpoint, and one per former endpoint that has open connections.
+    subchannels: BTreeMap<EndpointId, Subchannel<C>>,
+    /// Whose every known connection and attempt is.
+    owners: BTreeMap<ConnectionId, EndpointId>,
+    last_connection: u64,
+    budget: ConnectBudget,
+    walk: Walk,
+    ages: AgeEstimate,
+    decay: EwmaDecay,
+    turn: Arc<AtomicU32>,
+    last_picked: Option<EndpointId>,
+    /// No call has asked for a connection since the beginning, or since the last one was lost (`pick_first`).
+    idle: bool,
+    resolution_error: Option<Arc<str>>,
+    /// The resolver was asked at once, and has not answered.
+    asked_at_once: bool,
+    resolution_wanted: Option<bool>,
+    actions: VecDeque<Action<C>>,
+    published: Arc<Picker<C>>,
+    published_state: ConnectivityState,
+    /// The published picker is not what it should be.
+    outdated: bool,
+    wake: Option<Instant>,
+}
+
+impl<C> Balancer<C> {
+    /// A balancer that is idle and knows no endpoint. Calls should find [`Picker::idle`] until the first
+    /// [`Action::UpdatePicker`].
+    pub fn new(config: BalancerConfig, mut rng: Rng, now: Instant) -> Self {
+        let decay = EwmaDecay::new(now, config.latency_decay);
+        let turn = Arc::new(AtomicU32::new(rng.next_u64() as u32));
+        Self {
+            budget: ConnectBudget::new(&config),
+            config,
+            rng,
+            endpoints: EndpointSet::new(),
+            subchannels: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            last_connection: 0,
+            walk: Walk::default(),
+            ages: AgeEstimate::default(),
+            decay,
+            turn,
+            last_picked: None,
+            idle: true,
+            resolution_error: None,
+            asked_at_once: false,
+            resolution_wanted: None,
+            actions: VecDeque::new(),
+            published: Arc::new(Picker::idle()),
+            published_state: ConnectivityState::Idle,
+            outdated: false,
+            wake: None,
+        }
+    }
+
+    /// A call wants to be sent, or the user wants the channel connected: leaves idle.
+    pub fn handle_call(&mut self, now: Instant) {
+        if !self.idle {
+            return;
+        }
+        self.idle = false;
+        self.resolution_error = None;
+        if self.endpoints.is_empty() {
+            self.request_resolution(false);
+        }
+        self.settle(now);
+    }
+
+    /// The resolver has answered. An error or an empty set leaves the last good set in place; the resolver tries again
+    /// by its own rules.
+    pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
+        self.asked_at_once = false;
+        for subchannel in self.subchannels.values_mut() {
+            subchannel.failed_since_resolution = false;
+        }
+        match answer {
+            Ok(full) if !full.is_empty() => {
+                self.resolution_error = None;
+                self.adopt(full);
+            }
+            Ok(_) => self.resolution_error = Some("the resolver found no endpoint".into()),
+            Err(ResolutionError(error)) => self.resolution_error = Some(error.into()),
+        }
+        self.settle(now);
+    }
+
+    /// A connection is made, with its HTTP/2 handshake done.
+    pub fn handle_connected(&mut self, now: Instant, id: ConnectionId, connection: C) {
+        let Some(&endpoint) = self.owners.get(&id) else {
+            // It crossed the `Close` that abandoned it.
+            self.actions.push_back(Action::Close { connection: id, graceful: false });
+            return;
+        };
+        let tracking = self.tracking();
+        let fraction =
+            ROTATE_FRACTION.start + (ROTATE_FRACTION.end - ROTATE_FRACTION.start) * self.rng.unit();
+        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
+        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
+            return;
+        }
+        self.budget.end();
+        let was_full = subchannel.wants_more;
+        let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
+        subchannel.connected(now, Arc::new(slot), fraction);
+        if self.config.policy == Policy::PickFirst {
+            self.arrive(endpoint, id, was_full);
+        } else {
+            let due = subchannel.serving().find(|connection| connection.is_due(now, &self.ages));
+            if let Some(id) = due.map(|connection| connection.slot.id) {
+                self.retire(id);
+            }
+        }
+        self.outdated = true;
+        self.settle(now);
+    }
+
+    /// An attempt has failed, or has taken longer than it might.
+    pub fn handle_connect_failed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
+        let Some(&endpoint) = self.owners.get(&id) else { return };
+        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
+        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
+            return;
+        }
+        subchannel.attempt_failed(now, &mut self.rng, error.into());
+        self.budget.end();
+        self.owners.remove(&id);
+        // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
+        let all_failed =
+            self.listed().all(|subchannel| subchannel.failed_since_resolution && !subchannel.is_ready());
+        self.request_resolution(all_failed);
+        self.settle(now);
+    }
+
+    /// The first GOAWAY was read on a connection: no new call goes there.
+    pub fn handle_going_away(&mut self, now: Instant, id: ConnectionId) {
+        let Some(connection) = self.connection_mut(id) else {
+            return self.handle_connect_failed(now, id, "the server went away before it was ready");
+        };
+        let (phase, connected_at) = (connection.phase, connection.connected_at);
+        let lifetime = now.saturating_duration_since(connected_at);
+        match phase {
+            Phase::Serving => {
+                if self.config.rotate_ahead {
+                    self.ages.observe(lifetime);
+                }
+                self.end_service(now, id, connected_at);
+            }
+            Phase::Lingering { .. } => self.ages.scout_ended(lifetime),
+            Phase::Draining { .. } => return,
+        }
+        self.drain(id);
+        self.settle(now);
+    }
+
+    /// Nothing remains of a connection: it was closed, by whichever side, or has broken.
+    pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
+        let error = error.into();
+        let Some(connection) = self.connection_mut(id) else {
+            return self.handle_connect_failed(now, id, error);
+        };
+        connection.slot.set_limit(0);
+        let (phase, connected_at) = (connection.phase, connection.connected_at);
+        match phase {
+            Phase::Serving => {
+                self.end_service(now, id, connected_at);
+                if let Some(subchannel) = self.owner_mut(id) {
+                    subchannel.last_error = Some(error);
+                }
+            }
+            Phase::Lingering { .. } => self.ages.forget_scout(),
+            Phase::Draining { .. } => {}
+        }
+        self.remove(id);
+        let attempting = self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
+        if phase == Phase::Serving && self.config.policy == Policy::PickFirst && !attempting {
+            // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
+            self.idle = true;
+            self.walk.rest();
+        }
+        self.settle(now);
+    }
+
+    /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)): another one to `endpoint` is made, up to the
+    /// configured number, one at a time (gRFC A105).
+    pub fn handle_full(&mut self, now: Instant, endpoint: EndpointId) {
+        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
+        let serving = subchannel.serving().count();
+        let may_grow = (1..self.config.connections_per_endpoint.get() as usize).contains(&serving);
+        // It may be outdated: since that pick a call may have ended, or a connection been added.
+        if subchannel.listed && may_grow && subchannel.is_full() {
+            subchannel.wants_more = true;
+            self.settle(now);
+        }
+    }
+
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
+    /// wait for room.
+    pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
+        if let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase == Phase::Serving) {
+            connection.slot.set_limit(limit);
+        }
+    }
+
+    /// No call was made for as long as the user allows a channel to stay connected: lets everything go.
+    pub fn handle_idle(&mut self, now: Instant) {
+        self.idle = true;
+        self.walk.rest();
+        for endpoint in self.subchannels.keys().copied().collect::<Vec<_>>() {
+            self.let_go(endpoint);
+        }
+        self.settle(now);
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.settle(now);
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_action(&mut self) -> Option<Action<C>> {
+        if self.outdated {
+            self.outdated = false;
+            self.published = Arc::new(self.make_picker());
+            self.published_state = self.connectivity();
+            return Some(Action::UpdatePicker(Arc::clone(&self.published)));
+        }
+        if let Some(at_once) = self.resolution_wanted.take() {
+            return Some(Action::RequestResolution { at_once });
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout). Changes with every event.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Ends every event: plans, and sees whether the picker is still right.
+    fn settle(&mut self, now: Instant) {
+        self.plan(now);
+        let state = self.connectivity();
+        // In TRANSIENT_FAILURE the picker carries the errors, which any event may have changed.
+        if state != self.published_state || state == ConnectivityState::TransientFailure {
+            self.outdated = true;
+        }
+    }
+
+    fn adopt(&mut self, full: Vec<Endpoint>) {
+        let diff = self.endpoints.update(full);
+        for (id, endpoint) in self.endpoints.iter() {
+            if diff.added.binary_search(&id).is_ok() {
+                let subchannel = Subchannel::new(id, endpoint.address.clone(), self.config.backoff);
+                self.subchannels.insert(id, subchannel);
+            }
+        }
+        for &id in &diff.removed {
+            if let Some(subchannel) = self.subchannels.get_mut(&id) {
+                subchannel.listed = false;
+            }
+            self.let_go(id);
+        }
+        if !diff.is_empty() {
+            self.walk.update(&diff, &mut self.rng);
+        }
+    }
+
+    /// `pick_first` has a new connection: it replaces all others, unless it was made because they are full.
+    fn arrive(&mut self, endpoint: EndpointId, id: ConnectionId, was_full: bool) {
+        let mut retired = Vec::new();
+        let mut abandoned = Vec::new();
+        for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.listed) {
+            // One success makes the failures of the others past.
+            subchannel.clear_failure();
+            abandoned.extend(subchannel.attempt.map(|_| subchannel.id));
+            if !was_full || subchannel.id != endpoint {
+                let others = subchannel.serving().map(|connection| connection.slot.id).filter(|other| *other != id);
+                retired.extend(others);
+            }
+        }
+        abandoned.into_iter().for_each(|endpoint| self.abandon(endpoint));
+        retired.into_iter().for_each(|id| self.retire(id));
+        self.walk.reached(endpoint);
+    }
+
+    /// A connection has stopped serving by no decision of ours.
+    fn end_service(&mut self, now: Instant, id: ConnectionId, connected_at: Instant) {
+        self.outdated = true;
+        self.request_resolution(false);
+        if let Some(&endpoint) = self.owners.get(&id)
+            && let Some(subchannel) = self.subchannels.get_mut(&endpoint)
+        {
+            subchannel.ended(now, connected_at, &mut self.rng);
+        }
+    }
+
+    /// A successor serves in its place: new calls go there.
+    fn retire(&mut self, id: ConnectionId) {
+        self.outdated = true;
+        let Some(connected_at) = self.connection_mut(id).map(|connection| connection.connected_at) else { return };
+        match self.ages.send_scout(id, connected_at) {
+            Some(until) => {
+                if let Some(connection) = self.connection_mut(id) {
+                    connection.slot.set_limit(0);
+                    connection.phase = Phase::Lingering { until };
+                }
+            }
+            None => self.drain(id),
+        }
+    }
+
+    /// Takes no new calls, and is closed after those it has.
+    fn drain(&mut self, id: ConnectionId) {
+        let Some(subchannel) = self.owner_mut(id) else { return };
+        let Some(position) = subchannel.position(id) else { return };
+        let connection = &mut subchannel.connections[position];
+        connection.slot.set_limit(0);
+        connection.phase = Phase::Draining { aborted: false };
+        let excess = abort_excess(&mut subchannel.connections);
+        self.actions.push_back(Action::Close { connection: id, graceful: true });
+        if let Some(id) = excess {
+            self.actions.push_back(Action::Close { connection: id, graceful: false });
+        }
+    }
+
+    /// Gives up an endpoint's attempt, and drains its connections.
+    fn let_go(&mut self, endpoint: EndpointId) {
+        self.abandon(endpoint);
+        let Some(subchannel) = self.subchannels.get(&endpoint) else { return };
+        let open: Vec<_> = subchannel
+            .connections
+            .iter()
+            .filter(|connection| !matches!(connection.phase, Phase::Draining { .. }))
+            .map(|connection| connection.slot.id)
+            .collect();
+        for id in open {
+            self.outdated = true;
+            if self.ages.scout() == Some(id) {
+                self.ages.forget_scout();
+            }
+            self.drain(id);
+        }
+        self.forget_if_gone(endpoint);
+    }
+
+    fn abandon(&mut self, endpoint: EndpointId) {
+        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
+        if let Some(attempt) = subchannel.attempt.take() {
+            self.owners.remove(&attempt.id);
+            self.budget.end();
+            self.actions.push_back(Action::Close { connection: attempt.id, graceful: false });
+        }
+    }
+
+    fn remove(&mut self, id: ConnectionId) {
+        let Some(endpoint) = self.owners.remove(&id) else { return };
+        if let Some(subchannel) = self.subchannels.get_mut(&endpoint) {
+            subchannel.connections.retain(|connection| connection.slot.id != id);
+        }
+        self.forget_if_gone(endpoint);
+    }
+
+    fn forget_if_gone(&mut self, endpoint: EndpointId) {
+        let gone = |subchannel: &Subchannel<C>| !subchannel.listed && subchannel.connections.is_empty();
+        if self.subchannels.get(&endpoint).is_some_and(gone) {
+            self.subchannels.remove(&endpoint);
+        }
+    }
+
+    /// At most one request waits to be polled, and none follows an urgent one before the answer.
+    fn request_resolution(&mut self, at_once: bool) {
+        if self.asked_at_once {
+            return;
+        }
+        self.asked_at_once = at_once;
+        self.resolution_wanted = Some(at_once);
+    }
+
+    fn tracking(&self) -> LoadTracking {
+        let Self { config, decay, .. } = self;
+        let measure = Measure { decay: *decay, failure_penalty: config.failure_penalty };
+        match config.policy {
+            Policy::PickFirst | Policy::RoundRobin => LoadTracking { counts_load: false, measure: None },
+            Policy::LeastRequest => LoadTracking { counts_load: true, measure: None },
+            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure) },
+        }
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &Subchannel<C>> {
+        self.subchannels.values().filter(|subchannel| subchannel.listed)
+    }
+
+    fn owner_mut(&mut self, id: ConnectionId) -> Option<&mut Subchannel<C>> {
+        self.subchannels.get_mut(self.owners.get(&id)?)
+    }
+
+    fn connection_mut(&mut self, id: ConnectionId) -> Option<&mut Connection<C>> {
+        let subchannel = self.owner_mut(id)?;
+        let position = subchannel.position(id)?;
+        subchannel.connections.get_mut(position)
+    }
+}
+
+/// Picks the oldest draining connection of an endpoint that has too many of them.
+fn abort_excess<C>(connections: &mut [Connection<C>]) -> Option<ConnectionId> {
+    let waiting = |connection: &&mut Connection<C>| connection.phase == Phase::Draining { aborted: false };
+    if connections.iter_mut().filter(waiting).count() <= DRAINING_PER_ENDPOINT_MAX {
+        return None;
+    }
+    let oldest = connections.iter_mut().find(|connection| waiting(&connection))?;
+    oldest.phase = Phase::Draining { aborted: true };
+    Some(oldest.slot.id)
+}
+
+/// Streams that outlive many rotations would otherwise pile up connections without limit. A server's grace, at its usual 10 s to
+/// 30 s and ages above a second, stays below it.
+const DRAINING_PER_ENDPOINT_MAX: usize = 32;

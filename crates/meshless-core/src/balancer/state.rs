@@ -1,0 +1,114 @@
+//! The state of a channel as data, for people and for tests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Balancer;
+use crate::endpoint::{Address, EndpointId};
+use crate::picker::Policy;
+use crate::subchannel::SubchannelState;
+
+/// What a channel as a whole is doing (grpc/doc/connectivity-semantics-and-api.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectivityState {
+    /// Not connecting, since no call has asked for it.
+    Idle,
+    /// Calls queue until a connection is made.
+    Connecting,
+    /// Calls are sent.
+    Ready,
+    /// Calls fail, unless they wait for ready.
+    TransientFailure,
+}
+
+/// A channel at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelState {
+    /// What it is doing.
+    pub connectivity: ConnectivityState,
+    /// How it picks.
+    pub policy: Policy,
+    /// Its endpoints, and those that have left but still finish calls, in the order of their ids.
+    pub endpoints: Vec<EndpointState>,
+    /// Why the last resolution failed, if it did.
+    pub resolution_error: Option<Arc<str>>,
+    /// The age at which the target's servers have been seen to end connections, if they have.
+    pub expected_age: Option<Duration>,
+}
+
+/// An endpoint at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointState {
+    /// Its id.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: Address,
+    /// What it is doing.
+    pub state: SubchannelState,
+    /// Why its last connection or attempt ended.
+    pub last_error: Option<Arc<str>>,
+    /// Calls on it, over all its connections.
+    pub calls_in_flight: usize,
+    /// Open connections that take new calls.
+    pub connections_serving: usize,
+    /// Open connections that do not: replaced, or told to go away.
+    pub connections_draining: usize,
+}
+
+impl<C> Balancer<C> {
+    /// What the channel is doing, and each of its endpoints.
+    pub fn state(&self) -> ChannelState {
+        let endpoints = self.subchannels.values().map(|subchannel| {
+            let connections_serving = subchannel.serving().count();
+            EndpointState {
+                id: subchannel.id,
+                address: subchannel.address.clone(),
+                state: subchannel.state(self.idle),
+                last_error: subchannel.last_error.clone(),
+                calls_in_flight: subchannel.calls_in_flight(),
+                connections_serving,
+                connections_draining: subchannel.connections.len() - connections_serving,
+            }
+        });
+        ChannelState {
+            connectivity: self.connectivity(),
+            policy: self.config.policy,
+            endpoints: endpoints.collect(),
+            resolution_error: self.resolution_error.clone(),
+            expected_age: self.ages.expected(),
+        }
+    }
+
+    /// What the channel as a whole is doing.
+    pub fn connectivity(&self) -> ConnectivityState {
+        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in TRANSIENT_FAILURE" counts as that until READY.
+        if self.listed().any(|subchannel| subchannel.is_ready()) {
+            return ConnectivityState::Ready;
+        }
+        if self.idle {
+            return ConnectivityState::Idle;
+        }
+        let failed = if self.endpoints.is_empty() {
+            self.resolution_error.is_some()
+        } else {
+            self.listed().all(|subchannel| subchannel.failed)
+        };
+        if failed { ConnectivityState::TransientFailure } else { ConnectivityState::Connecting }
+    }
+}
+
+impl fmt::Display for ConnectivityState {
+    /// gRPC's spelling.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "IDLE",
+            Self::Connecting => "CONNECTING",
+            Self::Ready => "READY",
+            Self::TransientFailure => "TRANSIENT_FAILURE",
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! The order in which `pick_first` tries endpoints, and where it stands in it.
+//!
+//! gRFC A62 shuffles the addresses; here the shuffle is kept, and when a server ends the connection the client
+//! walks on to the next endpoint of its own permutation instead of choosing at random again. Over time, each client
+//! then spends equal shares on all endpoints, which makes the long-run balance of many clients about twelve times tighter.
+//!
+//! A *pass* tries every endpoint once, the next one 250 ms after the last if that has not answered ("Happy Eyeballs",
+//! gRFC A61); it ends when one is connected. Once every endpoint has been tried, each is tried again as its backoff allows.
+
+use std::time::{Duration, Instant};
+
+use crate::endpoint::{EndpointDiff, EndpointId};
+use crate::rng::Rng;
+
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// This client's permutation of the endpoints.
+    order: Vec<EndpointId>,
+    /// Where the next pass begins; may be one past the end.
+    cursor: usize,
+    pass: Option<Pass>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    position: usize,
+    remaining: usize,
+    last_started: Option<Instant>,
+}
+
+/// What the pass says to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Try this endpoint.
+    Try(EndpointId),
+    /// Give the attempt under way until then.
+    Wait(Instant),
+    /// Every endpoint has been tried.
+    Exhausted,
+}
+
+impl Walk {
+    /// Adopts a change of the set. What stays keeps its order; what is new enters at random places, which for a first set is a shuffle.
+    pub(super) fn update(&mut self, diff: &EndpointDiff, rng: &mut Rng) {
+        let passed = self.order.iter().take(self.cursor).filter(|id| diff.removed.contains(id)).count();
+        self.cursor -= passed;
+        self.order.retain(|id| !diff.removed.contains(id));
+        for id in &diff.added {
+            let position = rng.below(self.order.len() + 1);
+            self.order.insert(position, *id);
+            if position < self.cursor {
+                self.cursor += 1;
+            }
+        }
+        // "When a new address list arrives, the first pass starts over" (gRFC A61).
+        self.pass = None;
+    }
+
+    /// A connection to `id` is made: the pass is over, and the next one begins after it.
+    pub(super) fn reached(&mut self, id: EndpointId) {
+        if let Some(position) = self.order.iter().position(|endpoint| *endpoint == id) {
+            self.cursor = position + 1;
+        }
+        self.pass = None;
+    }
+
+    /// No connection is wanted any more.
+    pub(super) fn rest(&mut self) {
+        self.pass = None;
+    }
+
+    /// `attempting` says whether an attempt is under way.
+    pub(super) fn step(&mut self, now: Instant, attempting: bool) -> Step {
+        let n = self.order.len();
+        let pass = self.pass.get_or_insert(Pass { position: self.cursor, remaining: n, last_started: None });
+        if pass.remaining == 0 {
+            return Step::Exhausted;
+        }
+        match pass.last_started.map(|at| at + STAGGER) {
+            Some(at) if attempting && at > now => Step::Wait(at),
+            _ => Step::Try(self.order[pass.position % n]),
+        }
+    }
+
+    /// The endpoint of the last [`Step::Try`] is being tried.
+    pub(super) fn started(&mut self, now: Instant) {
+        if let Some(pass) = &mut self.pass {
+            pass.last_started = Some(now);
+        }
+        self.skip();
+    }
+
+    /// The endpoint of the last [`Step::Try`] is not to be tried now.
+    pub(super) fn skip(&mut self) {
+        if let Some(pass) = &mut self.pass {
+            pass.position += 1;
+            pass.remaining = pass.remaining.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn order(&self) -> &[EndpointId] {
+        &self.order
+    }
+}
+
+/// "The recommended value is 250 ms" (gRFC A61, after RFC 8305 §5).
+const STAGGER: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::epoch;
+
+    fn ids(ids: &[u64]) -> Vec<EndpointId> {
+        ids.iter().map(|&n| EndpointId::for_tests(n)).collect()
+    }
+
+    fn walk(n: u64) -> Walk {
+        let mut walk = Walk::default();
+        let diff = EndpointDiff { added: ids(&(0..n).collect::<Vec<_>>()), ..EndpointDiff::default() };
+        walk.update(&diff, &mut Rng::new(3, 3));
+        walk
+    }
+
+    #[test]
+    fn each_rotation_walks_on_through_the_permutation() {
+        let mut walk = walk(5);
+        let order = walk.order().to_vec();
+        for turn in 0..12 {
+            assert_eq!(walk.step(epoch(), false), Step::Try(order[turn % 5]));
+            walk.started(epoch());
+            walk.reached(order[turn % 5]);
+        }
+    }
+
+    #[test]
+    fn attempts_are_staggered_and_end_after_one_pass() {
+        let mut walk = walk(2);
+        let order = walk.order().to_vec();
+        assert_eq!(walk.step(epoch(), false), Step::Try(order[0]));
+        walk.started(epoch());
+        assert_eq!(walk.step(epoch(), true), Step::Wait(epoch() + STAGGER));
+        assert_eq!(walk.step(epoch(), false), Step::Try(order[1]), "a failure need not be waited for");
+        assert_eq!(walk.step(epoch() + STAGGER, true), Step::Try(order[1]));
+        walk.started(epoch() + STAGGER);
+        assert_eq!(walk.step(epoch() + STAGGER, true), Step::Exhausted);
+    }
+
+    #[test]
+    fn a_change_of_the_set_keeps_the_place() {
+        let mut walk = walk(6);
+        let order = walk.order().to_vec();
+        walk.reached(order[2]);
+        let removed = vec![order[0], order[2]];
+        walk.update(&EndpointDiff { removed, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
+        assert_eq!(walk.step(epoch(), false), Step::Try(order[3]));
+        let added = ids(&[10, 11, 12]);
+        walk.update(&EndpointDiff { added, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
+        let kept: Vec<_> = walk.order().iter().filter(|id| order.contains(id)).copied().collect();
+        assert_eq!(kept, [order[1], order[3], order[4], order[5]]);
+    }
+}

@@ -1,0 +1,164 @@
+//! The peak-sensitive moving average of an endpoint's response time, without a lock.
+//!
+//! Peaks are adopted at once, everything else decays towards what is measured (Finagle's `PeakEwma`; tower's
+//! `load::peak_ewma` keeps the same state behind a mutex). The whole state, an average and its moment, is one 64-bit
+//! word, so that reading it while a call is being placed costs one load. Written when a call ends, read by
+//! the picker. It counts no calls: `Load` does.
+//!
+//! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last bits from machine to
+//! machine, and with it would differ which endpoint a seed picks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How averages fade, and the moment from which their ticks count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EwmaDecay {
+    epoch: Instant,
+    halvings_per_tick: f32,
+}
+
+impl EwmaDecay {
+    /// Averages fall to 1/e in `decay` (Finagle, tower and Linkerd use 10 s), counted from `epoch`, which lies before any `now`
+    /// that follows. A `decay` below one tick of 100 µs counts as one tick.
+    pub(crate) fn new(epoch: Instant, decay: Duration) -> Self {
+        let ticks = (decay.as_secs_f64() * TICKS_PER_SECOND as f64).max(1.0);
+        Self { epoch, halvings_per_tick: (std::f64::consts::LOG2_E / ticks) as f32 }
+    }
+
+    /// `now` in ticks. It wraps after 119 hours; an endpoint without a call for exactly that long would look
+    /// freshly measured, which does no harm.
+    pub(crate) fn ticks(&self, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(self.epoch);
+        (since.as_secs().wrapping_mul(TICKS_PER_SECOND) as u32)
+            .wrapping_add(since.subsec_nanos() / NANOS_PER_TICK)
+    }
+
+    /// What is left, of 1, of an average that was stamped at `stamp`.
+    fn remaining(&self, stamp: u32, ticks: u32) -> f32 {
+        let age = ticks.wrapping_sub(stamp);
+        // Another thread may have stamped a moment after this one read its clock.
+        if age > u32::MAX - CLOCK_RACE_TICKS {
+            return 1.0;
+        }
+        exp2_neg(age as f32 * self.halvings_per_tick)
+    }
+}
+
+/// The average of one endpoint; by default, of one that has not been measured.
+#[derive(Debug, Default)]
+pub(crate) struct PeakEwma {
+    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet". Low half: its stamp in ticks.
+    state: AtomicU64,
+}
+
+impl PeakEwma {
+    /// The average in ns as it has faded until `ticks`, or `None` if nothing has been measured.
+    pub(crate) fn nanos(&self, decay: &EwmaDecay, ticks: u32) -> Option<f32> {
+        let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
+        (nanos > 0.0).then(|| nanos * decay.remaining(stamp, ticks))
+    }
+
+    /// Records that a call which ended at `ticks` took `latency`.
+    pub(crate) fn record(&self, decay: &EwmaDecay, ticks: u32, latency: Duration) {
+        let measured = (latency.as_nanos() as f32).max(1.0);
+        let update = |state| {
+            let (nanos, stamp) = unpack(state);
+            let average = if measured >= nanos {
+                measured
+            } else {
+                let weight = decay.remaining(stamp, ticks);
+                nanos * weight + measured * (1.0 - weight)
+            };
+            Some(pack(average, ticks))
+        };
+        // The closure never refuses, so neither does this.
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+    }
+}
+
+fn pack(nanos: f32, stamp: u32) -> u64 {
+    u64::from(nanos.to_bits()) << 32 | u64::from(stamp)
+}
+
+fn unpack(state: u64) -> (f32, u32) {
+    (f32::from_bits((state >> 32) as u32), state as u32)
+}
+
+/// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of its interval.
+fn exp2_neg(x: f32) -> f32 {
+    if x >= 126.0 {
+        return 0.0;
+    }
+    let whole = x as u32;
+    let part = x - whole as f32;
+    (1.0 - part * (0.672 - 0.172 * part)) * f32::from_bits((127 - whole) << 23)
+}
+
+/// A tick is 100 µs: fine beside a decay of seconds, and 32 bits of it last for days.
+const TICKS_PER_SECOND: u64 = 10_000;
+const NANOS_PER_TICK: u32 = 100_000;
+/// Stamps up to 1 s ahead are taken for a race between threads, not for a wrapped counter.
+const CLOCK_RACE_TICKS: u32 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::epoch;
+
+    const SECOND: u32 = TICKS_PER_SECOND as u32;
+
+    fn decay() -> EwmaDecay {
+        EwmaDecay::new(epoch(), Duration::from_secs(10))
+    }
+
+    #[test]
+    fn the_power_is_close_and_falls_all_the_way() {
+        let mut previous = 1.0;
+        for step in 0..12_600 {
+            let x = step as f32 / 100.0;
+            let (approximate, exact) = (exp2_neg(x), (-x).exp2());
+            assert!((approximate / exact - 1.0).abs() < 0.003, "2^-{x}: {approximate}, not {exact}");
+            assert!(approximate <= previous);
+            previous = approximate;
+        }
+        assert_eq!(exp2_neg(1e9), 0.0);
+    }
+
+    #[test]
+    fn peaks_are_adopted_at_once_and_fade_slowly() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        assert_eq!(ewma.nanos(&decay, 0), None);
+        ewma.record(&decay, 0, Duration::from_millis(1));
+        ewma.record(&decay, 0, Duration::from_millis(100));
+        assert_eq!(ewma.nanos(&decay, 0), Some(1e8));
+        ewma.record(&decay, 10 * SECOND, Duration::from_millis(1));
+        let after = ewma.nanos(&decay, 10 * SECOND).unwrap();
+        // 1/e of the old, the rest of the new.
+        let expected = 1e8 * (-1f32).exp() + 1e6 * (1.0 - (-1f32).exp());
+        assert!((after / expected - 1.0).abs() < 0.01, "{after}, not {expected}");
+    }
+
+    #[test]
+    fn an_average_fades_without_calls() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, 5, Duration::from_millis(100));
+        let later = ewma.nanos(&decay, 5 + 20 * SECOND).unwrap();
+        assert!((later / (1e8 * (-2f32).exp()) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_stamp_from_the_future_does_not_erase_the_average() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, 7, Duration::from_millis(5));
+        assert_eq!(ewma.nanos(&decay, 6), Some(5e6));
+    }
+
+    #[test]
+    fn ticks_wrap_without_a_jump() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, u32::MAX - 1, Duration::from_millis(5));
+        let after = ewma.nanos(&decay, 2).unwrap();
+        assert!((after / 5e6 - 1.0).abs() < 0.001);
+    }
+}

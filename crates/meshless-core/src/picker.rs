@@ -1,0 +1,316 @@
+//! The picker: an immutable snapshot of where calls may go, asked once per attempt of every call.
+//!
+//! The balancer publishes a new one when something changed; calls share it behind an `Arc`. [`Picker::pick`] takes
+//! `&self`, never waits, never locks and never allocates. It does not know which calls wait: whoever is told to queue
+//! picks again when a new picker is published, and, told that the endpoint is full, also when a call has ended.
+
+pub(crate) mod lease;
+mod least_request;
+mod peak_ewma;
+mod pick_first;
+pub(crate) mod round_robin;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::endpoint::EndpointId;
+use crate::rng::Rng;
+use lease::{Lease, Load, Slot};
+pub(crate) use least_request::LeastRequest;
+pub(crate) use peak_ewma::PeakEwmaPolicy;
+pub(crate) use pick_first::PickFirst;
+pub(crate) use round_robin::RoundRobin;
+
+/// How a backend is chosen, named as in a gRPC service config.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Policy {
+    /// One connection for all calls, to the first endpoint of a random order that can be reached (gRFC A62).
+    PickFirst,
+    /// A connection to every endpoint, calls to all of them in turn (gRFC A61). The default.
+    #[default]
+    RoundRobin,
+    /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
+    LeastRequest,
+    /// The endpoint with the least product of response time and calls in flight, of two chosen at random (Finagle).
+    PeakEwma,
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::PickFirst, Self::RoundRobin, Self::LeastRequest, Self::PeakEwma];
+
+    /// Its name in a service config.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::PickFirst => "pick_first",
+            Self::RoundRobin => "round_robin",
+            Self::LeastRequest => "least_request",
+            Self::PeakEwma => "peak_ewma",
+        }
+    }
+}
+
+/// A snapshot of where calls may go. `C` is the driver's handle on a connection.
+#[derive(Debug)]
+pub struct Picker<C> {
+    decision: Decision<C>,
+}
+
+/// What a picker says to a call.
+#[derive(Debug)]
+#[must_use]
+pub enum Pick<C> {
+    /// Send it on this connection.
+    Ready(Lease<C>),
+    /// Keep it until there is news.
+    Queue(Wait),
+    /// Fail it with UNAVAILABLE, unless it is to wait for ready; then keep it until the next picker.
+    Fail(UnavailableError),
+}
+
+/// What a queued call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The channel is idle: tell the balancer of the call ([`Balancer::handle_call`](crate::Balancer::handle_call)), then await
+    /// the next picker.
+    Idle,
+    /// A connection is under way: await the next picker.
+    Connecting,
+    /// Every connection carries all the streams that it may. Tell the balancer
+    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then await the end of any call, or the next picker.
+    Full(EndpointId),
+}
+
+/// Why no backend can take a call, naming the last error of each. Cloning it is cheap.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct UnavailableError(pub(crate) Arc<str>);
+
+impl<C> Picker<C> {
+    /// The picker of a channel that has not yet been asked for anything: calls queue.
+    pub fn idle() -> Self {
+        Self { decision: Decision::Queue(Wait::Idle) }
+    }
+
+    /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed before) are taken
+    /// only when no other has room.
+    #[inline]
+    pub fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
+        let (candidates, chosen) = match &self.decision {
+            Decision::RoundRobin(policy) => (&policy.candidates, policy.choose()),
+            Decision::PeakEwma(policy) => (&policy.candidates, policy.choose(now, rng)),
+            Decision::LeastRequest(policy) => (&policy.candidates, policy.choose(rng)),
+            Decision::PickFirst(policy) => (&policy.candidates, policy.choose()),
+            Decision::Queue(wait) => return Pick::Queue(*wait),
+            Decision::Fail(error) => return Pick::Fail(error.clone()),
+        };
+        candidates.lease(chosen, now, avoid)
+    }
+
+    /// How many endpoints it chooses from.
+    pub fn endpoints(&self) -> usize {
+        self.candidates().map_or(0, |candidates| candidates.0.len())
+    }
+
+    pub(crate) fn connecting() -> Self {
+        Self { decision: Decision::Queue(Wait::Connecting) }
+    }
+
+    pub(crate) fn fail(error: UnavailableError) -> Self {
+        Self { decision: Decision::Fail(error) }
+    }
+
+    pub(crate) fn new(decision: Decision<C>) -> Self {
+        Self { decision }
+    }
+
+    pub(crate) fn round_robin(&self) -> Option<&RoundRobin<C>> {
+        match &self.decision {
+            Decision::RoundRobin(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    fn candidates(&self) -> Option<&Candidates<C>> {
+        match &self.decision {
+            Decision::RoundRobin(policy) => Some(&policy.candidates),
+            Decision::PeakEwma(policy) => Some(&policy.candidates),
+            Decision::LeastRequest(policy) => Some(&policy.candidates),
+            Decision::PickFirst(policy) => Some(&policy.candidates),
+            Decision::Queue(_) | Decision::Fail(_) => None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Decision<C> {
+    Queue(Wait),
+    Fail(UnavailableError),
+    PickFirst(PickFirst<C>),
+    RoundRobin(RoundRobin<C>),
+    LeastRequest(LeastRequest<C>),
+    PeakEwma(PeakEwmaPolicy<C>),
+}
+
+/// The endpoints to choose from, in the order of their ids; never none.
+#[derive(Debug)]
+pub(crate) struct Candidates<C>(Box<[Candidate<C>]>);
+
+/// An endpoint with its connections, oldest first ("oldest connection with room first", gRFC A105).
+#[derive(Debug)]
+pub(crate) struct Candidate<C> {
+    pub(crate) endpoint: EndpointId,
+    load: Arc<Load>,
+    first: Arc<Slot<C>>,
+    more: Box<[Arc<Slot<C>>]>,
+}
+
+impl<C> Candidate<C> {
+    /// `None` without a connection.
+    pub(crate) fn new(endpoint: EndpointId, mut slots: impl Iterator<Item = Arc<Slot<C>>>) -> Option<Self> {
+        let first = slots.next()?;
+        Some(Self { endpoint, load: Arc::clone(&first.load), first, more: slots.collect() })
+    }
+
+    #[inline]
+    fn lease(&self, now: Instant) -> Option<Lease<C>> {
+        self.first.lease(now).or_else(|| self.more.iter().find_map(|slot| slot.lease(now)))
+    }
+}
+
+impl<C> Candidates<C> {
+    /// `None` without an endpoint.
+    pub(crate) fn new(candidates: Vec<Candidate<C>>) -> Option<Self> {
+        (!candidates.is_empty()).then(|| Self(candidates.into()))
+    }
+
+    /// Places the call on `chosen` if the call does not avoid it and it has room, else on the next such endpoint,
+    /// else on the next one that has room.
+    #[inline]
+    fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
+        let candidate = &self.0[chosen];
+        if avoid.is_empty()
+            && let Some(lease) = candidate.lease(now)
+        {
+            return Pick::Ready(lease);
+        }
+        self.lease_any(chosen, now, avoid)
+    }
+
+    #[cold]
+    fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
+        let (before, from) = self.0.split_at(chosen);
+        let in_turn = || from.iter().chain(before);
+        let lease = in_turn()
+            .filter(|candidate| !avoid.contains(&candidate.endpoint))
+            .find_map(|candidate| candidate.lease(now))
+            .or_else(|| in_turn().find_map(|candidate| candidate.lease(now)));
+        lease.map_or(Pick::Queue(Wait::Full(self.0[chosen].endpoint)), Pick::Ready)
+    }
+}
+
+/// `random`'s 32 bits, scaled to `0..n`. A multiplication where `%` would be a division.
+fn scaled(random: u32, n: usize) -> usize {
+    ((u64::from(random) * n as u64) >> 32) as usize
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The name is not one of a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown policy {0:?}: use pick_first, round_robin, least_request or peak_ewma")]
+pub struct UnknownPolicyError(String);
+
+impl FromStr for Policy {
+    type Err = UnknownPolicyError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|policy| policy.as_str() == name)
+            .ok_or_else(|| UnknownPolicyError(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::ConnectionId;
+    use crate::virtual_time::epoch;
+    use lease::LoadTracking;
+
+    fn slots(n: u64) -> Vec<Arc<Slot<u64>>> {
+        let tracking = LoadTracking { counts_load: false, measure: None };
+        let slot = |n| Slot::new(ConnectionId::for_tests(n), id(n), n, Arc::default(), tracking);
+        (0..n).map(|n| Arc::new(slot(n))).collect()
+    }
+
+    fn id(n: u64) -> EndpointId {
+        EndpointId::for_tests(n)
+    }
+
+    fn round_robin(slots: &[Arc<Slot<u64>>]) -> Picker<u64> {
+        let candidates = slots.iter().filter_map(|slot| {
+            Candidate::new(slot.endpoint, std::iter::once(Arc::clone(slot)))
+        });
+        let candidates = Candidates::new(candidates.collect()).unwrap();
+        Picker::new(Decision::RoundRobin(RoundRobin::new(candidates, Arc::default(), None)))
+    }
+
+    fn picked(picker: &Picker<u64>, avoid: &[EndpointId]) -> Result<Lease<u64>, Wait> {
+        match picker.pick(epoch(), &mut Rng::new(1, 1), avoid) {
+            Pick::Ready(lease) => Ok(lease),
+            Pick::Queue(wait) => Err(wait),
+            Pick::Fail(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn names_are_grpc_s() {
+        for policy in Policy::ALL {
+            assert_eq!(policy.to_string().parse(), Ok(policy));
+        }
+        let error = "Round-Robin".parse::<Policy>().unwrap_err().to_string();
+        assert!(error.contains("\"Round-Robin\"") && error.contains("round_robin"), "{error}");
+    }
+
+    #[test]
+    fn a_retry_avoids_where_it_failed_while_another_has_room() {
+        let slots = slots(3);
+        let picker = round_robin(&slots);
+        for _ in 0..6 {
+            assert_eq!(*picked(&picker, &[id(0), id(2)]).unwrap().connection(), 1);
+        }
+        slots[1].set_limit(0);
+        let fallback = *picked(&picker, &[id(0), id(2)]).unwrap().connection();
+        assert_ne!(fallback, 1, "one that failed is better than none");
+    }
+
+    #[test]
+    fn a_full_endpoint_is_passed_over_and_all_full_queues() {
+        let slots = slots(2);
+        let picker = round_robin(&slots);
+        slots[0].set_limit(1);
+        slots[1].set_limit(2);
+        let held: Vec<_> = (0..3).map(|_| picked(&picker, &[]).unwrap()).collect();
+        assert!(matches!(picked(&picker, &[]).unwrap_err(), Wait::Full(_)));
+        drop(held);
+        assert!(picked(&picker, &[]).is_ok());
+    }
+
+    #[test]
+    fn an_outdated_snapshot_does_not_return_a_closed_connection() {
+        let slots = slots(2);
+        let picker = round_robin(&slots);
+        slots[0].set_limit(0);
+        for _ in 0..4 {
+            assert_eq!(*picked(&picker, &[]).unwrap().connection(), 1);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! A call's hold on a connection, and the counters behind it.
+//!
+//! Measurement by guard: a lease counts its call from the pick until it is dropped, so that a cancelled call is
+//! counted out like any other. Counters live with the connection ([`Slot`]) and with the endpoint ([`Load`]), never with a
+//! snapshot, so that an update of the picker forgets nothing. Made by the picker, held by the call.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::balancer::ConnectionId;
+use crate::endpoint::EndpointId;
+use crate::ewma::{EwmaDecay, PeakEwma};
+
+/// One call on one connection.
+///
+/// Dropping it says that the call has ended, in whatever way; [`finish`](Self::finish) also says how, which
+/// `peak_ewma` learns from. Purposefully not `Clone`: one call, one count.
+#[derive(Debug)]
+#[must_use = "dropping a lease ends its call"]
+pub struct Lease<C> {
+    slot: Arc<Slot<C>>,
+    started: Instant,
+}
+
+/// How a call ended, as a balancer sees it: did the backend do its work?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It answered, were it with an error of the application.
+    Success,
+    /// It failed the call or kept it past its deadline: UNAVAILABLE, RESOURCE_EXHAUSTED, INTERNAL, UNKNOWN, DATA_LOSS, DEADLINE_EXCEEDED.
+    /// Recorded as a penalty latency, or a backend that fails fast would attract the traffic.
+    Failure,
+}
+
+impl<C> Lease<C> {
+    /// The connection to send the call on.
+    pub fn connection(&self) -> &C {
+        &self.slot.connection
+    }
+
+    /// The connection's id, for reports to the balancer.
+    pub fn connection_id(&self) -> ConnectionId {
+        self.slot.id
+    }
+
+    /// The endpoint that was picked, for the next pick to avoid and for errors to name.
+    pub fn endpoint(&self) -> EndpointId {
+        self.slot.endpoint
+    }
+
+    /// When it was picked.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Ends the call, and records how it went.
+    pub fn finish(self, now: Instant, outcome: Outcome) {
+        if let Some(measure) = &self.slot.measure {
+            measure.record(&self.slot.load, self.started, now, outcome);
+        }
+    }
+}
+
+impl<C> Drop for Lease<C> {
+    fn drop(&mut self) {
+        self.slot.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.slot.counts_load {
+            self.slot.load.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A connection that calls may be placed on. Shared by the balancer, its snapshots and the leases.
+#[derive(Debug)]
+pub(crate) struct Slot<C> {
+    pub(crate) id: ConnectionId,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) connection: C,
+    /// Calls in flight on this connection.
+    in_flight: AtomicU32,
+    /// Calls that it may carry at a time. 0 closes it for new calls, in snapshots of the past too.
+    limit: AtomicU32,
+    pub(crate) load: Arc<Load>,
+    /// Whether the policy compares endpoints by load. Those that do not are spared the second counter.
+    counts_load: bool,
+    measure: Option<Measure>,
+}
+
+/// What a policy needs to know of the calls it places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadTracking {
+    pub(crate) counts_load: bool,
+    pub(crate) measure: Option<Measure>,
+}
+
+impl<C> Slot<C> {
+    pub(crate) fn new(
+        id: ConnectionId,
+        endpoint: EndpointId,
+        connection: C,
+        load: Arc<Load>,
+        tracking: LoadTracking,
+    ) -> Self {
+        let LoadTracking { counts_load, measure } = tracking;
+        let (in_flight, limit) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
+        Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure }
+    }
+
+    /// Counts a call in, if there is room for one more.
+    pub(crate) fn lease(self: &Arc<Self>, now: Instant) -> Option<Lease<C>> {
+        // Not `fetch_add` and take back: for that moment another caller would find a full connection that is not,
+        // and wait for a wake-up that has already been.
+        let mut calls = self.in_flight.load(Ordering::Relaxed);
+        loop {
+            if calls >= self.limit.load(Ordering::Relaxed) {
+                return None;
+            }
+            let exchange =
+                self.in_flight.compare_exchange_weak(calls, calls + 1, Ordering::Relaxed, Ordering::Relaxed);
+            match exchange {
+                Ok(_) => break,
+                Err(current) => calls = current,
+            }
+        }
+        if self.counts_load {
+            self.load.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Lease { slot: Arc::clone(self), started: now })
+    }
+
+    pub(crate) fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight() >= self.limit.load(Ordering::Relaxed)
+    }
+}
+
+/// The load that this client has put on one endpoint, over all its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    in_flight: AtomicU32,
+    latency: PeakEwma,
+}
+
+impl Load {
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn latency(&self) -> &PeakEwma {
+        &self.latency
+    }
+}
+
+/// How ends of calls become latencies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measure {
+    pub(crate) decay: EwmaDecay,
+    pub(crate) failure_penalty: Duration,
+}
+
+impl Measure {
+    fn record(&self, load: &Load, started: Instant, now: Instant, outcome: Outcome) {
+        let elapsed = now.saturating_duration_since(started);
+        let latency = match outcome {
+            Outcome::Success => elapsed,
+            Outcome::Failure => elapsed.max(self.failure_penalty),
+        };
+        load.latency.record(&self.decay, self.decay.ticks(now), latency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::epoch;
+
+    fn slot(limit: u32, counts_load: bool) -> Arc<Slot<()>> {
+        let tracking = LoadTracking { counts_load, measure: None };
+        let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId::for_tests(1));
+        let slot = Slot::new(id, endpoint, (), Arc::default(), tracking);
+        slot.set_limit(limit);
+        Arc::new(slot)
+    }
+
+    #[test]
+    fn a_dropped_lease_counts_its_call_out() {
+        let slot = slot(u32::MAX, true);
+        let leases: Vec<_> = (0..3).map(|_| slot.lease(epoch()).unwrap()).collect();
+        assert_eq!((slot.in_flight(), slot.load.in_flight()), (3, 3));
+        drop(leases);
+        assert_eq!((slot.in_flight(), slot.load.in_flight()), (0, 0));
+    }
+
+    #[test]
+    fn a_connection_takes_no_more_than_its_limit() {
+        let slot = slot(2, false);
+        let first = slot.lease(epoch()).unwrap();
+        let second = slot.lease(epoch()).unwrap();
+        assert!(slot.lease(epoch()).is_none() && slot.is_full());
+        first.finish(epoch(), Outcome::Success);
+        assert!(slot.lease(epoch()).is_some());
+        slot.set_limit(0);
+        assert!(slot.lease(epoch()).is_none(), "closed for new calls");
+        drop(second);
+        assert_eq!(slot.in_flight(), 0);
+    }
+}

@@ -1,0 +1,39 @@
+//! `least_request`: the endpoint with the fewest calls in flight, of a few chosen at random (gRFC A48).
+//!
+//! "The picker should pick the address with the least number of outstanding requests" of `choiceCount` samples, drawn
+//! with replacement; of equals, the first drawn. The count goes up at the pick and down when the call ends, whatever its
+//! status, and belongs to the endpoint, so that calls on a draining connection still weigh.
+
+use super::{Candidates, scaled};
+use crate::rng::Rng;
+
+#[derive(Debug)]
+pub(crate) struct LeastRequest<C> {
+    pub(super) candidates: Candidates<C>,
+    choice_count: u8,
+}
+
+impl<C> LeastRequest<C> {
+    pub(crate) fn new(candidates: Candidates<C>, choice_count: u8) -> Self {
+        Self { candidates, choice_count }
+    }
+
+    #[inline]
+    pub(super) fn choose(&self, rng: &mut Rng) -> usize {
+        let entries = &self.candidates.0;
+        let random = rng.next_u64();
+        let mut best = scaled((random >> 32) as u32, entries.len());
+        let mut fewest = entries[best].load.in_flight();
+        let mut sample = scaled(random as u32, entries.len());
+        for drawn in 2..=self.choice_count {
+            let calls = entries[sample].load.in_flight();
+            if calls < fewest {
+                (best, fewest) = (sample, calls);
+            }
+            if drawn < self.choice_count {
+                sample = rng.below(entries.len());
+            }
+        }
+        best
+    }
+}

@@ -1,0 +1,129 @@
+//! `peak_ewma`: the endpoint where a call is likely to end soonest, of two chosen at random.
+//!
+//! Cost = response time × (calls in flight + 1), as in Finagle and Linkerd; the two choices are distinct. An endpoint
+//! that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
+//! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
+
+use super::{Candidate, Candidates, scaled};
+use crate::ewma::EwmaDecay;
+use crate::rng::Rng;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub(crate) struct PeakEwmaPolicy<C> {
+    pub(super) candidates: Candidates<C>,
+    decay: EwmaDecay,
+}
+
+impl<C> PeakEwmaPolicy<C> {
+    pub(crate) fn new(candidates: Candidates<C>, decay: EwmaDecay) -> Self {
+        Self { candidates, decay }
+    }
+
+    #[inline]
+    pub(super) fn choose(&self, now: Instant, rng: &mut Rng) -> usize {
+        let entries = &self.candidates.0;
+        if entries.len() == 1 {
+            return 0;
+        }
+        let random = rng.next_u64();
+        let first = scaled((random >> 32) as u32, entries.len());
+        let mut second = scaled(random as u32, entries.len() - 1);
+        if second >= first {
+            second += 1;
+        }
+        let ticks = self.decay.ticks(now);
+        let nanos = |entry: &Candidate<C>| {
+            entry.load.latency().nanos(&self.decay, ticks).map(|nanos| nanos.max(FLOOR_NANOS))
+        };
+        let pending = |entry: &Candidate<C>| (entry.load.in_flight() + 1) as f32;
+        let (left, right) = (&entries[first], &entries[second]);
+        let (of_left, of_right) = (nanos(left), nanos(right));
+        let left_nanos = of_left.or(of_right).unwrap_or(FLOOR_NANOS);
+        let right_nanos = of_right.or(of_left).unwrap_or(FLOOR_NANOS);
+        if right_nanos * pending(right) < left_nanos * pending(left) { second } else { first }
+    }
+}
+
+/// An average that has faded below 1 µs says nothing any more; without a floor, calls in flight would be multiplied by
+/// nothing, and an idle endpoint would receive a burst.
+const FLOOR_NANOS: f32 = 1000.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::balancer::ConnectionId;
+    use crate::endpoint::EndpointId;
+    use crate::picker::lease::{Lease, LoadTracking, Measure, Outcome, Slot};
+    use crate::picker::{Decision, Pick, Picker};
+    use crate::virtual_time::epoch;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn picker(n: u64) -> Picker<u64> {
+        let decay = EwmaDecay::new(epoch(), Duration::from_secs(10));
+        let measure = Measure { decay, failure_penalty: Duration::from_secs(5) };
+        let tracking = LoadTracking { counts_load: true, measure: Some(measure) };
+        let candidate = |n| {
+            let id = EndpointId::for_tests(n);
+            let slot = Slot::new(ConnectionId::for_tests(n), id, n, Arc::default(), tracking);
+            Candidate::new(id, std::iter::once(Arc::new(slot)))
+        };
+        let candidates = Candidates::new((0..n).filter_map(candidate).collect()).unwrap();
+        Picker::new(Decision::PeakEwma(PeakEwmaPolicy::new(candidates, decay)))
+    }
+
+    fn pick(picker: &Picker<u64>, now: Instant, rng: &mut Rng) -> Lease<u64> {
+        match picker.pick(now, rng, &[]) {
+            Pick::Ready(lease) => lease,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// One call at a time; `serve` says how long each endpoint takes and how its calls end.
+    fn shares(n: u64, calls: u32, serve: impl Fn(u64) -> (u64, Outcome)) -> Vec<u32> {
+        let (picker, mut rng, mut now) = (picker(n), Rng::new(5, 5), epoch());
+        let mut counts = vec![0; n as usize];
+        for _ in 0..calls {
+            let lease = pick(&picker, now, &mut rng);
+            let endpoint = *lease.connection();
+            let (micros, outcome) = serve(endpoint);
+            counts[endpoint as usize] += 1;
+            now += Duration::from_micros(micros);
+            lease.finish(now, outcome);
+        }
+        counts
+    }
+
+    #[test]
+    fn the_slow_one_is_left_alone() {
+        let counts = shares(3, 3000, |n| (if n == 0 { 30_000 } else { 1_000 }, Outcome::Success));
+        assert!(counts[0] < 100, "{counts:?}");
+    }
+
+    #[test]
+    fn the_fast_failing_one_does_not_attract_the_traffic() {
+        let outcome = |n| if n == 0 { (100, Outcome::Failure) } else { (1_000, Outcome::Success) };
+        let counts = shares(10, 3000, outcome);
+        assert!(counts[0] < 10, "{counts:?}");
+    }
+
+    #[test]
+    fn unmeasured_endpoints_are_chosen_by_calls_in_flight() {
+        let (picker, mut rng) = (picker(2), Rng::new(1, 1));
+        let held: Vec<_> = (0..100).map(|_| pick(&picker, epoch(), &mut rng)).collect();
+        let on_first = held.iter().filter(|lease| *lease.connection() == 0).count();
+        assert_eq!(on_first, 50, "two distinct choices of two endpoints always compare both");
+    }
+
+    #[test]
+    fn a_new_endpoint_is_not_flooded() {
+        let (picker, mut rng) = (picker(2), Rng::new(1, 1));
+        // Only one of both has been measured.
+        let first = pick(&picker, epoch(), &mut rng);
+        first.finish(epoch() + Duration::from_millis(10), Outcome::Success);
+        let held: Vec<_> = (0..100).map(|_| pick(&picker, epoch(), &mut rng)).collect();
+        let on_first = held.iter().filter(|lease| *lease.connection() == 0).count();
+        assert!((49..=51).contains(&on_first), "{on_first}");
+    }
+}

@@ -1,0 +1,300 @@
+//! The subchannel: all that is known of one endpoint, and its connections.
+//!
+//! ```text
+//!             attempt             connected
+//!    Idle ──────────────▶ Connecting ──────────────▶ Ready ◀─┐ replacement or further connection connected
+//!     ▲                    │      ▲                   │  └───┘
+//!     │             failed │      │ backoff over      │ last serving connection lost or going away
+//!     │                    ▼      │                   ├──────▶ Idle, at once Connecting again
+//!     │               TransientFailure                │ (pick_first, lost: Idle until the next call)
+//!     │                (until Ready)                  │
+//!     └── endpoint listed                             ▼ endpoint left the set, or channel idle
+//!                                                  Draining ──▶ forgotten with its last connection
+//! ```
+//!
+//! Several connections may be open at a time: the one serving; one being made, its successor or a further one because it is full (gRFC A105); old
+//! ones that finish their streams. Owned and driven by the balancer, which decides what to connect and when; a
+//! subchannel only answers what it needs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::balancer::ConnectionId;
+use crate::balancer::age::AgeEstimate;
+use crate::endpoint::{Address, EndpointId};
+use crate::picker::lease::{Load, Slot};
+use crate::rng::Rng;
+
+/// What an endpoint is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubchannelState {
+    /// No connection, and none wanted yet.
+    Idle,
+    /// The first connection is being made, or about to be.
+    Connecting,
+    /// At least one connection takes calls.
+    Ready,
+    /// No longer listed by the resolver; open connections finish their calls.
+    Draining,
+    /// The last attempt failed. Sticky until a connection is made: retrying does not make it `Connecting` (gRFC A61, A62).
+    TransientFailure,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subchannel<C> {
+    pub(crate) id: EndpointId,
+    pub(crate) address: Address,
+    /// Whether the resolver's last good answer has it.
+    pub(crate) listed: bool,
+    pub(crate) attempt: Option<Attempt>,
+    /// Oldest first.
+    pub(crate) connections: Vec<Connection<C>>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) last_error: Option<Arc<str>>,
+    /// The sticky half of TRANSIENT_FAILURE.
+    pub(crate) failed: bool,
+    /// Whether it failed since the resolver last answered.
+    pub(crate) failed_since_resolution: bool,
+    /// Calls found all its connections full.
+    pub(crate) wants_more: bool,
+    backoff: Backoff,
+    retry_at: Option<Instant>,
+}
+
+/// A connection being made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) id: ConnectionId,
+    started: Instant,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection<C> {
+    pub(crate) slot: Arc<Slot<C>>,
+    pub(crate) connected_at: Instant,
+    /// The part of its expected age after which a successor is connected.
+    pub(crate) rotate_fraction: f64,
+    pub(crate) phase: Phase,
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Takes calls.
+    Serving,
+    /// Replaced ahead of time, and kept until then to see when the server would have ended it.
+    Lingering { until: Instant },
+    /// Finishes its calls; the driver was told to close it, `aborted`: without waiting for them.
+    Draining { aborted: bool },
+}
+
+/// Why a connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Calls need it.
+    Serve,
+    /// It is to relieve one that serves well for now. Waits while others need what the connect budget has left.
+    Rotate,
+}
+
+impl<C> Subchannel<C> {
+    pub(crate) fn new(id: EndpointId, address: Address, backoff: BackoffConfig) -> Self {
+        Self {
+            id,
+            address,
+            listed: true,
+            attempt: None,
+            connections: Vec::new(),
+            load: Arc::default(),
+            last_error: None,
+            failed: false,
+            failed_since_resolution: false,
+            wants_more: false,
+            backoff: Backoff::new(backoff),
+            retry_at: None,
+        }
+    }
+
+    /// Begins an attempt, and says how long it may take.
+    pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
+        debug_assert!(self.attempt.is_none(), "one attempt at a time");
+        if self.serving().any(|connection| connection.is_proven(now)) {
+            self.backoff.reset();
+        }
+        self.attempt = Some(Attempt { id, started: now });
+        self.backoff.connect_timeout()
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
+        self.attempt = None;
+        self.wants_more = false;
+        self.clear_failure();
+        self.connections.push(Connection { slot, connected_at: now, rotate_fraction, phase: Phase::Serving });
+    }
+
+    pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {
+        let started = self.attempt.take().map_or(now, |attempt| attempt.started);
+        // "The backoff is measured from the start of the attempt" (connection-backoff.md).
+        let at = started + self.backoff.advance(rng);
+        self.retry_at = Some(at.max(now));
+        self.last_error = Some(error);
+        self.wants_more = false;
+        // While another connection serves, the endpoint is not failing.
+        if self.serving().next().is_none() {
+            self.failed = true;
+            self.failed_since_resolution = true;
+        }
+    }
+
+    /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
+    /// short that it was none: a server that accepts and hangs up is failing too.
+    pub(crate) fn ended(&mut self, now: Instant, connected_at: Instant, rng: &mut Rng) {
+        if is_proven(connected_at, now) {
+            self.backoff.reset();
+            self.retry_at = None;
+        } else {
+            self.retry_at = Some(now + self.backoff.advance(rng));
+        }
+    }
+
+    pub(crate) fn clear_failure(&mut self) {
+        self.failed = false;
+        self.failed_since_resolution = false;
+        self.retry_at = None;
+    }
+
+    pub(crate) fn position(&self, id: ConnectionId) -> Option<usize> {
+        self.connections.iter().position(|connection| connection.slot.id == id)
+    }
+
+    /// Connections that take calls, oldest first.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Connection<C>> {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Serving)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.serving().next().is_some()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.serving().all(|connection| connection.slot.is_full())
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.connections.iter().map(|connection| connection.slot.in_flight() as usize).sum()
+    }
+
+    /// What it needs a connection for, and when at the earliest.
+    pub(crate) fn need(&self, ages: &AgeEstimate, max_connections: usize) -> Option<(Purpose, Option<Instant>)> {
+        if self.attempt.is_some() || !self.listed {
+            return None;
+        }
+        let serving = self.serving().count();
+        if serving == 0 || (self.wants_more && serving < max_connections) {
+            return Some((Purpose::Serve, self.retry_at));
+        }
+        let rotate_at = self.serving().filter_map(|connection| connection.rotate_at(ages)).min()?;
+        Some((Purpose::Rotate, Some(self.retry_at.map_or(rotate_at, |retry_at| retry_at.max(rotate_at)))))
+    }
+
+    /// When an attempt may begin, as far as the backoff is concerned.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    pub(crate) fn state(&self, channel_idle: bool) -> SubchannelState {
+        match () {
+            () if !self.listed => SubchannelState::Draining,
+            () if self.is_ready() => SubchannelState::Ready,
+            () if self.failed => SubchannelState::TransientFailure,
+            () if self.attempt.is_some() || (self.retry_at.is_some() && !channel_idle) => {
+                SubchannelState::Connecting
+            }
+            () => SubchannelState::Idle,
+        }
+    }
+}
+
+impl<C> Connection<C> {
+    pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
+        ages.point_in_life(self.connected_at, self.rotate_fraction)
+    }
+
+    pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {
+        self.phase == Phase::Serving && self.rotate_at(ages).is_some_and(|at| at <= now)
+    }
+
+    fn is_proven(&self, now: Instant) -> bool {
+        is_proven(self.connected_at, now)
+    }
+}
+
+fn is_proven(connected_at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(connected_at) >= PROVEN_AFTER
+}
+
+/// The specification resets the backoff when a connection is READY. That lets a server which accepts and hangs up be
+/// reconnected without a pause, so READY has to last this long; server ages used in practice are longer.
+const PROVEN_AFTER: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picker::lease::LoadTracking;
+    use crate::virtual_time::epoch;
+
+    fn subchannel() -> Subchannel<()> {
+        let address = Address::Tcp(([10, 0, 0, 1], 50051).into());
+        Subchannel::new(EndpointId::for_tests(1), address, BackoffConfig::default())
+    }
+
+    fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
+        let id = ConnectionId::for_tests(id);
+        subchannel.begin(now, id);
+        let tracking = LoadTracking { counts_load: false, measure: None };
+        let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
+        subchannel.connected(now, Arc::new(slot), 0.8);
+    }
+
+    #[test]
+    fn a_failure_sticks_until_a_connection_is_made() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        assert_eq!(subchannel.state(false), SubchannelState::Idle);
+        subchannel.begin(epoch(), ConnectionId::for_tests(1));
+        assert_eq!(subchannel.state(false), SubchannelState::Connecting);
+        subchannel.attempt_failed(epoch(), &mut rng, "refused".into());
+        assert_eq!(subchannel.state(false), SubchannelState::TransientFailure);
+        subchannel.begin(epoch(), ConnectionId::for_tests(2));
+        assert_eq!(subchannel.state(false), SubchannelState::TransientFailure, "trying again is not news");
+        subchannel.attempt = None;
+        connect(&mut subchannel, epoch(), 3);
+        assert_eq!(subchannel.state(false), SubchannelState::Ready);
+    }
+
+    #[test]
+    fn the_backoff_counts_from_the_start_of_the_attempt() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        subchannel.begin(epoch(), ConnectionId::for_tests(1));
+        let later = epoch() + Duration::from_secs(20);
+        subchannel.attempt_failed(later, &mut rng, "timed out".into());
+        assert_eq!(subchannel.retry_at(), Some(later), "more than the delay has passed already");
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_at_once_is_backed_off_from() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        let mut now = epoch();
+        for expected in [1.0, 1.6, 2.56] {
+            connect(&mut subchannel, now, 1);
+            subchannel.connections.clear();
+            subchannel.ended(now, now, &mut rng);
+            let delay = (subchannel.retry_at().unwrap() - now).as_secs_f64();
+            assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
+            now = subchannel.retry_at().unwrap();
+        }
+        subchannel.ended(now + PROVEN_AFTER, now, &mut rng);
+        assert_eq!(subchannel.retry_at(), None, "one that has served is reconnected at once");
+    }
+}

@@ -1,0 +1,6 @@
+//! Tests of the client half of `meshless-core` from outside: events in, actions and picks out.
+
+mod balancer;
+mod model;
+mod rotation;
+mod support;

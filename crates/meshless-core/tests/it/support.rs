@@ -1,0 +1,221 @@
+//! A world of a few servers around one balancer: it carries out actions, and remembers what it was told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meshless_core::{
+    Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Pick, Picker, Rng,
+    UnavailableError, Wait,
+};
+
+/// Connections are known to calls by the last byte of their server's address, and their id.
+pub(crate) type Handle = (u8, ConnectionId);
+
+pub(crate) struct World {
+    pub(crate) epoch: Instant,
+    pub(crate) now: Instant,
+    pub(crate) balancer: Balancer<Handle>,
+    pub(crate) picker: Arc<Picker<Handle>>,
+    pub(crate) rng: Rng,
+    /// Attempts under way, with their server and endpoint.
+    pub(crate) dialing: BTreeMap<ConnectionId, (u8, EndpointId)>,
+    pub(crate) open: BTreeMap<ConnectionId, Open>,
+    /// When each attempt was begun.
+    pub(crate) connects: Vec<Instant>,
+    /// Every action in words, with its time in ms.
+    pub(crate) log: Vec<String>,
+}
+
+/// A connection that is made and has not been closed.
+pub(crate) struct Open {
+    pub(crate) server: u8,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) connected_at: Instant,
+    pub(crate) going_away: bool,
+    pub(crate) told_to_close: bool,
+}
+
+impl World {
+    pub(crate) fn new(config: BalancerConfig, seed: u64) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "an epoch can only be made from the clock; its value is not used")]
+        let now = Instant::now();
+        Self {
+            epoch: now,
+            now,
+            balancer: Balancer::new(config, Rng::new(seed, 1), now),
+            picker: Arc::new(Picker::idle()),
+            rng: Rng::new(seed, 2),
+            dialing: BTreeMap::new(),
+            open: BTreeMap::new(),
+            connects: Vec::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// A world whose channel has been asked to connect to these servers, and has begun to.
+    pub(crate) fn with_servers(config: BalancerConfig, servers: impl IntoIterator<Item = u8>) -> Self {
+        let mut world = Self::new(config, 1);
+        world.balancer.handle_call(world.now);
+        world.resolve(servers);
+        world
+    }
+
+    /// The same, with all connections made.
+    pub(crate) fn connected(config: BalancerConfig, servers: impl IntoIterator<Item = u8>) -> Self {
+        let mut world = Self::with_servers(config, servers);
+        world.connect_all();
+        world
+    }
+
+    pub(crate) fn resolve(&mut self, servers: impl IntoIterator<Item = u8>) -> Vec<String> {
+        let endpoints = servers.into_iter().map(endpoint).collect();
+        self.balancer.handle_resolution(self.now, Ok(endpoints));
+        self.act()
+    }
+
+    /// Lets time pass in steps of the balancer's own timeouts.
+    pub(crate) fn advance(&mut self, by: Duration) -> Vec<String> {
+        let (until, seen) = (self.now + by, self.log.len());
+        while let Some(at) = self.balancer.poll_timeout().filter(|at| *at <= until) {
+            assert!(at > self.now, "a timeout in the past would spin");
+            self.now = at;
+            self.balancer.handle_timeout(at);
+            self.act();
+        }
+        self.now = until;
+        self.log[seen..].to_vec()
+    }
+
+    /// Completes every attempt, and those that follow from it.
+    pub(crate) fn connect_all(&mut self) -> Vec<String> {
+        let seen = self.log.len();
+        while let Some(&id) = self.dialing.keys().next() {
+            self.succeed(id);
+        }
+        self.log[seen..].to_vec()
+    }
+
+    pub(crate) fn succeed(&mut self, id: ConnectionId) -> Vec<String> {
+        let (server, endpoint) = self.dialing.remove(&id).expect("an attempt under way");
+        let connected_at = self.now;
+        let open = Open { server, endpoint, connected_at, going_away: false, told_to_close: false };
+        self.open.insert(id, open);
+        self.balancer.handle_connected(self.now, id, (server, id));
+        self.act()
+    }
+
+    pub(crate) fn fail(&mut self, id: ConnectionId, error: &str) -> Vec<String> {
+        self.dialing.remove(&id).expect("an attempt under way");
+        self.balancer.handle_connect_failed(self.now, id, error);
+        self.act()
+    }
+
+    pub(crate) fn fail_all(&mut self, error: &str) -> Vec<String> {
+        let ids: Vec<_> = self.dialing.keys().copied().collect();
+        ids.into_iter().flat_map(|id| self.fail(id, error)).collect()
+    }
+
+    pub(crate) fn go_away(&mut self, id: ConnectionId) -> Vec<String> {
+        self.open.get_mut(&id).expect("an open connection").going_away = true;
+        self.balancer.handle_going_away(self.now, id);
+        self.act()
+    }
+
+    pub(crate) fn close(&mut self, id: ConnectionId, error: &str) -> Vec<String> {
+        self.open.remove(&id).expect("an open connection");
+        self.balancer.handle_closed(self.now, id, error);
+        self.act()
+    }
+
+    /// The youngest open connection to `server`.
+    pub(crate) fn connection_to(&self, server: u8) -> ConnectionId {
+        *self.open.iter().rfind(|(_, open)| open.server == server).expect("a connection to that server").0
+    }
+
+    /// The attempt to connect to `server`.
+    pub(crate) fn attempt_at(&self, server: u8) -> ConnectionId {
+        *self.dialing.iter().find(|(_, (to, _))| *to == server).expect("an attempt at that server").0
+    }
+
+    pub(crate) fn pick(&mut self) -> Pick<Handle> {
+        self.picker.pick(self.now, &mut self.rng, &[])
+    }
+
+    pub(crate) fn lease(&mut self) -> Lease<Handle> {
+        match self.pick() {
+            Pick::Ready(lease) => lease,
+            other => panic!("{other:?}\n{}", self.log.join("\n")),
+        }
+    }
+
+    /// The servers of the next `n` calls, each over before the next.
+    pub(crate) fn picks(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| self.lease().connection().0).collect()
+    }
+
+    pub(crate) fn wait(&mut self) -> Wait {
+        match self.pick() {
+            Pick::Queue(wait) => wait,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn failure(&mut self) -> UnavailableError {
+        match self.pick() {
+            Pick::Fail(error) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Carries out what the balancer asks for, and says what that was.
+    pub(crate) fn act(&mut self) -> Vec<String> {
+        let seen = self.log.len();
+        while let Some(action) = self.balancer.poll_action() {
+            let words = match action {
+                Action::UpdatePicker(picker) => {
+                    self.picker = picker;
+                    format!("pick from {}", self.picker.endpoints())
+                }
+                Action::Connect { connection, endpoint, address, .. } => {
+                    let server = server(&address);
+                    self.dialing.insert(connection, (server, endpoint));
+                    self.connects.push(self.now);
+                    format!("connect to {server}")
+                }
+                Action::Close { connection, graceful } => {
+                    let how = if graceful { "drain" } else { "abort" };
+                    if let Some((server, _)) = self.dialing.remove(&connection) {
+                        format!("{how} attempt at {server}")
+                    } else if let Some(open) = self.open.get_mut(&connection) {
+                        open.told_to_close = true;
+                        format!("{how} {}", open.server)
+                    } else {
+                        format!("{how} unknown")
+                    }
+                }
+                Action::RequestResolution { at_once: false } => "resolve".to_owned(),
+                Action::RequestResolution { at_once: true } => "resolve at once".to_owned(),
+                other => panic!("unknown action {other:?}"),
+            };
+            self.log.push(words);
+        }
+        self.log[seen..].to_vec()
+    }
+}
+
+pub(crate) fn endpoint(server: u8) -> Endpoint {
+    Endpoint::new(SocketAddr::from(([10, 0, 0, server], 50051)))
+}
+
+pub(crate) fn distinct(servers: &[u8]) -> BTreeSet<u8> {
+    servers.iter().copied().collect()
+}
+
+fn server(address: &Address) -> u8 {
+    match address {
+        Address::Tcp(SocketAddr::V4(address)) => address.ip().octets()[3],
+        other => panic!("not an address of this world: {other}"),
+    }
+}
