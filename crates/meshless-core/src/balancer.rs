@@ -260,7 +260,8 @@ impl<C> Balancer<C> {
             Phase::Draining { .. } => {}
         }
         self.remove(id);
-        let attempting = self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
+        let attempting =
+            self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
         if phase == Phase::Serving && self.config.policy == Policy::PickFirst && !attempting {
             // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
             self.idle = true;
@@ -285,7 +286,9 @@ impl<C> Balancer<C> {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        if let Some(connection) = self.connection_mut(id).filter(|connection| connection.phase == Phase::Serving) {
+        if let Some(connection) =
+            self.connection_mut(id).filter(|connection| connection.phase == Phase::Serving)
+        {
             connection.slot.set_limit(limit);
         }
     }
@@ -363,7 +366,8 @@ impl<C> Balancer<C> {
             subchannel.clear_failure();
             abandoned.extend(subchannel.attempt.map(|_| subchannel.id));
             if !was_full || subchannel.id != endpoint {
-                let others = subchannel.serving().map(|connection| connection.slot.id).filter(|other| *other != id);
+                let others =
+                    subchannel.serving().map(|connection| connection.slot.id).filter(|other| *other != id);
                 retired.extend(others);
             }
         }
@@ -386,7 +390,9 @@ impl<C> Balancer<C> {
     /// A successor serves in its place: new calls go there.
     fn retire(&mut self, id: ConnectionId) {
         self.outdated = true;
-        let Some(connected_at) = self.connection_mut(id).map(|connection| connection.connected_at) else { return };
+        let Some(connected_at) = self.connection_mut(id).map(|connection| connection.connected_at) else {
+            return;
+        };
         match self.ages.send_scout(id, connected_at) {
             Some(until) => {
                 if let Some(connection) = self.connection_mut(id) {

@@ -256,9 +256,8 @@ mod tests {
     }
 
     fn round_robin(slots: &[Arc<Slot<u64>>]) -> Picker<u64> {
-        let candidates = slots.iter().filter_map(|slot| {
-            Candidate::new(slot.endpoint, std::iter::once(Arc::clone(slot)))
-        });
+        let candidates =
+            slots.iter().filter_map(|slot| Candidate::new(slot.endpoint, std::iter::once(Arc::clone(slot))));
         let candidates = Candidates::new(candidates.collect()).unwrap();
         Picker::new(Decision::RoundRobin(RoundRobin::new(candidates, Arc::default(), None)))
     }

@@ -187,7 +187,11 @@ impl<C> Subchannel<C> {
     }
 
     /// What it needs a connection for, and when at the earliest.
-    pub(crate) fn need(&self, ages: &AgeEstimate, max_connections: usize) -> Option<(Purpose, Option<Instant>)> {
+    pub(crate) fn need(
+        &self,
+        ages: &AgeEstimate,
+        max_connections: usize,
+    ) -> Option<(Purpose, Option<Instant>)> {
         if self.attempt.is_some() || !self.listed {
             return None;
         }

@@ -43,9 +43,9 @@ impl AgeEstimate {
     /// ended for being idle.
     pub(crate) fn scout_ended(&mut self, lifetime: Duration) {
         self.scout = None;
-        self.shortest = self.shortest.map(|shortest| {
-            if lifetime > shortest.mul_f64(GROWN_BY) { lifetime } else { shortest }
-        });
+        self.shortest = self
+            .shortest
+            .map(|shortest| if lifetime > shortest.mul_f64(GROWN_BY) { lifetime } else { shortest });
     }
 
     /// The scout has lived too long: there is no such age.

@@ -32,7 +32,8 @@ impl ConnectBudget {
     pub(super) fn new(config: &BalancerConfig) -> Self {
         Self {
             concurrent_max: config.concurrent_connects.get() as usize,
-            interval: (Duration::from_secs(1) / config.connects_per_second.get()).max(Duration::from_nanos(1)),
+            interval: (Duration::from_secs(1) / config.connects_per_second.get())
+                .max(Duration::from_nanos(1)),
             burst: config.connect_burst.get(),
             concurrent: 0,
             full_at: None,

@@ -83,7 +83,9 @@ impl<C> Balancer<C> {
             }
         }
         for id in self.walk.order().to_vec() {
-            let Some(subchannel) = self.subchannels.get(&id).filter(|sub| sub.attempt.is_none()) else { continue };
+            let Some(subchannel) = self.subchannels.get(&id).filter(|sub| sub.attempt.is_none()) else {
+                continue;
+            };
             match subchannel.retry_at() {
                 Some(at) if at > now => self.wake_at(at),
                 _ if self.begin(now, id, purpose) => {}

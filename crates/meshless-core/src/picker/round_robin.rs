@@ -73,7 +73,8 @@ mod tests {
     fn a_changed_set_continues_after_the_last_pick() {
         let turn = Arc::new(AtomicU32::new(1_000_003));
         let ids = |ids: &[u64]| ids.iter().map(|&n| EndpointId::for_tests(n)).collect::<Vec<_>>();
-        let first = RoundRobin::new(candidates(&[1, 2, 3, 4]), Arc::clone(&turn), Some(EndpointId::for_tests(4)));
+        let first =
+            RoundRobin::new(candidates(&[1, 2, 3, 4]), Arc::clone(&turn), Some(EndpointId::for_tests(4)));
         assert_eq!(walk(&first, 6), ids(&[1, 2, 3, 4, 1, 2]));
         let without_three = RoundRobin::new(candidates(&[1, 2, 4]), Arc::clone(&turn), Some(first.last()));
         assert_eq!(walk(&without_three, 2), ids(&[4, 1]));

@@ -175,7 +175,8 @@ fn a_dead_endpoint_is_tried_again_with_growing_pauses() {
         }
         world.fail_all("refused");
     }
-    let pauses: Vec<_> = world.connects[begun - 1..].windows(2).map(|at| (at[1] - at[0]).as_secs_f64()).collect();
+    let pauses: Vec<_> =
+        world.connects[begun - 1..].windows(2).map(|at| (at[1] - at[0]).as_secs_f64()).collect();
     for (pause, nominal) in pauses.iter().zip([1.0, 1.6, 2.56, 4.096]) {
         assert!((nominal * 0.8..=nominal * 1.2 + 0.001).contains(pause), "{pauses:?}");
     }

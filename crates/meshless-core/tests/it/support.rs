@@ -39,7 +39,10 @@ pub(crate) struct Open {
 
 impl World {
     pub(crate) fn new(config: BalancerConfig, seed: u64) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "an epoch can only be made from the clock; its value is not used")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an epoch can only be made from the clock; its value is not used"
+        )]
         let now = Instant::now();
         Self {
             epoch: now,
