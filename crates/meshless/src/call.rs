@@ -12,5 +12,7 @@ mod response;
 
 pub(crate) use self::attempt::attempt;
 pub(crate) use self::failure::{Failure, FailureKind};
-pub(crate) use self::outgoing::{Outgoing, STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
+pub(crate) use self::outgoing::Outgoing;
+#[cfg(test)]
+pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
 pub(crate) use self::response::{CallGuard, ResponseBody};

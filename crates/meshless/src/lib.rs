@@ -1,8 +1,31 @@
 //! Load balancing for gRPC on Kubernetes without a service mesh.
 //!
 //! A gRPC client keeps one HTTP/2 connection, and a ClusterIP balances connections, not calls: the client's calls all go to
-//! one pod, and new pods get none. [`Server`] ages its connections (gRFC A9), so that clients come back and are spread
-//! again, with no call lost:
+//! one pod, and new pods get none. Two halves mend this, together or each on its own.
+//!
+//! # The channel
+//!
+//! [`Channel`] finds every backend, picks one for each call, and loses no call while connections age, drain and come
+//! back. Any tonic-generated client works on it:
+//!
+//! ```no_run
+//! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
+//!         .policy(meshless::Policy::RoundRobin)
+//!         .connect()
+//!         .await?;
+//!     let mut client = HealthClient::new(channel);
+//!     client.check(HealthCheckRequest::default()).await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The server
+//!
+//! [`Server`] ages its connections (gRFC A9), so that clients of any kind come back and are spread again:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -23,25 +46,32 @@
 //!
 //! [`serve_connection`] does the same for one connection of any HTTP/2 service, under hyper or axum.
 
+mod call;
+mod channel;
+mod connection;
+mod connector;
+mod driver;
+mod grpc_timeout;
+mod resolver;
 mod server;
+mod target;
+#[cfg(feature = "tls")]
+mod tls;
 
+pub use channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, WaitForReady};
+pub use connector::{BoxIo, Connect, Connecting, Io};
+pub use meshless_core::{
+    Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Endpoint, EndpointState,
+    Policy, SubchannelState,
+};
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
+#[cfg(feature = "dns")]
+pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
+pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
 pub use server::{
     ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary, ServeError, Server,
     bind, serve_connection,
 };
-
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "driven by the channel"))]
-mod call;
-#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "driven by the channel"))]
-mod connection;
-#[cfg_attr(not(test), expect(dead_code, reason = "driven by the channel"))]
-mod connector;
-#[cfg(feature = "tls")]
-#[cfg_attr(not(test), expect(dead_code, reason = "driven by the channel"))]
-mod tls;
-
-pub use connector::{BoxIo, Connect, Connecting, Io};
-pub use meshless_core::Address;
+pub use target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};

@@ -72,6 +72,11 @@ impl ResponseBody {
 }
 
 impl<G: CallGuard> ResponseBody<G> {
+    /// Lets go of the call before its end, with this code.
+    pub(crate) fn cancel(&mut self, code: Code) {
+        self.end(code);
+    }
+
     fn end(&mut self, code: Code) {
         self.open = None;
         if let Some(guard) = self.guard.take() {

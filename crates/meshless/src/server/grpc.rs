@@ -8,7 +8,6 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -17,6 +16,8 @@ use tokio::time::Sleep;
 use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
 use tower_service::Service;
+
+use crate::grpc_timeout;
 
 /// The services of one connection.
 #[derive(Clone, Debug)]
@@ -45,9 +46,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        // A malformed value is no deadline, as in tonic.
-        let deadline = request.headers().get(GRPC_TIMEOUT).and_then(|value| timeout(value.as_bytes()));
-        let deadline = deadline.map(|after| Box::pin(tokio::time::sleep(after)));
+        let deadline = grpc_timeout::read(request.headers()).map(|after| Box::pin(tokio::time::sleep(after)));
         request.extensions_mut().insert(self.connect_info.clone());
         DeadlineCall { call: self.service.call(request), deadline }
     }
@@ -138,39 +137,4 @@ fn is_over(deadline: &mut Deadline, cx: &mut Context<'_>) -> bool {
 
 fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the deadline that the client set has passed")
-}
-
-/// Parses `TimeoutValue TimeoutUnit` ("positive integer as ASCII string of at most 8 digits", gRPC over HTTP/2).
-fn timeout(value: &[u8]) -> Option<Duration> {
-    let (unit, digits) = value.split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number = digits.iter().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-    Some(match unit {
-        b'H' => Duration::from_secs(number * 3600),
-        b'M' => Duration::from_secs(number * 60),
-        b'S' => Duration::from_secs(number),
-        b'm' => Duration::from_millis(number),
-        b'u' => Duration::from_micros(number),
-        b'n' => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-const GRPC_TIMEOUT: &str = "grpc-timeout";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timeouts_parse_by_the_specification() {
-        assert_eq!(timeout(b"300m"), Some(Duration::from_millis(300)));
-        assert_eq!(timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        assert_eq!(timeout(b"1u"), Some(Duration::from_micros(1)));
-        for malformed in ["", "m", "5", "-1S", "1.5S", "123456789S", "1s", "+1S"] {
-            assert_eq!(timeout(malformed.as_bytes()), None, "{malformed}");
-        }
-    }
 }

@@ -1,5 +1,8 @@
 //! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock, loopback sockets.
 
+mod channel;
 mod connection;
+mod dns_server;
 mod raw_peer;
+mod resolver;
 mod server;

@@ -1,0 +1,137 @@
+//! The response of a call: its messages, within the deadline, and the end of the call's accounts.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use meshless_core::{Lease, Outcome};
+use tokio::time::{Instant, Sleep};
+use tonic::{Code, Status};
+
+use super::shared::Shared;
+use crate::call::{self, CallGuard};
+use crate::connection::Connection;
+
+/// The body of a response, as tonic's generated clients read it.
+///
+/// Dropping it before its end cancels the call on the server.
+pub struct ResponseBody {
+    received: call::ResponseBody<CallEnd>,
+    deadline: Option<Instant>,
+    /// Made when the first wait begins: the answer of most calls is all there at once.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    pub(super) fn attach(
+        response: http::Response<call::ResponseBody>,
+        end: CallEnd,
+        deadline: Option<Instant>,
+    ) -> http::Response<Self> {
+        let (parts, received) = response.into_parts();
+        let received = received.guarded(&parts.headers, end);
+        http::Response::from_parts(parts, Self { received, deadline, timer: None })
+    }
+
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.deadline else { return false };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Poll::Ready(frame) = Pin::new(&mut this.received).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if this.is_late(cx) {
+            this.received.cancel(Code::DeadlineExceeded);
+            let status = Status::deadline_exceeded("the deadline passed while the response was received");
+            return Poll::Ready(Some(Err(status)));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.received.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.received.size_hint()
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
+/// Ends an attempt's accounts: the lease, what the balancer learns from it, and the call that waits for its room.
+pub(super) struct CallEnd {
+    lease: Option<Lease<Connection>>,
+    /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a stream that lives for
+    /// an hour would count as a latency of an hour.
+    answered: Option<std::time::Instant>,
+    shared: Arc<Shared>,
+}
+
+impl CallEnd {
+    pub(super) fn new(lease: Lease<Connection>, shared: Arc<Shared>) -> Self {
+        Self { lease: Some(lease), answered: None, shared }
+    }
+
+    /// The backend has answered, now.
+    pub(super) fn answered(self) -> Self {
+        let mut this = self;
+        this.answered = Some(Instant::now().into_std());
+        this
+    }
+
+    /// The attempt got no answer.
+    pub(super) fn failed(self, code: Code) {
+        self.ended(code);
+    }
+}
+
+impl CallGuard for CallEnd {
+    fn ended(mut self, code: Code) {
+        if let Some(lease) = self.lease.take() {
+            let at = self.answered.unwrap_or_else(|| Instant::now().into_std());
+            lease.finish(at, outcome(code));
+        }
+    }
+}
+
+/// Without an end before, the call was cancelled: counted out, nothing learned.
+impl Drop for CallEnd {
+    fn drop(&mut self) {
+        drop(self.lease.take());
+        self.shared.announce_room();
+    }
+}
+
+/// Whether the backend did its work. Codes that an application gives for its own reasons say nothing against it.
+fn outcome(code: Code) -> Outcome {
+    match code {
+        Code::Unavailable
+        | Code::ResourceExhausted
+        | Code::Internal
+        | Code::Unknown
+        | Code::DataLoss
+        | Code::DeadlineExceeded => Outcome::Failure,
+        _ => Outcome::Success,
+    }
+}

@@ -1,0 +1,140 @@
+//! What a channel's calls and its driver know in common: the picker that the one publishes and the others read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use meshless_core::{ChannelState, ConnectionId, EndpointId, Picker, Rng};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::connection::{self, ConnectError, Connection};
+
+/// The state that a channel's calls share with its driver.
+pub(crate) struct Shared {
+    /// As the user wrote it, for statuses and logs.
+    pub(crate) target: String,
+    pub(crate) settings: CallSettings,
+    picker: ArcSwap<Picker<Connection>>,
+    /// A new picker was published. Wakes every call that waits.
+    pub(super) published: Notify,
+    /// A call has ended while others waited. Wakes one of them, the one that has waited longest.
+    pub(super) room: Notify,
+    /// Calls that wait for a backend.
+    waiting: AtomicUsize,
+    /// Calls begun so far: numbers their random streams, and tells the driver whether the channel is in use.
+    calls: AtomicU64,
+    seed: u64,
+    events: mpsc::UnboundedSender<DriverEvent>,
+}
+
+/// What is the same for every call of a channel.
+#[derive(Debug)]
+pub(crate) struct CallSettings {
+    /// `:scheme` of requests.
+    pub(crate) scheme: Scheme,
+    /// `:authority` of requests.
+    pub(crate) authority: Authority,
+    pub(crate) user_agent: HeaderValue,
+    /// For calls that bring no deadline of their own, and the most for those that do.
+    pub(crate) timeout: Option<Duration>,
+    /// For calls that do not say.
+    pub(crate) wait_for_ready: bool,
+    /// How many calls may wait for a backend at a time.
+    pub(crate) waiting_max: usize,
+}
+
+/// What the driver is told. Their number is bounded: a few per connection, and one at a time per waiting call.
+#[derive(Debug)]
+pub(crate) enum DriverEvent {
+    /// A call waits, and the channel is idle.
+    CallWaits,
+    /// A call found every connection full, this endpoint's among them.
+    Full(EndpointId),
+    /// An attempt to connect has ended.
+    Connected(ConnectionId, Result<Connection, ConnectError>),
+    /// Something happened on a connection.
+    Connection(ConnectionId, connection::Event),
+    /// Somebody asks for the channel's state.
+    StateWanted(oneshot::Sender<ChannelState>),
+    /// The last handle on the channel is gone.
+    Dropped,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        target: String,
+        settings: CallSettings,
+        seed: u64,
+        events: mpsc::UnboundedSender<DriverEvent>,
+    ) -> Self {
+        Self {
+            target,
+            settings,
+            picker: ArcSwap::from_pointee(Picker::idle()),
+            published: Notify::new(),
+            room: Notify::new(),
+            waiting: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
+            seed,
+            events,
+        }
+    }
+
+    /// Makes `picker` the one that calls use from now on.
+    pub(crate) fn publish(&self, picker: Arc<Picker<Connection>>) {
+        self.picker.store(picker);
+        self.published.notify_waiters();
+    }
+
+    /// A call that waits for room may try again.
+    pub(crate) fn announce_room(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.room.notify_one();
+        }
+    }
+
+    /// Tells the driver. After its end there is nothing left that needs telling.
+    pub(crate) fn tell(&self, event: DriverEvent) {
+        let _ = self.events.send(event);
+    }
+
+    /// Calls begun since the channel was made.
+    pub(crate) fn calls_begun(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Calls that wait for a backend.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Counts a call, and gives it a random stream of its own.
+    pub(super) fn begin_call(&self) -> Rng {
+        Rng::new(self.seed, self.calls.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(super) fn picker(&self) -> arc_swap::Guard<Arc<Picker<Connection>>> {
+        self.picker.load()
+    }
+
+    /// A place among those that wait, if there is one left.
+    pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        let waiting = Waiting { shared: self };
+        (before < self.settings.waiting_max).then_some(waiting)
+    }
+}
+
+/// A call's place among those that wait for a backend.
+pub(super) struct Waiting<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}

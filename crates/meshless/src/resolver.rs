@@ -1,0 +1,96 @@
+//! The seam between a channel and whatever knows its backends.
+//!
+//! A channel's driver owns one boxed [`Resolver`], polls it for full sets of endpoints and tells it when it has
+//! reason to doubt the last one. meshless brings [`StaticResolver`] and, with the feature `dns`, [`DnsResolver`]; this
+//! trait is how users bring their own. A resolver never connects, and it keeps no old set alive: that is for the
+//! balancer, which goes on with the last good set when a resolver reports an error.
+
+#[cfg(feature = "dns")]
+mod dns;
+mod error;
+mod static_list;
+
+use std::task::{Context, Poll};
+
+use meshless_core::Endpoint;
+
+use crate::target::{Target, TargetKind};
+#[cfg(feature = "dns")]
+pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
+pub use error::ResolveError;
+pub use static_list::StaticResolver;
+
+/// What one look at the backends gave: all of them, or why they are not known.
+pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
+
+/// Finds the endpoints of a target, for as long as a channel lives.
+///
+/// It is polled rather than awaited, so that the driver can wait for it and for everything else at once, and can call
+/// [`resolve_now`](Self::resolve_now) in between, without cancelling work that is under way. Who would rather write
+/// `async` code spawns a task and hands the channel the receiving end: a [`tokio::sync::mpsc::Receiver`] of
+/// resolutions is a resolver too.
+///
+/// ```
+/// use meshless::{Endpoint, Resolution, Resolver};
+///
+/// let (updates, receiver) = tokio::sync::mpsc::channel::<Resolution>(1);
+/// updates.try_send(Ok(vec![Endpoint::new("10.0.0.1:50051".parse::<std::net::SocketAddr>()?)]))?;
+/// let resolver: Box<dyn Resolver> = Box::new(receiver);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Resolver: Send + 'static {
+    /// The next resolution, when there is one. The first should come as soon as possible: calls wait for it.
+    ///
+    /// A set is always complete: what it does not list is gone. An error changes nothing downstream but what
+    /// waiting calls are told; the resolver goes on trying by itself.
+    fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution>;
+
+    /// The channel has reason to doubt the last set. A hint, not an order: the resolver bounds how often it looks. It must
+    /// not block. By default it is ignored.
+    fn resolve_now(&mut self, hint: ResolveHint) {
+        let _ = hint;
+    }
+}
+
+/// Why a channel asks for another look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResolveHint {
+    /// A connection was closed, drained or refused: the set may have changed.
+    Stale,
+    /// Every known address failed: no call can succeed before the set changes or a backend comes back.
+    AllFailed,
+}
+
+impl Target {
+    /// The resolver that a channel to this target uses unless it is given another.
+    ///
+    /// Without the feature `dns`, host names resolve to an error that says so.
+    pub fn resolver(&self, #[cfg(feature = "dns")] config: DnsConfig) -> Box<dyn Resolver> {
+        match self.kind() {
+            TargetKind::Addresses(addresses) => Box::new(StaticResolver::new(addresses.iter().copied())),
+            TargetKind::Unix(path) => Box::new(StaticResolver::new([path.clone()])),
+            #[cfg(feature = "dns")]
+            TargetKind::Dns { name_server, host, port } => {
+                let resolver = DnsResolver::new(host, *port, config);
+                Box::new(match name_server {
+                    Some(name_server) => resolver.name_server(*name_server),
+                    None => resolver,
+                })
+            }
+            #[cfg(not(feature = "dns"))]
+            TargetKind::Dns { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
+                "cannot resolve {self}: meshless was built without its feature `dns`; enable it or list addresses"
+            )))),
+        }
+    }
+}
+
+/// A closed channel means that the last set is final.
+impl Resolver for tokio::sync::mpsc::Receiver<Resolution> {
+    fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        match self.poll_recv(cx) {
+            Poll::Ready(Some(resolution)) => Poll::Ready(resolution),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Backends from DNS: every A and AAAA record of a name is an endpoint.
+//!
+//! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it the process looks each
+//! name up once for all its channels (`shared`), when `schedule` says so, with hickory (`lookup`). Nothing here
+//! decides what a failed lookup means: it is reported with its reason, and the balancer keeps the last good set.
+
+mod config;
+mod lookup;
+mod schedule;
+mod shared;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use meshless_core::Endpoint;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use super::{Resolution, ResolveError, ResolveHint, Resolver};
+pub use config::{AddressFamilies, DnsConfig};
+use schedule::Wish;
+use shared::{Answer, Question, Shared};
+
+/// Resolves a host name to all its addresses, again and again.
+///
+/// It asks when the records expire, a little earlier or later ([`DnsConfig::poll_floor`]), and when the channel has
+/// reason to ([`DnsConfig::min_interval`]). The system's configuration counts as it does in a pod: name servers, search
+/// path and `ndots` of `resolv.conf`, and the hosts file. Answers are never served from a cache of its own.
+pub struct DnsResolver {
+    question: Question,
+    port: u16,
+    state: State,
+}
+
+impl DnsResolver {
+    /// Resolves `host` to endpoints with `port`. A final dot keeps the search path out of it.
+    ///
+    /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
+    pub fn new(host: impl Into<String>, port: u16, config: DnsConfig) -> Self {
+        let question = Question { host: host.into(), name_server: None, config };
+        Self { question, port, state: State::New }
+    }
+
+    /// Asks this name server instead of the system's. The search path and `ndots` stay the system's; the hosts file
+    /// is not read.
+    pub fn name_server(mut self, name_server: SocketAddr) -> Self {
+        self.question.name_server = Some(name_server);
+        self
+    }
+
+    fn subscribe(&self) -> Result<Subscription, ResolveError> {
+        let runtime = Handle::try_current().map_err(|_| {
+            ResolveError::Other("DNS needs a tokio runtime: poll the channel within one".to_owned())
+        })?;
+        let (shared, answers) = Shared::subscribe(&self.question, &runtime);
+        Ok(Subscription { shared, change: change_of(answers) })
+    }
+}
+
+impl Resolver for DnsResolver {
+    fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        if matches!(self.state, State::New) {
+            match self.subscribe() {
+                Ok(subscription) => self.state = State::Subscribed(subscription),
+                Err(error) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        let State::Subscribed(subscription) = &mut self.state else {
+            return Poll::Pending;
+        };
+        let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
+            // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
+            self.state = State::Ended;
+            return Poll::Ready(Err(ResolveError::Other(
+                "the DNS lookups of this process have ended".to_owned(),
+            )));
+        };
+        let answer = answers.borrow_and_update().clone();
+        subscription.change = change_of(answers);
+        match answer {
+            Some(Ok(addresses)) => Poll::Ready(Ok(addresses
+                .iter()
+                .map(|ip| Endpoint::new(SocketAddr::new(*ip, self.port)))
+                .collect())),
+            Some(Err(error)) => Poll::Ready(Err(error)),
+            None => {
+                // Nothing has been answered yet; the new future has to be polled to be woken by it.
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn resolve_now(&mut self, hint: ResolveHint) {
+        if let State::Subscribed(subscription) = &self.state {
+            subscription.shared.wish(match hint {
+                ResolveHint::Stale => Wish::Stale,
+                ResolveHint::AllFailed => Wish::AllFailed,
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for DnsResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DnsResolver").field("question", &self.question).field("port", &self.port).finish()
+    }
+}
+
+enum State {
+    New,
+    Subscribed(Subscription),
+    Ended,
+}
+
+struct Subscription {
+    shared: Arc<Shared>,
+    /// Resolves at the next answer, and hands the receiver back.
+    change: Pin<Box<dyn Future<Output = Option<watch::Receiver<Answer>>> + Send>>,
+}
+
+fn change_of(
+    mut answers: watch::Receiver<Answer>,
+) -> Pin<Box<dyn Future<Output = Option<watch::Receiver<Answer>>> + Send>> {
+    Box::pin(async move { answers.changed().await.is_ok().then_some(answers) })
+}

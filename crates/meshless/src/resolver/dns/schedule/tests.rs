@@ -1,0 +1,185 @@
+//! The schedule in virtual time: first by example, then against its bounds with random events.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A schedule whose first lookup has just succeeded with a TTL of 30 s, and the time of that.
+fn settled() -> (Schedule, Instant) {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(1, 1), now);
+    assert!(schedule.handle_timeout(now));
+    schedule.handle_success(30 * SECOND, now);
+    (schedule, now)
+}
+
+fn wait_from(schedule: &Schedule, now: Instant) -> Duration {
+    schedule.poll_timeout().expect("no lookup runs").saturating_duration_since(now)
+}
+
+#[test]
+fn the_first_lookup_is_due_at_once_and_none_while_one_runs() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(1, 1), now);
+    assert_eq!(schedule.poll_timeout(), Some(now));
+    assert!(schedule.handle_timeout(now));
+    assert_eq!(schedule.poll_timeout(), None);
+    assert!(!schedule.handle_timeout(now + SECOND));
+}
+
+#[test]
+fn polling_follows_the_ttl_between_floor_and_ceiling() {
+    for (ttl_s, expected_s) in [(0, 2.0), (1, 2.0), (5, 5.0), (30, 30.0), (300, 30.0)] {
+        let mut waits = Vec::new();
+        for seed in 0..200 {
+            let now = Instant::now();
+            let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(seed, 1), now);
+            assert!(schedule.handle_timeout(now));
+            schedule.handle_success(ttl_s * SECOND, now);
+            waits.push(wait_from(&schedule, now).as_secs_f64() / expected_s);
+        }
+        assert!(waits.iter().all(|wait| (0.8..=1.2).contains(wait)), "TTL {ttl_s}: {waits:?}");
+        assert!(waits.iter().any(|wait| *wait < 0.85) && waits.iter().any(|wait| *wait > 1.15), "no jitter");
+    }
+}
+
+#[test]
+fn a_stale_set_is_asked_for_again_after_the_minimum_interval() {
+    let (mut schedule, now) = settled();
+    let later = now + Duration::from_millis(300);
+    schedule.handle_wish(Wish::Stale, later);
+    assert_eq!(schedule.poll_timeout(), Some(now + SECOND));
+    let much_later = now + 5 * SECOND;
+    schedule.handle_wish(Wish::Stale, much_later);
+    assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "a wish never postpones");
+    let (mut schedule, now) = settled();
+    schedule.handle_wish(Wish::Stale, now + 5 * SECOND);
+    assert_eq!(schedule.poll_timeout(), Some(now + 5 * SECOND));
+}
+
+#[test]
+fn when_every_address_failed_the_floor_does_not_hold_three_times() {
+    let (mut schedule, now) = settled();
+    for _ in 0..TOKENS_MAX {
+        schedule.handle_wish(Wish::AllFailed, now);
+        assert_eq!(schedule.poll_timeout(), Some(now));
+        assert!(schedule.handle_timeout(now));
+        schedule.handle_success(30 * SECOND, now);
+    }
+    schedule.handle_wish(Wish::AllFailed, now);
+    assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "the tokens are used up");
+}
+
+#[test]
+fn a_lookup_that_is_due_costs_no_token() {
+    let (mut schedule, now) = settled();
+    for _ in 0..10 {
+        schedule.handle_wish(Wish::AllFailed, now);
+    }
+    assert_eq!(schedule.tokens.left, TOKENS_MAX - 1);
+}
+
+#[test]
+fn a_failing_name_backs_off_up_to_the_ceiling_and_ignores_weak_hints() {
+    let (mut schedule, mut now) = settled();
+    let mut nominal: f64 = 1.0;
+    for _ in 0..12 {
+        now = now.max(schedule.poll_timeout().unwrap());
+        assert!(schedule.handle_timeout(now));
+        schedule.handle_failure(now);
+        let wait = wait_from(&schedule, now).as_secs_f64();
+        assert!(
+            (nominal * 0.8..=nominal * 1.2).contains(&wait) || wait == 1.0,
+            "{wait} s, nominally {nominal} s"
+        );
+        let before = schedule.poll_timeout();
+        schedule.handle_wish(Wish::Stale, now);
+        assert_eq!(schedule.poll_timeout(), before);
+        nominal = (nominal * 1.6).min(30.0);
+    }
+    schedule.handle_wish(Wish::Newcomer, now);
+    assert_eq!(wait_from(&schedule, now), SECOND, "a newcomer does not sit out the backoff");
+    schedule.handle_wish(Wish::AllFailed, now);
+    assert_eq!(wait_from(&schedule, now), Duration::ZERO);
+    assert!(schedule.handle_timeout(now));
+    schedule.handle_success(5 * SECOND, now);
+    assert!(wait_from(&schedule, now) >= 4 * SECOND, "a success ends the backoff");
+}
+
+#[test]
+fn a_hint_during_a_lookup_counts_when_it_ends() {
+    let (mut schedule, now) = settled();
+    schedule.handle_wish(Wish::AllFailed, now);
+    assert!(schedule.handle_timeout(now));
+    schedule.handle_wish(Wish::Stale, now);
+    schedule.handle_wish(Wish::AllFailed, now);
+    schedule.handle_wish(Wish::Stale, now);
+    schedule.handle_success(30 * SECOND, now);
+    assert_eq!(schedule.poll_timeout(), Some(now), "the strongest of the hints");
+}
+
+mod any_events {
+    use super::*;
+    use meshless_core::Rng;
+    use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+
+    #[derive(Clone, Debug)]
+    enum Event {
+        Pass(u64),
+        Wish(Wish),
+        Succeed(u64),
+        Fail,
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            4 => (0u64..4_000).prop_map(Event::Pass),
+            2 => prop_oneof![Just(Wish::Stale), Just(Wish::Newcomer), Just(Wish::AllFailed)].prop_map(Event::Wish),
+            1 => (0u64..120).prop_map(Event::Succeed),
+            1 => Just(Event::Fail),
+        ]
+    }
+
+    proptest! {
+        /// However events fall: lookups are bounded in number, never two at once, and the next one is never out of
+        /// sight.
+        #[test]
+        fn lookups_stay_within_their_bounds(seed in any::<u64>(), events in prop::collection::vec(event(), 1..400)) {
+            let config = DnsConfig::default();
+            let begin = Instant::now();
+            let mut now = begin;
+            let mut schedule = Schedule::new(config, Rng::new(seed, 1), now);
+            let mut looking = false;
+            let mut starts = 0u32;
+            for event in events {
+                match event {
+                    Event::Pass(ms) => now += Duration::from_millis(ms),
+                    Event::Wish(wish) => schedule.handle_wish(wish, now),
+                    Event::Succeed(ttl) if looking => {
+                        looking = false;
+                        schedule.handle_success(Duration::from_secs(ttl), now);
+                    }
+                    Event::Fail if looking => {
+                        looking = false;
+                        schedule.handle_failure(now);
+                    }
+                    Event::Succeed(_) | Event::Fail => {}
+                }
+                if schedule.handle_timeout(now) {
+                    prop_assert!(!looking, "two lookups at once");
+                    looking = true;
+                    starts += 1;
+                }
+                prop_assert_eq!(schedule.poll_timeout().is_none(), looking);
+                if let Some(until) = schedule.poll_timeout() {
+                    prop_assert!(until <= now + config.poll_ceiling.mul_f64(1.0 + JITTER));
+                }
+                let elapsed = now - begin;
+                // One per minimum interval, and the tokens: what was there, and what came back.
+                let refilled = elapsed.as_secs_f64() / (config.min_interval * REFILL_INTERVALS).as_secs_f64();
+                let bound = 1.0 + elapsed.as_secs_f64() + f64::from(TOKENS_MAX) + refilled;
+                prop_assert!(f64::from(starts) <= bound, "{} lookups within {:?}", starts, elapsed);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One task per name looks it up for every channel of the process.
+//!
+//! A process often has many channels to one service, and a rotation or an outage makes them all doubt its addresses at
+//! the same moment. The first [`Shared::subscribe`] to a [`Question`] starts a task that follows the [`Schedule`]; later
+//! ones join it; it ends with the last. A task lives on the runtime of its subscribers, since a lookup's sockets
+//! belong to one, so runtimes do not share.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use meshless_core::Rng;
+use tokio::runtime::{Handle, Id};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::config::DnsConfig;
+use super::lookup::DnsLookup;
+use super::schedule::{Schedule, Wish};
+use crate::ResolveError;
+
+/// What a lookup is shared by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Question {
+    pub(super) host: String,
+    pub(super) name_server: Option<SocketAddr>,
+    pub(super) config: DnsConfig,
+}
+
+/// The last answer; `None` before the first.
+pub(super) type Answer = Option<Result<Arc<[IpAddr]>, ResolveError>>;
+
+/// What one lookup found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) addresses: Vec<IpAddr>,
+    /// How long the shortest-lived record lives.
+    pub(super) ttl: Duration,
+}
+
+/// Something that looks a name up: hickory, or a script in tests.
+pub(super) trait Look: Send + 'static {
+    /// One lookup. Bounded in time.
+    fn look(&mut self) -> impl Future<Output = Result<Found, ResolveError>> + Send;
+}
+
+/// The subscribers' end of a name's task. The task ends when the last clone is dropped.
+#[derive(Debug)]
+pub(super) struct Shared {
+    wishes: Arc<Wishes>,
+    answers: watch::Receiver<Answer>,
+    task: AbortHandle,
+}
+
+impl Shared {
+    /// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there at once, and looked up
+    /// again soon; an old failure is not, and a fresh answer is asked for instead.
+    pub(super) fn subscribe(question: &Question, runtime: &Handle) -> (Arc<Self>, watch::Receiver<Answer>) {
+        let key = (runtime.id(), question.clone());
+        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shared) =
+            names.get(&key).and_then(Weak::upgrade).filter(|shared| !shared.task.is_finished())
+        {
+            shared.wish(Wish::Newcomer);
+            let mut answers = shared.answers.clone();
+            answers.mark_unchanged();
+            if matches!(&*answers.borrow(), Some(Ok(_))) {
+                answers.mark_changed();
+            }
+            return (shared, answers);
+        }
+        names.retain(|_, shared| shared.strong_count() > 0);
+        let shared = Arc::new(Self::spawn(DnsLookup::new(question.clone()), question.config, runtime));
+        names.insert(key, Arc::downgrade(&shared));
+        let answers = shared.answers.clone();
+        (shared, answers)
+    }
+
+    /// Asks for a lookup before its time.
+    pub(super) fn wish(&self, wish: Wish) {
+        self.wishes.add(wish);
+    }
+
+    fn spawn(look: impl Look, config: DnsConfig, runtime: &Handle) -> Self {
+        let wishes = Arc::new(Wishes::default());
+        let (sender, answers) = watch::channel(None);
+        // Only keeps clients out of step with each other, so a hash that differs from process to process is enough.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "dns");
+        let schedule = Schedule::new(config, Rng::new(seed, 0), Instant::now().into_std());
+        let task = runtime.spawn(run(look, schedule, Arc::clone(&wishes), sender)).abort_handle();
+        Self { wishes, answers, task }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Wishes that the task has not seen yet: only the strongest counts.
+#[derive(Debug, Default)]
+struct Wishes {
+    strongest: AtomicU8,
+    added: Notify,
+}
+
+impl Wishes {
+    fn add(&self, wish: Wish) {
+        self.strongest.fetch_max(wish as u8 + 1, Ordering::AcqRel);
+        self.added.notify_one();
+    }
+
+    async fn next(&self) -> Wish {
+        loop {
+            match self.strongest.swap(0, Ordering::AcqRel) {
+                0 => self.added.notified().await,
+                1 => return Wish::Stale,
+                2 => return Wish::Newcomer,
+                _ => return Wish::AllFailed,
+            }
+        }
+    }
+}
+
+async fn run(
+    mut look: impl Look,
+    mut schedule: Schedule,
+    wishes: Arc<Wishes>,
+    answers: watch::Sender<Answer>,
+) {
+    let now = || Instant::now().into_std();
+    loop {
+        while !schedule.handle_timeout(now()) {
+            let due = schedule.poll_timeout().expect("a schedule that is not looking waits for a moment");
+            tokio::select! {
+                () = tokio::time::sleep_until(due.into()) => {}
+                wish = wishes.next() => schedule.handle_wish(wish, now()),
+            }
+        }
+        let outcome = {
+            let mut lookup = pin!(look.look());
+            loop {
+                tokio::select! {
+                    outcome = &mut lookup => break outcome,
+                    wish = wishes.next() => schedule.handle_wish(wish, now()),
+                }
+            }
+        };
+        let answer = match outcome {
+            Ok(found) => {
+                schedule.handle_success(found.ttl, now());
+                Ok(found.addresses.into())
+            }
+            Err(error) => {
+                schedule.handle_failure(now());
+                Err(error)
+            }
+        };
+        report(answers.borrow().as_ref(), &answer);
+        answers.send_replace(Some(answer));
+    }
+}
+
+/// Logs what is new: every change of the addresses, and the first failure of a row.
+fn report(
+    before: Option<&Result<Arc<[IpAddr]>, ResolveError>>,
+    answer: &Result<Arc<[IpAddr]>, ResolveError>,
+) {
+    match (before, answer) {
+        (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
+        (_, Err(error)) => tracing::warn!(%error, "DNS fails; known backends stay in use"),
+        (Some(Ok(before)), Ok(addresses)) if same_set(before, addresses) => {}
+        (_, Ok(addresses)) => tracing::debug!(?addresses, "DNS answers with new addresses"),
+    }
+}
+
+/// DNS servers shuffle their answers.
+fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
+    let set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
+    set(a) == set(b)
+}
+
+/// The names that are being looked up. An entry without subscribers is swept when the next name is added.
+static NAMES: LazyLock<Mutex<HashMap<(Id, Question), Weak<Shared>>>> = LazyLock::new(Mutex::default);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! The task of a name, in virtual time, with a scripted lookup.
+
+use super::*;
+use std::collections::VecDeque;
+use tokio::time::sleep;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers from a script, its last line again and again, each after `takes`; counts lookups and those at once.
+struct Script {
+    lines: VecDeque<Result<Found, ResolveError>>,
+    takes: Duration,
+    began: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Look for Script {
+    async fn look(&mut self) -> Result<Found, ResolveError> {
+        self.began.lock().unwrap().push(Instant::now());
+        sleep(self.takes).await;
+        match self.lines.len() {
+            1 => self.lines[0].clone(),
+            _ => self.lines.pop_front().unwrap(),
+        }
+    }
+}
+
+/// A name's task on a script, and when its lookups began.
+fn begin(lines: impl IntoIterator<Item = Result<Found, ResolveError>>) -> (Shared, Arc<Mutex<Vec<Instant>>>) {
+    let began = Arc::new(Mutex::new(Vec::new()));
+    let takes = Duration::from_millis(10);
+    let script = Script { lines: lines.into_iter().collect(), takes, began: Arc::clone(&began) };
+    (Shared::spawn(script, DnsConfig::default(), &Handle::current()), began)
+}
+
+fn found(last: u8, ttl_s: u64) -> Result<Found, ResolveError> {
+    Ok(Found { addresses: vec![IpAddr::from([10, 0, 0, last])], ttl: Duration::from_secs(ttl_s) })
+}
+
+fn failed() -> Result<Found, ResolveError> {
+    Err(ResolveError::NoSuchName { name: "echo".to_owned() })
+}
+
+async fn next(answers: &mut watch::Receiver<Answer>) -> Result<Vec<IpAddr>, ResolveError> {
+    answers.changed().await.unwrap();
+    answers.borrow_and_update().clone().unwrap().map(|addresses| addresses.to_vec())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_is_seen_when_the_records_expire() {
+    let (shared, _) = begin([found(1, 5), found(2, 5)]);
+    let mut answers = shared.answers.clone();
+    assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 1])]));
+    let first = Instant::now();
+    assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 2])]));
+    assert!(first.elapsed() <= 6 * SECOND + Duration::from_millis(10), "{:?}", first.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_reported_and_tried_again_until_it_ends() {
+    let (shared, _) = begin([found(1, 5), failed(), failed(), found(2, 5)]);
+    let mut answers = shared.answers.clone();
+    let start = Instant::now();
+    assert!(next(&mut answers).await.is_ok());
+    assert!(next(&mut answers).await.is_err());
+    assert!(next(&mut answers).await.is_err());
+    assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 2])]));
+    // TTL 5 s, then backoffs of 1 s and 1.6 s, each ± 20 %, and four lookups.
+    let took = start.elapsed().as_secs_f64();
+    assert!((7.6 * 0.8..7.6 * 1.2 + 0.05).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_channels_that_doubt_at_once_cause_one_lookup_an_interval() {
+    let (shared, began) = begin([found(1, 30)]);
+    let mut answers = shared.answers.clone();
+    next(&mut answers).await.unwrap();
+    sleep(5 * SECOND).await;
+    for _ in 0..100 {
+        shared.wish(Wish::Stale);
+        tokio::task::yield_now().await;
+    }
+    sleep(Duration::from_millis(900)).await;
+    assert_eq!(began.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hints_beyond_measure_stay_within_the_bound() {
+    let (shared, began) = begin([failed()]);
+    for _ in 0..600 {
+        shared.wish(Wish::AllFailed);
+        sleep(Duration::from_millis(100)).await;
+    }
+    // 60 s: the first lookup, 3 tokens, 12 refilled, and the backoff's own of 1, 1.6, 2.6… up to 30 s.
+    let lookups = began.lock().unwrap().len();
+    assert!((10..=26).contains(&lookups), "{lookups}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_subscriber_ends_the_lookups() {
+    let (shared, began) = begin([found(1, 5)]);
+    let mut answers = shared.answers.clone();
+    next(&mut answers).await.unwrap();
+    drop(shared);
+    sleep(60 * SECOND).await;
+    assert_eq!(began.lock().unwrap().len(), 1);
+    assert!(answers.changed().await.is_err());
+}

@@ -1,0 +1,168 @@
+//! What a channel is told to connect to: a target in gRPC's naming.
+//!
+//! Parsed once, when a channel is built; the resolver, the connections and the `:authority` of calls read it. It
+//! never resolves anything. The syntax is that of gRPC's `doc/naming.md`, with one difference: **a port is always
+//! required**, except after `http://` (80) and `https://` (443). gRPC falls back to 443, and a plain-text service that
+//! listens on 50051 is then tried on 443 and times out, which helps nobody.
+
+mod error;
+mod parse;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use error::TargetError;
+
+/// Names the backends of a channel.
+///
+/// | written | means |
+/// |---|---|
+/// | `dns:///echo.shop.svc.cluster.local:50051` | every A and AAAA record of the name, asked again as records expire |
+/// | `dns://10.96.0.10/echo.shop:50051` | the same, asked of that name server (port 53 unless given) |
+/// | `echo.shop:50051` | short for `dns:///echo.shop:50051` |
+/// | `ipv4:10.0.0.1:50051,10.0.0.2:50051` | these addresses |
+/// | `ipv6:[fd00::1]:50051,[fd00::2]:50051` | these addresses |
+/// | `unix:/run/echo.sock`, `unix:///run/echo.sock` | a Unix domain socket |
+/// | `http://echo.shop:50051` | `dns:///`, plain text |
+/// | `https://echo.shop` | `dns:///`, TLS; port 443 unless given |
+///
+/// An IP address in place of a host name is that address, and DNS is not asked.
+///
+/// ```
+/// let target: meshless::Target = "dns:///echo.shop.svc.cluster.local:50051".parse()?;
+/// assert_eq!(target.authority(), "echo.shop.svc.cluster.local:50051");
+/// assert_eq!(target.server_name(), "echo.shop.svc.cluster.local");
+/// # Ok::<(), meshless::TargetError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    scheme: Scheme,
+    kind: TargetKind,
+}
+
+/// Where the backends of a target come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TargetKind {
+    /// The A and AAAA records of a name.
+    Dns {
+        /// The name server to ask; `None` is what the system is configured with.
+        name_server: Option<SocketAddr>,
+        /// The host name as written. A final dot keeps the search path out of it.
+        host: String,
+        /// The port of every backend.
+        port: u16,
+    },
+    /// A list of addresses, never empty.
+    Addresses(Vec<SocketAddr>),
+    /// A Unix domain socket.
+    Unix(PathBuf),
+}
+
+/// How a target was written, as far as it matters later: the two HTTP schemes decide about TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Scheme {
+    Grpc,
+    Http,
+    Https,
+}
+
+impl Target {
+    /// Where the backends come from.
+    pub fn kind(&self) -> &TargetKind {
+        &self.kind
+    }
+
+    /// Whether the target itself asks for TLS (`https://`) or for plain text (`http://`); `None` leaves it to the
+    /// channel's settings.
+    pub fn tls(&self) -> Option<bool> {
+        match self.scheme {
+            Scheme::Grpc => None,
+            Scheme::Http => Some(false),
+            Scheme::Https => Some(true),
+        }
+    }
+
+    /// What calls carry as `:authority`: host and port without the final dot of a name, the first address of a list,
+    /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`). The scheme's own port is left out
+    /// (RFC 9110 §4.2.3).
+    pub fn authority(&self) -> String {
+        match &self.kind {
+            TargetKind::Dns { host, port, .. } => {
+                let host = host.trim_end_matches('.');
+                if self.default_port() == Some(*port) { host.to_owned() } else { format!("{host}:{port}") }
+            }
+            TargetKind::Addresses(addresses) => {
+                let first = first(addresses);
+                if self.default_port() == Some(first.port()) { bracketed(first) } else { first.to_string() }
+            }
+            TargetKind::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    /// The name that a server's certificate must carry, and that SNI sends: host or address without port, and without
+    /// the final dot of a name (RFC 6066 §3).
+    pub fn server_name(&self) -> String {
+        match &self.kind {
+            TargetKind::Dns { host, .. } => host.trim_end_matches('.').to_owned(),
+            TargetKind::Addresses(addresses) => first(addresses).ip().to_string(),
+            TargetKind::Unix(_) => "localhost".to_owned(),
+        }
+    }
+
+    fn default_port(&self) -> Option<u16> {
+        match self.scheme {
+            Scheme::Grpc => None,
+            Scheme::Http => Some(HTTP_PORT),
+            Scheme::Https => Some(HTTPS_PORT),
+        }
+    }
+}
+
+/// The canonical form; parsing it gives an equal target.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let web = match self.scheme {
+            Scheme::Grpc => None,
+            Scheme::Http => Some("http"),
+            Scheme::Https => Some("https"),
+        };
+        match &self.kind {
+            TargetKind::Dns { name_server, host, port } => match (web, name_server) {
+                (Some(scheme), _) => write!(f, "{scheme}://{host}:{port}"),
+                (None, Some(name_server)) => write!(f, "dns://{name_server}/{host}:{port}"),
+                (None, None) => write!(f, "dns:///{host}:{port}"),
+            },
+            TargetKind::Addresses(addresses) => {
+                if let Some(scheme) = web {
+                    return write!(f, "{scheme}://{}", first(addresses));
+                }
+                write!(f, "{}:", if first(addresses).is_ipv4() { "ipv4" } else { "ipv6" })?;
+                for (index, address) in addresses.iter().enumerate() {
+                    write!(f, "{}{address}", if index == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            TargetKind::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn first(addresses: &[SocketAddr]) -> SocketAddr {
+    *addresses.first().expect("the parser refuses an empty list")
+}
+
+/// The address without port, as a URI writes it.
+fn bracketed(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    }
+}
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Why a string is not a target. Every message says what to write instead.
+
+/// A malformed target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// The string is empty.
+    #[error("the target is empty; write for example dns:///echo.shop.svc.cluster.local:50051")]
+    Empty,
+    /// The scheme is none that meshless knows.
+    #[error("unknown scheme {scheme:?} in {target:?}; use dns:///, ipv4:, ipv6:, unix:, http:// or https://")]
+    UnknownScheme {
+        /// The scheme.
+        scheme: String,
+        /// The whole target.
+        target: String,
+    },
+    /// There is no host.
+    #[error("{target:?} names no host; write for example dns:///echo.shop.svc.cluster.local:50051")]
+    EmptyHost {
+        /// The whole target.
+        target: String,
+    },
+    /// There is no port.
+    #[error("{target:?} names no port; append the one the server listens on, such as {host}:50051")]
+    MissingPort {
+        /// The host that lacks a port.
+        host: String,
+        /// The whole target.
+        target: String,
+    },
+    /// The port is no number from 1 to 65535.
+    #[error("{port:?} in {target:?} is not a port; use a number from 1 to 65535")]
+    BadPort {
+        /// What stands where the port should.
+        port: String,
+        /// The whole target.
+        target: String,
+    },
+    /// The host cannot be a DNS name.
+    #[error(
+        "{host:?} in {target:?} is not a host name; use letters, digits, '-', '_' and '.', at most 63 a label and \
+         253 in all, and brackets around an IPv6 address"
+    )]
+    BadHost {
+        /// The host.
+        host: String,
+        /// The whole target.
+        target: String,
+    },
+    /// An entry of an address list is not an address of the right family with a port.
+    #[error("{address:?} in {target:?} is not an address with a port; write {example}")]
+    BadAddress {
+        /// The entry.
+        address: String,
+        /// The whole target.
+        target: String,
+        /// A correct one.
+        example: &'static str,
+    },
+    /// The name server between `dns://` and the next slash is not an address.
+    #[error(
+        "{name_server:?} in {target:?} is not a name server's address; write an IP address such as \
+         dns://10.96.0.10/host:port, or dns:///host:port to ask the system's"
+    )]
+    BadNameServer {
+        /// What stands there.
+        name_server: String,
+        /// The whole target.
+        target: String,
+    },
+    /// The socket's path is empty or too long for the system.
+    #[error("{target:?} is not a Unix socket; write unix:/path, at most {MAX_UNIX_PATH} bytes of path")]
+    BadPath {
+        /// The whole target.
+        target: String,
+    },
+    /// Something follows the port.
+    #[error("{rest:?} in {target:?} follows the port; a target has no path, remove it")]
+    TrailingPath {
+        /// What follows.
+        rest: String,
+        /// The whole target.
+        target: String,
+    },
+}
+
+/// Bytes of a Unix socket's path on the strictest system (macOS: `sun_path` holds 104 with its final zero).
+pub(super) const MAX_UNIX_PATH: usize = 103;

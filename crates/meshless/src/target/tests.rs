@@ -1,0 +1,114 @@
+//! Targets as users write them, well and badly.
+
+use super::*;
+
+fn parse(text: &str) -> Target {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn error(text: &str) -> TargetError {
+    text.parse::<Target>().map(|target| panic!("{text} parsed as {target:?}")).unwrap_err()
+}
+
+#[test]
+fn every_form_parses_and_prints_so_that_it_parses_again() {
+    for (text, canonical, authority, server_name) in [
+        ("dns:///echo.shop:50051", "dns:///echo.shop:50051", "echo.shop:50051", "echo.shop"),
+        ("dns:echo.shop:50051", "dns:///echo.shop:50051", "echo.shop:50051", "echo.shop"),
+        ("echo.shop:50051", "dns:///echo.shop:50051", "echo.shop:50051", "echo.shop"),
+        ("DNS:///Echo.Shop.:443", "dns:///Echo.Shop.:443", "Echo.Shop:443", "Echo.Shop"),
+        ("dns://10.96.0.10/echo:1", "dns://10.96.0.10:53/echo:1", "echo:1", "echo"),
+        ("dns://10.96.0.10:5353/echo:1", "dns://10.96.0.10:5353/echo:1", "echo:1", "echo"),
+        ("dns://[fd00::a]/echo:1", "dns://[fd00::a]:53/echo:1", "echo:1", "echo"),
+        ("dns://[fd00::a]:54/echo:1", "dns://[fd00::a]:54/echo:1", "echo:1", "echo"),
+        ("dns:///10.0.0.1:50051", "ipv4:10.0.0.1:50051", "10.0.0.1:50051", "10.0.0.1"),
+        ("[::1]:50051", "ipv6:[::1]:50051", "[::1]:50051", "::1"),
+        ("ipv4:10.0.0.1:1,10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2", "10.0.0.1:1", "10.0.0.1"),
+        ("ipv6:[fd00::1]:1,[fd00::2]:1", "ipv6:[fd00::1]:1,[fd00::2]:1", "[fd00::1]:1", "fd00::1"),
+        ("unix:/run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
+        ("unix:///run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
+        ("unix:echo.sock", "unix:echo.sock", "localhost", "localhost"),
+        ("http://echo.shop:50051/", "http://echo.shop:50051", "echo.shop:50051", "echo.shop"),
+        ("http://echo.shop", "http://echo.shop:80", "echo.shop", "echo.shop"),
+        ("https://echo.shop", "https://echo.shop:443", "echo.shop", "echo.shop"),
+        ("https://echo.shop:8443", "https://echo.shop:8443", "echo.shop:8443", "echo.shop"),
+        ("http://10.0.0.1:50051", "http://10.0.0.1:50051", "10.0.0.1:50051", "10.0.0.1"),
+        ("https://[::1]", "https://[::1]:443", "[::1]", "::1"),
+    ] {
+        let target = parse(text);
+        assert_eq!(target.to_string(), canonical, "{text}");
+        assert_eq!(parse(canonical), target, "{canonical}");
+        assert_eq!(target.authority(), authority, "{text}");
+        assert_eq!(target.server_name(), server_name, "{text}");
+    }
+}
+
+#[test]
+fn only_the_http_schemes_decide_about_tls() {
+    assert_eq!(parse("https://echo").tls(), Some(true));
+    assert_eq!(parse("http://echo").tls(), Some(false));
+    assert_eq!(parse("dns:///echo:443").tls(), None);
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let text = |error: TargetError| error.to_string();
+    assert_eq!(error(" "), TargetError::Empty);
+    assert!(text(error("xds:///echo")).contains("use dns:///, ipv4:, ipv6:, unix:, http:// or https://"));
+    for missing in ["echo", "dns:///echo.shop", "dns:echo", "dns:///[::1]", "dns:///10.0.0.1"] {
+        assert!(matches!(error(missing), TargetError::MissingPort { .. }), "{missing}");
+    }
+    for empty in ["dns:///:50051", "dns:///", ":50051", "http://", "https://:443", "http:echo", "[]:1"] {
+        assert!(matches!(error(empty), TargetError::EmptyHost { .. }), "{empty}: {}", error(empty));
+    }
+    for port in ["echo:0", "echo:65536", "echo:http", "echo:", "echo:+80", "https://echo:x"] {
+        assert!(matches!(error(port), TargetError::BadPort { .. }), "{port}: {}", error(port));
+    }
+    for host in ["fd00::1:50051", "dns:///a..b:1", "dns:///exämple:1", "user@echo:1", "[10.0.0.1]:1", "[x]:1"]
+    {
+        assert!(matches!(error(host), TargetError::BadHost { .. }), "{host}: {}", error(host));
+    }
+    let long = format!("dns:///{}:1", "a".repeat(64));
+    assert!(matches!(error(&long), TargetError::BadHost { .. }));
+    for address in
+        ["ipv4:10.0.0.1", "ipv4:", "ipv4:[::1]:1", "ipv4:10.0.0.1:1,", "ipv6:10.0.0.1:1", "ipv4:h:1"]
+    {
+        assert!(matches!(error(address), TargetError::BadAddress { .. }), "{address}");
+    }
+    for name_server in ["dns://echo.shop:50051", "dns://kube-dns/echo:1", "dns://10.0.0.1:0/echo:1"] {
+        assert!(matches!(error(name_server), TargetError::BadNameServer { .. }), "{name_server}");
+    }
+    for path in ["unix:", "unix://", "unix://host/path", "unix:///"] {
+        assert!(matches!(error(path), TargetError::BadPath { .. }), "{path}");
+    }
+    assert!(matches!(error(&format!("unix:/{}", "x".repeat(200))), TargetError::BadPath { .. }));
+    for path in ["http://echo:80/v1", "dns:///echo:1/x", "echo:1?x=y"] {
+        assert!(matches!(error(path), TargetError::TrailingPath { .. }), "{path}");
+    }
+}
+
+#[test]
+fn messages_fit_one_line_and_end_without_a_full_stop() {
+    for bad in ["", "xds:///e", "echo", ":1", "e:x", "a b:1", "ipv4:x", "dns://e/e:1", "unix:", "http://e/x"]
+    {
+        let message = error(bad).to_string();
+        assert!(!message.contains('\n') && !message.ends_with('.'), "{message}");
+    }
+}
+
+mod any_text {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_what_parses_prints_the_same_target(
+            text in "(dns:|dns://|dns:///|ipv4:|ipv6:|unix:|http://|https://)?[a-z0-9.:/\\[\\],@ é-]{0,24}"
+        ) {
+            if let Ok(target) = text.parse::<Target>() {
+                prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target.clone()));
+                prop_assert!(!target.authority().is_empty() && !target.server_name().is_empty());
+            }
+        }
+    }
+}

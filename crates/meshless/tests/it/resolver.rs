@@ -1,0 +1,234 @@
+//! `dns://` targets against a real DNS server on loopback.
+//!
+//! When to ask is tested in virtual time beside the schedule; here only what is asked and what comes of it, with
+//! intervals of milliseconds so that nothing waits long.
+
+use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::time::{Duration, Instant};
+
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
+use hickory_server::net::xfer::Protocol;
+use meshless::{AddressFamilies, DnsConfig, Resolution, ResolveError, ResolveHint, Resolver, Target};
+
+use crate::dns_server::{DnsServer, Script};
+
+const NAME: &str = "echo.shop.svc.cluster.local.";
+/// Longer than anything here takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Polls every 10 to 60 ms, so that tests see a change soon. TTLs are whole seconds: 0 means the floor.
+fn quick() -> DnsConfig {
+    let ms = Duration::from_millis;
+    DnsConfig::new().poll_floor(ms(50)).min_interval(ms(10)).lookup_timeout(Duration::from_secs(2))
+}
+
+/// Polls so rarely that only hints cause lookups.
+fn only_on_demand() -> DnsConfig {
+    let hour = Duration::from_secs(3600);
+    quick().poll_ceiling(hour).poll_floor(hour)
+}
+
+fn resolver(server: &DnsServer, config: DnsConfig) -> Box<dyn Resolver> {
+    let target: Target = format!("dns://{}/{NAME}:50051", server.address).parse().unwrap();
+    target.resolver(config)
+}
+
+async fn next(resolver: &mut Box<dyn Resolver>) -> Resolution {
+    let next = poll_fn(|cx| resolver.poll_resolution(cx));
+    tokio::time::timeout(PATIENCE, next).await.expect("a resolution comes")
+}
+
+async fn next_addresses(resolver: &mut Box<dyn Resolver>) -> BTreeSet<String> {
+    next(resolver).await.unwrap().iter().map(|endpoint| endpoint.address.to_string()).collect()
+}
+
+async fn until(resolver: &mut Box<dyn Resolver>, wanted: impl Fn(&Resolution) -> bool) -> Resolution {
+    let begin = Instant::now();
+    loop {
+        let resolution = next(resolver).await;
+        if wanted(&resolution) {
+            return resolution;
+        }
+        assert!(begin.elapsed() < PATIENCE, "still {resolution:?}");
+    }
+}
+
+fn set(addresses: &[&str]) -> BTreeSet<String> {
+    addresses.iter().map(|address| format!("{address}:50051")).collect()
+}
+
+#[tokio::test]
+async fn every_address_is_an_endpoint_and_both_families_are_asked_for() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1", "127.0.0.2", "127.0.0.3"], 30);
+    let mut resolver = resolver(&server, quick());
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1", "127.0.0.2", "127.0.0.3"]));
+    let kinds: Vec<_> = server.queries().iter().map(|query| query.kind).collect();
+    assert!(
+        kinds.len() == 2 && kinds.contains(&RecordType::A) && kinds.contains(&RecordType::AAAA),
+        "{kinds:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_name_with_ipv6_addresses_alone_resolves_to_them() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["::1", "fd00::2"], 30);
+    assert_eq!(next_addresses(&mut resolver(&server, quick())).await, set(&["[::1]", "[fd00::2]"]));
+}
+
+#[tokio::test]
+async fn both_families_are_endpoints_as_far_as_this_host_has_a_route() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1", "::1"], 30);
+    let ipv6 = std::net::UdpSocket::bind("[::]:0").and_then(|socket| socket.connect("[::1]:9")).is_ok();
+    let expected = if ipv6 { &["127.0.0.1", "[::1]"][..] } else { &["127.0.0.1"] };
+    assert_eq!(next_addresses(&mut resolver(&server, quick())).await, set(expected));
+}
+
+#[tokio::test]
+async fn without_a_final_dot_the_name_itself_is_tried_too() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1"], 30);
+    let target = format!("dns://{}/{}:50051", server.address, NAME.trim_end_matches('.'));
+    let mut resolver = target.parse::<Target>().unwrap().resolver(quick());
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1"]));
+}
+
+#[tokio::test]
+async fn one_family_is_half_the_queries() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1", "::1"], 30);
+    let mut resolver = resolver(&server, quick().families(AddressFamilies::Ipv4));
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1"]));
+    assert!(server.queries().iter().all(|query| query.kind == RecordType::A));
+}
+
+#[tokio::test]
+async fn a_truncated_answer_comes_whole_over_tcp() {
+    let server = DnsServer::start().await;
+    let addresses: Vec<_> = (0..200).map(|n| format!("10.0.{}.{}", n / 100, n % 100)).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    server.set_addresses(NAME, &addresses, 30);
+    assert_eq!(next_addresses(&mut resolver(&server, quick())).await, set(&addresses));
+    assert!(server.queries().iter().any(|query| query.protocol == Protocol::Tcp));
+}
+
+#[tokio::test]
+async fn a_change_is_seen_by_polling() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1"], 0);
+    let mut resolver = resolver(&server, quick());
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1"]));
+    server.set_addresses(NAME, &["127.0.0.1", "127.0.0.2"], 0);
+    let both = until(&mut resolver, |resolution| resolution.as_ref().is_ok_and(|set| set.len() == 2)).await;
+    assert!(both.is_ok());
+}
+
+#[tokio::test]
+async fn a_hint_really_asks_though_the_records_are_still_valid() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1"], 3600);
+    let mut resolver = resolver(&server, only_on_demand());
+    next(&mut resolver).await.unwrap();
+    for (hint, address) in [(ResolveHint::Stale, "127.0.0.2"), (ResolveHint::AllFailed, "127.0.0.3")] {
+        server.set_addresses(NAME, &[address], 3600);
+        resolver.resolve_now(hint);
+        assert_eq!(next_addresses(&mut resolver).await, set(&[address]), "{hint:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_failure_is_named_and_lookups_go_on() {
+    let server = DnsServer::start().await;
+    let mut resolver = resolver(&server, quick());
+    let no_such_name = |error: &ResolveError| matches!(error, ResolveError::NoSuchName { .. });
+    let no_addresses = |error: &ResolveError| matches!(error, ResolveError::NoAddresses { .. });
+    let failed =
+        |error: &ResolveError| matches!(error, ResolveError::Dns { reason, .. } if !reason.is_empty());
+    let cases: [(Script, &dyn Fn(&ResolveError) -> bool); 5] = [
+        (Script::Code(ResponseCode::NXDomain), &no_such_name),
+        (Script::Code(ResponseCode::ServFail), &failed),
+        (Script::Code(ResponseCode::NoError), &no_addresses),
+        (Script::Code(ResponseCode::Refused), &failed),
+        (Script::Addresses { addresses: Vec::new(), ttl_s: 30 }, &no_addresses),
+    ];
+    for (script, expected) in cases {
+        server.set(NAME, script.clone());
+        let resolution = until(&mut resolver, |resolution| resolution.as_ref().is_err_and(expected)).await;
+        let message = resolution.unwrap_err().to_string();
+        assert!(message.contains(NAME), "{script:?}: {message}");
+        // Skips the backoff that five failures have built up.
+        resolver.resolve_now(ResolveHint::AllFailed);
+    }
+    server.set_addresses(NAME, &["127.0.0.1"], 30);
+    assert!(until(&mut resolver, Result::is_ok).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_silent_server_is_a_timeout_within_the_bound() {
+    let server = DnsServer::start().await;
+    server.set(NAME, Script::Silence);
+    let timeout = Duration::from_millis(200);
+    let begin = Instant::now();
+    let error = next(&mut resolver(&server, quick().lookup_timeout(timeout))).await.unwrap_err();
+    assert!(matches!(error, ResolveError::Timeout { after, .. } if after == timeout), "{error}");
+    assert!(begin.elapsed() >= timeout / 2, "it was given time to answer");
+}
+
+#[tokio::test]
+async fn channels_to_one_name_share_its_lookups() {
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1"], 3600);
+    let config = only_on_demand();
+    let mut resolvers: Vec<_> = (0..20).map(|_| resolver(&server, config)).collect();
+    for resolver in &mut resolvers {
+        assert_eq!(next_addresses(resolver).await, set(&["127.0.0.1"]));
+    }
+    // A and AAAA for the first, and at most once more for all those that joined.
+    assert!(server.queries().len() <= 4, "{:?}", server.queries());
+    server.set_addresses(NAME, &["127.0.0.2"], 3600);
+    resolvers[0].resolve_now(ResolveHint::Stale);
+    for resolver in &mut resolvers {
+        let all_new = |resolution: &Resolution| {
+            resolution.as_ref().is_ok_and(|found| found[0].address.to_string() == "127.0.0.2:50051")
+        };
+        until(resolver, all_new).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failure_of_long_ago_is_not_handed_to_a_newcomer() {
+    let server = DnsServer::start().await;
+    let config = only_on_demand();
+    let mut first = resolver(&server, config);
+    assert!(next(&mut first).await.is_err());
+    server.set_addresses(NAME, &["127.0.0.1"], 30);
+    assert_eq!(next_addresses(&mut resolver(&server, config)).await, set(&["127.0.0.1"]));
+}
+
+#[tokio::test]
+async fn address_lists_and_sockets_never_ask() {
+    for (target, expected) in [
+        ("ipv4:127.0.0.1:1,127.0.0.2:2", &["127.0.0.1:1", "127.0.0.2:2"][..]),
+        ("ipv6:[::1]:1", &["[::1]:1"]),
+        ("dns:///127.0.0.1:1", &["127.0.0.1:1"]),
+        ("https://127.0.0.1", &["127.0.0.1:443"]),
+        ("unix:/run/echo.sock", &["unix:/run/echo.sock"]),
+    ] {
+        let mut resolver = target.parse::<Target>().unwrap().resolver(DnsConfig::default());
+        let endpoints = next(&mut resolver).await.unwrap();
+        let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        assert_eq!(addresses, expected, "{target}");
+    }
+}
+
+#[test]
+fn outside_a_runtime_the_error_says_so() {
+    let mut resolver = "dns:///echo:1".parse::<Target>().unwrap().resolver(DnsConfig::default());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(error)) = resolver.poll_resolution(&mut cx) else { panic!("an error") };
+    assert!(error.to_string().contains("tokio runtime"), "{error}");
+}
