@@ -502,7 +502,7 @@ fn abort_excess<C>(connections: &mut [Connection<C>]) -> Option<ConnectionId> {
     if connections.iter_mut().filter(waiting).count() <= DRAINING_PER_ENDPOINT_MAX {
         return None;
     }
-    let oldest = connections.iter_mut().find(|connection| waiting(&connection))?;
+    let oldest = connections.iter_mut().find(waiting)?;
     oldest.phase = Phase::Draining { aborted: true };
     Some(oldest.slot.id)
 }

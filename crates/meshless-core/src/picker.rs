@@ -212,6 +212,7 @@ impl<C> Candidates<C> {
 }
 
 /// `random`'s 32 bits, scaled to `0..n`. A multiplication where `%` would be a division.
+#[inline]
 fn scaled(random: u32, n: usize) -> usize {
     ((u64::from(random) * n as u64) >> 32) as usize
 }

@@ -64,6 +64,7 @@ impl<C> Lease<C> {
 }
 
 impl<C> Drop for Lease<C> {
+    #[inline]
     fn drop(&mut self) {
         self.slot.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.slot.counts_load {
@@ -109,6 +110,7 @@ impl<C> Slot<C> {
     }
 
     /// Counts a call in, if there is room for one more.
+    #[inline]
     pub(crate) fn lease(self: &Arc<Self>, now: Instant) -> Option<Lease<C>> {
         // Not `fetch_add` and take back: for that moment another caller would find a full connection that is not,
         // and wait for a wake-up that has already been.
@@ -134,6 +136,7 @@ impl<C> Slot<C> {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -155,6 +158,7 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn latency(&self) -> &PeakEwma {
         &self.latency
     }
