@@ -1,6 +1,9 @@
 //! What it costs to place a call and to end it: `pick`, and the drop of its lease, at 3, 100 and 1 000 endpoints.
 //!
-//! `cargo bench -p meshless-core --bench pick`
+//! `cargo bench -p meshless-core --bench pick` measures time, on a quiet machine. Instructions can be counted on a
+//! busy one: with `PICK_LOOP=round_robin,100,5000` in its environment the program only places and ends that many calls,
+//! so that the difference of two counts (of `valgrind --tool=none -v`, say, or `--tool=callgrind`) is that of the calls.
+//! `PICK_LOOP_FORGET=1` leaves out the ends.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -8,7 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use meshless_core::{Action, Balancer, BalancerConfig, Endpoint, Outcome, Pick, Picker, Policy, Rng};
 
 /// The picker of a channel that is connected to `n` endpoints, with the channel.
@@ -67,4 +70,29 @@ criterion_group! {
     config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
     targets = pick
 }
-criterion_main!(benches);
+
+fn main() {
+    if let Ok(plan) = std::env::var("PICK_LOOP") {
+        return pick_loop(&plan);
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench is a driver")]
+fn pick_loop(plan: &str) {
+    let mut words = plan.split(',');
+    let mut word = || words.next().expect("PICK_LOOP is POLICY,ENDPOINTS,CALLS");
+    let policy: Policy = word().parse().expect("a policy");
+    let n: u32 = word().parse().expect("a number of endpoints");
+    let calls: u32 = word().parse().expect("a number of calls");
+    let forget = std::env::var_os("PICK_LOOP_FORGET").is_some();
+    let now = Instant::now();
+    let (_balancer, picker) = connected(policy, n, now);
+    let mut rng = Rng::new(1, 2);
+    warm(&picker, n, now, &mut rng);
+    for _ in 0..calls {
+        let pick = black_box(picker.pick(now, &mut rng, &[]));
+        if forget { std::mem::forget(pick) } else { drop(pick) }
+    }
+}

@@ -28,6 +28,7 @@ impl EwmaDecay {
 
     /// `now` in ticks. It wraps after 119 hours; an endpoint without a call for exactly that long would look
     /// freshly measured, which does no harm.
+    #[inline]
     pub(crate) fn ticks(&self, now: Instant) -> u32 {
         let since = now.saturating_duration_since(self.epoch);
         (since.as_secs().wrapping_mul(TICKS_PER_SECOND) as u32)
@@ -35,6 +36,7 @@ impl EwmaDecay {
     }
 
     /// What is left, of 1, of an average that was stamped at `stamp`.
+    #[inline]
     fn remaining(&self, stamp: u32, ticks: u32) -> f32 {
         let age = ticks.wrapping_sub(stamp);
         // Another thread may have stamped a moment after this one read its clock.
@@ -54,6 +56,7 @@ pub(crate) struct PeakEwma {
 
 impl PeakEwma {
     /// The average in ns as it has faded until `ticks`, or `None` if nothing has been measured.
+    #[inline]
     pub(crate) fn nanos(&self, decay: &EwmaDecay, ticks: u32) -> Option<f32> {
         let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
         (nanos > 0.0).then(|| nanos * decay.remaining(stamp, ticks))
@@ -81,11 +84,13 @@ fn pack(nanos: f32, stamp: u32) -> u64 {
     u64::from(nanos.to_bits()) << 32 | u64::from(stamp)
 }
 
+#[inline]
 fn unpack(state: u64) -> (f32, u32) {
     (f32::from_bits((state >> 32) as u32), state as u32)
 }
 
 /// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of its interval.
+#[inline]
 fn exp2_neg(x: f32) -> f32 {
     if x >= 126.0 {
         return 0.0;

@@ -174,7 +174,6 @@ impl<C> Candidate<C> {
         Some(Self { endpoint, load: Arc::clone(&first.load), first, more: slots.collect() })
     }
 
-    #[inline]
     fn lease(&self, now: Instant) -> Option<Lease<C>> {
         self.first.lease(now).or_else(|| self.more.iter().find_map(|slot| slot.lease(now)))
     }
@@ -192,7 +191,7 @@ impl<C> Candidates<C> {
     fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
         let candidate = &self.0[chosen];
         if avoid.is_empty()
-            && let Some(lease) = candidate.lease(now)
+            && let Some(lease) = candidate.first.lease(now)
         {
             return Pick::Ready(lease);
         }
@@ -200,6 +199,7 @@ impl<C> Candidates<C> {
     }
 
     #[cold]
+    #[inline(never)]
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
         let (before, from) = self.0.split_at(chosen);
         let in_turn = || from.iter().chain(before);
@@ -212,6 +212,7 @@ impl<C> Candidates<C> {
 }
 
 /// `random`'s 32 bits, scaled to `0..n`. A multiplication where `%` would be a division.
+#[inline]
 fn scaled(random: u32, n: usize) -> usize {
     ((u64::from(random) * n as u64) >> 32) as usize
 }

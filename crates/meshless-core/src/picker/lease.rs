@@ -64,6 +64,7 @@ impl<C> Lease<C> {
 }
 
 impl<C> Drop for Lease<C> {
+    #[inline]
     fn drop(&mut self) {
         self.slot.in_flight.fetch_sub(1, Ordering::Relaxed);
         if self.slot.counts_load {
@@ -109,21 +110,13 @@ impl<C> Slot<C> {
     }
 
     /// Counts a call in, if there is room for one more.
+    #[inline]
     pub(crate) fn lease(self: &Arc<Self>, now: Instant) -> Option<Lease<C>> {
         // Not `fetch_add` and take back: for that moment another caller would find a full connection that is not,
         // and wait for a wake-up that has already been.
-        let mut calls = self.in_flight.load(Ordering::Relaxed);
-        loop {
-            if calls >= self.limit.load(Ordering::Relaxed) {
-                return None;
-            }
-            let exchange =
-                self.in_flight.compare_exchange_weak(calls, calls + 1, Ordering::Relaxed, Ordering::Relaxed);
-            match exchange {
-                Ok(_) => break,
-                Err(current) => calls = current,
-            }
-        }
+        let limit = self.limit.load(Ordering::Relaxed);
+        let one_more = |calls| (calls < limit).then(|| calls + 1);
+        self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         if self.counts_load {
             self.load.in_flight.fetch_add(1, Ordering::Relaxed);
         }
@@ -134,6 +127,7 @@ impl<C> Slot<C> {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
@@ -151,10 +145,12 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    #[inline]
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn latency(&self) -> &PeakEwma {
         &self.latency
     }

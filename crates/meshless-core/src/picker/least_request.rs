@@ -18,7 +18,8 @@ impl<C> LeastRequest<C> {
         Self { candidates, choice_count }
     }
 
-    #[inline]
+    /// Not inlined into `pick`, where its registers would have to be saved for every policy.
+    #[inline(never)]
     pub(super) fn choose(&self, rng: &mut Rng) -> usize {
         let entries = &self.candidates.0;
         let random = rng.next_u64();

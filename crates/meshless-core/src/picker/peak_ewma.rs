@@ -20,7 +20,8 @@ impl<C> PeakEwmaPolicy<C> {
         Self { candidates, decay }
     }
 
-    #[inline]
+    /// Not inlined into `pick`, where its registers would have to be saved for every policy.
+    #[inline(never)]
     pub(super) fn choose(&self, now: Instant, rng: &mut Rng) -> usize {
         let entries = &self.candidates.0;
         if entries.len() == 1 {

@@ -57,7 +57,7 @@ const CONNECTIONS_PER_ENDPOINT: usize = 2;
 
 impl Run {
     fn new(policy: Policy, seed: u64) -> Self {
-        let n = |n| NonZeroU32::new(n).unwrap();
+        let n = |n| NonZeroU32::new(n).expect("bounds are not zero");
         let config = BalancerConfig::new(policy)
             .concurrent_connects(n(CONCURRENT_MAX as u32))
             .connects_per_second(n(CONNECTS_PER_SECOND), n(CONNECT_BURST))

@@ -17,7 +17,8 @@ struct Second {
 impl Second {
     fn max_over_mean(&self) -> f64 {
         let total: u32 = self.calls.iter().sum();
-        f64::from(*self.calls.iter().max().unwrap()) * self.calls.len() as f64 / f64::from(total)
+        let max = self.calls.iter().copied().max().unwrap_or(0);
+        f64::from(max) * self.calls.len() as f64 / f64::from(total)
     }
 }
 
