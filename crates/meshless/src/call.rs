@@ -1,6 +1,6 @@
 //! One call: what it needs to be sent, sent again, received, and judged when it fails.
 //!
-//! This file names the parts. [`attempt`] runs a call once on one connection; the request that it sends belongs to
+//! This file names the parts. [`attempt()`] runs a call once on one connection; the request that it sends belongs to
 //! [`Outgoing`], which survives the attempt, so that the channel can try elsewhere what the [`Failure`] says was
 //! provably not processed.
 

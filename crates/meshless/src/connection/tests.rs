@@ -9,6 +9,7 @@ mod keepalive;
 mod limits;
 mod opening;
 mod peer;
+mod rotation;
 mod streaming;
 
 use std::io;
