@@ -134,7 +134,7 @@ impl Client {
             }
             None => config.name_servers().to_vec(),
         };
-        // The schedule decides when to ask, so every lookup must ask: no cache.
+        // The schedule decides when to ask, and a client lives for one lookup: no cache.
         options.cache_size = 0;
         // Without EDNS, 30 addresses are already too many for a datagram, whatever `resolv.conf` says of it.
         options.edns0 = true;
