@@ -1,5 +1,7 @@
 //! A small authoritative DNS server whose answers a test decides, on loopback, UDP and TCP on one port.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};

@@ -3,6 +3,8 @@
 //! When to ask is tested in virtual time beside the schedule; here only what is asked and what comes of it, with
 //! intervals of milliseconds so that nothing waits long.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -55,6 +57,11 @@ async fn until(resolver: &mut Box<dyn Resolver>, wanted: impl Fn(&Resolution) ->
     }
 }
 
+/// Whether this machine could send to an IPv6 address.
+fn has_route(to: &str) -> bool {
+    std::net::UdpSocket::bind("[::]:0").and_then(|socket| socket.connect((to, 9))).is_ok()
+}
+
 fn set(addresses: &[&str]) -> BTreeSet<String> {
     addresses.iter().map(|address| format!("{address}:50051")).collect()
 }
@@ -83,8 +90,7 @@ async fn a_name_with_ipv6_addresses_alone_resolves_to_them() {
 async fn both_families_are_endpoints_as_far_as_this_host_has_a_route() {
     let server = DnsServer::start().await;
     server.set_addresses(NAME, &["127.0.0.1", "::1"], 30);
-    let ipv6 = std::net::UdpSocket::bind("[::]:0").and_then(|socket| socket.connect("[::1]:9")).is_ok();
-    let expected = if ipv6 { &["127.0.0.1", "[::1]"][..] } else { &["127.0.0.1"] };
+    let expected = if has_route("::1") { &["127.0.0.1", "[::1]"][..] } else { &["127.0.0.1"] };
     assert_eq!(next_addresses(&mut resolver(&server, quick())).await, set(expected));
 }
 
@@ -117,6 +123,19 @@ async fn a_truncated_answer_comes_whole_over_tcp() {
 }
 
 #[tokio::test]
+async fn two_truncated_answers_at_once_come_whole_lookup_after_lookup() {
+    let server = DnsServer::start().await;
+    let addresses: Vec<_> = (1..=200).flat_map(|n| [format!("127.0.0.{n}"), format!("fd00::{n}")]).collect();
+    let addresses: Vec<_> = addresses.iter().map(String::as_str).collect();
+    server.set_addresses(NAME, &addresses, 0);
+    let mut resolver = resolver(&server, quick());
+    let expected = if has_route("fd00::1") { 400 } else { 200 };
+    for lookup in 0..5 {
+        assert_eq!(next_addresses(&mut resolver).await.len(), expected, "lookup {lookup}");
+    }
+}
+
+#[tokio::test]
 async fn a_change_is_seen_by_polling() {
     let server = DnsServer::start().await;
     server.set_addresses(NAME, &["127.0.0.1"], 0);
@@ -144,11 +163,12 @@ async fn a_hint_really_asks_though_the_records_are_still_valid() {
 async fn each_kind_of_failure_is_named_and_lookups_go_on() {
     let server = DnsServer::start().await;
     let mut resolver = resolver(&server, quick());
+    type Expected<'a> = &'a dyn Fn(&ResolveError) -> bool;
     let no_such_name = |error: &ResolveError| matches!(error, ResolveError::NoSuchName { .. });
     let no_addresses = |error: &ResolveError| matches!(error, ResolveError::NoAddresses { .. });
     let failed =
         |error: &ResolveError| matches!(error, ResolveError::Dns { reason, .. } if !reason.is_empty());
-    let cases: [(Script, &dyn Fn(&ResolveError) -> bool); 5] = [
+    let cases: [(Script, Expected<'_>); 5] = [
         (Script::Code(ResponseCode::NXDomain), &no_such_name),
         (Script::Code(ResponseCode::ServFail), &failed),
         (Script::Code(ResponseCode::NoError), &no_addresses),

@@ -26,8 +26,6 @@ use crate::ResolveError;
 /// Looks one name up.
 pub(super) struct DnsLookup {
     question: Question,
-    /// Made anew after a failure, so that a changed `resolv.conf` and a broken socket do not last.
-    client: Option<Client>,
     /// Whether the last answer had IPv4 and IPv6 addresses.
     known: Known,
 }
@@ -46,14 +44,13 @@ struct Known {
 
 impl DnsLookup {
     pub(super) fn new(question: Question) -> Self {
-        Self { question, client: None, known: Known::default() }
+        Self { question, known: Known::default() }
     }
 
     async fn look_once(&mut self) -> Result<Found, ResolveError> {
-        let client = match self.client.take() {
-            Some(client) => client,
-            None => Client::new(&self.question).map_err(|error| self.failure(&error))?,
-        };
+        // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two lookups no TCP
+        // connection occupies the name server or waits to be found dead.
+        let client = Client::new(&self.question).map_err(|error| self.failure(&error))?;
         let mut negative = Negative::NoSuchName;
         for name in &client.names {
             let found = match self.ask(&client.resolver, name).await {
@@ -66,11 +63,8 @@ impl DnsLookup {
                 },
                 Ok(found) => found,
             };
-            self.client = Some(client);
             return Ok(found);
         }
-        // An answer too, if not the one that was hoped for: nothing is wrong with the client.
-        self.client = Some(client);
         self.known = Known::default();
         let name = self.question.host.clone();
         Err(match negative {
@@ -140,7 +134,7 @@ impl Client {
             }
             None => config.name_servers().to_vec(),
         };
-        // The schedule decides when to ask, so every lookup must ask: no cache.
+        // The schedule decides when to ask, and a client lives for one lookup: no cache.
         options.cache_size = 0;
         // Without EDNS, 30 addresses are already too many for a datagram, whatever `resolv.conf` says of it.
         options.edns0 = true;

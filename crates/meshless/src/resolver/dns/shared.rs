@@ -187,7 +187,9 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
 }
 
 /// The names that are being looked up. An entry without subscribers is swept when the next name is added.
-static NAMES: LazyLock<Mutex<HashMap<(Id, Question), Weak<Shared>>>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+
+type Names = HashMap<(Id, Question), Weak<Shared>>;
 
 #[cfg(test)]
 mod tests;
