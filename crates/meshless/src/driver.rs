@@ -73,7 +73,11 @@ impl Driver {
             connector: config.connector,
             #[cfg(feature = "tls")]
             tls: config.tls,
-            idle: config.idle_timeout.map(|timeout| IdleWatch { timeout, check_at: now + timeout, calls_begun: 0 }),
+            idle: config.idle_timeout.map(|timeout| IdleWatch {
+                timeout,
+                check_at: now + timeout,
+                calls_begun: 0,
+            }),
         }
     }
 
@@ -142,7 +146,8 @@ impl Driver {
                 tracing::debug!(%target, connection = %id, ?reason, "going away");
                 if let GoingAway::Server { too_many_pings: true, .. } = reason {
                     tracing::warn!(%target, "a server was pinged too often: keepalive time is doubled");
-                    self.connection.keepalive = self.connection.keepalive.map(|keepalive| keepalive.told_off());
+                    self.connection.keepalive =
+                        self.connection.keepalive.map(|keepalive| keepalive.told_off());
                 }
                 self.balancer.handle_going_away(now, id);
             }
@@ -175,7 +180,9 @@ impl Driver {
                 tracing::trace!(target = %self.shared.target, endpoints = picker.endpoints(), "picker updated");
                 self.shared.publish(picker);
             }
-            Action::Connect { connection, address, timeout, .. } => self.connect(connection, address, timeout),
+            Action::Connect { connection, address, timeout, .. } => {
+                self.connect(connection, address, timeout)
+            }
             Action::Close { connection, graceful } => match self.links.get(&connection) {
                 Some(Link::Open(open)) if graceful => open.drain(),
                 Some(Link::Open(open)) => open.abort(),

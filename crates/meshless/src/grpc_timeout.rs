@@ -24,10 +24,8 @@ pub(crate) fn header(timeout: Duration) -> HeaderValue {
         (u128::from(timeout.as_secs() / 60), 'M'),
         (u128::from(timeout.as_secs() / 3600), 'H'),
     ];
-    let (number, unit) = units
-        .into_iter()
-        .find(|(number, _)| *number <= EIGHT_DIGITS)
-        .unwrap_or((EIGHT_DIGITS, 'H'));
+    let (number, unit) =
+        units.into_iter().find(|(number, _)| *number <= EIGHT_DIGITS).unwrap_or((EIGHT_DIGITS, 'H'));
     HeaderValue::try_from(format!("{number}{unit}")).expect("digits and a letter are a header value")
 }
 

@@ -9,9 +9,9 @@ use http::uri::{Authority, Scheme};
 use meshless_core::{BalancerConfig, Policy, Rng};
 use tokio::sync::mpsc;
 
+use super::Channel;
 use super::place::{WaitsFor, wait_for_place};
 use super::shared::{CallSettings, Shared};
-use super::Channel;
 use crate::connection::{ConnectionConfig, KeepaliveConfig};
 use crate::connector::{Connect, Connector};
 use crate::driver::{Driver, DriverConfig};
@@ -48,7 +48,10 @@ impl ChannelBuilder {
         Self {
             target,
             balancer: BalancerConfig::default(),
-            connection: ConnectionConfig { keepalive: Some(default_keepalive()), ..ConnectionConfig::default() },
+            connection: ConnectionConfig {
+                keepalive: Some(default_keepalive()),
+                ..ConnectionConfig::default()
+            },
             connector: Connector::default(),
             resolver: None,
             #[cfg(feature = "dns")]
@@ -189,7 +192,12 @@ impl ChannelBuilder {
         match tokio::time::timeout(most, place).await {
             Ok(Ok(_)) => {}
             Ok(Err(status)) => return Err(ChannelError::Unavailable(status.message().to_owned())),
-            Err(_) => return Err(ChannelError::Unavailable(format!("{}: no backend within {most:?}", shared.target))),
+            Err(_) => {
+                return Err(ChannelError::Unavailable(format!(
+                    "{}: no backend within {most:?}",
+                    shared.target
+                )));
+            }
         }
         Ok(channel)
     }
@@ -285,7 +293,9 @@ pub enum ChannelError {
     #[error("{0} asks for plain text, but TLS is set; write https:// or leave out tls(…)")]
     TlsForPlainText(String),
     /// A target that says TLS, without settings for it.
-    #[error("{0} asks for TLS, but whom to trust is not set; enable the feature `tls` and call tls(TlsConfig::trusting(…))")]
+    #[error(
+        "{0} asks for TLS, but whom to trust is not set; enable the feature `tls` and call tls(TlsConfig::trusting(…))"
+    )]
     TlsMissing(String),
     /// The target needs DNS, and the feature is off.
     #[error("{0} needs DNS; enable the feature `dns` of meshless, or set a resolver")]

@@ -108,14 +108,18 @@ impl WaitsFor {
     /// What the caller is told when the deadline has passed.
     pub(super) fn deadline_exceeded(&self, target: &str) -> Status {
         Status::deadline_exceeded(match self {
-            Self::Backend(None) => format!("{target}: the deadline passed while the call waited for a connection"),
+            Self::Backend(None) => {
+                format!("{target}: the deadline passed while the call waited for a connection")
+            }
             Self::Backend(Some(error)) => {
                 format!("{target}: the deadline passed while the call waited for a backend: {error}")
             }
             Self::Room => format!(
                 "{target}: the deadline passed while every connection carried as many calls as its server allows"
             ),
-            Self::Answer(address) => format!("{target}: the deadline passed while {address} worked on the call"),
+            Self::Answer(address) => {
+                format!("{target}: the deadline passed while {address} worked on the call")
+            }
         })
     }
 }
