@@ -84,9 +84,9 @@ async fn make_calls(
         connections_opened: counters.opened() - before.1,
         goaways_seen: counters.goaways() - before.2,
     };
-    while !records.is_empty() {
-        let rest = records.split_off(records.len().min(RECORDS_PER_LINE));
-        answer(answers, &FromLoad::Calls(std::mem::replace(&mut records, rest))).await?;
+    let mut records = records.into_iter().peekable();
+    while records.peek().is_some() {
+        answer(answers, &FromLoad::Calls(records.by_ref().take(RECORDS_PER_LINE).collect())).await?;
     }
     answer(answers, &FromLoad::Done(totals)).await
 }
