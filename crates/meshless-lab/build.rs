@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={LOCK_FILE}");
     let lock = fs::read_to_string(LOCK_FILE)?;
     for package in ["tonic", "hyper", "h2", "tokio"] {
-        let version = version(&lock, package).ok_or_else(|| format!("{LOCK_FILE} does not name {package}"))?;
+        let version =
+            version(&lock, package).ok_or_else(|| format!("{LOCK_FILE} does not name {package}"))?;
         println!("cargo:rustc-env=VERSION_{}={version}", package.to_uppercase());
     }
     Ok(())

@@ -39,7 +39,8 @@ impl Caller {
     /// If the target's authority is not one, or its resolver cannot be made.
     pub(crate) fn new(target: &Target, counters: Arc<Counters>) -> io::Result<Self> {
         let connector = Connector::new(target.dns, counters)?;
-        let endpoint = Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
+        let endpoint =
+            Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
             Strategy::ConnectionPerCall => Client::New(endpoint, connector),
             Strategy::SingleConnection | Strategy::MaxAgeL4 | Strategy::MaxAgeDns | Strategy::L7Proxy => {

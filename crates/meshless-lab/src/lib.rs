@@ -1,12 +1,23 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
 
 mod caller;
+pub mod cli;
 mod clock;
+mod compare;
 mod connector;
 mod control;
 mod echo;
+mod interrupt;
+mod limits;
 mod load;
+mod machine;
+pub mod network;
 mod pacer;
+mod process;
+mod progress;
 mod record;
 pub mod results;
+mod serve;
+mod server;
+mod stats;
 mod strategy;

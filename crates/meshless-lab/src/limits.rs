@@ -10,7 +10,8 @@ pub(crate) fn raise_file_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     for wanted in [limit.maximum, Some(MACOS_OPEN_MAX)] {
         // An error is no harm: the next smaller wish is tried, or the limit stays.
-        if wanted > limit.current && setrlimit(Resource::Nofile, Rlimit { current: wanted, ..limit }).is_ok() {
+        if wanted > limit.current && setrlimit(Resource::Nofile, Rlimit { current: wanted, ..limit }).is_ok()
+        {
             break;
         }
     }

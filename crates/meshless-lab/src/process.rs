@@ -98,7 +98,10 @@ impl Process {
     ///
     /// # Errors
     /// As [`send`](Self::send) and [`receive`](Self::receive).
-    pub(crate) async fn ask<T: DeserializeOwned>(&mut self, message: &impl Serialize) -> Result<T, ProcessError> {
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &mut self,
+        message: &impl Serialize,
+    ) -> Result<T, ProcessError> {
         self.send(message).await?;
         self.receive().await
     }

@@ -110,7 +110,8 @@ struct Latencies {
 impl Latencies {
     fn new() -> Self {
         // Three digits: an error of at most 0.1 %.
-        let histogram = Histogram::new(3).expect("3 lies within 0 to 5, the digits that a histogram can have");
+        let histogram =
+            Histogram::new(3).expect("3 lies within 0 to 5, the digits that a histogram can have");
         Self { histogram, sum_ns: 0, max_ns: 0 }
     }
 
@@ -232,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_burst_row_keeps_its_rounds_apart() {
-        let totals = RunTotals { cpu: Duration::from_micros(90), connections_opened: 1, ..Default::default() };
+        let totals =
+            RunTotals { cpu: Duration::from_micros(90), connections_opened: 1, ..Default::default() };
         let clean = Round {
             calls: vec![answered(1, 0, 100), answered(2, 4, 100)],
             totals,

@@ -96,10 +96,8 @@ fn around_rotation(around: Duration, rotations: &[u64], calls: &[CallRecord]) ->
     (-SLICES..SLICES)
         .map(|slice| {
             let mut latencies = Latencies::new();
-            let mut around = AroundRotation {
-                offset_ms: (slice * slice_ns) as f64 / 1e6,
-                ..AroundRotation::default()
-            };
+            let mut around =
+                AroundRotation { offset_ms: (slice * slice_ns) as f64 / 1e6, ..AroundRotation::default() };
             for rotation in rotations {
                 let begin = *rotation as i64 + slice * slice_ns;
                 let first = calls.partition_point(|call| (call.scheduled_ns as i64) < begin);
@@ -162,11 +160,10 @@ mod tests {
     #[test]
     fn backends_without_a_call_count_in_the_mean() {
         let row = row(vec![call(100, Some("a")), call(200, Some("a")), call(1500, Some("b"))], vec![]);
-        assert_eq!(row.share.into_iter().collect::<Vec<_>>(), [
-            ("a".to_owned(), 2),
-            ("b".to_owned(), 1),
-            ("c".to_owned(), 0)
-        ]);
+        assert_eq!(
+            row.share.into_iter().collect::<Vec<_>>(),
+            [("a".to_owned(), 2), ("b".to_owned(), 1), ("c".to_owned(), 0)]
+        );
         assert_eq!(row.max_over_mean, 2.0);
         assert_eq!((row.max_over_mean_per_second.p50, row.max_over_mean_per_second.max), (3.0, 3.0));
         assert_eq!(row.start_lag_ms_p99, 1.0);

@@ -1,0 +1,96 @@
+//! Finding and starting a proxy. What needs a real one is ignored by default and names what it skips.
+
+use super::*;
+use crate::echo::hello;
+use crate::echo::hello::hello_service_client::HelloServiceClient;
+use crate::echo::hello::hello_service_server::{HelloService, HelloServiceServer};
+use std::collections::BTreeMap;
+
+#[test]
+fn versions_are_read_from_what_each_proxy_prints() {
+    for (text, version) in [
+        ("HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/\nStatus: long-term", "2.6.12"),
+        ("nginx version: nginx/1.22.1\n", "1.22.1"),
+        ("\nenvoy  version: 1d2c3f4a/1.34.1/Clean/RELEASE/BoringSSL\n", "1.34.1"),
+    ] {
+        assert_eq!(parse_version(text).as_deref(), Some(version), "{text}");
+    }
+    assert_eq!(parse_version("command not found"), None);
+}
+
+#[test]
+fn a_missing_proxy_says_in_one_line_how_to_get_one() {
+    let empty = tempfile::tempdir().unwrap();
+    let missing = Proxy::find_in(vec![empty.path().to_owned()]).unwrap_err().to_string();
+    assert!(missing.contains("apt-get install haproxy") && missing.lines().count() == 1, "{missing}");
+}
+
+/// Any program will do as a proxy that ends at once; `false` is everywhere.
+#[tokio::test]
+async fn a_proxy_that_ends_or_an_address_in_use_is_an_error_at_once() {
+    let proxy = Proxy { kind: Kind::HaProxy, program: "false".into(), version: "0.0".into() };
+    let backend = "127.0.0.1:1".parse().unwrap();
+    let free = "127.0.0.1:0".parse().unwrap();
+    assert!(matches!(proxy.start(free, &[backend]).await.unwrap_err(), ProxyError::Ended { .. }));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let error = proxy.start(taken.local_addr().unwrap(), &[backend]).await.unwrap_err();
+    assert!(matches!(error, ProxyError::Listen { .. }), "{error}");
+    assert!(matches!(proxy.start(free, &[]).await.unwrap_err(), ProxyError::NoBackends));
+}
+
+/// Answers with its own name.
+struct Named(String);
+
+#[tonic::async_trait]
+impl HelloService for Named {
+    async fn echo(
+        &self,
+        _: tonic::Request<hello::Request>,
+    ) -> tonic::Result<tonic::Response<hello::Response>> {
+        Ok(tonic::Response::new(hello::Response { message: self.0.clone() }))
+    }
+}
+
+async fn named_backend() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = HelloServiceServer::new(Named(address.to_string()));
+    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    address
+}
+
+/// Run with `cargo test -p meshless-lab -- --ignored --nocapture real_proxies`.
+#[tokio::test]
+#[ignore = "runs the proxies that are installed: haproxy, nginx, envoy"]
+async fn real_proxies_spread_the_calls_of_one_connection_and_stop() {
+    let backends = [named_backend().await, named_backend().await, named_backend().await];
+    let path: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
+    for kind in Kind::ALL {
+        let Some(proxy) = Proxy::find_kind(kind, &path) else {
+            println!("{} is not on PATH: skipped", kind.program());
+            continue;
+        };
+        let running = proxy.start("127.0.0.1:0".parse().unwrap(), &backends).await.unwrap();
+        let address = running.local_addr();
+        let client = HelloServiceClient::connect(format!("http://{address}")).await.unwrap();
+        let n = 1500;
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..n {
+            let mut client = client.clone();
+            calls.spawn(async move { client.echo(hello::Request::default()).await });
+        }
+        let mut share = BTreeMap::<_, u32>::new();
+        while let Some(answer) = calls.join_next().await {
+            *share.entry(answer.unwrap().unwrap().into_inner().message).or_default() += 1;
+        }
+        println!("{proxy}: {share:?}");
+        // Round robin per request, but each of a proxy's threads begins its own round.
+        assert!(
+            share.len() == 3 && share.values().all(|count| count.abs_diff(n / 3) <= n / 30),
+            "{proxy}: {share:?}"
+        );
+        drop(running);
+        assert!(TcpStream::connect(address).await.is_err(), "{proxy} still listens");
+    }
+}
