@@ -111,7 +111,7 @@ impl Latencies {
     fn new() -> Self {
         // Three digits: an error of at most 0.1 %.
         let histogram =
-            Histogram::new(3).expect("3 lies within 0 to 5, the digits that a histogram can have");
+            Histogram::new_with_max(LATENCY_MAX_NS, 3).expect("the range and the number of digits are valid");
         Self { histogram, sum_ns: 0, max_ns: 0 }
     }
 
@@ -138,6 +138,9 @@ impl Latencies {
         }
     }
 }
+
+/// An hour. Longer latencies count as this long, except in the mean and the maximum.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
 fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
