@@ -101,8 +101,8 @@ pub(crate) struct RunTotals {
     pub(crate) start_ns: u64,
     /// Processor time of the client's process during the run.
     pub(crate) cpu: Duration,
-    /// Connections that were opened during the run.
+    /// Connections that were opened during the run and the warm-up before it.
     pub(crate) connections_opened: u64,
-    /// GOAWAY frames that arrived during the run.
+    /// GOAWAY frames that arrived since the run before, or since the beginning.
     pub(crate) goaways_seen: u64,
 }

@@ -2,7 +2,7 @@
 //!
 //! Heard once, seen by whoever waits. A second one ends the process at once, for those who do not want to wait.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// Waits for the wish to stop. Clones hear the same one.
@@ -15,12 +15,17 @@ impl Interrupt {
     /// Begins to listen. From here on the two signals no longer end the process by themselves.
     pub(crate) fn new() -> Self {
         let (sender, heard) = watch::channel(false);
-        tokio::spawn(async move {
-            next_signal().await;
-            sender.send_replace(true);
-            next_signal().await;
-            std::process::exit(EXIT_INTERRUPTED);
-        });
+        // Registered here and not in the task: a signal that comes before the task has run must be heard as well.
+        if let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        {
+            tokio::spawn(async move {
+                next(&mut terminate, &mut interrupt).await;
+                sender.send_replace(true);
+                next(&mut terminate, &mut interrupt).await;
+                std::process::exit(EXIT_INTERRUPTED);
+            });
+        }
         Self { heard }
     }
 
@@ -31,18 +36,14 @@ impl Interrupt {
 
     /// Returns when it is heard.
     pub(crate) async fn wait(&mut self) {
-        // The sender lives as long as the process does.
-        let _ = self.heard.wait_for(|heard| *heard).await;
+        if self.heard.wait_for(|heard| *heard).await.is_err() {
+            // Nothing listens: the signals have kept their default, which ends the process.
+            std::future::pending().await
+        }
     }
 }
 
-async fn next_signal() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the signals keep their default, which ends the process.
-        return std::future::pending().await;
-    };
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -19,6 +19,13 @@ use crate::control::{FromLoad, RunTotals, ToLoad};
 use crate::pacer::Pacing;
 use crate::record::{CallEnd, CallRecord};
 
+/// What had passed through the connections when the parent was last told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Passed {
+    opened: u64,
+    goaways: u64,
+}
+
 /// Serves the parent until stdin closes.
 ///
 /// # Errors
@@ -28,6 +35,7 @@ pub(crate) async fn run() -> io::Result<()> {
     let mut answers = tokio::io::stdout();
     let counters = Arc::new(Counters::default());
     let mut caller = None;
+    let mut told = Passed::default();
     while let Some(line) = commands.next_line().await? {
         match (serde_json::from_str(&line)?, &caller) {
             (ToLoad::Target(target), _) => caller = Some(Caller::new(&target, counters.clone())?),
@@ -36,7 +44,13 @@ pub(crate) async fn run() -> io::Result<()> {
                 answer(&mut answers, &FromLoad::Warm).await?;
             }
             (ToLoad::Run { pacing, first_id }, Some(caller)) => {
-                make_calls(caller, &counters, &pacing, first_id, &mut answers).await?;
+                let mut totals = make_calls(caller, &pacing, first_id, &mut answers).await?;
+                // With what passed since the last run: a kept connection is opened by the warm-up.
+                let now = Passed { opened: counters.opened(), goaways: counters.goaways() };
+                totals.connections_opened = now.opened - told.opened;
+                totals.goaways_seen = now.goaways - told.goaways;
+                told = now;
+                answer(&mut answers, &FromLoad::Done(totals)).await?;
             }
             (_, None) => return Err(io::Error::other("the first line must be a target")),
         }
@@ -55,12 +69,11 @@ async fn warm_up(caller: &Caller) {
 
 async fn make_calls(
     caller: &Caller,
-    counters: &Counters,
     pacing: &Pacing,
     first_id: u64,
     answers: &mut Stdout,
-) -> io::Result<()> {
-    let before = (clock::cpu_time(), counters.opened(), counters.goaways());
+) -> io::Result<RunTotals> {
+    let cpu_before = clock::cpu_time();
     let offsets: Vec<Duration> = pacing.offsets().collect();
     let calls = offsets.len();
     // Room for every record: a call never waits to hand in its own.
@@ -78,17 +91,12 @@ async fn make_calls(
         }
     }
     pace.join().map_err(|_| io::Error::other("the pacing thread panicked"))?;
-    let totals = RunTotals {
-        start_ns,
-        cpu: clock::cpu_time().saturating_sub(before.0),
-        connections_opened: counters.opened() - before.1,
-        goaways_seen: counters.goaways() - before.2,
-    };
+    let cpu = clock::cpu_time().saturating_sub(cpu_before);
     let mut records = records.into_iter().peekable();
     while records.peek().is_some() {
         answer(answers, &FromLoad::Calls(records.by_ref().take(RECORDS_PER_LINE).collect())).await?;
     }
-    answer(answers, &FromLoad::Done(totals)).await
+    Ok(RunTotals { start_ns, cpu, ..RunTotals::default() })
 }
 
 /// Begins each call at its offset, from a thread of its own: tokio's timer ticks once a millisecond, which would make

@@ -41,6 +41,7 @@ pub(crate) enum ServeError {
 /// # Errors
 /// If it cannot begin, or a listener fails.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let mut interrupt = (!args.control).then(Interrupt::new);
     let listeners = args.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
     let mut addresses = Vec::new();
     for (listener, asked) in listeners.iter().zip(&args.listen) {
@@ -61,13 +62,13 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         servers.spawn(server::serve(listener, args.connections(), echo.clone(), shutdown));
     }
     let told_to_stop = async {
-        if args.control {
-            answer_parent(addresses, &ledger).await
-        } else {
+        if let Some(interrupt) = &mut interrupt {
             tracing::info!(?addresses, service_time = ?args.service_time, "serving");
-            Interrupt::new().wait().await;
+            interrupt.wait().await;
             tracing::info!("stopping: no new calls, those in flight finish");
             Ok(())
+        } else {
+            answer_parent(addresses, &ledger).await
         }
     };
     tokio::select! {

@@ -84,6 +84,9 @@ impl Plan {
             true => spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
             false => Vec::new(),
         };
+        if strategies.contains(&Strategy::L7Proxy) {
+            notes.push("The processor time of l7-proxy is that of client and servers; what the proxy used comes on top.".into());
+        }
         if bursts.is_empty() && spreads.is_empty() {
             return Err(PlanError::Nothing(notes.join(" ")));
         }
