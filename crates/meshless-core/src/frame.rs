@@ -105,24 +105,36 @@ impl FrameScanner {
 
     /// Passes `bytes` by, and calls `on_frame` for each frame whose header ends within them.
     pub fn scan(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(FrameHeader)) {
-        loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return;
-            }
-            let taken = (FRAME_HEADER_LEN - self.filled).min(bytes.len());
-            self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled == FRAME_HEADER_LEN {
-                self.filled = 0;
-                let header = FrameHeader::parse(&self.header);
-                self.skip = header.payload_len as usize;
+        while !bytes.is_empty() {
+            let (passed, header) = self.pass_frame(bytes);
+            bytes = &bytes[passed..];
+            if let Some(header) = header {
                 on_frame(header);
             }
         }
+    }
+
+    /// Passes by what `bytes` hold of the current frame, or of the next one at a boundary, and not a byte more.
+    ///
+    /// Returns how many bytes that was, and the frame's header if it ended within them.
+    #[must_use]
+    pub fn pass_frame(&mut self, bytes: &[u8]) -> (usize, Option<FrameHeader>) {
+        if self.skip > 0 {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            return (skipped, None);
+        }
+        let taken = (FRAME_HEADER_LEN - self.filled).min(bytes.len());
+        self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        if self.filled < FRAME_HEADER_LEN {
+            return (taken, None);
+        }
+        self.filled = 0;
+        let header = FrameHeader::parse(&self.header);
+        let payload = (header.payload_len as usize).min(bytes.len() - taken);
+        self.skip = header.payload_len as usize - payload;
+        (taken + payload, Some(header))
     }
 
     /// Whether the stream stands between two frames: what comes next is a header's first byte.

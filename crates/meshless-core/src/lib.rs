@@ -5,7 +5,9 @@
 //! `meshless`, or the lab's simulator) is then a `match`, and a test is a list of actions.
 
 mod frame;
+mod lifetime;
 mod rng;
 
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, LifetimeConfig};
 pub use rng::Rng;

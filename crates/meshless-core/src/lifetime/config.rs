@@ -1,0 +1,111 @@
+//! What a server's operator sets about the lifetime of its connections.
+//!
+//! Every value is valid: a zero or boundless duration has a documented meaning, as in grpc-go, so that nothing
+//! is left to refuse when a connection arrives.
+
+use std::time::Duration;
+
+/// The limits of one connection's lifetime (gRFC A9), and which pings it bears (gRFC A8).
+///
+/// The defaults are gRPC's: no limit on age, grace and idleness; a drain ends after 30 s, which is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifetimeConfig {
+    pub(super) max_age: Option<Duration>,
+    pub(super) max_age_grace: Option<Duration>,
+    pub(super) max_idle: Option<Duration>,
+    pub(super) drain_timeout: Option<Duration>,
+    pub(super) handshake_timeout: Option<Duration>,
+    pub(super) ping_interval_min: Duration,
+    pub(super) pings_without_calls: bool,
+}
+
+impl LifetimeConfig {
+    /// How old a connection may become before it is told to go away. Default and zero: no limit.
+    ///
+    /// Each connection draws its own limit once, uniform within ±10 % (gRFC A9), so that clients which came together
+    /// do not leave together.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = limit(age);
+        self
+    }
+
+    /// How long calls may still run after the first GOAWAY for age or idleness; then the connection is closed by
+    /// force. Default and zero: as long as they like.
+    ///
+    /// There is no jitter on it, and it counts from the *first* GOAWAY as in grpc-go (gRFC A9 would ideally count
+    /// from the second), so that age + grace bounds a connection's life.
+    #[must_use]
+    pub fn max_age_grace(mut self, grace: Duration) -> Self {
+        self.max_age_grace = limit(grace);
+        self
+    }
+
+    /// How long a connection may have no call. Default and zero: no limit.
+    #[must_use]
+    pub fn max_idle(mut self, idle: Duration) -> Self {
+        self.max_idle = limit(idle);
+        self
+    }
+
+    /// How long calls may still run once the server drains. Default: 30 s. Zero: not at all. `Duration::MAX`: as long
+    /// as they like.
+    ///
+    /// A drain does not take over the grace of age, which may be endless: the process must end.
+    #[must_use]
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = (timeout < FOREVER).then_some(timeout);
+        self
+    }
+
+    /// How long a peer may take to open the connection with the HTTP/2 preface. Default: 20 s. Zero: no limit.
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = limit(timeout);
+        self
+    }
+
+    /// The shortest interval between pings of the client that draws no strike. Default: 5 min (gRFC A8). Zero: any.
+    #[must_use]
+    pub fn ping_interval_min(mut self, interval: Duration) -> Self {
+        self.ping_interval_min = interval;
+        self
+    }
+
+    /// Whether that interval also holds while no call is open; otherwise it is then 2 h (gRFC A8). Default: no.
+    #[must_use]
+    pub fn pings_without_calls(mut self, permitted: bool) -> Self {
+        self.pings_without_calls = permitted;
+        self
+    }
+}
+
+impl Default for LifetimeConfig {
+    fn default() -> Self {
+        Self {
+            max_age: None,
+            max_age_grace: None,
+            max_idle: None,
+            drain_timeout: Some(DRAIN_TIMEOUT),
+            handshake_timeout: Some(HANDSHAKE_TIMEOUT),
+            ping_interval_min: PING_INTERVAL_MIN,
+            pings_without_calls: false,
+        }
+    }
+}
+
+fn limit(duration: Duration) -> Option<Duration> {
+    (!duration.is_zero() && duration < FOREVER).then_some(duration)
+}
+
+/// Kubernetes' own `terminationGracePeriodSeconds` is 30 s by default; what takes longer is killed anyway.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// gRPC's minimum connect timeout (connection-backoff): a client that is still connecting after it has given up.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// "PERMIT_KEEPALIVE_TIME [...] default: 5 minutes" (gRFC A8).
+const PING_INTERVAL_MIN: Duration = Duration::from_secs(300);
+
+/// From here on a duration means "no limit": a century, which no arithmetic on instants overflows.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -1,0 +1,260 @@
+//! What the lifetime machine does, event by event, and what holds whatever the events.
+
+use super::*;
+use crate::Rng;
+use proptest::prelude::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn machine(config: LifetimeConfig, now: Instant) -> Lifetime {
+    let mut lifetime = Lifetime::new(config, now, &mut Rng::new(1, 1));
+    lifetime.handle_ready(now);
+    lifetime
+}
+
+/// Lets time run to `until` and lists what was done, in seconds after `start`.
+fn actions(lifetime: &mut Lifetime, start: Instant, until: u64) -> Vec<(u64, LifetimeAction)> {
+    let mut done = Vec::new();
+    while let Some(at) = lifetime.poll_timeout().filter(|at| *at <= start + SECOND * until as u32) {
+        lifetime.handle_timeout(at);
+        while let Some(action) = lifetime.poll_action() {
+            done.push(((at - start).as_secs(), action));
+        }
+    }
+    done
+}
+
+const IDLE: LifetimeAction = LifetimeAction::GoAway { reason: GoAwayReason::MaxIdle };
+const DRAIN: LifetimeAction = LifetimeAction::GoAway { reason: GoAwayReason::Drain };
+const CUT_BY_DRAIN: LifetimeAction = LifetimeAction::Close { reason: CloseReason::DrainTimeout };
+
+#[test]
+fn age_announces_then_finishes_after_five_seconds_then_cuts_after_the_grace() {
+    let start = Instant::now();
+    let config = LifetimeConfig::default().max_age(SECOND * 100).max_age_grace(SECOND * 20);
+    let mut lifetime = machine(config, start);
+    lifetime.handle_call_started();
+    let done = actions(&mut lifetime, start, 1000);
+    let age = done[0].0;
+    assert!((90..=110).contains(&age), "{done:?}");
+    assert_eq!(
+        done,
+        [
+            (age, LifetimeAction::GoAway { reason: GoAwayReason::MaxAge }),
+            (age + 5, LifetimeAction::FinishGoAway),
+            (age + 20, LifetimeAction::Close { reason: CloseReason::GraceOver }),
+        ]
+    );
+}
+
+#[test]
+fn the_age_jitter_spans_ten_per_cent_either_way() {
+    let now = Instant::now();
+    let ages: Vec<f64> = (0..1000)
+        .map(|id| {
+            let config = LifetimeConfig::default().max_age(SECOND * 100);
+            let mut lifetime = Lifetime::new(config, now, &mut Rng::new(7, id));
+            lifetime.handle_ready(now);
+            (lifetime.ages_at().unwrap() - now).as_secs_f64()
+        })
+        .collect();
+    assert!(ages.iter().all(|age| (90.0..=110.0).contains(age)));
+    assert!(ages.iter().any(|age| *age < 92.0) && ages.iter().any(|age| *age > 108.0));
+}
+
+#[test]
+fn idleness_counts_from_the_end_of_the_last_call() {
+    let start = Instant::now();
+    let mut lifetime = machine(LifetimeConfig::default().max_idle(SECOND * 10), start);
+    lifetime.handle_call_started();
+    assert_eq!(actions(&mut lifetime, start, 25), []);
+    lifetime.handle_call_ended(start + SECOND * 27);
+    assert_eq!(actions(&mut lifetime, start, 36), []);
+    assert_eq!(actions(&mut lifetime, start, 38), [(37, IDLE)]);
+}
+
+#[test]
+fn idleness_counts_from_establishment_if_no_call_comes() {
+    let start = Instant::now();
+    let mut lifetime = machine(LifetimeConfig::default().max_idle(SECOND * 10), start);
+    assert_eq!(actions(&mut lifetime, start, 11), [(10, IDLE)]);
+}
+
+#[test]
+fn a_drain_has_its_own_deadline_and_age_no_say_any_more() {
+    let start = Instant::now();
+    let config =
+        LifetimeConfig::default().max_age(SECOND * 2).max_age_grace(SECOND).drain_timeout(SECOND * 60);
+    let mut lifetime = machine(config, start);
+    lifetime.handle_call_started();
+    lifetime.handle_drain(start);
+    assert_eq!(lifetime.poll_action(), Some(DRAIN));
+    let done = actions(&mut lifetime, start, 1000);
+    assert_eq!(done, [(5, LifetimeAction::FinishGoAway), (60, CUT_BY_DRAIN)]);
+}
+
+#[test]
+fn a_drain_cuts_short_an_endless_grace() {
+    let start = Instant::now();
+    let mut lifetime = machine(LifetimeConfig::default().max_idle(SECOND).drain_timeout(SECOND * 7), start);
+    assert_eq!(actions(&mut lifetime, start, 2), [(1, IDLE)]);
+    lifetime.handle_go_away_finished();
+    lifetime.handle_drain(start + SECOND * 3);
+    lifetime.handle_drain(start + SECOND * 4);
+    assert_eq!(actions(&mut lifetime, start, 100), [(10, CUT_BY_DRAIN)]);
+}
+
+#[test]
+fn a_peer_that_never_opens_the_connection_is_cut() {
+    let start = Instant::now();
+    let cut = LifetimeAction::Close { reason: CloseReason::HandshakeTimeout };
+    let mut lifetime = Lifetime::new(LifetimeConfig::default(), start, &mut Rng::new(1, 1));
+    assert_eq!(actions(&mut lifetime, start, 100), [(20, cut)]);
+    let mut lifetime = Lifetime::new(LifetimeConfig::default(), start, &mut Rng::new(1, 1));
+    lifetime.handle_drain(start);
+    assert_eq!(lifetime.poll_action(), Some(DRAIN));
+    assert_eq!(actions(&mut lifetime, start, 100), [(5, cut)]);
+}
+
+#[test]
+fn durations_without_bound_are_no_limit_and_overflow_nothing() {
+    let start = Instant::now();
+    let config = LifetimeConfig::default()
+        .max_age(Duration::MAX)
+        .max_age_grace(Duration::MAX)
+        .max_idle(Duration::MAX)
+        .drain_timeout(Duration::MAX)
+        .handshake_timeout(Duration::ZERO);
+    let mut lifetime = machine(config, start);
+    assert_eq!(lifetime.poll_timeout(), None);
+    lifetime.handle_drain(start);
+    assert_eq!(actions(&mut lifetime, start, 1_000_000), [(5, DRAIN), (5, LifetimeAction::FinishGoAway)]);
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Ready,
+    CallStarted,
+    CallEnded,
+    Ping,
+    Sent,
+    Finished,
+    Drain,
+    /// The driver comes when `poll_timeout` says so.
+    Timer,
+    /// Milliseconds pass, as far as `poll_timeout` lets them: a driver is never early, but events may come any time.
+    Pass(u64),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        2 => Just(Event::Ready),
+        4 => Just(Event::CallStarted),
+        4 => Just(Event::CallEnded),
+        1 => Just(Event::Ping),
+        1 => Just(Event::Sent),
+        1 => Just(Event::Finished),
+        1 => Just(Event::Drain),
+        4 => Just(Event::Timer),
+        4 => (0u64..20_000).prop_map(Event::Pass),
+    ];
+    prop::collection::vec(event, 0..120)
+}
+
+fn configs() -> impl Strategy<Value = LifetimeConfig> {
+    let millis = || prop_oneof![Just(0u64), 1u64..30_000, Just(u64::MAX)];
+    (millis(), millis(), millis(), millis()).prop_map(|(age, grace, idle, drain)| {
+        LifetimeConfig::default()
+            .max_age(Duration::from_millis(age))
+            .max_age_grace(Duration::from_millis(grace))
+            .max_idle(Duration::from_millis(idle))
+            .drain_timeout(Duration::from_millis(drain))
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_limits_hold(config in configs(), events in events(), seed: u64) {
+        let start = Instant::now();
+        let mut now = start;
+        let mut lifetime = Lifetime::new(config.clone(), now, &mut Rng::new(seed, 1));
+        let (mut gone_away, mut finished, mut closed, mut drained) = (None, false, None, None);
+        let mut calls = 0usize;
+        for event in events {
+            let idle_before = calls == 0;
+            match event {
+                Event::Ready => lifetime.handle_ready(now),
+                Event::CallStarted => { calls += 1; lifetime.handle_call_started() }
+                Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
+                Event::CallEnded => {}
+                Event::Ping => lifetime.handle_ping(now),
+                Event::Sent => lifetime.handle_response_sent(),
+                Event::Finished => if gone_away.is_some() { lifetime.handle_go_away_finished() },
+                Event::Drain => { drained.get_or_insert(now); lifetime.handle_drain(now) }
+                Event::Timer => if let Some(at) = lifetime.poll_timeout() {
+                    now = now.max(at);
+                    lifetime.handle_timeout(now);
+                    prop_assert!(lifetime.poll_timeout().is_none_or(|at| at > now), "it would spin");
+                },
+                Event::Pass(millis) => {
+                    let then = now + Duration::from_millis(millis);
+                    now = lifetime.poll_timeout().map_or(then, |at| then.min(at));
+                    lifetime.handle_timeout(now);
+                }
+            }
+            while let Some(action) = lifetime.poll_action() {
+                prop_assert!(closed.is_none(), "{action:?} after close");
+                match action {
+                    LifetimeAction::GoAway { reason } => {
+                        prop_assert!(gone_away.is_none(), "sent away twice");
+                        prop_assert!(reason != GoAwayReason::MaxIdle || idle_before, "idle while a call is open");
+                        prop_assert_eq!(reason == GoAwayReason::Drain, drained.is_some());
+                        gone_away = Some(now);
+                    }
+                    LifetimeAction::FinishGoAway => {
+                        prop_assert!(!finished && now - gone_away.unwrap() >= GO_AWAY_CAP);
+                        finished = true;
+                    }
+                    LifetimeAction::Close { reason } => {
+                        match reason {
+                            CloseReason::GraceOver =>
+                                prop_assert!(now - gone_away.unwrap() >= config.max_age_grace.unwrap()),
+                            CloseReason::DrainTimeout =>
+                                prop_assert!(now - drained.unwrap() >= config.drain_timeout.unwrap()),
+                            CloseReason::TooManyPings | CloseReason::HandshakeTimeout => {}
+                        }
+                        closed = Some(now);
+                    }
+                }
+            }
+            if let (Some(since), Some(timeout)) = (drained, config.drain_timeout) {
+                prop_assert!(closed.is_some() || lifetime.poll_timeout().is_some_and(|at| at <= since + timeout),
+                    "the drain has no end");
+            }
+            prop_assert!(closed.is_none() || lifetime.poll_timeout().is_none());
+        }
+    }
+
+    /// The driver keeps an armed timer while calls come and go: that must not lose a timeout.
+    #[test]
+    fn calls_never_bring_the_timeout_forward(events in events(), idle in 1u64..5_000) {
+        let mut now = Instant::now();
+        let mut lifetime = machine(LifetimeConfig::default().max_idle(Duration::from_millis(idle)), now);
+        let mut calls = 0usize;
+        for event in events {
+            let armed = lifetime.poll_timeout();
+            match event {
+                Event::CallStarted => { calls += 1; lifetime.handle_call_started() }
+                Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
+                Event::Pass(millis) => {
+                    let then = now + Duration::from_millis(millis);
+                    now = armed.map_or(then, |at| then.min(at));
+                    lifetime.handle_timeout(now);
+                    continue;
+                }
+                _ => continue,
+            }
+            prop_assert_eq!(lifetime.poll_timeout(), armed);
+        }
+    }
+}

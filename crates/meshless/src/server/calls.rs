@@ -1,0 +1,115 @@
+//! Counts the calls of one connection, under any HTTP/2 service.
+//!
+//! A call begins when its request was accepted and ends when its response body ended or was dropped, so a client's
+//! reset counts as an end too. hyper calls this; the lease in the future and then in the body does the rest.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::state::{CallLease, ConnectionState};
+
+/// A service whose calls are counted.
+#[derive(Debug)]
+pub(super) struct CountedCalls<S> {
+    service: S,
+    state: Arc<ConnectionState>,
+}
+
+impl<S> CountedCalls<S> {
+    pub(super) fn new(service: S, state: Arc<ConnectionState>) -> Self {
+        Self { service, state }
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for CountedCalls<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
+{
+    type Response = Response<CountedBody<B>>;
+    type Error = S::Error;
+    type Future = CountedCall<S, S::Future>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let stage = Stage::Waiting { service: self.service.clone(), request: Some(request) };
+        CountedCall { stage, lease: Some(self.state.start_call()) }
+    }
+}
+
+pin_project! {
+    /// One call, up to the head of its response.
+    pub(super) struct CountedCall<S, F> {
+        #[pin]
+        stage: Stage<S, F>,
+        lease: Option<CallLease>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<S, F> {
+        // A tower service wants to be asked whether it is ready; each call has its own clone to ask.
+        Waiting { service: S, request: Option<Request<Incoming>> },
+        Running { #[pin] response: F },
+    }
+}
+
+impl<S, B> Future for CountedCall<S, S::Future>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
+    type Output = Result<Response<CountedBody<B>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let response = match this.stage.as_mut().project() {
+                StageProjection::Waiting { service, request } => {
+                    ready!(service.poll_ready(cx))?;
+                    service.call(request.take().expect("a request is called once"))
+                }
+                StageProjection::Running { response } => {
+                    let response = ready!(response.poll(cx))?;
+                    let lease = this.lease.take();
+                    return Poll::Ready(Ok(response.map(|body| CountedBody { body, lease })));
+                }
+            };
+            this.stage.set(Stage::Running { response });
+        }
+    }
+}
+
+pin_project! {
+    /// The response body of one call; dropping it ends the call.
+    pub(super) struct CountedBody<B> {
+        #[pin]
+        body: B,
+        lease: Option<CallLease>,
+    }
+}
+
+impl<B: Body> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,251 @@
+//! Drives one connection: hyper speaks HTTP/2, the lifetime machine decides, this obeys.
+//!
+//! Offered below tonic for any HTTP/2 service (hyper, axum); [`Server`](crate::Server) calls it for each connection that it
+//! accepts. It spawns nothing itself (hyper spawns a task per call), and when it returns the socket is closed.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use meshless_core::{CloseReason, GoAwayReason, Lifetime, LifetimeAction};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep};
+use tower_service::Service;
+
+use super::calls::CountedCalls;
+use super::config::ConnectionConfig;
+use super::event::{ClosedReason, ConnectionSummary};
+use super::state::ConnectionState;
+use super::wire::{self, Remains, Wire};
+
+/// Serves HTTP/2 on `io`, which is established (TLS included), until the connection has ended.
+///
+/// The connection ages, idles and answers to pings as `config` says; when `drain` completes, it is sent away as at a
+/// server's shutdown. For gRPC the deadline of a call (`grpc-timeout`) is up to `service`; [`Server`](crate::Server) sees
+/// to it. Must run on a Tokio runtime with its timer enabled. Dropping the future cuts the connection.
+///
+/// ```no_run
+/// # async fn serve(app: impl tower_service::Service<
+/// #     http::Request<hyper::body::Incoming>, Response = http::Response<String>,
+/// #     Error = std::convert::Infallible, Future: Send + 'static> + Clone + Send + 'static,
+/// # ) -> std::io::Result<()> {
+/// use std::time::Duration;
+/// let lifetime = meshless::LifetimeConfig::default().max_age(Duration::from_secs(60));
+/// let config = meshless::ConnectionConfig::default().lifetime(lifetime);
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+/// loop {
+///     let (io, _) = listener.accept().await?;
+///     let (app, config) = (app.clone(), config.clone());
+///     tokio::spawn(async move { meshless::serve_connection(io, app, &config, std::future::pending()).await });
+/// }
+/// # }
+/// ```
+pub async fn serve_connection<I, S, B, D>(
+    io: I,
+    service: S,
+    config: &ConnectionConfig,
+    drain: D,
+) -> ConnectionSummary
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    D: Future<Output = ()>,
+{
+    drive(io, service, config, drain, |_, _| {}).await
+}
+
+/// The same, and `on_going_away` hears why and with how many calls the connection is sent away.
+pub(super) async fn drive<I, S, B, D>(
+    io: I,
+    service: S,
+    config: &ConnectionConfig,
+    drain: D,
+    on_going_away: impl FnMut(GoAwayReason, u64),
+) -> ConnectionSummary
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    D: Future<Output = ()>,
+{
+    let opened = Instant::now();
+    let lifetime = Lifetime::new(config.lifetime_config(), opened.into_std(), &mut config.next_rng());
+    let state = ConnectionState::new(lifetime);
+    let (wire, mut remains) = Wire::new(io, state.clone());
+    let reason = {
+        let calls = CountedCalls::new(service, state.clone());
+        let mut connection = pin!(config.http2().serve_connection(TokioIo::new(wire), calls));
+        let mut driver =
+            Driver { state: &state, timer: pin!(Timer::default()), drain: Some(pin!(drain)), on_going_away };
+        std::future::poll_fn(|cx| driver.poll(connection.as_mut(), cx)).await
+    };
+    if let Ok(remains) = remains.try_recv() {
+        let goodbye = async { tokio::join!(part(remains, &reason), state.no_calls()) };
+        // Handlers notice the end at their next poll; one that blocks its thread cannot be waited for.
+        let _ = tokio::time::timeout(LINGER, goodbye).await;
+    }
+    ConnectionSummary { reason, age: opened.elapsed(), calls: state.calls_started() }
+}
+
+struct Driver<'a, D, F> {
+    state: &'a Arc<ConnectionState>,
+    timer: Pin<&'a mut Timer>,
+    drain: Option<Pin<&'a mut D>>,
+    on_going_away: F,
+}
+
+impl<D: Future<Output = ()>, F: FnMut(GoAwayReason, u64)> Driver<'_, D, F> {
+    fn poll<C: Http2Connection>(
+        &mut self,
+        mut connection: Pin<&mut C>,
+        cx: &mut Context<'_>,
+    ) -> Poll<ClosedReason> {
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(self.ended(result));
+            }
+            if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
+                self.drain = None;
+                self.state.lifetime().handle_drain(Instant::now().into_std());
+            }
+            match self.poll_action(cx) {
+                None => return Poll::Pending,
+                Some(LifetimeAction::GoAway { reason }) => {
+                    self.state.go_away(reason);
+                    connection.as_mut().graceful_shutdown();
+                    (self.on_going_away)(reason, self.state.calls_started());
+                }
+                Some(LifetimeAction::FinishGoAway) => self.state.finish_go_away(),
+                Some(LifetimeAction::Close { reason }) => return Poll::Ready(ClosedReason::Cut(reason)),
+                Some(action) => debug_assert!(false, "an action without a driver: {action:?}"),
+            }
+        }
+    }
+
+    /// The machine's next action; `None` once the timer is armed for the time when there may be one.
+    fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<LifetimeAction> {
+        let mut lifetime = self.state.lifetime();
+        loop {
+            if let Some(action) = lifetime.poll_action() {
+                return Some(action);
+            }
+            if self.timer.as_mut().poll_at(lifetime.poll_timeout().map(Instant::from_std), cx).is_pending() {
+                return None;
+            }
+            lifetime.handle_timeout(Instant::now().into_std());
+        }
+    }
+
+    fn ended(&self, result: hyper::Result<()>) -> ClosedReason {
+        match (result, self.state.going_away()) {
+            (Ok(()), None) => ClosedReason::Client,
+            (Ok(()), Some(reason)) => ClosedReason::GoneAway(reason),
+            (Err(error), _) if error.is_timeout() => ClosedReason::KeepaliveTimeout,
+            (Err(error), _) => ClosedReason::Failed(chain(&error)),
+        }
+    }
+}
+
+/// What the driver needs of hyper's connection, whose type names everything it carries.
+trait Http2Connection: Future<Output = hyper::Result<()>> {
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Http2Connection
+    for hyper::server::conn::http2::Connection<TokioIo<Wire<I>>, S, hyper_util::rt::TokioExecutor>
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// One sleep that is armed again only when its instant changes.
+    #[derive(Default)]
+    struct Timer {
+        at: Option<Instant>,
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+impl Timer {
+    /// Ready when `at` has come.
+    fn poll_at(self: Pin<&mut Self>, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if *this.at != at {
+            *this.at = at;
+            match (this.sleep.as_mut().as_pin_mut(), at) {
+                (Some(sleep), Some(at)) => sleep.reset(at),
+                (_, at) => this.sleep.set(at.map(tokio::time::sleep_until)),
+            }
+        }
+        match this.sleep.as_pin_mut() {
+            Some(sleep) => sleep.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// Closes a socket so that what was sent arrives: FIN, then read until the client closes too.
+///
+/// A socket that is closed with unread bytes answers with RST, and the client may lose what it has not read yet, the
+/// GOAWAY among it: a stream that was never processed then looks like one that broke in the middle.
+async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &ClosedReason) {
+    let last_words = match reason {
+        ClosedReason::Cut(CloseReason::TooManyPings) if remains.at_boundary => {
+            wire::go_away(remains.last_stream, ENHANCE_YOUR_CALM, "too_many_pings")
+        }
+        _ => Bytes::new(),
+    };
+    if remains.io.write_all(&last_words).await.is_err() || remains.io.shutdown().await.is_err() {
+        return;
+    }
+    let mut discarded = [0; 4096];
+    while !remains.peer_closed {
+        remains.peer_closed = matches!(remains.io.read(&mut discarded).await, Ok(0) | Err(_));
+    }
+}
+
+/// hyper says "http2 error", its source says which.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// How long a closed connection is read from, and its handlers are waited for. A client that reads at all closes within
+/// a round trip.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// ENHANCE_YOUR_CALM (RFC 9113 §7).
+const ENHANCE_YOUR_CALM: u32 = 0xb;

@@ -1,0 +1,176 @@
+//! What a gRPC server adds to each call: the client's deadline, and the client's address.
+//!
+//! A call with `grpc-timeout` ends with DEADLINE_EXCEEDED when the time is over, in the middle of its messages too; the
+//! handler is dropped. (tonic's own server ends such a call with CANCELLED, and leaves streams alone.) A call without the
+//! header costs one look at it and no timer.
+//!
+//! Called by the connection, around the user's services.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::transport::server::TcpConnectInfo;
+use tower_service::Service;
+
+/// The services of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct GrpcCalls<S> {
+    service: S,
+    /// What tonic's `Request::remote_addr` looks for.
+    connect_info: TcpConnectInfo,
+}
+
+impl<S> GrpcCalls<S> {
+    pub(super) fn new(service: S, connect_info: TcpConnectInfo) -> Self {
+        Self { service, connect_info }
+    }
+}
+
+impl<S, R, B> Service<Request<R>> for GrpcCalls<S>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+{
+    type Response = Response<DeadlineBody<B>>;
+    type Error = S::Error;
+    type Future = DeadlineCall<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<R>) -> Self::Future {
+        // A malformed value is no deadline, as in tonic.
+        let deadline = request.headers().get(GRPC_TIMEOUT).and_then(|value| timeout(value.as_bytes()));
+        let deadline = deadline.map(|after| Box::pin(tokio::time::sleep(after)));
+        request.extensions_mut().insert(self.connect_info.clone());
+        DeadlineCall { call: self.service.call(request), deadline }
+    }
+}
+
+pin_project! {
+    /// One call, up to the head of its response.
+    pub(super) struct DeadlineCall<F> {
+        #[pin]
+        call: F,
+        deadline: Deadline,
+    }
+}
+
+impl<F, B, E> Future for DeadlineCall<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<DeadlineBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(response) = this.call.poll(cx) {
+            let deadline = this.deadline.take();
+            return Poll::Ready(
+                response.map(|response| response.map(|body| DeadlineBody { body: Some(body), deadline })),
+            );
+        }
+        if is_over(this.deadline, cx) {
+            let response = deadline_exceeded().into_http::<()>();
+            return Poll::Ready(Ok(response.map(|()| DeadlineBody { body: None, deadline: None })));
+        }
+        Poll::Pending
+    }
+}
+
+pin_project! {
+    /// The response body of one call; `None` when the deadline ended it.
+    pub(super) struct DeadlineBody<B> {
+        #[pin]
+        body: Option<B>,
+        deadline: Deadline,
+    }
+}
+
+impl<B: Body> Body for DeadlineBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        if let Poll::Ready(frame) = body.poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        if is_over(this.deadline, cx) {
+            this.body.set(None);
+            let mut trailers = HeaderMap::new();
+            deadline_exceeded().add_header(&mut trailers).expect("code and message are valid header values");
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            // The deadline may cut what the body promises.
+            Some(body) if self.deadline.is_none() => body.size_hint(),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// A timer only where the client set a deadline.
+type Deadline = Option<Pin<Box<Sleep>>>;
+
+fn is_over(deadline: &mut Deadline, cx: &mut Context<'_>) -> bool {
+    deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
+}
+
+fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the deadline that the client set has passed")
+}
+
+/// Parses `TimeoutValue TimeoutUnit` ("positive integer as ASCII string of at most 8 digits", gRPC over HTTP/2).
+fn timeout(value: &[u8]) -> Option<Duration> {
+    let (unit, digits) = value.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = digits.iter().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+    Some(match unit {
+        b'H' => Duration::from_secs(number * 3600),
+        b'M' => Duration::from_secs(number * 60),
+        b'S' => Duration::from_secs(number),
+        b'm' => Duration::from_millis(number),
+        b'u' => Duration::from_micros(number),
+        b'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+const GRPC_TIMEOUT: &str = "grpc-timeout";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_parse_by_the_specification() {
+        assert_eq!(timeout(b"300m"), Some(Duration::from_millis(300)));
+        assert_eq!(timeout(b"99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(timeout(b"1u"), Some(Duration::from_micros(1)));
+        for malformed in ["", "m", "5", "-1S", "1.5S", "123456789S", "1s", "+1S"] {
+            assert_eq!(timeout(malformed.as_bytes()), None, "{malformed}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Listening sockets: made for bursts of connections, and not stopped by a failed accept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::error::ServeError;
+
+/// Listens on `addr` with a backlog of 4096 connections; port 0 lets the operating system choose.
+///
+/// tonic listens with 128, and of a burst of 500 connections some then wait a second for their SYN to be sent again. The
+/// kernel may lower the number (Linux: `net.core.somaxconn`, 4096 by default). Must be called on a Tokio runtime.
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    listen(addr).map_err(|source| ServeError::listen(addr, source))
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    // On Windows the option lets two processes share a port.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts from several listeners in turn.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listeners: Vec<TcpListener>,
+    next: usize,
+    pause: Duration,
+}
+
+impl Acceptor {
+    pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
+        Self { listeners, next: 0, pause: Duration::ZERO }
+    }
+
+    /// The next connection. Without listeners there is none, ever.
+    ///
+    /// Loses nothing when it is dropped.
+    pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        loop {
+            if !self.pause.is_zero() {
+                tokio::time::sleep(self.pause).await;
+            }
+            match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
+                Ok(accepted) => {
+                    self.pause = Duration::ZERO;
+                    return accepted;
+                }
+                Err(error) if concerns_one_connection(&error) => self.pause = Duration::ZERO,
+                Err(error) => {
+                    // Out of descriptors, most likely. The connection stays in the backlog, so an immediate retry would spin.
+                    self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                    tracing::warn!(%error, pause = ?self.pause, "cannot accept connections");
+                }
+            }
+        }
+    }
+
+    /// What clients have already connected to, at most a backlog for each listener. Stops listening.
+    pub(super) fn close(mut self, cx: &mut Context<'_>) -> Vec<(TcpStream, SocketAddr)> {
+        let mut accepted = Vec::new();
+        for _ in 0..self.listeners.len() * BACKLOG as usize {
+            match self.poll_accept(cx) {
+                Poll::Ready(Ok(connection)) => accepted.push(connection),
+                Poll::Ready(Err(error)) if concerns_one_connection(&error) => {}
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        accepted
+    }
+
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        for _ in 0..self.listeners.len() {
+            let listener = &self.listeners[self.next];
+            self.next = (self.next + 1) % self.listeners.len();
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Errors of `accept(2)` that stand for a connection which broke before it was taken.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+const BACKLOG: i32 = 4096;
+
+/// Go's `net/http` pauses as long when it cannot accept: 5 ms, doubling up to 1 s.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,238 @@
+//! The byte stream under one HTTP/2 connection.
+//!
+//! h2 answers PINGs and sends GOAWAYs on its own, and shows neither; here, below it, both pass as frames. The wire
+//! reports what it sees to the lifetime machine, and carries out the two orders of the driver that h2 has no
+//! method for. When the HTTP/2 library drops it, it hands the socket to the driver for a decent goodbye.
+//!
+//! Called by hyper through tokio's I/O traits. It never decides anything, and never spawns.
+
+mod inbound;
+mod outbound;
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+
+use super::state::ConnectionState;
+use inbound::{Inbound, Seen};
+pub(super) use outbound::go_away;
+use outbound::{Outbound, Plan};
+
+/// A socket that the HTTP/2 library reads and writes.
+pub(super) struct Wire<I> {
+    /// `None` only while it is dropped.
+    io: Option<I>,
+    home: Option<oneshot::Sender<Remains<I>>>,
+    state: Arc<ConnectionState>,
+    inbound: Inbound,
+    outbound: Outbound,
+    /// Rest of a frame that replaces one of the library's.
+    replacement: Bytes,
+    peer_closed: bool,
+    going_away: bool,
+}
+
+/// What is left when the HTTP/2 library is done with the connection.
+#[derive(Debug)]
+pub(super) struct Remains<I> {
+    pub(super) io: I,
+    /// The client has closed its side.
+    pub(super) peer_closed: bool,
+    /// The library ended between two frames: one more can be sent.
+    pub(super) at_boundary: bool,
+    /// The highest stream that the client opened.
+    pub(super) last_stream: u32,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
+    /// A wire over `io`, and where the socket arrives when the wire is dropped.
+    pub(super) fn new(io: I, state: Arc<ConnectionState>) -> (Self, oneshot::Receiver<Remains<I>>) {
+        let (home, remains) = oneshot::channel();
+        let wire = Self {
+            io: Some(io),
+            home: Some(home),
+            state,
+            inbound: Inbound::new(),
+            outbound: Outbound::new(),
+            replacement: Bytes::new(),
+            peer_closed: false,
+            going_away: false,
+        };
+        (wire, remains)
+    }
+
+    fn obey(&mut self) {
+        if !self.going_away
+            && let Some(reason) = self.state.going_away()
+        {
+            self.going_away = true;
+            self.outbound.start_going_away(reason.debug_data());
+            self.inbound.start_filter();
+        }
+        if self.going_away && self.state.is_go_away_to_finish() {
+            self.inbound.answer_ping();
+        }
+    }
+
+    fn report(&mut self, seen: Seen) {
+        if seen == Seen::default() {
+            return;
+        }
+        let now = tokio::time::Instant::now().into_std();
+        let mut lifetime = self.state.lifetime();
+        if seen.opened {
+            lifetime.handle_ready(now);
+        }
+        for _ in 0..seen.pings {
+            if self.outbound.take_response_sent() {
+                lifetime.handle_response_sent();
+            }
+            lifetime.handle_ping(now);
+        }
+    }
+
+    fn poll_watched(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(socket(&mut self.io)).poll_read(cx, buf))?;
+        let bytes = &buf.filled()[before..];
+        self.peer_closed |= bytes.is_empty();
+        let seen = self.inbound.watch(bytes);
+        self.report(seen);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_filtered(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let seen = self.inbound.filter(&[]);
+        self.report(seen);
+        loop {
+            if let Some(passed) = self.inbound.passed().filter(|passed| !passed.is_empty()) {
+                let length = passed.len().min(buf.remaining());
+                buf.put_slice(&passed.split_to(length));
+                return Poll::Ready(Ok(()));
+            }
+            if self.inbound.is_held() {
+                // The write that brings the second GOAWAY wakes this task.
+                return Poll::Pending;
+            }
+            let mut chunk = [0; FILTER_READ_LEN];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(socket(&mut self.io)).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                self.peer_closed = true;
+                return Poll::Ready(Ok(()));
+            }
+            let seen = self.inbound.filter(chunk.filled());
+            self.report(seen);
+        }
+    }
+
+    fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.replacement.is_empty() {
+            let written = ready!(Pin::new(socket(&mut self.io)).poll_write(cx, &self.replacement))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.replacement.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<I> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        me.obey();
+        if me.going_away { me.poll_filtered(cx, buf) } else { me.poll_watched(cx, buf) }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        me.obey();
+        ready!(me.poll_replacement(cx))?;
+        match me.outbound.plan(buf) {
+            Plan::Write(length) => {
+                let written = ready!(Pin::new(socket(&mut me.io)).poll_write(cx, &buf[..length]))?;
+                me.outbound.written(&buf[..written]);
+                Poll::Ready(Ok(written))
+            }
+            Plan::Replace { length, frame } => {
+                me.replacement = frame;
+                if let Some(last_stream) = me.outbound.last_accepted() {
+                    me.state.lifetime().handle_go_away_finished();
+                    me.inbound.release(last_stream);
+                    cx.waker().wake_by_ref();
+                }
+                // What does not go out at once goes out before the next write, or with the flush.
+                let _ = me.poll_replacement(cx)?;
+                Poll::Ready(Ok(length))
+            }
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let me = self.get_mut();
+        me.obey();
+        if me.outbound.looks_ahead() || !me.replacement.is_empty() {
+            // h2 writes a GOAWAY in one slice, ahead of any payload that it chains.
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
+            return Pin::new(me).poll_write(cx, first);
+        }
+        let written = ready!(Pin::new(socket(&mut me.io)).poll_write_vectored(cx, bufs))?;
+        let mut left = written;
+        for buf in bufs {
+            let piece = left.min(buf.len());
+            me.outbound.written(&buf[..piece]);
+            left -= piece;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        ready!(me.poll_replacement(cx))?;
+        Pin::new(socket(&mut me.io)).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        ready!(me.poll_replacement(cx))?;
+        Pin::new(socket(&mut me.io)).poll_shutdown(cx)
+    }
+}
+
+impl<I> Drop for Wire<I> {
+    fn drop(&mut self) {
+        if let (Some(io), Some(home)) = (self.io.take(), self.home.take()) {
+            let remains = Remains {
+                io,
+                peer_closed: self.peer_closed,
+                at_boundary: self.outbound.at_boundary() && self.replacement.is_empty(),
+                last_stream: self.inbound.last_stream(),
+            };
+            // If the driver is gone as well, the socket closes here.
+            drop(home.send(remains));
+        }
+    }
+}
+
+fn socket<I>(io: &mut Option<I>) -> &mut I {
+    io.as_mut().expect("the socket leaves the wire only when the wire is dropped")
+}
+
+/// How many bytes are read at once on a connection that is going away.
+const FILTER_READ_LEN: usize = 8 * 1024;

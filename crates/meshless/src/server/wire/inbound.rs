@@ -1,0 +1,242 @@
+//! What a client sends, on its way to the HTTP/2 library.
+//!
+//! Until the connection is sent away this only watches: header arithmetic, nothing is copied. From then on the bytes
+//! pass through a buffer, because three frames need a hand:
+//!
+//! - The client's acknowledgement of h2's shutdown PING is the last thing h2 reads until its second GOAWAY is written.
+//!   What comes behind the acknowledgement may belong to streams which that GOAWAY rules out.
+//! - If the acknowledgement does not come, one is put in its place (h2 waits for it without limit,
+//!   `proto/connection.rs`, `go_away_gracefully`); the client's own is then withheld, should it still come.
+//! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to ignore it, as it does
+//!   with HEADERS, DATA and RST_STREAM: `recv_window_update` → `ensure_not_idle` takes the stream for one that was never
+//!   opened, answers GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
+//!
+//! Called by the wire. No I/O here.
+
+use bytes::{BufMut, BytesMut};
+use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+
+/// One direction of one connection.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    scanner: FrameScanner,
+    opened: bool,
+    last_stream: u32,
+    filter: Option<Filter>,
+}
+
+/// What the frames that passed were, as far as the lifetime of the connection is concerned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// The preface and the header of the first frame are through.
+    pub(super) opened: bool,
+    /// PINGs that are not acknowledgements.
+    pub(super) pings: u32,
+}
+
+impl Inbound {
+    pub(super) fn new() -> Self {
+        Self { scanner: FrameScanner::from_client(), opened: false, last_stream: 0, filter: None }
+    }
+
+    /// Watches bytes that go straight to the library.
+    pub(super) fn watch(&mut self, bytes: &[u8]) -> Seen {
+        let mut seen = Seen::default();
+        let (opened, last_stream) = (&mut self.opened, &mut self.last_stream);
+        self.scanner.scan(bytes, |header| note(header, opened, last_stream, &mut seen));
+        seen
+    }
+
+    /// From here on the bytes go through [`Inbound::filter`].
+    pub(super) fn start_filter(&mut self) {
+        self.filter.get_or_insert_default();
+    }
+
+    /// Puts an acknowledgement of the shutdown PING in place of the client's, at the next boundary of frames.
+    pub(super) fn answer_ping(&mut self) {
+        if let Some(filter) = self.filter.as_mut().filter(|filter| !filter.answered) {
+            filter.answer = true;
+        }
+    }
+
+    /// The second GOAWAY is out, and names `last_stream`.
+    pub(super) fn release(&mut self, last_stream: u32) {
+        if let Some(filter) = &mut self.filter {
+            filter.last_accepted = Some(last_stream);
+            filter.held = false;
+        }
+    }
+
+    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read.
+    pub(super) fn filter(&mut self, bytes: &[u8]) -> Seen {
+        let mut seen = Seen::default();
+        let Self { scanner, opened, last_stream, filter } = self;
+        let Some(filter) = filter else { return seen };
+        filter.raw.extend_from_slice(bytes);
+        loop {
+            if scanner.at_boundary() {
+                if std::mem::take(&mut filter.answer) && !filter.answered {
+                    filter.passed.put_slice(&SHUTDOWN_ACK);
+                    filter.answered = true;
+                    filter.held = true;
+                }
+                match filter.next_frame() {
+                    Some(verdict) => filter.withholding = verdict == Verdict::Withhold,
+                    None => return seen,
+                }
+            }
+            if filter.raw.is_empty() {
+                return seen;
+            }
+            let (length, header) = scanner.pass_frame(&filter.raw);
+            if let Some(header) = header {
+                note(header, opened, last_stream, &mut seen);
+            }
+            let piece = filter.raw.split_to(length);
+            if !filter.withholding {
+                filter.passed.extend_from_slice(&piece);
+            }
+        }
+    }
+
+    /// What the library may read now; `None` if the bytes do not go through the filter.
+    pub(super) fn passed(&mut self) -> Option<&mut BytesMut> {
+        self.filter.as_mut().map(|filter| &mut filter.passed)
+    }
+
+    /// Whether the library must read nothing until its second GOAWAY is written.
+    pub(super) fn is_held(&self) -> bool {
+        self.filter.as_ref().is_some_and(|filter| filter.held)
+    }
+
+    /// The highest stream that the client opened.
+    pub(super) fn last_stream(&self) -> u32 {
+        self.last_stream
+    }
+}
+
+#[derive(Debug, Default)]
+struct Filter {
+    /// What came and was not looked at: an incomplete header, or all that stands behind the acknowledgement.
+    raw: BytesMut,
+    passed: BytesMut,
+    withholding: bool,
+    answer: bool,
+    answered: bool,
+    held: bool,
+    last_accepted: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    Withhold,
+}
+
+impl Filter {
+    /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
+    fn next_frame(&mut self) -> Option<Verdict> {
+        if self.held {
+            return None;
+        }
+        let header = FrameHeader::parse(self.raw.first_chunk::<FRAME_HEADER_LEN>()?);
+        match header.kind {
+            FrameKind::WindowUpdate if self.last_accepted.is_some_and(|last| header.stream_id > last) => {
+                Some(Verdict::Withhold)
+            }
+            FrameKind::Ping if header.is_ack() && header.payload_len == 8 => {
+                if *self.raw.first_chunk::<{ SHUTDOWN_ACK.len() }>()? != SHUTDOWN_ACK {
+                    return Some(Verdict::Pass);
+                }
+                if self.answered {
+                    return Some(Verdict::Withhold);
+                }
+                self.answered = true;
+                self.held = true;
+                Some(Verdict::Pass)
+            }
+            _ => Some(Verdict::Pass),
+        }
+    }
+}
+
+fn note(header: FrameHeader, opened: &mut bool, last_stream: &mut u32, seen: &mut Seen) {
+    seen.opened |= !std::mem::replace(opened, true);
+    match header.kind {
+        FrameKind::Ping if !header.is_ack() => seen.pings += 1,
+        FrameKind::Headers => *last_stream = header.stream_id.max(*last_stream),
+        _ => {}
+    }
+}
+
+/// PING with ACK and the payload of h2's graceful shutdown (h2, `frame/ping.rs`, `Ping::SHUTDOWN`).
+const SHUTDOWN_ACK: [u8; FRAME_HEADER_LEN + 8] =
+    [0, 0, 8, 0x6, 0x1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshless_core::CLIENT_PREFACE;
+
+    fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        bytes.extend([kind, flags]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    fn window_update(stream: u32) -> Vec<u8> {
+        frame(0x8, 0, stream, &[0, 0, 1, 0])
+    }
+
+    /// Sends `pieces` through a filter cut into chunks of `cut` bytes; the second GOAWAY names stream 5 when the filter holds.
+    fn filtered(bytes: &[u8], cut: usize) -> Vec<u8> {
+        let mut inbound = Inbound::new();
+        inbound.start_filter();
+        for piece in bytes.chunks(cut) {
+            inbound.filter(piece);
+            if inbound.is_held() {
+                inbound.release(5);
+                inbound.filter(&[]);
+            }
+        }
+        inbound.passed().unwrap().to_vec()
+    }
+
+    #[test]
+    fn only_updates_of_ruled_out_streams_are_withheld_however_the_bytes_are_cut() {
+        let early = [CLIENT_PREFACE.to_vec(), window_update(7), frame(0x0, 0, 5, &[9; 30])].concat();
+        let late = [window_update(5), frame(0x1, 0x4, 7, &[1; 20]), window_update(0)].concat();
+        let sent =
+            [early.clone(), SHUTDOWN_ACK.to_vec(), late.clone(), window_update(7), SHUTDOWN_ACK.to_vec()];
+        let passed = [early, SHUTDOWN_ACK.to_vec(), late].concat();
+        for cut in 1..100 {
+            assert_eq!(filtered(&sent.concat(), cut), passed, "cut every {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn an_answer_in_the_clients_place_waits_for_the_end_of_a_frame() {
+        let mut inbound = Inbound::new();
+        inbound.watch(&[&CLIENT_PREFACE[..], &frame(0x0, 0, 1, &[9; 30])[..20]].concat());
+        inbound.start_filter();
+        inbound.answer_ping();
+        inbound.filter(&[9; 10]);
+        assert_eq!(inbound.passed().unwrap().to_vec(), [9; 10]);
+        inbound.filter(&[9; 9]);
+        assert_eq!(inbound.passed().unwrap().to_vec(), [&[9; 19][..], &SHUTDOWN_ACK].concat());
+        assert!(inbound.is_held());
+    }
+
+    #[test]
+    fn pings_are_counted_watched_or_filtered_and_acknowledgements_are_not() {
+        let pings =
+            [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
+        let mut inbound = Inbound::new();
+        assert_eq!(inbound.watch(CLIENT_PREFACE), Seen::default());
+        assert_eq!(inbound.watch(&pings), Seen { opened: true, pings: 2 });
+        inbound.start_filter();
+        assert_eq!(inbound.filter(&pings), Seen { opened: false, pings: 2 });
+    }
+}

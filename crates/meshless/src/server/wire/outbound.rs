@@ -1,0 +1,173 @@
+//! What the HTTP/2 library sends, on its way to the client.
+//!
+//! Normally this only watches what was written. Between the order to go away and the second GOAWAY it looks
+//! ahead for h2's GOAWAYs, which carry no debug data (h2 `Connection::graceful_shutdown` takes none), and puts
+//! others with debug data in their place; the second one also says which streams are ruled out.
+//!
+//! Called by the wire. No I/O here.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+
+/// One direction of one connection.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    scanner: FrameScanner,
+    response_sent: bool,
+    debug_data: Option<&'static str>,
+    last_accepted: Option<u32>,
+}
+
+/// What to do with bytes that the library wants to send.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// Write this many of them, then ask again.
+    Write(usize),
+    /// Take this many for written, and write `frame` in their place.
+    Replace {
+        /// Length of the library's frame.
+        length: usize,
+        /// Ours.
+        frame: Bytes,
+    },
+}
+
+impl Outbound {
+    pub(super) fn new() -> Self {
+        Self {
+            scanner: FrameScanner::from_server(),
+            response_sent: false,
+            debug_data: None,
+            last_accepted: None,
+        }
+    }
+
+    /// From here on GOAWAYs carry `debug_data`.
+    pub(super) fn start_going_away(&mut self, debug_data: &'static str) {
+        self.debug_data = Some(debug_data);
+    }
+
+    /// Whether [`Outbound::plan`] must be asked before anything is written.
+    pub(super) fn looks_ahead(&self) -> bool {
+        self.debug_data.is_some() && self.last_accepted.is_none()
+    }
+
+    /// What to do with `bytes`, which are not empty.
+    pub(super) fn plan(&mut self, bytes: &[u8]) -> Plan {
+        let Some(debug_data) = self.debug_data.filter(|_| self.last_accepted.is_none()) else {
+            return Plan::Write(bytes.len());
+        };
+        let mut ahead = self.scanner.clone();
+        let mut offset = 0;
+        while offset < bytes.len() {
+            if let Some(last_stream) = ahead.at_boundary().then(|| bare_go_away(&bytes[offset..])).flatten() {
+                if offset > 0 {
+                    return Plan::Write(offset);
+                }
+                if last_stream != LAST_STREAM_OF_FIRST_GO_AWAY {
+                    self.last_accepted = Some(last_stream);
+                }
+                return Plan::Replace {
+                    length: GO_AWAY_LEN,
+                    frame: go_away(last_stream, NO_ERROR, debug_data),
+                };
+            }
+            offset += ahead.pass_frame(&bytes[offset..]).0;
+        }
+        Plan::Write(bytes.len())
+    }
+
+    /// These bytes were written.
+    pub(super) fn written(&mut self, bytes: &[u8]) {
+        let response_sent = &mut self.response_sent;
+        self.scanner.scan(bytes, |header| {
+            *response_sent |= matches!(header.kind, FrameKind::Headers | FrameKind::Data);
+        });
+    }
+
+    /// Whether HEADERS or DATA were sent since the last time this was asked.
+    pub(super) fn take_response_sent(&mut self) -> bool {
+        std::mem::take(&mut self.response_sent)
+    }
+
+    /// The stream that the second GOAWAY named, once it is out.
+    pub(super) fn last_accepted(&self) -> Option<u32> {
+        self.last_accepted
+    }
+
+    /// Whether a frame may be put in here.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.scanner.at_boundary()
+    }
+}
+
+/// A GOAWAY frame (RFC 9113 §6.8).
+pub(crate) fn go_away(last_stream: u32, error_code: u32, debug_data: &'static str) -> Bytes {
+    let mut frame = BytesMut::with_capacity(GO_AWAY_LEN + debug_data.len());
+    frame.put_uint((GO_AWAY_LEN - FRAME_HEADER_LEN + debug_data.len()) as u64, 3);
+    frame.put_slice(&[GO_AWAY_CODE, 0, 0, 0, 0, 0]);
+    frame.put_u32(last_stream);
+    frame.put_u32(error_code);
+    frame.put_slice(debug_data.as_bytes());
+    frame.freeze()
+}
+
+/// The last stream of a whole GOAWAY(NO_ERROR) without debug data at the start of `bytes`. h2 writes it in one piece.
+fn bare_go_away(bytes: &[u8]) -> Option<u32> {
+    let mut frame = &bytes.first_chunk::<GO_AWAY_LEN>()?[..];
+    let header = FrameHeader::parse(frame.first_chunk()?);
+    frame.advance(FRAME_HEADER_LEN);
+    let last_stream = frame.get_u32() & LAST_STREAM_OF_FIRST_GO_AWAY;
+    let bare = header.payload_len as usize == GO_AWAY_LEN - FRAME_HEADER_LEN && frame.get_u32() == NO_ERROR;
+    (header.kind == FrameKind::GoAway && bare).then_some(last_stream)
+}
+
+const NO_ERROR: u32 = 0;
+const GO_AWAY_CODE: u8 = 0x7;
+/// Header, last stream, error code.
+const GO_AWAY_LEN: usize = FRAME_HEADER_LEN + 8;
+/// "the last stream identifier set to 2^31-1" (RFC 9113 §6.8).
+const LAST_STREAM_OF_FIRST_GO_AWAY: u32 = 0x7fff_ffff;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_go_away_among_other_frames_is_replaced_and_the_others_are_not_touched() {
+        let ping = [0, 0, 8, 0x6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        let bytes = [&ping[..], &go_away(0x7fff_ffff, 0, ""), &ping, &go_away(5, 0, ""), &ping].concat();
+        let mut outbound = Outbound::new();
+        outbound.start_going_away("max_age");
+        let (mut rest, mut sent) = (&bytes[..], Vec::new());
+        while !rest.is_empty() {
+            match outbound.plan(rest) {
+                Plan::Write(length) => {
+                    // A socket that takes little at a time.
+                    let length = length.min(3);
+                    outbound.written(&rest[..length]);
+                    sent.extend(&rest[..length]);
+                    rest = &rest[length..];
+                }
+                Plan::Replace { length, frame } => {
+                    sent.extend(&frame);
+                    rest = &rest[length..];
+                }
+            }
+        }
+        let expected =
+            [&ping[..], &go_away(0x7fff_ffff, 0, "max_age"), &ping, &go_away(5, 0, "max_age"), &ping]
+                .concat();
+        assert_eq!(sent, expected);
+        assert_eq!(outbound.last_accepted(), Some(5));
+        assert!(outbound.at_boundary() && !outbound.looks_ahead());
+    }
+
+    #[test]
+    fn a_go_away_that_reports_an_error_stays_as_it_is() {
+        let bytes = go_away(5, 1, "");
+        let mut outbound = Outbound::new();
+        outbound.start_going_away("max_age");
+        assert_eq!(outbound.plan(&bytes), Plan::Write(bytes.len()));
+    }
+}
