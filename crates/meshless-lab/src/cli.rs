@@ -10,7 +10,6 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::interrupt::EXIT_INTERRUPTED;
-use crate::server::ConnectionSettings;
 use crate::strategy::Strategy;
 use crate::{compare, load, serve};
 
@@ -106,38 +105,28 @@ pub(crate) struct ServeArgs {
     pub(crate) service_time: Duration,
     /// Age at which a connection is told to go, ± 10 % per connection [default: never]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-    max_connection_age: Option<Duration>,
+    pub(crate) max_connection_age: Option<Duration>,
     /// How long calls may still run on a connection that was told to go [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-    max_connection_age_grace: Option<Duration>,
+    pub(crate) max_connection_age_grace: Option<Duration>,
     /// Time without a call after which a connection is told to go [default: never]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
-    max_connection_idle: Option<Duration>,
+    pub(crate) max_connection_idle: Option<Duration>,
     /// Silence after which the server pings
     #[arg(long, default_value = "2h", value_name = "DURATION", value_parser = positive_duration)]
-    keepalive_time: Duration,
+    pub(crate) keepalive_time: Duration,
     /// How long the answer to a ping may take
     #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = positive_duration)]
-    keepalive_timeout: Duration,
+    pub(crate) keepalive_timeout: Duration,
     /// Name of this backend in the response header meshless-backend [default: its first address]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Seed of the jitter of ages
+    #[arg(long, hide = true)]
+    pub(crate) seed: Option<u64>,
     /// Speak with a parent process on stdin and stdout
     #[arg(long, hide = true)]
     pub(crate) control: bool,
-}
-
-impl ServeArgs {
-    /// How connections are treated.
-    pub(crate) fn connections(&self) -> ConnectionSettings {
-        ConnectionSettings {
-            max_age: self.max_connection_age,
-            max_age_grace: self.max_connection_age_grace,
-            max_idle: self.max_connection_idle,
-            keepalive_time: self.keepalive_time,
-            keepalive_timeout: self.keepalive_timeout,
-        }
-    }
 }
 
 /// Does what `arguments` ask for, the first of which is the program's name, and says how it went.

@@ -18,6 +18,5 @@ mod progress;
 mod record;
 pub mod results;
 mod serve;
-mod server;
 mod stats;
 mod strategy;

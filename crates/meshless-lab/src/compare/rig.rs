@@ -187,7 +187,7 @@ async fn start_on_one_port(
         let port = backends.first().filter(|_| own_address).map_or(0, SocketAddr::port);
         let name = backend_name(index);
         let listen = SocketAddr::from((*address, port));
-        let mut server = Process::spawn(&name, &server_arguments(plan, strategy, &name, listen))?;
+        let mut server = Process::spawn(&name, &server_arguments(plan, strategy, index, listen))?;
         match server.receive().await? {
             FromServer::Ready { addresses } => backends.extend(addresses),
             other => return Err(server.error(format!("began with {other:?}")).into()),
@@ -197,12 +197,15 @@ async fn start_on_one_port(
     Ok((servers, backends))
 }
 
-fn server_arguments(plan: &Plan, strategy: Strategy, name: &str, listen: SocketAddr) -> Vec<String> {
+fn server_arguments(plan: &Plan, strategy: Strategy, index: usize, listen: SocketAddr) -> Vec<String> {
     let duration = |duration: Duration| humantime::format_duration(duration).to_string();
-    let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), name.into()];
+    let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
     arguments.extend(["--listen".into(), listen.to_string()]);
     arguments.extend(["--service-time".into(), duration(plan.service_time)]);
     if strategy.ages() {
+        // One stream per backend, or all would age their n-th connections at the same age.
+        let seed = u64::from(plan.seed) | (index as u64) << 32;
+        arguments.extend(["--seed".into(), seed.to_string()]);
         arguments.extend(["--max-connection-age".into(), duration(plan.max_age)]);
         arguments.extend(["--max-connection-age-grace".into(), duration(plan.max_age_grace)]);
     }
