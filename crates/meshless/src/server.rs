@@ -178,13 +178,15 @@ impl Server {
         F: Future<Output = ()>,
     {
         let listener = bind(addr)?;
-        self.serve_with_incoming_shutdown([listener], shutdown).await;
-        Ok(())
+        self.serve_with_incoming_shutdown([listener], shutdown).await
     }
 
     /// The same on listeners that exist already, for instance from [`bind`] with port 0, or from
     /// `tokio::net::TcpListener::from_std`.
-    pub async fn serve_with_incoming_shutdown<L, F>(self, listeners: L, shutdown: F)
+    ///
+    /// # Errors
+    /// None today: what fails once the listeners exist concerns one connection, or passes.
+    pub async fn serve_with_incoming_shutdown<L, F>(self, listeners: L, shutdown: F) -> Result<(), ServeError>
     where
         L: IntoIterator<Item = TcpListener>,
         F: Future<Output = ()>,
@@ -212,6 +214,7 @@ impl Server {
         tracing::debug!(connections = connections.tasks.len(), "draining");
         drain.send_replace(true);
         connections.end().await;
+        Ok(())
     }
 
     fn lifetime(

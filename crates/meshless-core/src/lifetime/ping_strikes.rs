@@ -57,6 +57,7 @@ const MAX_PING_STRIKES: u32 = 2;
 const PING_INTERVAL_MIN_WITHOUT_CALLS: Duration = Duration::from_secs(2 * 3600);
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 mod tests {
     use super::*;
 

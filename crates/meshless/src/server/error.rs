@@ -14,20 +14,20 @@ pub enum ServeError {
         addr: SocketAddr,
     },
     /// The operating system refused for another reason.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}: {error}")]
     Listen {
         /// Where.
         addr: SocketAddr,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
 impl ServeError {
-    pub(super) fn listen(addr: SocketAddr, source: io::Error) -> Self {
-        match source.kind() {
+    pub(super) fn listen(addr: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
-            _ => Self::Listen { addr, source },
+            _ => Self::Listen { addr, error },
         }
     }
 }

@@ -18,7 +18,7 @@ use super::error::ServeError;
 /// # Errors
 /// If the address cannot be listened on.
 pub fn bind(addr: SocketAddr) -> Result<TcpListener, ServeError> {
-    listen(addr).map_err(|source| ServeError::listen(addr, source))
+    listen(addr).map_err(|error| ServeError::listen(addr, error))
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {

@@ -139,18 +139,18 @@ mod tests {
         let bytes = [&ping[..], &go_away(0x7fff_ffff, 0, ""), &ping, &go_away(5, 0, ""), &ping].concat();
         let mut outbound = Outbound::new();
         outbound.start_going_away("max_age");
-        let (mut rest, mut sent) = (&bytes[..], Vec::new());
+        let (mut rest, mut sent) = (&bytes[..], Vec::<u8>::new());
         while !rest.is_empty() {
             match outbound.plan(rest) {
                 Plan::Write(length) => {
                     // A socket that takes little at a time.
                     let length = length.min(3);
                     outbound.written(&rest[..length]);
-                    sent.extend(&rest[..length]);
+                    sent.extend_from_slice(&rest[..length]);
                     rest = &rest[length..];
                 }
                 Plan::Replace { length, frame } => {
-                    sent.extend(&frame);
+                    sent.extend_from_slice(&frame);
                     rest = &rest[length..];
                 }
             }

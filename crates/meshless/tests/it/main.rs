@@ -1,0 +1,5 @@
+//! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock, loopback sockets.
+
+mod connection;
+mod raw_peer;
+mod server;

@@ -1,0 +1,147 @@
+//! A client that writes and reads HTTP/2 frames by hand: it can do what no library would.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+pub(crate) const DATA: u8 = 0x0;
+pub(crate) const HEADERS: u8 = 0x1;
+pub(crate) const RESET_STREAM: u8 = 0x3;
+const SETTINGS: u8 = 0x4;
+pub(crate) const PING: u8 = 0x6;
+const GO_AWAY: u8 = 0x7;
+pub(crate) const WINDOW_UPDATE: u8 = 0x8;
+
+const ACK: u8 = 0x1;
+pub(crate) const END_STREAM: u8 = 0x1;
+pub(crate) const END_HEADERS: u8 = 0x4;
+
+/// The last stream of a first GOAWAY.
+pub(crate) const ALL_STREAMS: u32 = 0x7fff_ffff;
+
+/// What the server sent, apart from settings and window updates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    Headers {
+        stream: u32,
+        block: Vec<u8>,
+        end: bool,
+    },
+    Data {
+        stream: u32,
+        payload: Vec<u8>,
+    },
+    Ping {
+        ack: bool,
+        payload: Vec<u8>,
+    },
+    GoAway {
+        last_stream: u32,
+        code: u32,
+        debug_data: String,
+    },
+    Other {
+        kind: u8,
+        stream: u32,
+    },
+    /// The server closed its side.
+    Closed,
+}
+
+pub(crate) fn go_away(last_stream: u32, code: u32, debug_data: &str) -> Received {
+    Received::GoAway { last_stream, code, debug_data: debug_data.into() }
+}
+
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// HEADERS of `POST path`, with further headers as literals (RFC 7541 §6.2.2).
+pub(crate) fn request(stream: u32, path: &str, headers: &[(&str, &str)], flags: u8) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
+    block.extend(path.as_bytes());
+    block.extend([0x01, 4]);
+    block.extend(b"test");
+    for (name, value) in headers {
+        block.extend([0, name.len() as u8]);
+        block.extend(name.as_bytes());
+        block.push(value.len() as u8);
+        block.extend(value.as_bytes());
+    }
+    frame(HEADERS, flags | END_HEADERS, stream, &block)
+}
+
+pub(crate) struct RawPeer<T> {
+    pub(crate) io: T,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
+    /// Opens the connection.
+    pub(crate) async fn connect(io: T) -> Self {
+        let mut peer = Self { io };
+        peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        peer.send(&frame(SETTINGS, 0, 0, &[])).await;
+        peer
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.unwrap();
+    }
+
+    /// Calls `path` on `stream`, without a body.
+    pub(crate) async fn call(&mut self, stream: u32, path: &str) {
+        self.send(&request(stream, path, &[], END_STREAM)).await;
+    }
+
+    /// Acknowledges a PING.
+    pub(crate) async fn acknowledge(&mut self, ping: Received) {
+        let Received::Ping { ack: false, payload } = ping else { panic!("not a ping: {ping:?}") };
+        self.send(&frame(PING, ACK, 0, &payload)).await;
+    }
+
+    /// The next frame, settings and window updates left out.
+    pub(crate) async fn next(&mut self) -> Received {
+        // A century of virtual time: the test hangs visibly instead of for ever.
+        let read = tokio::time::timeout(Duration::from_secs(100_000), self.read());
+        read.await.expect("the server sends something, or closes")
+    }
+
+    /// The frames up to the end of the connection.
+    pub(crate) async fn rest(&mut self) -> Vec<Received> {
+        let mut frames = Vec::new();
+        while frames.last() != Some(&Received::Closed) {
+            frames.push(self.next().await);
+        }
+        frames
+    }
+
+    async fn read(&mut self) -> Received {
+        loop {
+            let mut header = [0; 9];
+            if self.io.read_exact(&mut header).await.is_err() {
+                return Received::Closed;
+            }
+            let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
+            let stream = u32::from_be_bytes([s3, s2, s1, s0]);
+            let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
+            self.io.read_exact(&mut payload).await.unwrap();
+            let number = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
+            return match kind {
+                SETTINGS | WINDOW_UPDATE => continue,
+                HEADERS => Received::Headers { stream, end: flags & END_STREAM != 0, block: payload },
+                DATA => Received::Data { stream, payload },
+                PING => Received::Ping { ack: flags & ACK != 0, payload },
+                GO_AWAY => Received::GoAway {
+                    last_stream: number(0),
+                    code: number(4),
+                    debug_data: String::from_utf8(payload[8..].to_vec()).unwrap(),
+                },
+                kind => Received::Other { kind, stream },
+            };
+        }
+    }
+}
