@@ -1,6 +1,142 @@
-//! The echo service.
+//! The echo service: `hello.HelloService/Echo`, which works for a while and returns the message.
+//!
+//! Wire-compatible with the experiment that started this project. What the lab adds travels beside the message: the
+//! answering backend in the response header [`BACKEND_HEADER`], the id of a call in the request metadata
+//! [`CALL_ID_HEADER`]. A call without an id is served and not counted, so that other clients can join.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Response, Status};
+
+use hello::hello_service_server::HelloService;
+
 /// Generated from `proto/hello.proto`.
-#[allow(missing_docs)]
-pub mod hello {
+#[allow(missing_docs, unreachable_pub)]
+pub(crate) mod hello {
     tonic::include_proto!("hello");
+}
+
+/// Response header that names the backend which answered.
+pub(crate) const BACKEND_HEADER: &str = "meshless-backend";
+
+/// Request metadata that identifies a call, a decimal number.
+pub(crate) const CALL_ID_HEADER: &str = "meshless-call-id";
+
+/// The service of one backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Echo {
+    backend: MetadataValue<Ascii>,
+    service_time: Duration,
+    ledger: Arc<Ledger>,
+}
+
+impl Echo {
+    /// A service that works `service_time` on each call and notes it in `ledger`.
+    pub(crate) fn new(backend: MetadataValue<Ascii>, service_time: Duration, ledger: Arc<Ledger>) -> Self {
+        Self { backend, service_time, ledger }
+    }
+}
+
+#[tonic::async_trait]
+impl HelloService for Echo {
+    async fn echo(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Status> {
+        let id = request.metadata().get(CALL_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
+        let _execution = self.ledger.begin(id);
+        tokio::time::sleep(self.service_time).await;
+        let mut response = Response::new(hello::Response { message: request.into_inner().message });
+        response.metadata_mut().insert(BACKEND_HEADER, self.backend.clone());
+        Ok(response)
+    }
+}
+
+/// What a backend executed. An execution counts from its begin, whether or not its answer arrived anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    executed: Mutex<Vec<u64>>,
+    in_flight: AtomicU64,
+}
+
+impl Ledger {
+    /// Notes that a handler begins; it ends when the guard is dropped, also by cancellation.
+    pub(crate) fn begin(&self, id: Option<u64>) -> Execution<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        if let Some(id) = id {
+            self.executed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
+        Execution { ledger: self }
+    }
+
+    /// Takes the ids of the executions since the last time, one entry each.
+    pub(crate) fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.executed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Executions with an id since [`take`](Self::take).
+    pub(crate) fn executed(&self) -> u64 {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// Executions that have not ended.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// One execution of the handler.
+#[derive(Debug)]
+pub(crate) struct Execution<'a> {
+    ledger: &'a Ledger,
+}
+
+impl Drop for Execution<'_> {
+    fn drop(&mut self) {
+        self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(id: Option<&str>) -> Request<hello::Request> {
+        let mut request = Request::new(hello::Request { message: "hi".into() });
+        if let Some(id) = id {
+            request.metadata_mut().insert(CALL_ID_HEADER, id.parse().unwrap());
+        }
+        request
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn echo_works_then_answers_and_names_its_backend() {
+        let ledger = Arc::new(Ledger::default());
+        let echo = Echo::new("backend-2".parse().unwrap(), Duration::from_millis(100), ledger.clone());
+        let begun = tokio::time::Instant::now();
+        let response = echo.echo(request(Some("7"))).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_millis(100));
+        assert_eq!(response.metadata().get(BACKEND_HEADER).unwrap(), "backend-2");
+        assert_eq!(response.get_ref().message, "hi");
+        assert_eq!(ledger.take(), [7]);
+        assert!(ledger.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cancelled_call_counts_as_executed_and_not_as_in_flight() {
+        let ledger = Arc::new(Ledger::default());
+        let echo = Echo::new("b".parse().unwrap(), Duration::from_secs(1), ledger.clone());
+        let call = tokio::time::timeout(Duration::from_millis(1), echo.echo(request(Some("9"))));
+        assert!(call.await.is_err());
+        assert_eq!((ledger.in_flight(), ledger.take()), (0, vec![9]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_without_a_readable_id_are_just_served() {
+        let ledger = Arc::new(Ledger::default());
+        let echo = Echo::new("b".parse().unwrap(), Duration::ZERO, ledger.clone());
+        assert!(echo.echo(request(None)).await.is_ok());
+        assert!(echo.echo(request(Some("seven"))).await.is_ok());
+        assert_eq!(ledger.executed(), 0);
+    }
 }

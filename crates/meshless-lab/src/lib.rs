@@ -1,5 +1,22 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
 
-pub mod echo;
+mod caller;
+pub mod cli;
+mod clock;
+mod compare;
+mod connector;
+mod control;
+mod echo;
+mod interrupt;
+mod limits;
+mod load;
+mod machine;
 pub mod network;
+mod pacer;
+mod process;
+mod progress;
+mod record;
 pub mod results;
+mod serve;
+mod stats;
+mod strategy;

@@ -1,2 +1,24 @@
 //! The command `meshless`.
-fn main() {}
+
+use std::process::ExitCode;
+use std::{env, io};
+
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    // What meshless says is for its user; what its libraries say is for who debugs them, with RUST_LOG.
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,meshless=info,meshless_core=info,meshless_lab=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start the runtime: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let code = runtime.block_on(meshless_lab::cli::run(env::args_os()));
+    // A thread that reads stdin may still wait for a line; its end is not worth waiting for.
+    runtime.shutdown_background();
+    code
+}

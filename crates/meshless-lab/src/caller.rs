@@ -1,0 +1,91 @@
+//! Makes an echo call in the way of a [`Strategy`].
+//!
+//! Every strategy so far is today's tonic `Channel` with its defaults: what users have now.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status};
+
+use crate::connector::{Connector, Counters};
+use crate::control::Target;
+use crate::echo::hello::hello_service_client::HelloServiceClient;
+use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
+use crate::record::{CallEnd, Failure};
+use crate::strategy::Strategy;
+
+/// A client of the echo service. Clones share its connections.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    client: Client,
+    deadline: Duration,
+}
+
+#[derive(Clone)]
+enum Client {
+    /// One channel for all calls.
+    Kept(HelloServiceClient<Channel>),
+    /// A channel for each call.
+    New(Endpoint, Connector),
+}
+
+impl Caller {
+    /// A client for `target` that counts in `counters`. It connects at the first call.
+    ///
+    /// # Errors
+    /// If the target's authority is not one, or its resolver cannot be made.
+    pub(crate) fn new(target: &Target, counters: Arc<Counters>) -> io::Result<Self> {
+        let connector = Connector::new(target.dns, counters)?;
+        let endpoint =
+            Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
+        let client = match target.strategy {
+            Strategy::ConnectionPerCall => Client::New(endpoint, connector),
+            Strategy::SingleConnection | Strategy::MaxAgeL4 | Strategy::MaxAgeDns | Strategy::L7Proxy => {
+                Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector)))
+            }
+        };
+        Ok(Self { client, deadline: target.deadline })
+    }
+
+    /// Makes one call. It ends at the deadline at the latest, whatever it waits for.
+    pub(crate) async fn call(&self, id: Option<u64>) -> CallEnd {
+        let mut request = Request::new(hello::Request { message: MESSAGE.into() });
+        request.set_timeout(self.deadline);
+        if let Some(id) = id {
+            request.metadata_mut().insert(CALL_ID_HEADER, MetadataValue::from(id));
+        }
+        // tonic's own timer starts only when a connection has taken the request.
+        match tokio::time::timeout(self.deadline, self.send(request)).await {
+            Ok(Ok(response)) => CallEnd::Answered(backend(&response)),
+            Ok(Err(failure)) => CallEnd::Failed(failure),
+            Err(_) => CallEnd::Failed(Failure::DEADLINE),
+        }
+    }
+
+    async fn send(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Failure> {
+        let mut client = match &self.client {
+            Client::Kept(client) => client.clone(),
+            Client::New(endpoint, connector) => {
+                let channel = endpoint.connect_with_connector(connector.clone()).await;
+                HelloServiceClient::new(channel.map_err(|error| {
+                    tracing::debug!(%error, "not connected");
+                    Failure::NOT_CONNECTED
+                })?)
+            }
+        };
+        client.echo(request).await.map_err(|status: Status| {
+            tracing::debug!(?status, "call failed");
+            Failure::of(&status)
+        })
+    }
+}
+
+fn backend(response: &Response<hello::Response>) -> Option<String> {
+    Some(response.metadata().get(BACKEND_HEADER)?.to_str().ok()?.to_owned())
+}
+
+/// The message of every call; short, as the original experiment's.
+const MESSAGE: &str = "hello";

@@ -1,0 +1,143 @@
+//! `meshless compare`: plans a run, makes it, writes the report.
+//!
+//! This process only conducts. Calls are made and answered by its children; of the path between them it holds the virtual
+//! address and the DNS server.
+
+mod burst;
+mod plan;
+mod rig;
+mod spread;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use crate::cli::CompareArgs;
+use crate::interrupt::Interrupt;
+use crate::machine::{self, MachineWatch};
+use crate::progress::Progress;
+use crate::results::Results;
+
+use plan::{Plan, PlanError};
+use rig::RigError;
+
+/// A run could not be made, or not be finished.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CompareError {
+    /// It was not begun.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// It was not begun, because its report could not be written.
+    #[error("cannot write to the folder {}: {source}; choose another with --out", folder.display())]
+    Output {
+        /// Of the report.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It broke.
+    #[error("{0}; the report holds what was measured before")]
+    Rig(#[from] RigError),
+    /// It is over, and its report could not be written.
+    #[error("cannot write the report: {0}")]
+    Report(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Makes the run and writes its report. False means that it was interrupted.
+///
+/// # Errors
+/// If it could not be made or finished; what was measured until then is in the report.
+pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
+    let plan = Plan::new(&args)?;
+    try_to_write(&args.out)?;
+    let mut interrupt = Interrupt::new();
+    if !args.json {
+        eprintln!("seed {}; Ctrl-C ends the run early and keeps what was measured", plan.seed);
+        plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
+    }
+    let mut results = empty_results(&plan);
+    let watch = MachineWatch::start();
+    let begun = Instant::now();
+    let progress = Progress::new(plan.steps(), args.json);
+    let ended = experiments(&plan, &progress, &mut interrupt, &mut results).await;
+    progress.finish();
+
+    results.took_s = begun.elapsed().as_secs_f64();
+    results.machine = watch.finish(plan.file_descriptors);
+    results.complete = ended.is_ok() && !interrupt.is_heard();
+    match &ended {
+        Err(error) => results.notes.push(format!("The run broke off: {error}.")),
+        Ok(()) if interrupt.is_heard() => {
+            results.notes.push("The run was interrupted; what is here was measured before.".into());
+        }
+        Ok(()) => {}
+    }
+    write(&results, &args)?;
+    ended?;
+    Ok(results.complete)
+}
+
+async fn experiments(
+    plan: &Plan,
+    progress: &Progress,
+    interrupt: &mut Interrupt,
+    results: &mut Results,
+) -> Result<(), RigError> {
+    burst::run(plan, progress, interrupt, &mut results.burst).await?;
+    if !interrupt.is_heard() {
+        spread::run(plan, progress, interrupt, &mut results.spread).await?;
+    }
+    Ok(())
+}
+
+fn write(results: &Results, args: &CompareArgs) -> Result<(), CompareError> {
+    let text = serde_json::to_string_pretty(results).map_err(|error| CompareError::Report(error.into()))?;
+    fs::write(args.out.join("results.json"), &text).map_err(|error| CompareError::Report(error.into()))?;
+    if args.json {
+        println!("{text}");
+    }
+    Ok(())
+}
+
+fn empty_results(plan: &Plan) -> Results {
+    let mut versions = machine::versions();
+    if let Some(proxy) = &plan.proxy {
+        versions.insert(proxy.name().into(), proxy.version().into());
+    }
+    Results {
+        schema_version: 1,
+        command: command(plan.seed),
+        seed: plan.seed.into(),
+        started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        took_s: 0.0,
+        complete: false,
+        versions,
+        machine: MachineWatch::start().finish(plan.file_descriptors),
+        settings: plan.settings(),
+        burst: Vec::new(),
+        spread: Vec::new(),
+        notes: plan.notes.clone(),
+    }
+}
+
+/// The command line as it was given, with the seed that it did not name.
+fn command(seed: u32) -> String {
+    let mut words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    if !words.iter().any(|word| word == "--seed" || word.starts_with("--seed=")) {
+        words.extend(["--seed".into(), seed.to_string()]);
+    }
+    std::iter::once("meshless".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Finds out before the run, not after it, that its report cannot be written.
+fn try_to_write(folder: &Path) -> Result<(), CompareError> {
+    let try_out = || {
+        fs::create_dir_all(folder)?;
+        let probe = folder.join(format!(".meshless-{}", std::process::id()));
+        fs::write(&probe, [])?;
+        fs::remove_file(&probe)
+    };
+    try_out().map_err(|source| CompareError::Output { folder: folder.into(), source })
+}

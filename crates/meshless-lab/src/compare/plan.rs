@@ -1,0 +1,293 @@
+//! What a run will do, decided and checked before it begins.
+//!
+//! A [`Plan`] in hand can be run: what this machine cannot do has been left out of it, with a note that says so.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use meshless_core::Rng;
+
+use crate::cli::{CompareArgs, Experiment};
+use crate::limits;
+use crate::network::Proxy;
+use crate::results::Settings;
+use crate::strategy::{Entrance, Strategy};
+
+/// A run that can be made.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) seed: u32,
+    pub(crate) deadline: Duration,
+    pub(crate) service_time: Duration,
+    pub(crate) max_age: Duration,
+    pub(crate) max_age_grace: Duration,
+    /// Strategies and numbers of calls of the burst, in the order in which they are measured.
+    pub(crate) bursts: Vec<(Strategy, u64)>,
+    pub(crate) rounds: u32,
+    /// Strategies of the spread, in the order in which they are measured.
+    pub(crate) spreads: Vec<Strategy>,
+    /// Addresses of the backends of the spread.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    pub(crate) rate: f64,
+    pub(crate) seconds: u32,
+    /// The proxy that `l7-proxy` runs, if it is in the plan.
+    pub(crate) proxy: Option<Proxy>,
+    /// File descriptors that each process can have.
+    pub(crate) file_descriptors: u64,
+    /// What was left out, and why.
+    pub(crate) notes: Vec<String>,
+}
+
+/// A run that cannot be made, and what to ask for instead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanError {
+    /// Not even a small run fits.
+    #[error("a process may open only {0} files; allow at least {FILES_MIN} (ulimit -n {FILES_MIN})")]
+    FileDescriptors(u64),
+    /// All of it was left out.
+    #[error("nothing of it can be measured here: {0}")]
+    Nothing(String),
+}
+
+impl Plan {
+    /// Plans what `args` ask for on this machine.
+    ///
+    /// # Errors
+    /// If nothing of it can be done here.
+    pub(crate) fn new(args: &CompareArgs) -> Result<Self, PlanError> {
+        let file_descriptors = limits::raise_file_descriptors();
+        let addresses = limits::loopback_addresses(args.backends);
+        Self::within(args, file_descriptors, addresses, Proxy::find().map_err(|missing| missing.to_string()))
+    }
+
+    /// The plan on a machine with these limits.
+    fn within(
+        args: &CompareArgs,
+        file_descriptors: u64,
+        addresses: Option<Vec<Ipv4Addr>>,
+        proxy: Result<Proxy, String>,
+    ) -> Result<Self, PlanError> {
+        if file_descriptors < FILES_MIN {
+            return Err(PlanError::FileDescriptors(file_descriptors));
+        }
+        let mut notes = Vec::new();
+        let mut strategies = distinct(&args.strategies);
+        if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
+            notes.push(format!("l7-proxy was left out: {missing}."));
+            strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
+        }
+        let bursts = match args.experiments.contains(&Experiment::Burst) {
+            true => bursts(args, &strategies, file_descriptors, &mut notes),
+            false => Vec::new(),
+        };
+        let spreads = match args.experiments.contains(&Experiment::Spread) {
+            true => spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
+            false => Vec::new(),
+        };
+        if strategies.contains(&Strategy::L7Proxy) {
+            notes.push("The processor time of l7-proxy is that of client and servers; what the proxy used comes on top.".into());
+        }
+        if bursts.is_empty() && spreads.is_empty() {
+            return Err(PlanError::Nothing(notes.join(" ")));
+        }
+        Ok(Self {
+            seed: args.seed.unwrap_or_else(random_seed),
+            deadline: args.deadline,
+            service_time: args.service_time,
+            max_age: args.max_connection_age,
+            max_age_grace: args.max_connection_age_grace,
+            bursts,
+            rounds: args.rounds,
+            spreads,
+            addresses: addresses.unwrap_or_else(|| vec![Ipv4Addr::LOCALHOST; usize::from(args.backends)]),
+            rate: args.rate,
+            seconds: args.seconds,
+            proxy: proxy.ok().filter(|_| strategies.contains(&Strategy::L7Proxy)),
+            file_descriptors,
+            notes,
+        })
+    }
+
+    /// The plan as the results tell it.
+    pub(crate) fn settings(&self) -> Settings {
+        let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+        Settings {
+            service_time_ms: milliseconds(self.service_time),
+            deadline_ms: milliseconds(self.deadline),
+            rounds: self.rounds,
+            backends: self.addresses.len(),
+            rate: self.rate,
+            seconds: f64::from(self.seconds),
+            max_connection_age_ms: milliseconds(self.max_age),
+            max_connection_age_grace_ms: milliseconds(self.max_age_grace),
+        }
+    }
+
+    /// Steps of its progress: a round of a burst is one, a second of a spread is one.
+    pub(crate) fn steps(&self) -> u64 {
+        self.bursts.len() as u64 * u64::from(self.rounds)
+            + self.spreads.len() as u64 * u64::from(self.seconds)
+    }
+}
+
+fn bursts(
+    args: &CompareArgs,
+    strategies: &[Strategy],
+    file_descriptors: u64,
+    notes: &mut Vec<String>,
+) -> Vec<(Strategy, u64)> {
+    let mut sizes = match (args.full, args.calls.is_empty()) {
+        (true, _) => FULL_CALLS.to_vec(),
+        (false, true) => CALLS.to_vec(),
+        (false, false) => args.calls.clone(),
+    };
+    sizes.sort_unstable();
+    sizes.dedup();
+    let fits =
+        |strategy: Strategy, calls| strategy.keeps_connection() || calls + FILES_SPARE <= file_descriptors;
+    let mut bursts = Vec::new();
+    for (turn, calls) in sizes.iter().enumerate() {
+        let mut row: Vec<_> = strategies.iter().map(|strategy| (*strategy, *calls)).collect();
+        // A B, B A: whatever drifts on the machine does not always hit the same strategy.
+        if turn % 2 == 1 {
+            row.reverse();
+        }
+        bursts.extend(row);
+    }
+    let too_large: Vec<_> = bursts
+        .iter()
+        .filter(|(strategy, calls)| !fits(*strategy, *calls))
+        .map(|(_, calls)| calls.to_string())
+        .collect();
+    if !too_large.is_empty() {
+        notes.push(format!(
+            "connection-per-call was left out at {} calls: each call needs a file descriptor in each process, and the \
+             hard limit is {file_descriptors} (ulimit -Hn).",
+            too_large.join(", ")
+        ));
+    }
+    bursts.retain(|(strategy, calls)| fits(*strategy, *calls));
+    bursts
+}
+
+fn spreads(
+    args: &CompareArgs,
+    strategies: &[Strategy],
+    file_descriptors: u64,
+    many_addresses: bool,
+    notes: &mut Vec<String>,
+) -> Vec<Strategy> {
+    let mut strategies = strategies.to_vec();
+    if !many_addresses && strategies.contains(&Strategy::MaxAgeDns) {
+        let last = u32::from(args.backends) + 1;
+        notes.push(format!(
+            "max-age-dns was left out of the spread: a name needs a backend on each of 127.0.0.2 to 127.0.0.{last}, \
+             which this system lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on."
+        ));
+        strategies.retain(|strategy| strategy.entrance() != Entrance::Name);
+    }
+    // The virtual address holds two sockets per connection, each for as long as a call may last.
+    let sockets = 2.0 * args.rate * args.deadline.max(args.service_time).as_secs_f64() + FILES_SPARE as f64;
+    if sockets > file_descriptors as f64 && strategies.contains(&Strategy::ConnectionPerCall) {
+        notes.push(format!(
+            "connection-per-call was left out of the spread: {} calls per second need up to {sockets:.0} file \
+             descriptors, and the hard limit is {file_descriptors} (ulimit -Hn); choose a lower --rate.",
+            args.rate
+        ));
+        strategies.retain(|strategy| strategy.keeps_connection());
+    }
+    strategies
+}
+
+/// In the order of the report, each once.
+fn distinct(strategies: &[Strategy]) -> Vec<Strategy> {
+    Strategy::ALL.into_iter().filter(|strategy| strategies.contains(strategy)).collect()
+}
+
+/// 32 bits, so that a seed is short to type and survives every JSON reader.
+fn random_seed() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Rng::new(now.as_nanos() as u64, u64::from(std::process::id())).next_u64() as u32
+}
+
+/// Calls at once by default: the part of the original experiment's range that decides, in a minute or two.
+const CALLS: [u64; 7] = [100, 500, 1000, 2000, 5000, 10_000, 20_000];
+
+/// The original experiment's whole range.
+const FULL_CALLS: [u64; 9] = [100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000];
+
+/// Files that a process has open beside its calls' connections, generously.
+const FILES_SPARE: u64 = 64;
+
+/// Files without which not even a small run fits.
+const FILES_MIN: u64 = 256;
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: CompareArgs,
+    }
+
+    fn plan(line: &str, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
+        let args = Line::parse_from(std::iter::once("compare").chain(line.split_whitespace())).args;
+        let addresses = many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); usize::from(args.backends)]);
+        Plan::within(&args, file_descriptors, addresses, Err("there is none".into()))
+    }
+
+    #[test]
+    fn bursts_change_their_order_with_each_size() {
+        let plan =
+            plan("--strategies single-connection,max-age-l4 --calls 500,100 --experiments burst", 4096, true);
+        let (a, b) = (Strategy::SingleConnection, Strategy::MaxAgeL4);
+        assert_eq!(plan.unwrap().bursts, [(a, 100), (b, 100), (b, 500), (a, 500)]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_descriptors_is_left_out_and_said() {
+        let plan =
+            plan("--calls 100,5000 --strategies connection-per-call,single-connection", 1024, true).unwrap();
+        assert!(plan.bursts.contains(&(Strategy::SingleConnection, 5000)));
+        assert!(plan.bursts.contains(&(Strategy::ConnectionPerCall, 100)));
+        assert!(!plan.bursts.contains(&(Strategy::ConnectionPerCall, 5000)));
+        assert!(
+            plan.notes[0].contains("at 5000 calls") && plan.notes[0].contains("1024"),
+            "{:?}",
+            plan.notes
+        );
+    }
+
+    #[test]
+    fn too_few_descriptors_for_anything_are_refused() {
+        let error = plan("", 64, true).unwrap_err();
+        assert_eq!(error, PlanError::FileDescriptors(64));
+        assert!(error.to_string().contains("ulimit -n"));
+    }
+
+    #[test]
+    fn without_loopback_addresses_only_the_name_is_left_out() {
+        let plan = plan("--backends 3", 100_000, false).unwrap();
+        assert!(!plan.spreads.contains(&Strategy::MaxAgeDns) && plan.spreads.contains(&Strategy::MaxAgeL4));
+        assert!(plan.notes.iter().any(|note| note.contains("sudo ifconfig lo0 alias 127.0.0.2")));
+        assert_eq!(plan.addresses, [Ipv4Addr::LOCALHOST; 3]);
+    }
+
+    #[test]
+    fn a_missing_proxy_is_a_note_unless_nothing_else_was_asked_for() {
+        let with_others = plan("", 100_000, true).unwrap();
+        assert!(!with_others.spreads.contains(&Strategy::L7Proxy));
+        assert!(with_others.notes.iter().any(|note| note.contains("l7-proxy was left out: there is none")));
+        let alone = plan("--strategies l7-proxy", 100_000, true).unwrap_err();
+        assert!(matches!(alone, PlanError::Nothing(_)));
+    }
+
+    #[test]
+    fn a_seed_is_kept() {
+        assert_eq!(plan("--seed 7", 100_000, true).unwrap().seed, 7);
+    }
+}

@@ -1,0 +1,258 @@
+//! The processes of one strategy: its backends, its client, and what stands between them.
+//!
+//! Set up for one row of the results and torn down after it, so that rows share nothing, neither warm caches nor memory
+//! that an earlier burst left behind.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::compare::Plan;
+use crate::control::{FromLoad, FromServer, ServerUsage, Target, ToLoad, ToServer};
+use crate::network::{DnsServer, ProxyError, RunningProxy, VirtualAddress};
+use crate::pacer::Pacing;
+use crate::process::{Process, ProcessError};
+use crate::stats::Round;
+use crate::strategy::{Entrance, Strategy};
+
+/// Running processes, ready for calls.
+pub(crate) struct Rig {
+    strategy: Strategy,
+    servers: Vec<Process>,
+    client: Process,
+    next_id: u64,
+    /// Held, because it stops when it is dropped.
+    _between: Between,
+}
+
+/// A rig could not be set up, or broke.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RigError {
+    /// One of its processes.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The virtual address or the DNS server.
+    #[error("cannot listen on 127.0.0.1: {0}")]
+    Network(#[from] io::Error),
+    /// The proxy.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// The plan has a strategy without what it needs.
+    #[error("l7-proxy needs a proxy")]
+    NoProxy,
+}
+
+/// What stands between the client and its backends, held until the row is measured.
+enum Between {
+    Nothing,
+    VirtualAddress { _forwarder: VirtualAddress },
+    Name { _dns: DnsServer },
+    Proxy { _proxy: RunningProxy },
+}
+
+impl Rig {
+    /// Starts one backend per address, the client, and the strategy's entrance. `direct` leaves out the virtual address, where
+    /// there is one backend only: a ClusterIP costs a connection's packets nothing, but a forwarder in user space does.
+    ///
+    /// # Errors
+    /// If a process does not start or a port cannot be bound.
+    pub(crate) async fn start(
+        plan: &Plan,
+        strategy: Strategy,
+        addresses: &[Ipv4Addr],
+        direct: bool,
+    ) -> Result<Self, RigError> {
+        let (servers, backends) = start_servers(plan, strategy, addresses).await?;
+        let (between, authority, dns) = enter(plan, strategy, &backends, direct).await?;
+        let mut client = Process::spawn("the client", &["load".into()])?;
+        client.send(&ToLoad::Target(Target { strategy, authority, dns, deadline: plan.deadline })).await?;
+        Ok(Self { strategy, servers, client, next_id: 1, _between: between })
+    }
+
+    /// Makes the calls of one run and waits until the servers are done with them. `on_progress` hears how many have ended.
+    ///
+    /// # Errors
+    /// If a process dies.
+    pub(crate) async fn round(
+        &mut self,
+        pacing: Pacing,
+        mut on_progress: impl FnMut(u64),
+    ) -> Result<Round, RigError> {
+        // A service in use has its connection; what the first call after a connect costs is connection-per-call's row.
+        if self.strategy.keeps_connection() {
+            match self.client.ask(&ToLoad::WarmUp).await? {
+                FromLoad::Warm => {}
+                other => return Err(self.client.error(format!("answered a warm-up with {other:?}")).into()),
+            }
+        }
+        self.collect().await?;
+        let cpu_before = self.usage().await?.cpu;
+        let mut round = Round::default();
+        self.client.send(&ToLoad::Run { pacing, first_id: self.next_id }).await?;
+        round.totals = loop {
+            match self.client.receive().await? {
+                FromLoad::Warm => {}
+                FromLoad::Progress(ended) => on_progress(ended),
+                FromLoad::Calls(calls) => round.calls.extend(calls),
+                FromLoad::Done(totals) => break totals,
+            }
+        };
+        self.next_id += round.calls.len() as u64;
+        round.server_cpu = self.settle().await?.cpu.saturating_sub(cpu_before);
+        (round.executed, round.rotations_ns) = self.collect().await?;
+        Ok(round)
+    }
+
+    /// Waits until no handler works and the servers rest: a burst whose callers have all given up is not yet over for a
+    /// server that still reads what they sent.
+    async fn settle(&mut self) -> Result<ServerUsage, RigError> {
+        let give_up = tokio::time::Instant::now() + SETTLE_LIMIT;
+        let mut last = self.usage().await?;
+        loop {
+            tokio::time::sleep(SETTLE_PERIOD).await;
+            let now = self.usage().await?;
+            let rests =
+                now.cpu.saturating_sub(last.cpu) < SETTLE_PERIOD / 10 && now.executed == last.executed;
+            if now.in_flight == 0 && rests {
+                return Ok(now);
+            }
+            if tokio::time::Instant::now() >= give_up {
+                tracing::warn!(in_flight = now.in_flight, "the servers still work on calls that are over");
+                return Ok(now);
+            }
+            last = now;
+        }
+    }
+
+    /// All servers together.
+    async fn usage(&mut self) -> Result<ServerUsage, RigError> {
+        let mut sum = ServerUsage { cpu: Duration::ZERO, in_flight: 0, executed: 0 };
+        for server in &mut self.servers {
+            match server.ask(&ToServer::Usage).await? {
+                FromServer::Usage(usage) => {
+                    sum.cpu += usage.cpu;
+                    sum.in_flight += usage.in_flight;
+                    sum.executed += usage.executed;
+                }
+                other => return Err(server.error(format!("answered with {other:?}")).into()),
+            }
+        }
+        Ok(sum)
+    }
+
+    async fn collect(&mut self) -> Result<(Vec<u64>, Vec<u64>), RigError> {
+        let mut all = (Vec::new(), Vec::new());
+        for server in &mut self.servers {
+            match server.ask(&ToServer::Collect).await? {
+                FromServer::Collected { executed, rotations_ns } => {
+                    all.0.extend(executed);
+                    all.1.extend(rotations_ns);
+                }
+                other => return Err(server.error(format!("answered with {other:?}")).into()),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Name of the backend with this index, in the response header and in the results.
+pub(crate) fn backend_name(index: usize) -> String {
+    format!("backend-{}", index + 1)
+}
+
+/// Starts the servers. Where each has an address of its own they share one port, because a DNS name carries no ports.
+async fn start_servers(
+    plan: &Plan,
+    strategy: Strategy,
+    addresses: &[Ipv4Addr],
+) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
+    let mut attempt = 1;
+    loop {
+        match start_on_one_port(plan, strategy, addresses).await {
+            // The port that the first server got may be taken on the address of another.
+            Err(_) if attempt < PORT_ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+async fn start_on_one_port(
+    plan: &Plan,
+    strategy: Strategy,
+    addresses: &[Ipv4Addr],
+) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
+    let own_address = addresses.iter().all(|address| *address != Ipv4Addr::LOCALHOST);
+    let (mut servers, mut backends): (Vec<_>, Vec<SocketAddr>) = (Vec::new(), Vec::new());
+    for (index, address) in addresses.iter().enumerate() {
+        let port = backends.first().filter(|_| own_address).map_or(0, SocketAddr::port);
+        let name = backend_name(index);
+        let listen = SocketAddr::from((*address, port));
+        let mut server = Process::spawn(&name, &server_arguments(plan, strategy, index, listen))?;
+        match server.receive().await? {
+            FromServer::Ready { addresses } => backends.extend(addresses),
+            other => return Err(server.error(format!("began with {other:?}")).into()),
+        }
+        servers.push(server);
+    }
+    Ok((servers, backends))
+}
+
+fn server_arguments(plan: &Plan, strategy: Strategy, index: usize, listen: SocketAddr) -> Vec<String> {
+    let duration = |duration: Duration| humantime::format_duration(duration).to_string();
+    let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
+    arguments.extend(["--listen".into(), listen.to_string()]);
+    arguments.extend(["--service-time".into(), duration(plan.service_time)]);
+    if strategy.ages() {
+        // One stream per backend, or all would age their n-th connections at the same age.
+        let seed = u64::from(plan.seed) | (index as u64) << 32;
+        arguments.extend(["--seed".into(), seed.to_string()]);
+        arguments.extend(["--max-connection-age".into(), duration(plan.max_age)]);
+        arguments.extend(["--max-connection-age-grace".into(), duration(plan.max_age_grace)]);
+    }
+    arguments
+}
+
+/// What the client is told to call: an authority and, for a name, who resolves it.
+async fn enter(
+    plan: &Plan,
+    strategy: Strategy,
+    backends: &[SocketAddr],
+    direct: bool,
+) -> Result<(Between, String, Option<SocketAddr>), RigError> {
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let seed = u64::from(plan.seed);
+    Ok(match strategy.entrance() {
+        Entrance::VirtualAddress if direct => (Between::Nothing, backends[0].to_string(), None),
+        Entrance::VirtualAddress => {
+            let forwarder = VirtualAddress::bind(any_port, backends.to_vec(), seed).await?;
+            let authority = forwarder.local_addr().to_string();
+            (Between::VirtualAddress { _forwarder: forwarder }, authority, None)
+        }
+        Entrance::Name => {
+            let dns = DnsServer::bind(any_port, DNS_TTL, seed).await?;
+            dns.set_records(SERVICE_NAME, backends.iter().map(|backend| backend.ip()).collect());
+            let (authority, server) = (format!("{SERVICE_NAME}:{}", backends[0].port()), dns.local_addr());
+            (Between::Name { _dns: dns }, authority, Some(server))
+        }
+        Entrance::Proxy => {
+            let proxy = plan.proxy.as_ref().ok_or(RigError::NoProxy)?.start(any_port, backends).await?;
+            let authority = proxy.local_addr().to_string();
+            (Between::Proxy { _proxy: proxy }, authority, None)
+        }
+    })
+}
+
+/// The name of the backends. `.test` is reserved for this (RFC 6761 §6.2).
+const SERVICE_NAME: &str = "echo.lab.test";
+
+/// Short, as a headless Service's in effect is: each connection asks anew.
+const DNS_TTL: Duration = Duration::from_secs(1);
+
+/// Tries to find a port that is free on the addresses of all backends.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// How often a server is asked whether it rests. One that uses less than a tenth of a processor does.
+const SETTLE_PERIOD: Duration = Duration::from_millis(50);
+
+/// After this, a server that does not rest is left to itself, with a warning.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,172 @@
+//! Opens the connections of today's tonic client, and counts what passes through them.
+//!
+//! tonic's own connector asks the system's resolver, which sorts the addresses of a name (RFC 6724) and so sends every
+//! client to the same one. This one asks the run's DNS server and takes the addresses in the order of the answer, as
+//! gRPC's `pick_first` does.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hyper_util::rt::TokioIo;
+use meshless_core::{FrameKind, FrameScanner};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tonic::codegen::http::Uri;
+use tower_service::Service;
+
+/// A tower service from a URI to a connection, as `tonic::transport::Endpoint` takes it.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    resolver: Option<TokioResolver>,
+    counters: Arc<Counters>,
+}
+
+/// What passed through the connections of a client, since it began.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    opened: AtomicU64,
+    goaways: AtomicU64,
+}
+
+impl Connector {
+    /// A connector that resolves names at `dns`, if there is one.
+    ///
+    /// # Errors
+    /// If the resolver cannot be made.
+    pub(crate) fn new(dns: Option<SocketAddr>, counters: Arc<Counters>) -> io::Result<Self> {
+        Ok(Self { resolver: dns.map(resolver).transpose()?, counters })
+    }
+
+    async fn connect(self, uri: Uri) -> io::Result<TokioIo<Counted>> {
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(80);
+        let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+        for address in self.addresses(host).await? {
+            match TcpStream::connect((address, port)).await {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    self.counters.opened.fetch_add(1, Ordering::Relaxed);
+                    let scanner = FrameScanner::from_server();
+                    return Ok(TokioIo::new(Counted { stream, scanner, counters: self.counters }));
+                }
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+            return Ok(vec![address]);
+        }
+        let Some(resolver) = &self.resolver else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no DNS server knows {host}")));
+        };
+        let answer = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
+        Ok(answer.iter().collect())
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Counted>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Counted>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+impl Counters {
+    /// Connections that were opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// GOAWAY frames that were received.
+    pub(crate) fn goaways(&self) -> u64 {
+        self.goaways.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection whose incoming frames are looked at.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    stream: TcpStream,
+    scanner: FrameScanner,
+    counters: Arc<Counters>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let Self { scanner, counters, .. } = &mut *self;
+        scanner.scan(&buf.filled()[before..], |frame| {
+            if frame.kind == FrameKind::GoAway {
+                counters.goaways.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+fn resolver(server: SocketAddr) -> io::Result<TokioResolver> {
+    let mut transport = ConnectionConfig::udp();
+    transport.port = server.port();
+    let server = NameServerConfig::new(server.ip(), true, vec![transport]);
+    let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let options = builder.options_mut();
+    // The backends have IPv4 addresses only, and each connection asks again: the answer's order is what balances.
+    options.ip_strategy = LookupIpStrategy::Ipv4Only;
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.timeout = Duration::from_millis(250);
+    builder.build().map_err(io::Error::other)
+}

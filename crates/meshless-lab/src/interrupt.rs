@@ -1,0 +1,54 @@
+//! The wish to stop: Ctrl-C at the terminal, or SIGTERM.
+//!
+//! Heard once, seen by whoever waits. A second one ends the process at once, for those who do not want to wait.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+/// Waits for the wish to stop. Clones hear the same one.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt {
+    heard: watch::Receiver<bool>,
+}
+
+impl Interrupt {
+    /// Begins to listen. From here on the two signals no longer end the process by themselves.
+    pub(crate) fn new() -> Self {
+        let (sender, heard) = watch::channel(false);
+        // Registered here and not in the task: a signal that comes before the task has run must be heard as well.
+        if let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        {
+            tokio::spawn(async move {
+                next(&mut terminate, &mut interrupt).await;
+                sender.send_replace(true);
+                next(&mut terminate, &mut interrupt).await;
+                std::process::exit(EXIT_INTERRUPTED);
+            });
+        }
+        Self { heard }
+    }
+
+    /// Whether it was heard.
+    pub(crate) fn is_heard(&self) -> bool {
+        *self.heard.borrow()
+    }
+
+    /// Returns when it is heard.
+    pub(crate) async fn wait(&mut self) {
+        if self.heard.wait_for(|heard| *heard).await.is_err() {
+            // Nothing listens: the signals have kept their default, which ends the process.
+            std::future::pending().await
+        }
+    }
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Exit code of a run that was interrupted: 128 + SIGINT, as shells have it.
+pub(crate) const EXIT_INTERRUPTED: i32 = 130;

@@ -1,0 +1,141 @@
+//! `meshless serve`: the echo service behind a server that ages its connections.
+//!
+//! For people, it logs each connection's birth and end and stops gracefully on SIGTERM and Ctrl-C. For `compare`
+//! (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends with its stdin.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use meshless::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+
+use crate::cli::ServeArgs;
+use crate::clock;
+use crate::control::{FromServer, ServerUsage, ToServer};
+use crate::echo::hello::hello_service_server::HelloServiceServer;
+use crate::echo::{Echo, Ledger};
+use crate::interrupt::Interrupt;
+
+/// A server could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// An address is taken, or is not this machine's.
+    #[error(transparent)]
+    Listen(#[from] meshless::ServeError),
+    /// The backend's name cannot travel in a header.
+    #[error("--name must be printable ASCII, because it travels in a header")]
+    Name,
+    /// The parent's pipe broke, or a socket did at once.
+    #[error("cannot serve: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Serves until it is told to stop, then lets calls in flight finish.
+///
+/// # Errors
+/// If it cannot begin, or its parent cannot be understood.
+pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let mut interrupt = (!args.control).then(Interrupt::new);
+    let listeners =
+        args.listen.iter().map(|address| meshless::bind(*address)).collect::<Result<Vec<_>, _>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
+    let ledger = Arc::new(Ledger::default());
+    let rotations = Arc::new(Rotations::default());
+    let echo = Echo::new(name.parse().map_err(|_| ServeError::Name)?, args.service_time, ledger.clone());
+    let server = server(&args).add_service(HelloServiceServer::new(echo));
+
+    let Some(interrupt) = &mut interrupt else {
+        let noted = rotations.clone();
+        let server = server.on_connection_event(move |event| noted.note(event));
+        // The parent has no use for a graceful end: its calls are over, or it is dead.
+        return tokio::select! {
+            told = answer_parent(addresses, &ledger, &rotations) => Ok(told?),
+            () = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(()),
+        };
+    };
+    tracing::info!(?addresses, service_time = ?args.service_time, "serving");
+    let stop = async {
+        interrupt.wait().await;
+        tracing::info!("stopping: no new calls, those in flight finish");
+    };
+    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn server(args: &ServeArgs) -> meshless::Server {
+    let mut server = meshless::Server::builder();
+    if let Some(seed) = args.seed {
+        server = server.connection_config(ConnectionConfig::default().seed(seed));
+    }
+    server = server.keepalive(args.keepalive_time, args.keepalive_timeout);
+    if let Some(age) = args.max_connection_age {
+        server = server.max_connection_age(age);
+    }
+    if let Some(grace) = args.max_connection_age_grace {
+        server = server.max_connection_age_grace(grace);
+    }
+    if let Some(idle) = args.max_connection_idle {
+        server = server.max_connection_idle(idle);
+    }
+    server
+}
+
+fn log(event: &ConnectionEvent) {
+    let ConnectionEvent { connection, peer, age, calls, .. } = event;
+    match &event.change {
+        ConnectionChange::Opened => tracing::info!(connection, %peer, "opened"),
+        ConnectionChange::GoingAway(reason) => {
+            tracing::info!(connection, %peer, ?age, calls, "told to go: {reason:?}");
+        }
+        ConnectionChange::Closed(reason) => {
+            tracing::info!(connection, %peer, ?age, calls, "closed: {reason}")
+        }
+        _ => {}
+    }
+}
+
+/// When connections that had reached their age were told to go.
+#[derive(Debug, Default)]
+struct Rotations {
+    at_ns: Mutex<Vec<u64>>,
+}
+
+impl Rotations {
+    fn note(&self, event: &ConnectionEvent) {
+        if event.change == ConnectionChange::GoingAway(GoAwayReason::MaxAge) {
+            self.at_ns.lock().unwrap_or_else(PoisonError::into_inner).push(clock::now_ns());
+        }
+    }
+
+    /// Those since the last time.
+    fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.at_ns.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+async fn answer_parent(addresses: Vec<SocketAddr>, ledger: &Ledger, rotations: &Rotations) -> io::Result<()> {
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    let mut answers = tokio::io::stdout();
+    let mut answer = FromServer::Ready { addresses };
+    loop {
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        answers.write_all(&line).await?;
+        answers.flush().await?;
+        let Some(line) = commands.next_line().await? else { return Ok(()) };
+        answer = match serde_json::from_str(&line)? {
+            ToServer::Usage => FromServer::Usage(ServerUsage {
+                cpu: clock::cpu_time(),
+                in_flight: ledger.in_flight(),
+                executed: ledger.executed(),
+            }),
+            ToServer::Collect => {
+                FromServer::Collected { executed: ledger.take(), rotations_ns: rotations.take() }
+            }
+        };
+    }
+}

@@ -1,0 +1,266 @@
+//! From what was seen of single calls to the rows of the results.
+//!
+//! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
+//! two together tell what became of a failed call.
+
+mod spread;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::control::RunTotals;
+use crate::record::{CallEnd, CallRecord, Failure, Hint};
+use crate::results::{BurstRow, Causes, Cpu, Latency, Outcome};
+use crate::strategy::Strategy;
+
+pub(crate) use spread::{SpreadSettings, spread_row};
+
+/// What client and servers saw of one run of the client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Round {
+    /// Every call.
+    pub(crate) calls: Vec<CallRecord>,
+    /// The client's totals.
+    pub(crate) totals: RunTotals,
+    /// Ids that the servers executed, once per execution, all servers together.
+    pub(crate) executed: Vec<u64>,
+    /// When connections that had reached their age were told to go, in nanoseconds of the common clock.
+    pub(crate) rotations_ns: Vec<u64>,
+    /// Processor time of all servers.
+    pub(crate) server_cpu: Duration,
+}
+
+/// The row of some rounds of a burst.
+pub(crate) fn burst_row(strategy: Strategy, calls: u64, rounds: &[Round]) -> BurstRow {
+    let error_rate = |round: &Round| {
+        let failed = round.calls.iter().filter(|call| matches!(call.end, CallEnd::Failed(_))).count();
+        ratio(failed as f64, round.calls.len() as f64)
+    };
+    let start_spread = |round: &Round| {
+        let started = || round.calls.iter().map(|call| call.started_ns);
+        milliseconds(started().max().unwrap_or(0) - started().min().unwrap_or(0))
+    };
+    BurstRow {
+        strategy: strategy.name().into(),
+        calls,
+        rounds: rounds.len() as u32,
+        outcome: outcome(rounds),
+        error_rate_by_round: rounds.iter().map(error_rate).collect(),
+        start_spread_ms: ratio(rounds.iter().map(start_spread).sum(), rounds.len() as f64),
+    }
+}
+
+/// What became of the calls of some rounds, whose ids must differ from each other.
+pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
+    let mut executed: Vec<u64> = rounds.iter().flat_map(|round| &round.executed).copied().collect();
+    executed.sort_unstable();
+    let duplicated = executed.chunk_by(|a, b| a == b).filter(|same| same.len() > 1).count() as u64;
+    let executed: HashSet<u64> = executed.into_iter().collect();
+
+    let mut outcome = Outcome { duplicated, ..Outcome::default() };
+    let mut latencies = Latencies::new();
+    for call in rounds.iter().flat_map(|round| &round.calls) {
+        match call.end {
+            CallEnd::Answered(_) => {
+                outcome.ok += 1;
+                latencies.add(call);
+            }
+            CallEnd::Failed(failure) => {
+                let was_executed = executed.contains(&call.id);
+                outcome.failed += 1;
+                outcome.executed_though_failed += u64::from(was_executed);
+                *outcome.statuses.entry(failure.status_name().into()).or_default() += 1;
+                *cause(failure, was_executed, &mut outcome.causes) += 1;
+            }
+        }
+    }
+    let calls = (outcome.ok + outcome.failed) as f64;
+    let microseconds = |cpu: Duration| ratio(cpu.as_secs_f64() * 1e6, calls);
+    outcome.error_rate = ratio(outcome.failed as f64, calls);
+    outcome.latency_ms = latencies.summary();
+    outcome.cpu_us_per_call = Cpu {
+        client: microseconds(rounds.iter().map(|round| round.totals.cpu).sum()),
+        server: microseconds(rounds.iter().map(|round| round.server_cpu).sum()),
+    };
+    outcome.connections_opened = rounds.iter().map(|round| round.totals.connections_opened).sum();
+    outcome.goaways_seen = rounds.iter().map(|round| round.totals.goaways_seen).sum();
+    outcome
+}
+
+/// A deadline is a deadline wherever the call was at that moment. Otherwise the ledger knows better than the error: what a server
+/// executed was sent, whatever the client believes.
+fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 {
+    match failure.hint {
+        Hint::Deadline => &mut causes.deadline,
+        _ if was_executed => &mut causes.processed,
+        Hint::NeverSent => &mut causes.never_sent,
+        Hint::Unknown => &mut causes.sent_not_processed,
+    }
+}
+
+/// Latencies of answered calls, from their scheduled start.
+struct Latencies {
+    histogram: Histogram<u64>,
+    sum_ns: u128,
+    max_ns: u64,
+}
+
+impl Latencies {
+    fn new() -> Self {
+        // Three digits: an error of at most 0.1 %.
+        let histogram =
+            Histogram::new_with_max(LATENCY_MAX_NS, 3).expect("the range and the number of digits are valid");
+        Self { histogram, sum_ns: 0, max_ns: 0 }
+    }
+
+    fn add(&mut self, call: &CallRecord) {
+        let latency = call.finished_ns.saturating_sub(call.scheduled_ns);
+        self.histogram.saturating_record(latency);
+        self.sum_ns += u128::from(latency);
+        self.max_ns = self.max_ns.max(latency);
+    }
+
+    fn quantile(&self, quantile: f64) -> f64 {
+        // A bucket is named by its upper end, which may lie above the longest latency in it.
+        milliseconds(self.histogram.value_at_quantile(quantile).min(self.max_ns))
+    }
+
+    fn summary(&self) -> Latency {
+        Latency {
+            mean: ratio(self.sum_ns as f64 / 1e6, self.histogram.len() as f64),
+            p50: self.quantile(0.5),
+            p90: self.quantile(0.9),
+            p99: self.quantile(0.99),
+            p999: self.quantile(0.999),
+            max: milliseconds(self.max_ns),
+        }
+    }
+}
+
+/// An hour. Longer latencies count as this long, except in the mean and the maximum.
+const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
+
+fn milliseconds(ns: u64) -> f64 {
+    ns as f64 / 1e6
+}
+
+/// 0 where there is nothing to divide by: JSON has no NaN.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole == 0.0 { 0.0 } else { part / whole }
+}
+
+/// Calls of the busiest backend over the mean of all, 0 where there is no call.
+fn max_over_mean(share: &BTreeMap<String, u64>) -> f64 {
+    let total: u64 = share.values().sum();
+    let max = share.values().copied().max().unwrap_or(0);
+    ratio(max as f64 * share.len() as f64, total as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn call(id: u64, scheduled: u64, started: u64, finished: u64, end: CallEnd) -> CallRecord {
+        let [scheduled_ns, started_ns, finished_ns] = [scheduled, started, finished].map(|ms| ms * MS);
+        CallRecord { id, scheduled_ns, started_ns, finished_ns, end }
+    }
+
+    fn answered(id: u64, started: u64, finished: u64) -> CallRecord {
+        call(id, 0, started, finished, CallEnd::Answered(Some("backend-1".into())))
+    }
+
+    fn failed(id: u64, code: tonic::Code, hint: Hint) -> CallRecord {
+        call(id, 0, 1, 2, CallEnd::Failed(Failure { code: code as i32, hint }))
+    }
+
+    #[test]
+    fn the_ledger_decides_what_became_of_a_failed_call() {
+        let round = Round {
+            calls: vec![
+                answered(1, 0, 100),
+                failed(2, tonic::Code::DeadlineExceeded, Hint::Deadline),
+                failed(3, tonic::Code::Cancelled, Hint::NeverSent),
+                failed(4, tonic::Code::Internal, Hint::Unknown),
+                failed(5, tonic::Code::Unknown, Hint::Unknown),
+                failed(6, tonic::Code::DeadlineExceeded, Hint::Deadline),
+                failed(7, tonic::Code::Cancelled, Hint::NeverSent),
+            ],
+            executed: vec![1, 5, 6, 7],
+            ..Round::default()
+        };
+        let outcome = outcome(&[round]);
+        let Causes { deadline, never_sent, sent_not_processed, processed } = outcome.causes;
+        assert_eq!((deadline, never_sent, sent_not_processed, processed), (2, 1, 1, 2));
+        assert_eq!((outcome.ok, outcome.failed, outcome.executed_though_failed), (1, 6, 3));
+        assert_eq!(outcome.error_rate, 6.0 / 7.0);
+        assert_eq!(outcome.statuses["CANCELLED"], 2);
+        assert_eq!(outcome.statuses.values().sum::<u64>(), 6);
+    }
+
+    #[test]
+    fn a_call_that_two_servers_executed_is_a_duplicate() {
+        let round = Round {
+            calls: vec![answered(1, 0, 1), answered(2, 0, 1)],
+            executed: vec![2, 1, 2, 2],
+            ..Round::default()
+        };
+        assert_eq!(outcome(&[round]).duplicated, 1);
+    }
+
+    #[test]
+    fn latency_counts_from_the_schedule_and_only_for_answered_calls() {
+        let round = Round {
+            calls: vec![
+                call(1, 10, 60, 110, CallEnd::Answered(None)),
+                failed(2, tonic::Code::DeadlineExceeded, Hint::Deadline),
+            ],
+            ..Round::default()
+        };
+        let latency = outcome(&[round]).latency_ms;
+        assert_eq!((latency.mean, latency.p50, latency.max), (100.0, 100.0, 100.0));
+    }
+
+    #[test]
+    fn quantiles_are_those_of_the_calls() {
+        let calls = (1..=1000).map(|id| answered(id, 0, id)).collect();
+        let latency = outcome(&[Round { calls, ..Round::default() }]).latency_ms;
+        for (measured, expected) in [(latency.p50, 500.0), (latency.p99, 990.0), (latency.p999, 999.0)] {
+            assert!((measured - expected).abs() <= expected * 0.001, "{measured} instead of {expected}");
+        }
+        assert_eq!((latency.max, latency.mean), (1000.0, 500.5));
+    }
+
+    #[test]
+    fn a_burst_row_keeps_its_rounds_apart() {
+        let totals =
+            RunTotals { cpu: Duration::from_micros(90), connections_opened: 1, ..Default::default() };
+        let clean = Round {
+            calls: vec![answered(1, 0, 100), answered(2, 4, 100)],
+            totals,
+            server_cpu: Duration::from_micros(30),
+            ..Round::default()
+        };
+        let failing = Round {
+            calls: vec![answered(3, 2, 100), failed(4, tonic::Code::Unavailable, Hint::NeverSent)],
+            totals,
+            ..Round::default()
+        };
+        let row = burst_row(Strategy::SingleConnection, 2, &[clean, failing]);
+        assert_eq!((row.rounds, row.outcome.ok, row.outcome.failed), (2, 3, 1));
+        assert_eq!(row.error_rate_by_round, [0.0, 0.5]);
+        assert_eq!(row.start_spread_ms, 2.5);
+        assert!((row.outcome.cpu_us_per_call.client - 45.0).abs() < 1e-9);
+        assert!((row.outcome.cpu_us_per_call.server - 7.5).abs() < 1e-9);
+        assert_eq!(row.outcome.connections_opened, 2);
+    }
+
+    #[test]
+    fn nothing_measured_is_zero_and_not_nan() {
+        assert_eq!(outcome(&[]).error_rate, 0.0);
+        assert_eq!(outcome(&[Round::default()]).latency_ms, Latency::default());
+    }
+}

@@ -1,0 +1,117 @@
+//! The ways of connecting that are compared, by name.
+//!
+//! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers age their connections;
+//! `caller` turns it into a client, `compare` into processes. A channel that balances by itself will be further names here and one
+//! further client in `caller`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A way of connecting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Strategy {
+    /// A new connection for each call: the stopgap that many teams use.
+    ConnectionPerCall,
+    /// One connection for all calls: what a gRPC client does by itself.
+    SingleConnection,
+    /// One connection at a time, which the server ages; the client comes back through the virtual address.
+    MaxAgeL4,
+    /// The same, and the client comes back through the DNS name.
+    MaxAgeDns,
+    /// One connection to a proxy that balances calls: a mesh's data plane.
+    L7Proxy,
+}
+
+/// What a strategy's client connects to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// One address that hands each new connection to a random backend: a ClusterIP.
+    VirtualAddress,
+    /// A name with one A record per backend: a headless Service.
+    Name,
+    /// A proxy that understands HTTP/2 and hands each call to a backend.
+    Proxy,
+}
+
+impl Strategy {
+    /// All of them, in the order of the report.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::ConnectionPerCall, Self::SingleConnection, Self::MaxAgeL4, Self::MaxAgeDns, Self::L7Proxy];
+
+    /// Its name on the command line and in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ConnectionPerCall => "connection-per-call",
+            Self::SingleConnection => "single-connection",
+            Self::MaxAgeL4 => "max-age-l4",
+            Self::MaxAgeDns => "max-age-dns",
+            Self::L7Proxy => "l7-proxy",
+        }
+    }
+
+    /// What its client connects to.
+    pub(crate) fn entrance(self) -> Entrance {
+        match self {
+            Self::ConnectionPerCall | Self::SingleConnection | Self::MaxAgeL4 => Entrance::VirtualAddress,
+            Self::MaxAgeDns => Entrance::Name,
+            Self::L7Proxy => Entrance::Proxy,
+        }
+    }
+
+    /// Whether its servers age their connections.
+    pub(crate) fn ages(self) -> bool {
+        matches!(self, Self::MaxAgeL4 | Self::MaxAgeDns)
+    }
+
+    /// Whether its client keeps a connection from call to call.
+    pub(crate) fn keeps_connection(self) -> bool {
+        self != Self::ConnectionPerCall
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Strategy {
+    type Err = UnknownStrategy;
+
+    fn from_str(name: &str) -> Result<Self, UnknownStrategy> {
+        let found = Self::ALL.into_iter().find(|strategy| strategy.name() == name);
+        found.ok_or_else(|| UnknownStrategy { name: name.into() })
+    }
+}
+
+/// There is no strategy of this name.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("there is no strategy `{name}`; choose from {}", Strategy::ALL.map(Strategy::name).join(", "))]
+pub(crate) struct UnknownStrategy {
+    name: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_strategy_is_found_by_its_name_and_serialised_by_it() {
+        for strategy in Strategy::ALL {
+            assert_eq!(strategy.name().parse::<Strategy>().unwrap(), strategy);
+            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.name());
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let message = "round-robbin".parse::<Strategy>().unwrap_err().to_string();
+        assert!(message.contains("`round-robbin`"), "{message}");
+        for strategy in Strategy::ALL {
+            assert!(message.contains(strategy.name()), "{message}");
+        }
+    }
+}

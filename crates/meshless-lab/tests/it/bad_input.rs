@@ -1,0 +1,69 @@
+//! What cannot be done is refused before anything runs: exit code 2, and one line that says what to do.
+
+use std::net::TcpListener;
+
+use crate::support::{meshless, run, stderr};
+
+fn refused(arguments: &str, says: &[&str]) {
+    let output = run(arguments);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{arguments}: {stderr}");
+    for words in says {
+        assert!(stderr.contains(words), "{arguments}: {stderr} does not say {words}");
+    }
+}
+
+#[test]
+fn an_unknown_strategy_is_answered_with_the_known_ones() {
+    refused(
+        "compare --strategies single-conection",
+        &["single-conection", "single-connection", "max-age-dns"],
+    );
+}
+
+#[test]
+fn zero_of_anything_is_refused() {
+    refused("compare --calls 0", &["--calls", "from 1"]);
+    refused("compare --calls 100,0", &["--calls", "from 1"]);
+    refused("compare --rounds 0", &["--rounds", "1..="]);
+    refused("compare --backends 0", &["--backends", "1..="]);
+    refused("compare --rate 0", &["--rate", "above 0"]);
+    refused("compare --seconds 0", &["--seconds", "1..="]);
+    refused("compare --deadline 0s", &["--deadline", "longer than zero"]);
+}
+
+#[test]
+fn a_duration_needs_its_unit() {
+    refused("compare --deadline 300", &["--deadline", "100ms"]);
+    refused("serve --max-connection-age soon", &["--max-connection-age", "100ms"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_refused_before_the_run() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let below_a_file = file.path().join("report");
+    refused(&format!("compare --out {}", below_a_file.display()), &["cannot write", "--out"]);
+}
+
+#[test]
+fn too_few_file_descriptors_are_refused() {
+    let program = env!("CARGO_BIN_EXE_meshless");
+    let mut shell = std::process::Command::new("sh");
+    let output = shell.args(["-c", &format!("ulimit -n 100 && exec {program} compare")]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("only 100 files"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&format!("serve --listen {address}"), &[&address, "in use"]);
+}
+
+#[test]
+fn a_child_process_without_its_parent_ends() {
+    let output = meshless("serve --control --listen 127.0.0.1:0").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+}
