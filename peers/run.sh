@@ -21,7 +21,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 protos=$root/crates/meshless-lab/proto
 peers=${CARGO_TARGET_DIR:-$root/target}/peers
-meshless=${CARGO_TARGET_DIR:-$root/target}/release/meshless
+# MESHLESS: a binary built elsewhere, e.g. with debug assertions; else the script builds its own.
+meshless=${MESHLESS:-${CARGO_TARGET_DIR:-$root/target}/release/meshless}
 
 only=go,python,node,dns mode=matrix seconds=25 age_ms=200
 while (($#)); do
@@ -62,7 +63,7 @@ for peer in ${only//,/ }; do
 done
 
 matrix() {
-  cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" --bin meshless || exit 2
+  [[ ${MESHLESS:-} ]] || cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" --bin meshless || exit 2
   local peer shape
   header
   for peer in go python node; do
