@@ -102,7 +102,7 @@ async function answered(open, talk) {
     throw Object.assign(new Error(wrong), { code: grpc.status.DATA_LOSS });
   }
   const { code, details } = await status;
-  if (code !== grpc.status.OK) throw Object.assign(new Error(details), { code });
+  if (code !== grpc.status.OK) throw Object.assign(new Error(details), { code, details });
   if (wrong) throw wrong;
   return backend;
 }
@@ -112,10 +112,13 @@ function same(item, sequence) {
 }
 
 const tally = { ok: 0, failed: 0, by_status: {}, backends: {} };
+const reported = new Set();
 
 function noteFailed(error) {
   const status = grpc.status[error.code] ?? 'UNKNOWN';
-  if (!tally.by_status[status]) console.error(`first ${status}: ${error.message}`);
+  const cause = `first ${status}: ${error.details ?? error.message}`;
+  if (!reported.has(cause)) console.error(cause);
+  reported.add(cause);
   tally.failed += 1;
   tally.by_status[status] = (tally.by_status[status] ?? 0) + 1;
 }

@@ -35,9 +35,10 @@ cell() {
     servers+=("$pid")
   done
   client_command "$1" "ipv4:${target#,}" "$4" "$3"
+  rm -f "$peers/run/client"
   timeout --foreground $((seconds + 20)) "${command[@]}" >"$peers/run/client" 2>"$peers/run/client.err" </dev/null
   collect "$2" "${servers[@]}"
-  row "$@" "$ok" "$lost" "$twice" "$rotations" "$(verdict "$4")"
+  row "$@" "$ok" "$lost" "$twice" "$rotations" "$(verdict "$1" "$4")"
 }
 
 # dns_cell CLIENT: a backend joins the name's answers, then one leaves them and, a while later, stops.
@@ -78,7 +79,7 @@ dns_cell() {
   stop "$client"
   stop "$name_server"
   collect go "${servers[@]}"
-  row "${label[@]}" "$ok" "$lost" "$twice" "$rotations" "$(verdict round_robin)"
+  row "${label[@]}" "$ok" "$lost" "$twice" "$rotations" "$(verdict "$1" round_robin)"
 }
 
 # answer_with FILE LAST...: the name's answers are 127.0.0.LAST from now on. The file is replaced in one step.
@@ -178,24 +179,38 @@ backends() {
   tr -d '\n' <"$peers/run/client" | sed -n 's/.*"backends": *{\([^}]*\)}.*/\1/p' | grep -o ':' | wc -l
 }
 
+# verdict CLIENT POLICY
 verdict() {
+  local note=
   if ! grep -q '"ok"' "$peers/run/client"; then
     echo "failed: the client says nothing: $(tail -n 1 "$peers/run/client.err")"
+    return
+  fi
+  if ((lost > 0)) && [[ $1 == node ]] && only_refused; then
+    note=", but grpc-js gave up $lost refused calls (see README.md)"
   elif ((lost > 0)); then
-    echo "failed: $(tail -n 1 "$peers/run/client.err" | cut -c 1-160)"
-  elif ((ok == 0)); then
+    echo "failed: $(grep -m 1 '^first ' "$peers/run/client.err" | cut -c 1-160)"
+    return
+  fi
+  if ((ok == 0)); then
     echo "failed: no call was made"
   elif ((twice > 0 || executed > ok)); then
     echo "failed: executed $executed times, for $ok calls"
   elif ((anonymous > 0)); then
     echo "failed: $anonymous calls came without meshless-call-id"
-  elif [[ $1 == round_robin ]] && (($(backends) < BACKENDS)); then
+  elif [[ $2 == round_robin ]] && (($(backends) < BACKENDS)); then
     echo "failed: $(backends) of $BACKENDS backends were called"
   elif ((rotations == 0)); then
     echo "failed: no connection was rotated, so nothing was shown"
   else
-    echo passed
+    echo "passed$note"
   fi
+}
+
+# only_refused: whether the grpc-js client lost calls in the one way that it loses them against every server, also
+# grpc-go: it repeats a refused call once, and when the second connection rotates as well, the call fails. At most 2 %.
+only_refused() {
+  ((lost * 50 <= ok)) && ! grep '^first ' "$peers/run/client.err" | grep -qv 'UNAVAILABLE: Stream refused by server$'
 }
 
 address_in() {

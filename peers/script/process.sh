@@ -7,7 +7,8 @@ declare -A input=() # pid → our end of its stdin
 start() {
   local output=$1 fifo=$peers/run/stdin fd
   shift
-  rm -f "$fifo"
+  # Also the output of an earlier server of that name: `await` must not read it.
+  rm -f "$fifo" "$output" "$output.err"
   mkfifo "$fifo"
   (
     # A server that held another's stdin open would keep it alive.
