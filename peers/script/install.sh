@@ -4,7 +4,7 @@
 # A registry that hangs must not hang the matrix.
 INSTALL_SECONDS_MAX=400
 
-# log_of NAME COMMAND...: runs it quietly, at most INSTALL_SECONDS_MAX long.
+# quietly NAME COMMAND...: runs it quietly, at most INSTALL_SECONDS_MAX long.
 quietly() {
   local log=$peers/log/$1.txt
   shift
