@@ -1,12 +1,12 @@
-//! Generates the echo service's code, and tells the program which versions it is built with.
+//! Generates the services' code, and tells the program which versions it is built with.
 
 use std::error::Error;
 use std::fs;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // protox parses the .proto in Rust, so that no `protoc` is needed.
-    println!("cargo:rerun-if-changed=proto/hello.proto");
-    let descriptors = protox::compile(["proto/hello.proto"], ["proto"])?;
+    println!("cargo:rerun-if-changed=proto");
+    // protox parses the .proto files in Rust, so that no `protoc` is needed.
+    let descriptors = protox::compile(["proto/hello.proto", "proto/streams.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
     println!("cargo:rerun-if-changed={LOCK_FILE}");

@@ -1,16 +1,17 @@
 //! Makes an echo call in the way of a [`Strategy`].
 //!
-//! Every strategy so far is today's tonic `Channel` with its defaults: what users have now.
+//! Today's tonic `Channel` with its defaults, which is what users have now, or the channel of this project with its own.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshless::Policy;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use crate::connector::{Connector, Counters};
+use crate::connector::{Connector, Counters, CountingDialer};
 use crate::control::Target;
 use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
@@ -30,6 +31,8 @@ enum Client {
     Kept(HelloServiceClient<Channel>),
     /// A channel for each call.
     New(Endpoint, Connector),
+    /// The channel of this project.
+    Balanced(HelloServiceClient<meshless::Channel>),
 }
 
 impl Caller {
@@ -38,16 +41,19 @@ impl Caller {
     /// # Errors
     /// If the target's authority is not one, or its resolver cannot be made.
     pub(crate) fn new(target: &Target, counters: Arc<Counters>) -> io::Result<Self> {
+        let deadline = target.deadline;
+        if let Some(policy) = target.strategy.policy() {
+            let client = Client::Balanced(HelloServiceClient::new(balanced(target, policy, counters)?));
+            return Ok(Self { client, deadline });
+        }
         let connector = Connector::new(target.dns, counters)?;
         let endpoint =
             Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
             Strategy::ConnectionPerCall => Client::New(endpoint, connector),
-            Strategy::SingleConnection | Strategy::MaxAgeL4 | Strategy::MaxAgeDns | Strategy::L7Proxy => {
-                Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector)))
-            }
+            _ => Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
         };
-        Ok(Self { client, deadline: target.deadline })
+        Ok(Self { client, deadline })
     }
 
     /// Makes one call. It ends at the deadline at the latest, whatever it waits for.
@@ -67,6 +73,9 @@ impl Caller {
 
     async fn send(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Failure> {
         let mut client = match &self.client {
+            Client::Balanced(client) => {
+                return client.clone().echo(request).await.map_err(|status| Failure::of(&status));
+            }
             Client::Kept(client) => client.clone(),
             Client::New(endpoint, connector) => {
                 let channel = endpoint.connect_with_connector(connector.clone()).await;
@@ -81,6 +90,17 @@ impl Caller {
             Failure::of(&status)
         })
     }
+}
+
+/// The channel asks the run's own DNS server, where there is one.
+fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Result<meshless::Channel> {
+    let Target { authority, .. } = target;
+    let uri = match target.dns {
+        Some(dns) => format!("dns://{dns}/{authority}"),
+        None => format!("dns:///{authority}"),
+    };
+    let channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
+    channel.connect_lazy().map_err(io::Error::other)
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use meshless::Policy;
 
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::strategy::Strategy;
-use crate::{compare, load, serve};
+use crate::{client, compare, load, serve};
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
 ///
-/// Exit codes: 0 when the work was done, 2 when it could not be (one line on stderr says why and what to do),
+/// Exit codes: 0 when the work was done, 1 when calls of `load` failed, 2 when it could not be (one line on stderr says why and what to do),
 /// 130 when Ctrl-C ended `compare` early; its report then holds what was measured until there.
 #[derive(Debug, Parser)]
 #[command(name = "meshless", version)]
@@ -28,11 +29,13 @@ struct Cli {
 enum Command {
     /// Run every way of connecting over real sockets and draw the comparison
     Compare(CompareArgs),
-    /// Serve hello.HelloService/Echo with connections that age
+    /// Serve hello.HelloService/Echo, and the streams of meshless.lab.v1.StreamService, with connections that age
     Serve(ServeArgs),
+    /// Call live servers through the channel, and say what became of the calls
+    Load(LoadArgs),
     /// The client process of `compare`
     #[command(hide = true)]
-    Load,
+    Client,
 }
 
 /// What `meshless compare` can be asked for.
@@ -129,6 +132,45 @@ pub(crate) struct ServeArgs {
     pub(crate) control: bool,
 }
 
+/// What `meshless load` can be asked for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LoadArgs {
+    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) target: String,
+    /// How a backend is chosen for each call: pick_first, round_robin, least_request or peak_ewma
+    #[arg(long, default_value_t = Policy::RoundRobin)]
+    pub(crate) policy: Policy,
+    /// Kind of the calls
+    #[arg(long, value_enum, default_value_t = Shape::Unary)]
+    pub(crate) shape: Shape,
+    /// How many calls to make
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) calls: u64,
+    /// How many of them at a time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) in_flight: u64,
+    /// How long a call may take
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
+    pub(crate) deadline: Duration,
+    /// Print the result as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The kind of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shape {
+    /// hello.HelloService/Echo.
+    Unary,
+    /// meshless.lab.v1.StreamService/ServerStream, 8 messages, 10 ms apart.
+    ServerStream,
+    /// meshless.lab.v1.StreamService/ClientStream, likewise.
+    ClientStream,
+    /// meshless.lab.v1.StreamService/BidiStream, likewise.
+    BidiStream,
+}
+
 /// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -144,7 +186,12 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
         Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
-        Command::Load => load::run().await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Load(args) => match load::run(args).await {
+            Ok(true) => Ok(true),
+            Ok(false) => return ExitCode::from(EXIT_CALLS_FAILED),
+            Err(error) => Err(error.to_string()),
+        },
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -181,6 +228,9 @@ fn calls(text: &str) -> Result<u64, String> {
         _ => Err(format!("give numbers of calls from 1 to {CALLS_MAX}, separated by commas")),
     }
 }
+
+/// Exit code of a load some of whose calls failed.
+const EXIT_CALLS_FAILED: u8 = 1;
 
 /// Exit code of what could not be done.
 const EXIT_BAD_INPUT: u8 = 2;

@@ -1,4 +1,4 @@
-//! Opens the connections of today's tonic client, and counts what passes through them.
+//! Opens the connections of a client, and counts what passes through them.
 //!
 //! tonic's own connector asks the system's resolver, which sorts the addresses of a name (RFC 6724) and so sends every
 //! client to the same one. This one asks the run's DNS server and takes the addresses in the order of the answer, as
@@ -54,12 +54,7 @@ impl Connector {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
         for address in self.addresses(host).await? {
             match TcpStream::connect((address, port)).await {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    self.counters.opened.fetch_add(1, Ordering::Relaxed);
-                    let scanner = FrameScanner::from_server();
-                    return Ok(TokioIo::new(Counted { stream, scanner, counters: self.counters }));
-                }
+                Ok(stream) => return Ok(TokioIo::new(Counted::new(stream, self.counters)?)),
                 Err(error) => failure = error,
             }
         }
@@ -92,6 +87,23 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// For the channel, which resolves and chooses by itself.
+#[derive(Debug)]
+pub(crate) struct CountingDialer(pub(crate) Arc<Counters>);
+
+impl meshless::Connect for CountingDialer {
+    fn connect(&self, address: &meshless::Address) -> meshless::Connecting {
+        let (address, counters) = (address.clone(), Arc::clone(&self.0));
+        Box::pin(async move {
+            let meshless::Address::Tcp(address) = address else {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "the lab's backends listen on TCP"));
+            };
+            let stream = TcpStream::connect(address).await?;
+            Ok(Box::new(Counted::new(stream, counters)?) as meshless::BoxIo)
+        })
+    }
+}
+
 impl Counters {
     /// Connections that were opened.
     pub(crate) fn opened(&self) -> u64 {
@@ -110,6 +122,14 @@ pub(crate) struct Counted {
     stream: TcpStream,
     scanner: FrameScanner,
     counters: Arc<Counters>,
+}
+
+impl Counted {
+    fn new(stream: TcpStream, counters: Arc<Counters>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        counters.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { stream, scanner: FrameScanner::from_server(), counters })
+    }
 }
 
 impl AsyncRead for Counted {

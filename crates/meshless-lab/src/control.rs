@@ -1,6 +1,6 @@
 //! What the processes of a run say to each other: one JSON value per line, on a child's stdin and stdout.
 //!
-//! `compare` is the parent; `serve --control` and `load` are its children. A child whose stdin closes ends, so that a
+//! `compare` is the parent; `serve --control` and `client` are its children. A child whose stdin closes ends, so that a
 //! parent that dies leaves no orphan. Times are nanoseconds of [`clock::now_ns`](crate::clock::now_ns) unless a field
 //! says otherwise.
 
@@ -54,12 +54,12 @@ pub(crate) struct ServerUsage {
 
 /// From `compare` to the client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum ToLoad {
+pub(crate) enum ToClient {
     /// Sent once, first: how to call whom. Nothing is connected yet.
     Target(Target),
-    /// Make one call that is not recorded, so that a connection stands. Answered by [`FromLoad::Warm`].
+    /// Make one call that is not recorded, so that a connection stands. Answered by [`FromClient::Warm`].
     WarmUp,
-    /// Make these calls. Answered by [`FromLoad::Progress`], some [`FromLoad::Calls`] and one [`FromLoad::Done`].
+    /// Make these calls. Answered by [`FromClient::Progress`], some [`FromClient::Calls`] and one [`FromClient::Done`].
     Run {
         /// When each call is due.
         pacing: Pacing,
@@ -83,7 +83,7 @@ pub(crate) struct Target {
 
 /// From the client to `compare`.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum FromLoad {
+pub(crate) enum FromClient {
     /// The warm-up is over, for good or ill.
     Warm,
     /// So many calls of the run have ended, in whatever way.

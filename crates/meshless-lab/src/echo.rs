@@ -61,12 +61,12 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// Notes that a handler begins; it ends when the guard is dropped, also by cancellation.
-    pub(crate) fn begin(&self, id: Option<u64>) -> Execution<'_> {
+    pub(crate) fn begin(self: &Arc<Self>, id: Option<u64>) -> Execution {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         if let Some(id) = id {
             self.executed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
-        Execution { ledger: self }
+        Execution { ledger: Arc::clone(self) }
     }
 
     /// Takes the ids of the executions since the last time, one entry each.
@@ -87,11 +87,11 @@ impl Ledger {
 
 /// One execution of the handler.
 #[derive(Debug)]
-pub(crate) struct Execution<'a> {
-    ledger: &'a Ledger,
+pub(crate) struct Execution {
+    ledger: Arc<Ledger>,
 }
 
-impl Drop for Execution<'_> {
+impl Drop for Execution {
     fn drop(&mut self) {
         self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -2,6 +2,7 @@
 
 mod caller;
 pub mod cli;
+mod client;
 mod clock;
 mod compare;
 mod connector;
@@ -20,3 +21,4 @@ pub mod results;
 mod serve;
 mod stats;
 mod strategy;
+mod streams;

@@ -1,156 +1,228 @@
-//! `meshless load`: the client of a run, as a process of its own, so that its processor time is not the servers'.
+//! `meshless load`: one client's load on live servers, through the channel, and what became of it.
 //!
-//! Hidden, for `compare` alone. It reads [`ToLoad`] lines on stdin and answers with [`FromLoad`] lines on stdout.
-//! Records are kept in memory while calls are made and written when all have ended, so that writing them disturbs none.
+//! What `compare` does on this machine with servers of its own, this does to a target of the user's: the echo service of
+//! `meshless serve` or of a peer. It makes a fixed number of calls with a fixed number in flight, so that it ends by
+//! itself; latency then counts from the moment a call is made, since nothing else schedules it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{io, thread};
 
+use meshless::{Channel, ChannelError};
 use serde::Serialize;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Stdout};
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Request, Response, Status};
 
-use crate::caller::Caller;
-use crate::clock;
-use crate::connector::Counters;
-use crate::control::{FromLoad, RunTotals, ToLoad};
-use crate::pacer::Pacing;
-use crate::record::{CallEnd, CallRecord};
+use crate::cli::{LoadArgs, Shape};
+use crate::echo::hello::hello_service_client::HelloServiceClient;
+use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
+use crate::record::status_name;
+use crate::results::Latency;
+use crate::stats::Latencies;
+use crate::streams::wire::stream_service_client::StreamServiceClient;
+use crate::streams::wire::{StreamItem, StreamRequest};
 
-/// What had passed through the connections when the parent was last told.
-#[derive(Clone, Copy, Debug, Default)]
-struct Passed {
-    opened: u64,
-    goaways: u64,
+/// What became of a load.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    ok: u64,
+    failed: u64,
+    by_status: BTreeMap<&'static str, u64>,
+    /// Answered calls by backend, where servers name themselves.
+    backends: BTreeMap<String, u64>,
+    latency_ms: Latency,
+    took_s: f64,
+    /// The first errors, in words.
+    errors: Vec<String>,
 }
 
-/// Serves the parent until stdin closes.
+/// Makes the calls, and prints what became of them.
 ///
 /// # Errors
-/// If the parent speaks another language, or does not read its answers.
-pub(crate) async fn run() -> io::Result<()> {
-    let mut commands = BufReader::new(tokio::io::stdin()).lines();
-    let mut answers = tokio::io::stdout();
-    let counters = Arc::new(Counters::default());
-    let mut caller = None;
-    let mut told = Passed::default();
-    while let Some(line) = commands.next_line().await? {
-        match (serde_json::from_str(&line)?, &caller) {
-            (ToLoad::Target(target), _) => caller = Some(Caller::new(&target, counters.clone())?),
-            (ToLoad::WarmUp, Some(caller)) => {
-                warm_up(caller).await;
-                answer(&mut answers, &FromLoad::Warm).await?;
-            }
-            (ToLoad::Run { pacing, first_id }, Some(caller)) => {
-                let mut totals = make_calls(caller, &pacing, first_id, &mut answers).await?;
-                // With what passed since the last run: a kept connection is opened by the warm-up.
-                let now = Passed { opened: counters.opened(), goaways: counters.goaways() };
-                totals.connections_opened = now.opened - told.opened;
-                totals.goaways_seen = now.goaways - told.goaways;
-                told = now;
-                answer(&mut answers, &FromLoad::Done(totals)).await?;
-            }
-            (_, None) => return Err(io::Error::other("the first line must be a target")),
+/// If there is no channel to the target. Failed calls are a result, not an error.
+pub(crate) async fn run(args: LoadArgs) -> Result<bool, ChannelError> {
+    let channel = Channel::builder(&args.target).policy(args.policy).connect().await?;
+    let started = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut callers = JoinSet::new();
+    for _ in 0..args.in_flight.min(args.calls) {
+        callers.spawn(caller(channel.clone(), args.clone(), next.clone()));
+    }
+    let mut report = Report::default();
+    let mut latencies = Latencies::new();
+    while let Some(done) = callers.join_next().await {
+        let tally = done.expect("a caller does not panic");
+        report.absorb(&tally);
+        latencies.merge(&tally.latencies);
+    }
+    report.took_s = started.elapsed().as_secs_f64();
+    report.latency_ms = latencies.summary();
+    if args.json {
+        println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(report.failed == 0)
+}
+
+/// One caller after another until all calls are made.
+async fn caller(channel: Channel, args: LoadArgs, next: Arc<AtomicU64>) -> Tally {
+    let mut tally = Tally::default();
+    loop {
+        let id = next.fetch_add(1, Ordering::Relaxed);
+        if id >= args.calls {
+            return tally;
+        }
+        let begun = Instant::now();
+        match call(&channel, &args, id).await {
+            Ok(backend) => tally.answered(begun.elapsed(), backend),
+            Err(status) => tally.failed(&status),
         }
     }
-    Ok(())
 }
 
-/// Tries a few times, because the first call may meet a connection that has just reached its age.
-async fn warm_up(caller: &Caller) {
-    for _ in 0..WARM_UP_TRIES {
-        if matches!(caller.call(None).await, CallEnd::Answered(_)) {
-            return;
+/// Makes one call of the wanted shape, and returns the backend that answered it whole.
+async fn call(channel: &Channel, args: &LoadArgs, id: u64) -> Result<Option<String>, Status> {
+    let items = || {
+        let each = Duration::from_millis(u64::from(STREAM_INTERVAL_MS));
+        let items = (0..STREAM_ITEMS).map(|sequence| StreamItem { sequence, payload: PAYLOAD.to_vec() });
+        tokio_stream::iter(items).throttle(each)
+    };
+    match args.shape {
+        Shape::Unary => {
+            let request = with_id(hello::Request { message: "hello".into() }, id, args.deadline);
+            let response = HelloServiceClient::new(channel.clone()).echo(request).await?;
+            Ok(backend(response.metadata()))
+        }
+        Shape::ServerStream => {
+            let wanted = StreamRequest {
+                count: STREAM_ITEMS,
+                interval_ms: STREAM_INTERVAL_MS,
+                payload: PAYLOAD.to_vec(),
+            };
+            let request = with_id(wanted, id, args.deadline);
+            let response = StreamServiceClient::new(channel.clone()).server_stream(request).await?;
+            whole(response).await
+        }
+        Shape::ClientStream => {
+            let request = with_id(items(), id, args.deadline);
+            let response = StreamServiceClient::new(channel.clone()).client_stream(request).await?;
+            let backend = backend(response.metadata());
+            expect_items(response.into_inner().count).map(|()| backend)
+        }
+        Shape::BidiStream => {
+            let request = with_id(items(), id, args.deadline);
+            let response = StreamServiceClient::new(channel.clone()).bidi_stream(request).await?;
+            whole(response).await
         }
     }
 }
 
-async fn make_calls(
-    caller: &Caller,
-    pacing: &Pacing,
-    first_id: u64,
-    answers: &mut Stdout,
-) -> io::Result<RunTotals> {
-    let cpu_before = clock::cpu_time();
-    let offsets: Vec<Duration> = pacing.offsets().collect();
-    let calls = offsets.len();
-    // Room for every record: a call never waits to hand in its own.
-    let (done, mut ended) = mpsc::channel(calls.max(1));
-    let start_ns = clock::now_ns();
-    let start = Instant::now();
-    let pace = pace(caller.clone(), start, offsets, first_id, done)?;
-    let mut records = Vec::with_capacity(calls);
-    let mut next_progress = start + PROGRESS_PERIOD;
-    while let Some(record) = ended.recv().await {
-        records.push(record);
-        if Instant::now() >= next_progress {
-            next_progress += PROGRESS_PERIOD;
-            answer(answers, &FromLoad::Progress(records.len() as u64)).await?;
+fn with_id<T>(message: T, id: u64, deadline: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request.metadata_mut().insert(CALL_ID_HEADER, MetadataValue::from(id));
+    request
+}
+
+/// Reads a stream to its end, and sees whether every item came, in order.
+async fn whole(response: Response<tonic::Streaming<StreamItem>>) -> Result<Option<String>, Status> {
+    let backend = backend(response.metadata());
+    let mut items = response.into_inner();
+    let mut count = 0;
+    while let Some(item) = items.message().await? {
+        if item.sequence != count {
+            return Err(Status::data_loss(format!("item {} came in place of {count}", item.sequence)));
+        }
+        count += 1;
+    }
+    expect_items(count).map(|()| backend)
+}
+
+fn expect_items(count: u32) -> Result<(), Status> {
+    match count {
+        STREAM_ITEMS => Ok(()),
+        _ => Err(Status::data_loss(format!("{count} of {STREAM_ITEMS} items came"))),
+    }
+}
+
+fn backend(metadata: &MetadataMap) -> Option<String> {
+    Some(metadata.get(BACKEND_HEADER)?.to_str().ok()?.to_owned())
+}
+
+/// What one caller saw.
+#[derive(Debug, Default)]
+struct Tally {
+    ok: u64,
+    statuses: BTreeMap<i32, u64>,
+    backends: BTreeMap<String, u64>,
+    latencies: Latencies,
+    errors: Vec<String>,
+}
+
+impl Tally {
+    fn answered(&mut self, latency: Duration, backend: Option<String>) {
+        self.ok += 1;
+        self.latencies.record(latency.as_nanos() as u64);
+        if let Some(backend) = backend {
+            *self.backends.entry(backend).or_default() += 1;
         }
     }
-    pace.join().map_err(|_| io::Error::other("the pacing thread panicked"))?;
-    let cpu = clock::cpu_time().saturating_sub(cpu_before);
-    let mut records = records.into_iter().peekable();
-    while records.peek().is_some() {
-        answer(answers, &FromLoad::Calls(records.by_ref().take(RECORDS_PER_LINE).collect())).await?;
-    }
-    Ok(RunTotals { start_ns, cpu, ..RunTotals::default() })
-}
 
-/// Begins each call at its offset, from a thread of its own: tokio's timer ticks once a millisecond, which would make
-/// every call up to one late and let them come in flocks.
-fn pace(
-    caller: Caller,
-    start: Instant,
-    offsets: Vec<Duration>,
-    first_id: u64,
-    done: mpsc::Sender<CallRecord>,
-) -> io::Result<thread::JoinHandle<()>> {
-    let runtime = Handle::current();
-    thread::Builder::new().name("pacer".into()).spawn(move || {
-        for (id, scheduled) in (first_id..).zip(offsets) {
-            let wait = scheduled.saturating_sub(start.elapsed());
-            if !wait.is_zero() {
-                thread::sleep(wait);
-            }
-            let (caller, done) = (caller.clone(), done.clone());
-            runtime.spawn(async move {
-                let started = start.elapsed();
-                let end = caller.call(Some(id)).await;
-                let finished = start.elapsed();
-                let record = CallRecord {
-                    id,
-                    scheduled_ns: nanoseconds(scheduled),
-                    started_ns: nanoseconds(started),
-                    finished_ns: nanoseconds(finished),
-                    end,
-                };
-                // The receiver is gone only if the run was given up.
-                let _ = done.try_send(record);
-            });
+    fn failed(&mut self, status: &Status) {
+        *self.statuses.entry(status.code() as i32).or_default() += 1;
+        if self.errors.len() < ERRORS_SHOWN {
+            self.errors.push(format!("{}: {}", status_name(status.code()), status.message()));
         }
-    })
+    }
 }
 
-async fn answer(answers: &mut Stdout, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    answers.write_all(&line).await?;
-    answers.flush().await
+impl Report {
+    fn absorb(&mut self, tally: &Tally) {
+        self.ok += tally.ok;
+        for (code, count) in &tally.statuses {
+            self.failed += count;
+            *self.by_status.entry(status_name(Code::from(*code))).or_default() += count;
+        }
+        for (backend, count) in &tally.backends {
+            *self.backends.entry(backend.clone()).or_default() += count;
+        }
+        let room = ERRORS_SHOWN.saturating_sub(self.errors.len());
+        self.errors.extend(tally.errors.iter().take(room).cloned());
+    }
+
+    fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut text = String::new();
+        let Latency { mean, p50, p99, p999, max, .. } = self.latency_ms;
+        let calls = self.ok + self.failed;
+        let _ =
+            writeln!(text, "{calls} calls in {:.1} s: {} ok, {} failed", self.took_s, self.ok, self.failed);
+        let _ = writeln!(
+            text,
+            "latency of the answered, from when each was made: mean {mean:.1} ms, p50 {p50:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1}"
+        );
+        for (backend, calls) in &self.backends {
+            let share = *calls as f64 / self.ok.max(1) as f64 * 100.0;
+            let _ = writeln!(text, "  {backend}: {calls} calls, {share:.1} %");
+        }
+        for (status, calls) in &self.by_status {
+            let _ = writeln!(text, "  {status}: {calls} calls");
+        }
+        for error in &self.errors {
+            let _ = writeln!(text, "  such as {error}");
+        }
+        text
+    }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    // 584 years fit.
-    duration.as_nanos() as u64
-}
+/// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations, short enough to make many.
+const STREAM_ITEMS: u32 = 8;
+const STREAM_INTERVAL_MS: u32 = 10;
+const PAYLOAD: &[u8] = b"meshless";
 
-/// Calls that a warm-up makes at most: one, and two more for connections that age away under it.
-const WARM_UP_TRIES: usize = 3;
-
-/// How often the parent hears how far a run is: often enough for a bar that moves, too seldom to cost anything.
-const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
-
-/// Records per line, so that no line grows beyond some hundred kilobytes.
-const RECORDS_PER_LINE: usize = 1000;
+/// Enough to see what is wrong, not so many that they hide the numbers.
+const ERRORS_SHOWN: usize = 3;

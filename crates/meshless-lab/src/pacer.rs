@@ -3,7 +3,7 @@
 //! Pure: a schedule is a function of its settings and a seed. Offsets do not depend on answers (an open loop), so that a
 //! slow server cannot slow down the arrival of the calls that would show its slowness ("coordinated omission").
 //!
-//! Used by `load`, which sleeps until each offset, and by `stats`, which counts latency from them.
+//! Used by `client`, which sleeps until each offset, and by `stats`, which counts latency from them.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! One call as the client saw it, and what its error tells about how far it came.
 //!
-//! Written by `load`, read by `stats`. Whether a failed call was executed is not known here: only the servers' ledgers
+//! Written by `client`, read by `stats`. Whether a failed call was executed is not known here: only the servers' ledgers
 //! know, so the client gives a [`Hint`] and `stats` decides.
 
 use std::error::Error;
@@ -66,8 +66,13 @@ impl Failure {
 
     /// The status as gRPC's documents spell it.
     pub(crate) fn status_name(self) -> &'static str {
-        STATUS_NAMES[Code::from_i32(self.code) as usize]
+        status_name(Code::from_i32(self.code))
     }
+}
+
+/// A status as gRPC's documents spell it.
+pub(crate) fn status_name(code: Code) -> &'static str {
+    STATUS_NAMES[code as usize]
 }
 
 fn hint(status: &Status) -> Hint {

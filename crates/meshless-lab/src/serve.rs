@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use meshless::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::cli::ServeArgs;
 use crate::clock;
@@ -17,6 +18,8 @@ use crate::control::{FromServer, ServerUsage, ToServer};
 use crate::echo::hello::hello_service_server::HelloServiceServer;
 use crate::echo::{Echo, Ledger};
 use crate::interrupt::Interrupt;
+use crate::streams::Streams;
+use crate::streams::wire::stream_service_server::StreamServiceServer;
 
 /// A server could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +47,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
     let ledger = Arc::new(Ledger::default());
     let rotations = Arc::new(Rotations::default());
-    let echo = Echo::new(name.parse().map_err(|_| ServeError::Name)?, args.service_time, ledger.clone());
-    let server = server(&args).add_service(HelloServiceServer::new(echo));
+    let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
+    let echo = Echo::new(name.clone(), args.service_time, ledger.clone());
+    let streams = Streams::new(name, ledger.clone());
+    let server = server(&args)
+        .add_service(HelloServiceServer::new(echo))
+        .add_service(StreamServiceServer::new(streams));
 
     let Some(interrupt) = &mut interrupt else {
         let noted = rotations.clone();
@@ -53,7 +60,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         // The parent has no use for a graceful end: its calls are over, or it is dead.
         return tokio::select! {
             told = answer_parent(addresses, &ledger, &rotations) => Ok(told?),
-            () = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(()),
+            served = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(served?),
         };
     };
     tracing::info!(?addresses, service_time = ?args.service_time, "serving");
@@ -61,7 +68,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         interrupt.wait().await;
         tracing::info!("stopping: no new calls, those in flight finish");
     };
-    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await;
+    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -3,18 +3,18 @@
 //! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
 //! two together tell what became of a failed call.
 
+mod latencies;
 mod spread;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
 use crate::control::RunTotals;
 use crate::record::{CallEnd, CallRecord, Failure, Hint};
-use crate::results::{BurstRow, Causes, Cpu, Latency, Outcome};
+use crate::results::{BurstRow, Causes, Cpu, Outcome};
 use crate::strategy::Strategy;
 
+pub(crate) use latencies::Latencies;
 pub(crate) use spread::{SpreadSettings, spread_row};
 
 /// What client and servers saw of one run of the client.
@@ -65,7 +65,7 @@ pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
         match call.end {
             CallEnd::Answered(_) => {
                 outcome.ok += 1;
-                latencies.add(call);
+                latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
             }
             CallEnd::Failed(failure) => {
                 let was_executed = executed.contains(&call.id);
@@ -99,48 +99,6 @@ fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 
         Hint::Unknown => &mut causes.sent_not_processed,
     }
 }
-
-/// Latencies of answered calls, from their scheduled start.
-struct Latencies {
-    histogram: Histogram<u64>,
-    sum_ns: u128,
-    max_ns: u64,
-}
-
-impl Latencies {
-    fn new() -> Self {
-        // Three digits: an error of at most 0.1 %.
-        let histogram =
-            Histogram::new_with_max(LATENCY_MAX_NS, 3).expect("the range and the number of digits are valid");
-        Self { histogram, sum_ns: 0, max_ns: 0 }
-    }
-
-    fn add(&mut self, call: &CallRecord) {
-        let latency = call.finished_ns.saturating_sub(call.scheduled_ns);
-        self.histogram.saturating_record(latency);
-        self.sum_ns += u128::from(latency);
-        self.max_ns = self.max_ns.max(latency);
-    }
-
-    fn quantile(&self, quantile: f64) -> f64 {
-        // A bucket is named by its upper end, which may lie above the longest latency in it.
-        milliseconds(self.histogram.value_at_quantile(quantile).min(self.max_ns))
-    }
-
-    fn summary(&self) -> Latency {
-        Latency {
-            mean: ratio(self.sum_ns as f64 / 1e6, self.histogram.len() as f64),
-            p50: self.quantile(0.5),
-            p90: self.quantile(0.9),
-            p99: self.quantile(0.99),
-            p999: self.quantile(0.999),
-            max: milliseconds(self.max_ns),
-        }
-    }
-}
-
-/// An hour. Longer latencies count as this long, except in the mean and the maximum.
-const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
 fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6

@@ -1,12 +1,13 @@
 //! The ways of connecting that are compared, by name.
 //!
 //! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers age their connections;
-//! `caller` turns it into a client, `compare` into processes. A channel that balances by itself will be further names here and one
-//! further client in `caller`.
+//! `caller` turns it into a client, `compare` into processes. The first five run today's tonic client; those with the name of
+//! a gRPC policy run the channel of this project.
 
 use std::fmt;
 use std::str::FromStr;
 
+use meshless::Policy;
 use serde::{Deserialize, Serialize};
 
 /// A way of connecting.
@@ -23,6 +24,18 @@ pub(crate) enum Strategy {
     MaxAgeDns,
     /// One connection to a proxy that balances calls: a mesh's data plane.
     L7Proxy,
+    /// The channel with this policy, through the DNS name; the servers age its connections.
+    #[serde(rename = "pick_first")]
+    PickFirst,
+    /// The same.
+    #[serde(rename = "round_robin")]
+    RoundRobin,
+    /// The same.
+    #[serde(rename = "least_request")]
+    LeastRequest,
+    /// The same.
+    #[serde(rename = "peak_ewma")]
+    PeakEwma,
 }
 
 /// What a strategy's client connects to.
@@ -38,8 +51,17 @@ pub(crate) enum Entrance {
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::ConnectionPerCall, Self::SingleConnection, Self::MaxAgeL4, Self::MaxAgeDns, Self::L7Proxy];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ConnectionPerCall,
+        Self::SingleConnection,
+        Self::MaxAgeL4,
+        Self::MaxAgeDns,
+        Self::L7Proxy,
+        Self::PickFirst,
+        Self::RoundRobin,
+        Self::LeastRequest,
+        Self::PeakEwma,
+    ];
 
     /// Its name on the command line and in the report.
     pub(crate) fn name(self) -> &'static str {
@@ -49,6 +71,10 @@ impl Strategy {
             Self::MaxAgeL4 => "max-age-l4",
             Self::MaxAgeDns => "max-age-dns",
             Self::L7Proxy => "l7-proxy",
+            Self::PickFirst => Policy::PickFirst.as_str(),
+            Self::RoundRobin => Policy::RoundRobin.as_str(),
+            Self::LeastRequest => Policy::LeastRequest.as_str(),
+            Self::PeakEwma => Policy::PeakEwma.as_str(),
         }
     }
 
@@ -56,14 +82,27 @@ impl Strategy {
     pub(crate) fn entrance(self) -> Entrance {
         match self {
             Self::ConnectionPerCall | Self::SingleConnection | Self::MaxAgeL4 => Entrance::VirtualAddress,
-            Self::MaxAgeDns => Entrance::Name,
             Self::L7Proxy => Entrance::Proxy,
+            Self::MaxAgeDns | Self::PickFirst | Self::RoundRobin | Self::LeastRequest | Self::PeakEwma => {
+                Entrance::Name
+            }
         }
     }
 
     /// Whether its servers age their connections.
     pub(crate) fn ages(self) -> bool {
-        matches!(self, Self::MaxAgeL4 | Self::MaxAgeDns)
+        matches!(self, Self::MaxAgeL4 | Self::MaxAgeDns) || self.policy().is_some()
+    }
+
+    /// The policy of its channel; `None` for today's tonic client.
+    pub(crate) fn policy(self) -> Option<Policy> {
+        match self {
+            Self::PickFirst => Some(Policy::PickFirst),
+            Self::RoundRobin => Some(Policy::RoundRobin),
+            Self::LeastRequest => Some(Policy::LeastRequest),
+            Self::PeakEwma => Some(Policy::PeakEwma),
+            _ => None,
+        }
     }
 
     /// Whether its client keeps a connection from call to call.

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::compare::Plan;
-use crate::control::{FromLoad, FromServer, ServerUsage, Target, ToLoad, ToServer};
+use crate::control::{FromClient, FromServer, ServerUsage, Target, ToClient, ToServer};
 use crate::network::{DnsServer, ProxyError, RunningProxy, VirtualAddress};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
@@ -64,8 +64,8 @@ impl Rig {
     ) -> Result<Self, RigError> {
         let (servers, backends) = start_servers(plan, strategy, addresses).await?;
         let (between, authority, dns) = enter(plan, strategy, &backends, direct).await?;
-        let mut client = Process::spawn("the client", &["load".into()])?;
-        client.send(&ToLoad::Target(Target { strategy, authority, dns, deadline: plan.deadline })).await?;
+        let mut client = Process::spawn("the client", &["client".into()])?;
+        client.send(&ToClient::Target(Target { strategy, authority, dns, deadline: plan.deadline })).await?;
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
 
@@ -80,21 +80,21 @@ impl Rig {
     ) -> Result<Round, RigError> {
         // A service in use has its connection; what the first call after a connect costs is connection-per-call's row.
         if self.strategy.keeps_connection() {
-            match self.client.ask(&ToLoad::WarmUp).await? {
-                FromLoad::Warm => {}
+            match self.client.ask(&ToClient::WarmUp).await? {
+                FromClient::Warm => {}
                 other => return Err(self.client.error(format!("answered a warm-up with {other:?}")).into()),
             }
         }
         self.collect().await?;
         let cpu_before = self.usage().await?.cpu;
         let mut round = Round::default();
-        self.client.send(&ToLoad::Run { pacing, first_id: self.next_id }).await?;
+        self.client.send(&ToClient::Run { pacing, first_id: self.next_id }).await?;
         round.totals = loop {
             match self.client.receive().await? {
-                FromLoad::Warm => {}
-                FromLoad::Progress(ended) => on_progress(ended),
-                FromLoad::Calls(calls) => round.calls.extend(calls),
-                FromLoad::Done(totals) => break totals,
+                FromClient::Warm => {}
+                FromClient::Progress(ended) => on_progress(ended),
+                FromClient::Calls(calls) => round.calls.extend(calls),
+                FromClient::Done(totals) => break totals,
             }
         };
         self.next_id += round.calls.len() as u64;
