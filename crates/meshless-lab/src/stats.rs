@@ -119,6 +119,7 @@ fn max_over_mean(share: &BTreeMap<String, u64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Latency;
 
     const MS: u64 = 1_000_000;
 
