@@ -1,0 +1,3 @@
+//! Integration tests of the lab, one module per part.
+
+mod report;
