@@ -44,7 +44,7 @@ impl Frame {
         Self { width: 344.0, height: 270.0, left: 44.0, right: 12.0, top: 24.0, bottom: 44.0 };
     /// One of several small pictures side by side.
     pub(super) const SMALL: Self =
-        Self { width: 384.0, height: 190.0, left: 44.0, right: 14.0, top: 22.0, bottom: 40.0 };
+        Self { width: 384.0, height: 195.0, left: 50.0, right: 14.0, top: 27.0, bottom: 40.0 };
 
     /// True if lines are named at their ends.
     pub(super) fn names_lines(&self) -> bool {

@@ -29,12 +29,13 @@ pub(super) fn percent(fraction: f64) -> String {
 
 /// Milliseconds, from 1 s on in seconds.
 pub(super) fn ms(ms: f64) -> String {
-    match ms {
+    let text = match ms {
         _ if !ms.is_finite() => "–".into(),
         _ if ms.abs() >= 1000.0 => format!("{}{NBSP}s", trim(format!("{:.2}", ms / 1000.0))),
         _ if ms.abs() >= 10.0 || ms == 0.0 => format!("{ms:.0}{NBSP}ms"),
         _ => format!("{}{NBSP}ms", trim(format!("{ms:.1}"))),
-    }
+    };
+    text.replace('-', "−")
 }
 
 /// Microseconds, from 1 ms on in milliseconds.

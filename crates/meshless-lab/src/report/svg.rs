@@ -67,6 +67,14 @@ impl Svg {
         self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
     }
 
+    /// A bold name and, after it in the same line, a remark: only the browser knows how wide the name is.
+    pub(super) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
+        let (x, y, name, remark) = (n(x), n(y), escape(name), escape(remark));
+        self.push(format_args!(
+            r#"<text class="t halo" x="{x}" y="{y}"><tspan class="label {class}">{name}</tspan><tspan dx="10">{remark}</tspan></text>"#
+        ));
+    }
+
     pub(super) fn finish(mut self) -> String {
         self.text.push_str("</svg>");
         self.text

@@ -36,6 +36,11 @@ pub(super) fn burst_latency(results: &Results) -> String {
     match rows.as_slice() {
         [] => String::new(),
         [one] => format!("At {} calls at once the p99 of what was answered was {}.", count(calls), part(one)),
+        [first, .., last] if ms(first.outcome.latency_ms.p99) == ms(last.outcome.latency_ms.p99) => format!(
+            "At {} calls at once the p99 of what was answered was {} with every strategy.",
+            count(calls),
+            ms(first.outcome.latency_ms.p99)
+        ),
         [best, .., worst] => format!(
             "At {} calls at once the p99 of what was answered lay between {} and {}.",
             count(calls),
@@ -139,7 +144,7 @@ pub(super) fn causes(results: &Results) -> String {
         (failed > 0 && most > 0).then(|| {
             let safe = facts::safe_to_repeat(&causes) as f64 / failed as f64;
             format!(
-                "{place}, {} of {} failed with the cause “{name}”; {} were never executed, so safe to send again",
+                "{place}, {} of {} failed with the cause “{name}”; {} of them are known not to have been executed, so safe to send again",
                 count(most),
                 plural(failed, "call"),
                 percent(safe)

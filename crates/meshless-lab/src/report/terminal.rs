@@ -45,7 +45,11 @@ fn burst(results: &Results, width: u16) -> Option<(String, Table)> {
     let left_out = sizes.len().saturating_sub(room);
     sizes.drain(..left_out);
     let mut table = table(width);
-    table.set_header(["calls at once".to_owned()].into_iter().chain(sizes.iter().map(|n| short(*n as f64))));
+    table.set_header(
+        ["calls at once".to_owned()]
+            .into_iter()
+            .chain(sizes.iter().map(|n| short(*n as f64).replace(NBSP, ""))),
+    );
     for fact in &facts {
         let cells = sizes.iter().map(|n| {
             let row = fact.rows.iter().find(|row| row.calls == *n);
@@ -63,7 +67,7 @@ fn spread(results: &Results, width: u16) -> Option<(String, Table)> {
         return None;
     }
     let wide = width >= 100;
-    let mut head = vec!["strategy", "backends", "busiest/mean", "in 1 s", "lost", "rotations", "p50", "p99"];
+    let mut head = vec!["strategy", "backends", "max/mean", "in 1 s", "lost", "rotations", "p50", "p99"];
     if wide {
         head.extend(["not executed", "CPU/call"]);
     }
@@ -115,7 +119,7 @@ fn table(width: u16) -> Table {
 /// Names to the left, numbers to the right.
 fn align(table: &mut Table) {
     for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding(if i == 0 { (0, 1) } else { (1, 0) });
+        column.set_padding(if i == 0 { (0, 0) } else { (2, 0) });
         if i > 0 {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -6,7 +6,6 @@ use crate::report::facts;
 use crate::report::format::{count, percent, plural};
 use crate::report::palette::{Palette, strategies};
 use crate::report::scale::{Scale, round_up};
-use crate::report::svg::{Anchor, text_width};
 use crate::report::takeaway;
 use crate::results::{Causes, Outcome, Results};
 
@@ -85,20 +84,11 @@ fn draw(title: &str, bars: &[Bar], palette: &Palette) -> String {
     for (i, bar) in bars.iter().enumerate() {
         let y = plot.area.top + i as f64 * ROW;
         let slot = palette.slot(&bar.strategy);
-        plot.svg.text(
-            &format!("t label halo s{slot}"),
-            (plot.area.left, y + 13.0),
-            Anchor::Start,
-            &bar.strategy,
-        );
         let total = match bar.failed {
             0 => format!("none of {}", plural(bar.calls, "call")),
             failed => format!("{} of {}, {}", count(failed), plural(bar.calls, "call"), percent(rate(bar))),
         };
-        let x = plot.area.left + text_width(&bar.strategy) + 12.0;
-        if x + text_width(&total) < plot.area.right + 12.0 {
-            plot.svg.text("t halo", (x, y + 13.0), Anchor::Start, &total);
-        }
+        plot.svg.name_and_remark(&format!("s{slot}"), (plot.area.left, y + 13.0), &bar.strategy, &total);
         let mut from = 0u64;
         for (k, (name, calls)) in facts::causes(&bar.causes).into_iter().enumerate() {
             let (x0, x1) = (

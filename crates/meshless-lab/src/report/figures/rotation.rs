@@ -35,15 +35,16 @@ pub(super) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
 }
 
 fn draw(row: &SpreadRow, x: Scale, highest: f64, most_failed: u64, palette: &Palette) -> Panel {
-    const STRIP: f64 = 30.0;
+    const GAP: f64 = 16.0;
+    const STRIP: f64 = 32.0;
     let slot = palette.slot(&row.strategy);
     let label = format!("Latency and failures of {} around a rotation", row.strategy);
-    let frame = Frame { height: 226.0, bottom: 40.0 + STRIP + 12.0, ..Frame::SMALL };
+    let frame = Frame { height: 236.0, bottom: 40.0 + STRIP + GAP, ..Frame::SMALL };
     let mut plot = Plot::new(frame, x, Scale::linear(0.0, highest), &label);
     let ticks = plot.y.ticks(3);
     plot.y_axis(&ticks, "latency", ms);
     let zero = plot.x.at(0.0);
-    plot.svg.line("reference", (zero, plot.area.top - 4.0), (zero, plot.area.bottom + 12.0 + STRIP));
+    plot.svg.line("reference", (zero, plot.area.top - 4.0), (zero, plot.area.bottom + GAP + STRIP));
     plot.svg.text("t reference-name", (zero, plot.area.top - 9.0), Anchor::Middle, "GOAWAY");
     let slices = &row.around_rotation;
     let step = width(slices);
@@ -54,7 +55,7 @@ fn draw(row: &SpreadRow, x: Scale, highest: f64, most_failed: u64, palette: &Pal
             plot.line(&format!("{class} s{slot}"), &points);
         }
     }
-    let floor = plot.area.bottom + 12.0 + STRIP;
+    let floor = plot.area.bottom + GAP + STRIP;
     let full = round_up(most_failed as f64);
     for slice in slices {
         let (x0, x1) = (plot.x.at(slice.offset_ms), plot.x.at(slice.offset_ms + step));
@@ -73,8 +74,13 @@ fn draw(row: &SpreadRow, x: Scale, highest: f64, most_failed: u64, palette: &Pal
         plot.svg.rect("hit", (x0, plot.area.top), (x1 - x0, plot.area.bottom - plot.area.top), &tip);
     }
     if most_failed > 0 {
-        plot.svg.text("t", (plot.area.left - 7.0, floor - STRIP + 8.0), Anchor::End, &count(full as u64));
-        plot.svg.text("t", (plot.area.left - 7.0, floor + 2.0), Anchor::End, "0");
+        plot.svg.text(
+            "t fail",
+            (plot.area.left - 7.0, floor - STRIP + 9.0),
+            Anchor::End,
+            &count(full as u64),
+        );
+        plot.svg.line("grid", (plot.area.left, floor - STRIP), (plot.area.right, floor - STRIP));
     }
     plot.area.bottom = floor;
     let ticks = plot.x.ticks(5);

@@ -86,7 +86,7 @@ fn draw(row: &SpreadRow, backends: &[String], seconds: usize, highest: f64, pale
         plot.svg.text("t", middle, Anchor::Middle, "no call answered");
     }
     let note = format!(
-        "{} of {} reached, busiest {}× the mean, {} failed",
+        "{} of {}, busiest {}× the mean, {} failed",
         facts::reached(row),
         plural(row.backends as u64, "backend"),
         ratio(row.max_over_mean),

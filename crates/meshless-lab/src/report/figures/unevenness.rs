@@ -69,7 +69,7 @@ pub(super) fn since_start(results: &Results, palette: &Palette) -> Option<Figure
         method: format!(
             "Standard deviation of the calls per backend over their mean, from the start to each second; 0.1 % stands for anything below. \
              Dashed: √((M−1)/N · g) for M backends and N = 1 connection that is chosen anew at random each {}; g is 1 at an instant and falls like age over time, \
-             because each rotation is one more throw of the dice. It is the expectation over many runs.",
+             because each rotation is one more throw of the dice. With a connection per call N is the number of calls so far. Both are expectations over many runs.",
             ms(age)
         ),
         key,
@@ -155,16 +155,13 @@ fn draw_since_start(
     let ticks = plot.x.ticks(5);
     plot.x_axis(&ticks, "seconds since the start", short);
     let mut names = Vec::new();
-    let ageing = rows.iter().any(|row| facts::kind(&row.strategy) == Kind::Ageing);
-    if ageing && age_ms > 0.0 {
-        let theory = |t: f64| (t, theory::relative_deviation(most, 1.0, t * 1000.0 / age_ms));
-        let points: Vec<_> = (0..=seconds * 4).map(|q| theory(q as f64 / 4.0)).collect();
+    for (name, theory) in theories(rows, most, age_ms) {
+        let points: Vec<_> =
+            (1..=seconds * 4).map(|q| q as f64 / 4.0).map(|t| (t, theory(t).max(FLOOR))).collect();
         plot.line("theory", &points);
-        names.push(Name {
-            at: theory(seconds as f64),
-            class: "reference-name".into(),
-            text: "theory, N = 1".into(),
-        });
+        if let Some(at) = points.last().copied() {
+            names.push(Name { at, class: "reference-name".into(), text: name.into() });
+        }
     }
     for row in rows {
         let slot = palette.slot(&row.strategy);
@@ -188,6 +185,25 @@ fn draw_since_start(
         plot.names(names);
     }
     plot.finish()
+}
+
+/// Expected deviation after so many seconds, for what the run has: one ageing connection, a connection per call.
+fn theories(
+    rows: &[&SpreadRow],
+    backends: usize,
+    age_ms: f64,
+) -> Vec<(&'static str, Box<dyn Fn(f64) -> f64>)> {
+    let mut theories: Vec<(&'static str, Box<dyn Fn(f64) -> f64>)> = Vec::new();
+    if rows.iter().any(|row| facts::kind(&row.strategy) == Kind::Ageing) && age_ms > 0.0 {
+        let theory = move |t: f64| theory::relative_deviation(backends, 1.0, t * 1000.0 / age_ms);
+        theories.push(("theory, N = 1", Box::new(theory)));
+    }
+    if let Some(row) = rows.iter().find(|row| facts::kind(&row.strategy) == Kind::PerCall) {
+        let per_second = row.calls as f64 / row.timeline.len() as f64;
+        let theory = move |t: f64| theory::relative_deviation(backends, (per_second * t).max(1.0), 0.0);
+        theories.push(("theory, N = calls", Box::new(theory)));
+    }
+    theories
 }
 
 /// Deviation of the shares from the start to the end of each second.

@@ -54,7 +54,9 @@ pub(super) fn burst(results: &Results, palette: &Palette) -> String {
     let mut head = vec!["Strategy", "N", "Rounds"];
     head.extend(OUTCOME);
     head.push("Start spread");
-    let rows = results.burst.iter().map(|row| {
+    let mut sorted: Vec<_> = results.burst.iter().collect();
+    sorted.sort_by_key(|row| (palette.names().position(|name| name == row.strategy), row.calls));
+    let rows = sorted.into_iter().map(|row| {
         let mut cells = vec![count(row.calls), row.rounds.to_string()];
         cells.extend(outcome(&row.outcome));
         cells.push(ms(row.start_spread_ms));
