@@ -92,7 +92,7 @@ fn outcome(o: &Outcome) -> Vec<String> {
     cells
 }
 
-fn table<'a>(head: &[&'a str], rows: impl Iterator<Item = Vec<String>>) -> String {
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let mut text = head.join(",");
     text.push('\n');
     for row in rows {

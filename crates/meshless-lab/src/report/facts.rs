@@ -17,6 +17,11 @@ impl<'a> BurstFact<'a> {
         self.rows.iter().copied().find(|row| row.outcome.failed > 0)
     }
 
+    /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0 if none.
+    pub(super) fn clean_to(&self) -> u64 {
+        self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)
+    }
+
     pub(super) fn largest(&self) -> &'a BurstRow {
         self.rows[self.rows.len() - 1]
     }

@@ -19,6 +19,9 @@ pub(super) fn error_rate(results: &Results) -> String {
         (true, true) => String::new(),
         (true, false) => "No call failed in any burst.".into(),
         (false, true) => format!("First failures: {}.", list(&failing)),
+        (false, false) if clean.len() > 4 => {
+            format!("First failures: {}; none with the other {}.", list(&failing), clean.len())
+        }
         (false, false) => format!("First failures: {}; none with {}.", list(&failing), list(&clean)),
     }
 }
@@ -118,15 +121,9 @@ pub(super) fn rotation(results: &Results) -> String {
     let worst = after.iter().copied().max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
     let failed: u64 = slices.iter().map(|s| s.failed).sum();
     let mut text = format!("With `{}`, ", row.strategy);
-    match (calm, worst) {
-        (Some(calm), Some(worst)) => {
-            text += &format!(
-                "the p99 was {} before a rotation and at most {} after it; ",
-                ms(calm),
-                ms(worst.p99_ms)
-            )
-        }
-        _ => {}
+    if let (Some(calm), Some(worst)) = (calm, worst) {
+        let (before, after) = (ms(calm), ms(worst.p99_ms));
+        text += &format!("the p99 was {before} before a rotation and at most {after} after it; ");
     }
     match failed {
         0 => text += "no call near a rotation failed.",

@@ -41,7 +41,7 @@ fn warning(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     let per_call = bursts.iter().find(|b| kind(b.strategy) == Kind::PerCall);
     let other = longest_lasting(bursts.iter().filter(|b| kind(b.strategy) != Kind::PerCall));
     // A connection per call is only worth a warning if something else lasted longer.
-    let storm = per_call.zip(other).filter(|(a, b)| onset_calls(a) < onset_calls(b));
+    let storm = per_call.zip(other).filter(|(a, b)| a.onset().is_some() && a.clean_to() < b.clean_to());
     match (stuck, storm) {
         (Some(stuck), Some((per_call, other))) => format!(
             "Neither stay on one connection nor open one per call: {}, and {}, {}.",
@@ -102,7 +102,7 @@ fn advice(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
         }
         Some(best) => format!(
             "Keep bursts below {} or spread them over more connections: that is where even `{}` began to fail.",
-            count(onset_calls(best)),
+            count(best.onset().map_or(0, |row| row.calls)),
             best.strategy
         ),
         None => "To compare how calls spread, run it with two backends or more.".into(),
@@ -217,17 +217,12 @@ fn contrast_clause(other: &BurstFact<'_>) -> String {
     }
 }
 
-/// The strategy whose failures begin last; of equals the first.
+/// The strategy that is known to hold longest: being clean at few sizes only does not count for more; of equals the first.
 fn longest_lasting<'a, 'b: 'a>(bursts: impl Iterator<Item = &'a BurstFact<'b>>) -> Option<&'a BurstFact<'b>> {
     bursts.fold(None, |best, fact| match best {
-        Some(best) if onset_calls(best) >= onset_calls(fact) => Some(best),
+        Some(best) if best.clean_to() >= fact.clean_to() => Some(best),
         _ => Some(fact),
     })
-}
-
-/// Calls at which failures begin; beyond every size if none failed.
-fn onset_calls(fact: &BurstFact<'_>) -> u64 {
-    fact.onset().map_or(u64::MAX, |row| row.calls)
 }
 
 fn most_frequent_cause(results: &Results) -> String {

@@ -1,4 +1,5 @@
 //! The report, from made-up runs: what it says, that it never says more, and that its JSON keeps its schema.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test that called them")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,6 +59,13 @@ fn a_strategy_of_its_own_that_is_even_and_lossless_is_the_advice() {
     let verdict = verdict(&plain(&page));
     assert!(verdict.contains("Use <code>round_robin</code>: it reached all 3 backends"), "{verdict}");
     assert!(verdict.contains("lost none of 10 000 calls"), "{verdict}");
+}
+
+#[test]
+fn a_strategy_measured_only_at_small_bursts_is_not_said_to_last_longest() {
+    let runs: BTreeMap<_, _> = fixture::odd_runs().into_iter().collect();
+    let verdict = verdict(&plain(&page(&runs["crowd"])));
+    assert!(verdict.contains("<code>single-connection</code> only at 20 000"), "{verdict}");
 }
 
 #[test]

@@ -6,7 +6,6 @@ use crate::report::facts;
 use crate::report::format::{count, ms, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
-use crate::report::svg::Anchor;
 use crate::report::takeaway;
 use crate::results::{Results, SpreadRow};
 
@@ -81,17 +80,13 @@ fn draw(row: &SpreadRow, backends: &[String], seconds: usize, highest: f64, pale
     }
     let ticks = plot.x.ticks(5);
     plot.x_axis(&ticks, "seconds", short);
-    if row.outcome.ok == 0 {
-        let middle = ((plot.area.left + plot.area.right) / 2.0, (plot.area.top + plot.area.bottom) / 2.0);
-        plot.svg.text("t", middle, Anchor::Middle, "no call answered");
-    }
-    let note = format!(
-        "{} of {}, busiest {}× the mean, {} failed",
-        facts::reached(row),
-        plural(row.backends as u64, "backend"),
-        ratio(row.max_over_mean),
-        count(row.outcome.failed)
-    );
+    let busiest = if facts::has_choice(row) {
+        format!(", busiest {}× the mean", ratio(row.max_over_mean))
+    } else {
+        String::new()
+    };
+    let (reached, backends) = (facts::reached(row), plural(row.backends as u64, "backend"));
+    let note = format!("{reached} of {backends}{busiest}, {} failed", count(row.outcome.failed));
     Panel { slot: Some(slot), title: row.strategy.clone(), note, svg: plot.finish() }
 }
 

@@ -168,7 +168,7 @@ fn draw_since_start(
         let points = cumulative(row);
         plot.line(&format!("line s{slot}"), &points);
         for (t, value) in &points {
-            if *t as usize % mark_every(seconds) == 0 {
+            if (*t as usize).is_multiple_of(mark_every(seconds)) {
                 plot.mark(
                     "mark",
                     slot,
@@ -187,13 +187,12 @@ fn draw_since_start(
     plot.finish()
 }
 
+/// Its name, and the expected deviation after so many seconds.
+type Theory = (&'static str, Box<dyn Fn(f64) -> f64>);
+
 /// Expected deviation after so many seconds, for what the run has: one ageing connection, a connection per call.
-fn theories(
-    rows: &[&SpreadRow],
-    backends: usize,
-    age_ms: f64,
-) -> Vec<(&'static str, Box<dyn Fn(f64) -> f64>)> {
-    let mut theories: Vec<(&'static str, Box<dyn Fn(f64) -> f64>)> = Vec::new();
+fn theories(rows: &[&SpreadRow], backends: usize, age_ms: f64) -> Vec<Theory> {
+    let mut theories: Vec<Theory> = Vec::new();
     if rows.iter().any(|row| facts::kind(&row.strategy) == Kind::Ageing) && age_ms > 0.0 {
         let theory = move |t: f64| theory::relative_deviation(backends, 1.0, t * 1000.0 / age_ms);
         theories.push(("theory, N = 1", Box::new(theory)));

@@ -58,6 +58,9 @@ pub(crate) fn odd_runs() -> Vec<(&'static str, Results)> {
         outcome.causes.deadline = failed;
         outcome.statuses.insert("DEADLINE_EXCEEDED".into(), failed);
     }
+    for row in &mut all_failed.burst {
+        row.error_rate_by_round = vec![1.0; 5];
+    }
     for row in &mut all_failed.spread {
         row.share.clear();
         row.timeline.iter_mut().for_each(|s| *s = Second { failed: 1000, share: BTreeMap::new() });
