@@ -81,7 +81,7 @@ pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
 ///
 /// # Errors
 ///
-/// When [`write`] would fail for the same folder.
+/// When [`write()`] would fail for the same folder.
 pub fn check_writable(out: &Path) -> Result<(), ReportError> {
     make_folder(out)?;
     let path = out.join(".writable");

@@ -38,7 +38,7 @@ pub(super) struct Frame {
 impl Frame {
     /// For a page of desktop width, with room on the right for the names of lines.
     pub(super) const WIDE: Self =
-        Self { width: 800.0, height: 360.0, left: 48.0, right: 150.0, top: 24.0, bottom: 44.0 };
+        Self { width: 800.0, height: 360.0, left: 48.0, right: 166.0, top: 24.0, bottom: 44.0 };
     /// The same picture for a phone, where names stand in a key above it.
     pub(super) const NARROW: Self =
         Self { width: 344.0, height: 270.0, left: 44.0, right: 12.0, top: 24.0, bottom: 44.0 };

@@ -35,7 +35,7 @@ pub(super) fn page(results: &Results) -> String {
         out += &section(i + 1, figure);
     }
     out += HOW_TO_READ;
-    out += "<section id=\"numbers\"><h2>Every number</h2>\n";
+    out += NUMBERS;
     out += &tables::burst(results, &palette);
     out += &tables::spread(results, &palette);
     out += "</section>\n";
@@ -179,6 +179,10 @@ fn ratio_or_whole(rate: f64) -> String {
 fn day(instant: &str) -> &str {
     instant.split_once('T').map_or(instant, |(day, _)| day)
 }
+
+/// The tables are wider than paper, so there they give way to a sentence.
+const NUMBERS: &str = "<section id=\"numbers\"><h2>Every number</h2>\n\
+<p class=\"paper\">The full tables do not fit on paper; they are in burst.csv and spread.csv beside the page.</p>\n";
 
 const TITLE: &str = "How gRPC calls reach their backends";
 

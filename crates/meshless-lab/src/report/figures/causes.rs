@@ -65,7 +65,7 @@ fn draw(title: &str, bars: &[Bar], palette: &Palette) -> String {
     let rate = |bar: &Bar| bar.failed as f64 / bar.calls as f64;
     let hi = round_up(bars.iter().map(rate).fold(0.0, f64::max)).min(1.0);
     let frame = Frame {
-        left: 8.0,
+        left: 14.0,
         right: 16.0,
         top: 6.0,
         height: 6.0 + ROW * bars.len() as f64 + 44.0,

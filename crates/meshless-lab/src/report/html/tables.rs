@@ -17,7 +17,7 @@ pub(super) fn summary(results: &Results, palette: &Palette) -> String {
         head.extend(["First failures at", "Failed at largest"]);
     }
     if !results.spread.is_empty() {
-        head.extend(["Backends reached", "Busiest, run", "Busiest, 1 s", "Calls lost", "p99"]);
+        head.extend(["Backends reached", "Busiest, run", "Busiest, 1\u{a0}s", "Calls lost", "p99"]);
     }
     if head.len() == 1 {
         return String::new();
@@ -67,8 +67,15 @@ pub(super) fn burst(results: &Results, palette: &Palette) -> String {
 
 /// Every spread row.
 pub(super) fn spread(results: &Results, palette: &Palette) -> String {
-    let mut head =
-        vec!["Strategy", "Backends", "Busiest, run", "Busiest, 1 s p50", "1 s max", "Rotations", "Calls"];
+    let mut head = vec![
+        "Strategy",
+        "Backends",
+        "Busiest, run",
+        "Busiest, 1\u{a0}s p50",
+        "1\u{a0}s max",
+        "Rotations",
+        "Calls",
+    ];
     head.extend(OUTCOME);
     head.extend(["Start lag p99", "Calls by backend"]);
     let rows = results.spread.iter().map(|row| {
