@@ -210,10 +210,12 @@ fn scripts_find_the_promised_fields() {
     has(&value["spread"][0], &outcome);
 }
 
-/// Writes the made-up run where a browser can open it, to look at the page: set `REPORT_PREVIEW` to a folder.
+/// Writes the made-up runs where a browser can open them: `cargo test -p meshless-lab --test it preview -- --ignored --nocapture`.
 #[test]
+#[ignore = "asserts nothing: it writes pages for people to look at"]
 fn preview() {
-    let Some(out) = std::env::var_os("REPORT_PREVIEW").map(PathBuf::from) else { return };
+    let out = std::env::temp_dir().join("meshless-report-preview");
+    println!("{}", out.display());
     report::write(&fixture::run(), &out.join("plausible")).unwrap();
     report::write(&fixture::with_strategy("round_robin"), &out.join("round_robin")).unwrap();
     for (name, results) in fixture::odd_runs() {
