@@ -16,6 +16,7 @@ mod pacer;
 mod process;
 mod progress;
 mod record;
+pub mod report;
 pub mod results;
 mod serve;
 mod stats;

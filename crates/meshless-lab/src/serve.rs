@@ -21,9 +21,9 @@ use crate::interrupt::Interrupt;
 /// A server could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    /// An address is taken, or is not this machine's.
+    /// An address is taken or is not this machine's, or a setting is none.
     #[error(transparent)]
-    Listen(#[from] meshless::ServeError),
+    Server(#[from] meshless::ServeError),
     /// The backend's name cannot travel in a header.
     #[error("--name must be printable ASCII, because it travels in a header")]
     Name,
@@ -53,7 +53,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         // The parent has no use for a graceful end: its calls are over, or it is dead.
         return tokio::select! {
             told = answer_parent(addresses, &ledger, &rotations) => Ok(told?),
-            () = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(()),
+            served = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(served?),
         };
     };
     tracing::info!(?addresses, service_time = ?args.service_time, "serving");
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         interrupt.wait().await;
         tracing::info!("stopping: no new calls, those in flight finish");
     };
-    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await;
+    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await?;
     tracing::info!("stopped");
     Ok(())
 }
