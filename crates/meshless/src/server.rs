@@ -60,7 +60,7 @@ use listener::Acceptor;
 pub struct Server {
     config: ConnectionConfig,
     routes: Routes,
-    observer: Option<Arc<dyn Fn(&ConnectionEvent) + Send + Sync>>,
+    observer: Option<Arc<Observer>>,
 }
 
 impl Server {
@@ -250,6 +250,8 @@ impl fmt::Debug for Server {
             .finish()
     }
 }
+
+type Observer = dyn Fn(&ConnectionEvent) + Send + Sync;
 
 /// The connections of a running server; all end when this is dropped.
 struct Connections {

@@ -1,5 +1,7 @@
 //! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock, loopback sockets.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod connection;
 mod raw_peer;
 mod server;
