@@ -5,6 +5,10 @@
 //! names the proofs: REFUSED_STREAM, and a stream id above the last id of a GOAWAY. Neither counts as an attempt
 //! of a retry policy nor draws on its budget, and both are safe for calls that are not idempotent.
 //!
+//! "Once" guards a server that refuses because it has too much to do. One that leaves a connection in good order has not
+//! refused anything, and while connections age quickly a call can be left behind twice in a row: such a call is sent again
+//! up to [`LEFT_BEHIND_MAX`] times, each of them on another connection. With A6's limit it would fail although every backend is well.
+//!
 //! One machine per call, asked by the channel's call after every attempt that failed. It does not pick, send or wait.
 
 use std::time::Instant;
@@ -15,7 +19,10 @@ use std::time::Instant;
 pub enum AttemptFate {
     /// No byte of it was written to a connection.
     NeverSent,
-    /// The peer says it was not processed: REFUSED_STREAM, or a stream id above the GOAWAY's last id.
+    /// Its stream id was above the last id of a GOAWAY with NO_ERROR: the server is leaving this connection, and did not
+    /// process it.
+    LeftBehind,
+    /// The peer says otherwise that it was not processed: REFUSED_STREAM, or a GOAWAY with an error.
     Refused,
     /// The server may have executed it. Only a retry policy may send it again.
     MaybeProcessed,
@@ -36,6 +43,7 @@ pub enum RetryDecision {
 #[derive(Clone, Debug, Default)]
 pub struct TransparentRetry {
     refused_before: bool,
+    left_behind: u32,
     retries: u32,
 }
 
@@ -52,6 +60,10 @@ impl TransparentRetry {
         }
         let allowed = match fate {
             AttemptFate::NeverSent => true,
+            AttemptFate::LeftBehind => {
+                self.left_behind += 1;
+                self.left_behind <= LEFT_BEHIND_MAX
+            }
             AttemptFate::Refused => !std::mem::replace(&mut self.refused_before, true),
             AttemptFate::MaybeProcessed => false,
         };
@@ -67,6 +79,9 @@ impl TransparentRetry {
         self.retries
     }
 }
+
+/// A server whose every connection ends before it takes a call is broken, whatever it says.
+const LEFT_BEHIND_MAX: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -93,6 +108,15 @@ mod tests {
         assert_eq!(retry.after(epoch(), None, AttemptFate::Refused), RetryDecision::Retry);
         assert_eq!(retry.after(epoch(), None, AttemptFate::NeverSent), RetryDecision::Retry);
         assert_eq!(retry.after(epoch(), None, AttemptFate::Refused), RetryDecision::GiveUp);
+    }
+
+    #[test]
+    fn a_call_left_behind_by_connections_that_age_is_sent_again_within_a_bound() {
+        let mut retry = TransparentRetry::new();
+        for _ in 0..LEFT_BEHIND_MAX {
+            assert_eq!(retry.after(epoch(), None, AttemptFate::LeftBehind), RetryDecision::Retry);
+        }
+        assert_eq!(retry.after(epoch(), None, AttemptFate::LeftBehind), RetryDecision::GiveUp);
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// Length of the spread in seconds, for each strategy
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: u32,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]

@@ -8,15 +8,14 @@ mod plan;
 mod rig;
 mod spread;
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Instant, SystemTime};
 
 use crate::cli::CompareArgs;
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::progress::Progress;
+use crate::report::{self, ReportError};
 use crate::results::Results;
 
 use plan::{Plan, PlanError};
@@ -28,20 +27,12 @@ pub(crate) enum CompareError {
     /// It was not begun.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// It was not begun, because its report could not be written.
-    #[error("cannot write to the folder {}: {source}; choose another with --out", folder.display())]
-    Output {
-        /// Of the report.
-        folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    /// Its report cannot be written, known before it began or after it ended.
+    #[error(transparent)]
+    Report(#[from] ReportError),
     /// It broke.
     #[error("{0}; the report holds what was measured before")]
     Rig(#[from] RigError),
-    /// It is over, and its report could not be written.
-    #[error("cannot write the report: {0}")]
-    Report(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// Makes the run and writes its report. False means that it was interrupted.
@@ -50,7 +41,7 @@ pub(crate) enum CompareError {
 /// If it could not be made or finished; what was measured until then is in the report.
 pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
     let plan = Plan::new(&args)?;
-    try_to_write(&args.out)?;
+    report::check_writable(&args.out)?;
     let mut interrupt = Interrupt::new();
     if !args.json {
         eprintln!("seed {}; Ctrl-C ends the run early and keeps what was measured", plan.seed);
@@ -73,7 +64,13 @@ pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
         }
         Ok(()) => {}
     }
-    write(&results, &args)?;
+    let written = report::write(&results, &args.out)?;
+    if args.json {
+        print(&report::json(&results));
+    } else {
+        print(&report::terminal(&results, terminal_width(), wants_colour()));
+        eprintln!("the report is {}", written.page.display());
+    }
     ended?;
     Ok(results.complete)
 }
@@ -91,13 +88,21 @@ async fn experiments(
     Ok(())
 }
 
-fn write(results: &Results, args: &CompareArgs) -> Result<(), CompareError> {
-    let text = serde_json::to_string_pretty(results).map_err(|error| CompareError::Report(error.into()))?;
-    fs::write(args.out.join("results.json"), &text).map_err(|error| CompareError::Report(error.into()))?;
-    if args.json {
-        println!("{text}");
+/// A reader that has gone away, such as `head`, is no reason to fail: the report is written.
+fn print(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{}", text.trim_end());
+}
+
+fn terminal_width() -> u16 {
+    match rustix::termios::tcgetwinsize(io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => WIDTH_UNKNOWN,
     }
-    Ok(())
+}
+
+/// See <https://no-color.org>.
+fn wants_colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 fn empty_results(plan: &Plan) -> Results {
@@ -131,13 +136,5 @@ fn command(seed: u32) -> String {
     std::iter::once("meshless".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
-/// Finds out before the run, not after it, that its report cannot be written.
-fn try_to_write(folder: &Path) -> Result<(), CompareError> {
-    let try_out = || {
-        fs::create_dir_all(folder)?;
-        let probe = folder.join(format!(".meshless-{}", std::process::id()));
-        fs::write(&probe, [])?;
-        fs::remove_file(&probe)
-    };
-    try_out().map_err(|source| CompareError::Output { folder: folder.into(), source })
-}
+/// Columns of what is printed where no terminal says how many it has.
+const WIDTH_UNKNOWN: u16 = 100;

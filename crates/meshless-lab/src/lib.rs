@@ -17,6 +17,7 @@ mod pacer;
 mod process;
 mod progress;
 mod record;
+pub mod report;
 pub mod results;
 mod serve;
 mod stats;

@@ -24,9 +24,9 @@ use crate::streams::wire::stream_service_server::StreamServiceServer;
 /// A server could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    /// An address is taken, or is not this machine's.
+    /// An address is taken or is not this machine's, or a setting is none.
     #[error(transparent)]
-    Listen(#[from] meshless::ServeError),
+    Server(#[from] meshless::ServeError),
     /// The backend's name cannot travel in a header.
     #[error("--name must be printable ASCII, because it travels in a header")]
     Name,

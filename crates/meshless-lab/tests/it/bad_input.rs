@@ -43,7 +43,7 @@ fn a_duration_needs_its_unit() {
 fn a_folder_that_cannot_be_written_is_refused_before_the_run() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let below_a_file = file.path().join("report");
-    refused(&format!("compare --out {}", below_a_file.display()), &["cannot write", "--out"]);
+    refused(&format!("compare --out {}", below_a_file.display()), &["folder", "--out"]);
 }
 
 #[test]

@@ -7,9 +7,15 @@ use serde_json::Value;
 
 use crate::support::{meshless, run, stderr};
 
+/// What the run wrote, which its schema must allow.
 fn results(folder: &tempfile::TempDir) -> Value {
     let text = std::fs::read_to_string(folder.path().join("results.json")).unwrap();
-    serde_json::from_str(&text).unwrap()
+    let results = serde_json::from_str(&text).unwrap();
+    let schema = serde_json::from_str(include_str!("../../schema.json")).unwrap();
+    if let Err(error) = jsonschema::validator_for(&schema).unwrap().validate(&results) {
+        panic!("{error}");
+    }
+    results
 }
 
 #[test]
@@ -21,6 +27,12 @@ fn a_small_run_measures_what_it_was_asked_for() {
          --max-connection-age 300ms --strategies single-connection,connection-per-call,max-age-l4 --seed 7 --out {out}"
     ));
     assert!(output.status.success(), "{}", stderr(&output));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    for name in ["single-connection", "connection-per-call", "max-age-l4"] {
+        assert!(printed.contains(name), "{printed}");
+    }
+    let page = std::fs::read_to_string(folder.path().join("index.html")).unwrap();
+    assert!(page.contains("max-age-l4") && page.contains("<svg"));
     let results = results(&folder);
     assert_eq!((&results["complete"], &results["seed"]), (&true.into(), &7.into()));
     assert_eq!(results["settings"]["service_time_ms"], 5.0);
@@ -89,6 +101,7 @@ fn an_interrupted_run_keeps_what_was_measured() {
         "compare --experiments burst --strategies single-connection --calls 5 --rounds 1000 --service-time 1ms --out {}",
         folder.path().display()
     ))
+    .stdout(Stdio::null())
     .stderr(Stdio::piped())
     .spawn()
     .unwrap();

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | the connection was going away before the stream was opened | – | `NeverSent` |
 //! | it broke before a byte of the stream's HEADERS was written | I/O | `NeverSent` |
-//! | stream id above the last id of a GOAWAY (RFC 9113 §6.8) | GOAWAY, remote | `Unprocessed` |
+//! | stream id above the last id of a GOAWAY(NO_ERROR) (RFC 9113 §6.8) | GOAWAY, remote | `LeftBehind` |
+//! | the same, of a GOAWAY with an error | GOAWAY, remote | `Unprocessed` |
 //! | RST_STREAM(REFUSED_STREAM) (§8.7) | reset, remote | `Unprocessed` |
 //! | RST_STREAM with any other code | reset | `Reset` |
 //! | it broke later, after a GOAWAY or without one | I/O, or GOAWAY of our own | `ConnectionLost` |
@@ -33,6 +34,8 @@ pub(crate) struct Failure {
 pub(crate) enum FailureKind {
     /// Nothing of the call left this process.
     NeverSent,
+    /// The server has left the connection in good order, and not taken this call.
+    LeftBehind,
     /// The server said that its application did not see the call.
     Unprocessed,
     /// The stream was reset with this code, by the server or over its breach of protocol. Processed for all that is known.
@@ -61,6 +64,7 @@ impl Failure {
         let kind = match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => FailureKind::Unprocessed,
             Some(reason) if error.is_reset() => FailureKind::Reset(reason),
+            Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => FailureKind::LeftBehind,
             Some(_) if error.is_go_away() && error.is_remote() => FailureKind::Unprocessed,
             _ if !slot.was_written(stream_id) => FailureKind::NeverSent,
             _ => FailureKind::ConnectionLost,
@@ -83,6 +87,7 @@ impl Failure {
     pub(crate) fn fate(&self) -> AttemptFate {
         match self.kind {
             FailureKind::NeverSent => AttemptFate::NeverSent,
+            FailureKind::LeftBehind => AttemptFate::LeftBehind,
             FailureKind::Unprocessed => AttemptFate::Refused,
             // The last two would fail again wherever they are sent.
             FailureKind::Reset(_)
@@ -105,9 +110,10 @@ impl Failure {
     /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
     pub(crate) fn code(&self) -> Code {
         match &self.kind {
-            FailureKind::NeverSent | FailureKind::Unprocessed | FailureKind::ConnectionLost => {
-                Code::Unavailable
-            }
+            FailureKind::NeverSent
+            | FailureKind::LeftBehind
+            | FailureKind::Unprocessed
+            | FailureKind::ConnectionLost => Code::Unavailable,
             FailureKind::Reset(reason) => reset_code(*reason),
             FailureKind::Invalid => Code::Internal,
             FailureKind::Body(status) => status.code(),
@@ -121,7 +127,7 @@ impl Failure {
         let what = match kind {
             FailureKind::Body(status) => return status,
             FailureKind::NeverSent => "the call was not sent",
-            FailureKind::Unprocessed => "the server did not process the call",
+            FailureKind::LeftBehind | FailureKind::Unprocessed => "the server did not process the call",
             FailureKind::Reset(_) => "the stream was reset",
             FailureKind::ConnectionLost => "the connection was lost",
             FailureKind::Invalid => "the request cannot be sent over HTTP/2",

@@ -17,7 +17,7 @@ async fn calls_below_the_last_id_finish_and_those_above_were_not_processed() {
     rig.peer.goaway(1, NO_ERROR, b"").await;
     let (answer, outgoing) = second.await.unwrap();
     let failure = answer.unwrap_err();
-    assert!(matches!(failure.kind(), FailureKind::Unprocessed), "{failure:?}");
+    assert!(matches!(failure.kind(), FailureKind::LeftBehind), "{failure:?}");
     assert!(outgoing.can_replay(), "the request is still here");
     assert!(rig.connection.try_reserve().is_none());
     assert!(!first.is_finished());

@@ -1,0 +1,107 @@
+//! The report of a run: a page for people, JSON and CSV for scripts, a table for the terminal.
+//!
+//! Called by `compare` with what it measured. Nothing here measures, and nothing here claims what
+//! [`Results`] does not show: every sentence and every picture is computed from it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::results::Results;
+
+mod chart;
+mod csv;
+mod facts;
+mod figures;
+mod format;
+mod html;
+mod json;
+mod palette;
+mod scale;
+mod schema;
+mod svg;
+mod takeaway;
+mod terminal;
+mod theory;
+mod verdict;
+
+pub use schema::schema;
+
+/// The files of one report.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Written {
+    /// The page to open.
+    pub page: PathBuf,
+    /// Every file, the page first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Why a report could not be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The folder cannot be made, or is something else.
+    #[error("cannot use {} as the report's folder: {source}; choose another with --out", path.display())]
+    Folder {
+        /// The folder asked for.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file in it cannot be written.
+    #[error("cannot write {}: {source}; choose another folder with --out", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Writes the page, `results.json` and one CSV per table into `out`, which is made if missing.
+///
+/// # Errors
+///
+/// When the folder or a file in it cannot be written. Files written before stay.
+pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
+    make_folder(out)?;
+    let mut files = vec![("index.html", html::page(results)), ("results.json", json::text(results))];
+    files.extend(csv::tables(results));
+    let mut written = Vec::with_capacity(files.len());
+    for (name, text) in files {
+        let path = out.join(name);
+        fs::write(&path, text).map_err(|source| ReportError::File { path: path.clone(), source })?;
+        written.push(path);
+    }
+    Ok(Written { page: out.join("index.html"), files: written })
+}
+
+/// Tells before a run of minutes whether its report could be written: makes the folder, and a file in it.
+///
+/// # Errors
+///
+/// When [`write()`] would fail for the same folder.
+pub fn check_writable(out: &Path) -> Result<(), ReportError> {
+    make_folder(out)?;
+    let path = out.join(".writable");
+    fs::write(&path, "")
+        .and_then(|()| fs::remove_file(&path))
+        .map_err(|source| ReportError::File { path, source })
+}
+
+/// The run as JSON, the text of `results.json`.
+#[must_use]
+pub fn json(results: &Results) -> String {
+    json::text(results)
+}
+
+/// The same run in a terminal of `width` columns: tables and verdict, with ANSI colours if asked for.
+#[must_use]
+pub fn terminal(results: &Results, width: u16, colour: bool) -> String {
+    terminal::text(results, width, colour)
+}
+
+fn make_folder(out: &Path) -> Result<(), ReportError> {
+    fs::create_dir_all(out).map_err(|source| ReportError::Folder { path: out.to_owned(), source })
+}

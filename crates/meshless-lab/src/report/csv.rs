@@ -1,0 +1,137 @@
+//! One CSV per table, raw numbers, for spreadsheets and notebooks. RFC 4180; lines end in `\n`.
+
+use crate::results::{Outcome, Results};
+
+/// File names and contents. A table without rows still has its header.
+pub(super) fn tables(results: &Results) -> Vec<(&'static str, String)> {
+    vec![
+        ("burst.csv", burst(results)),
+        ("spread.csv", spread(results)),
+        ("spread_timeline.csv", timeline(results)),
+        ("around_rotation.csv", around_rotation(results)),
+    ]
+}
+
+fn burst(results: &Results) -> String {
+    let mut head = vec!["strategy", "calls", "rounds"];
+    head.extend(OUTCOME);
+    head.push("start_spread_ms");
+    let rows = results.burst.iter().map(|row| {
+        let mut cells = vec![row.strategy.clone(), row.calls.to_string(), row.rounds.to_string()];
+        cells.extend(outcome(&row.outcome));
+        cells.push(row.start_spread_ms.to_string());
+        cells
+    });
+    table(&head, rows)
+}
+
+fn spread(results: &Results) -> String {
+    let mut head = vec!["strategy", "backends", "calls"];
+    head.extend(OUTCOME);
+    head.extend([
+        "max_over_mean",
+        "max_over_mean_per_second_p50",
+        "max_over_mean_per_second_max",
+        "rotations",
+        "start_lag_ms_p99",
+    ]);
+    let rows = results.spread.iter().map(|row| {
+        let mut cells = vec![row.strategy.clone(), row.backends.to_string(), row.calls.to_string()];
+        cells.extend(outcome(&row.outcome));
+        cells.extend(
+            [row.max_over_mean, row.max_over_mean_per_second.p50, row.max_over_mean_per_second.max]
+                .map(|v| v.to_string()),
+        );
+        cells.extend([row.rotations.to_string(), row.start_lag_ms_p99.to_string()]);
+        cells
+    });
+    table(&head, rows)
+}
+
+/// Long form: a row per strategy, second and backend; failures under the backend's empty name.
+fn timeline(results: &Results) -> String {
+    let rows = results.spread.iter().flat_map(|row| {
+        row.timeline.iter().enumerate().flat_map(move |(i, second)| {
+            let answered = second.share.iter().map(|(backend, calls)| (backend.clone(), *calls, 0));
+            let failed = (second.failed > 0).then(|| (String::new(), 0, second.failed));
+            answered.chain(failed).map(move |(backend, ok, failed)| {
+                vec![row.strategy.clone(), i.to_string(), backend, ok.to_string(), failed.to_string()]
+            })
+        })
+    });
+    table(&["strategy", "second", "backend", "ok", "failed"], rows)
+}
+
+fn around_rotation(results: &Results) -> String {
+    let rows = results.spread.iter().flat_map(|row| {
+        row.around_rotation.iter().map(|s| {
+            let numbers = [
+                s.offset_ms.to_string(),
+                s.ok.to_string(),
+                s.failed.to_string(),
+                s.p50_ms.to_string(),
+                s.p99_ms.to_string(),
+            ];
+            [row.strategy.clone()].into_iter().chain(numbers).collect()
+        })
+    });
+    table(&["strategy", "offset_ms", "ok", "failed", "p50_ms", "p99_ms"], rows)
+}
+
+fn outcome(o: &Outcome) -> Vec<String> {
+    let statuses: Vec<String> =
+        o.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
+    let (l, c) = (&o.latency_ms, &o.causes);
+    let mut cells =
+        vec![o.ok.to_string(), o.failed.to_string(), o.error_rate.to_string(), statuses.join(" ")];
+    cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
+    cells.extend([o.duplicated, o.executed_though_failed].map(|v| v.to_string()));
+    cells.extend([l.mean, l.p50, l.p90, l.p99, l.p999, l.max].map(|v| v.to_string()));
+    cells.extend([o.cpu_us_per_call.client, o.cpu_us_per_call.server].map(|v| v.to_string()));
+    cells.extend([o.connections_opened, o.goaways_seen].map(|v| v.to_string()));
+    cells
+}
+
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = head.join(",");
+    text.push('\n');
+    for row in rows {
+        debug_assert_eq!(row.len(), head.len(), "a cell per column");
+        let cells: Vec<String> = row.iter().map(|cell| quoted(cell)).collect();
+        text.push_str(&cells.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
+
+/// Columns of [`outcome`].
+const OUTCOME: [&str; 20] = [
+    "ok",
+    "failed",
+    "error_rate",
+    "statuses",
+    "cause_deadline",
+    "cause_never_sent",
+    "cause_sent_not_processed",
+    "cause_processed",
+    "duplicated",
+    "executed_though_failed",
+    "latency_mean_ms",
+    "latency_p50_ms",
+    "latency_p90_ms",
+    "latency_p99_ms",
+    "latency_p999_ms",
+    "latency_max_ms",
+    "cpu_client_us_per_call",
+    "cpu_server_us_per_call",
+    "connections_opened",
+    "goaways_seen",
+];

@@ -1,0 +1,115 @@
+//! What a run shows, as data: where each strategy's bursts began to fail, what each did to the backends.
+//!
+//! The only place that derives something from rows. Sentences, tables and pictures read this and [`Results`].
+
+use crate::results::{BurstRow, Causes, Outcome, Results, SpreadRow};
+
+/// The bursts of one strategy.
+pub(super) struct BurstFact<'a> {
+    pub(super) strategy: &'a str,
+    /// By number of calls, smallest first; never empty.
+    pub(super) rows: Vec<&'a BurstRow>,
+}
+
+impl<'a> BurstFact<'a> {
+    /// The smallest burst of which a call failed.
+    pub(super) fn onset(&self) -> Option<&'a BurstRow> {
+        self.rows.iter().copied().find(|row| row.outcome.failed > 0)
+    }
+
+    /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0 if none.
+    pub(super) fn clean_to(&self) -> u64 {
+        self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)
+    }
+
+    pub(super) fn largest(&self) -> &'a BurstRow {
+        self.rows[self.rows.len() - 1]
+    }
+
+    /// True if the first failures came at the smallest burst, so that where they begin is not known.
+    pub(super) fn fails_from_the_start(&self) -> bool {
+        self.rows[0].outcome.failed > 0
+    }
+}
+
+/// Bursts by strategy, in the order of the run.
+pub(super) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
+    let mut facts: Vec<BurstFact<'_>> = Vec::new();
+    for row in results.burst.iter().filter(|row| total(&row.outcome) > 0) {
+        match facts.iter_mut().find(|f| f.strategy == row.strategy) {
+            Some(fact) => fact.rows.push(row),
+            None => facts.push(BurstFact { strategy: &row.strategy, rows: vec![row] }),
+        }
+    }
+    for fact in &mut facts {
+        fact.rows.sort_by_key(|row| row.calls);
+    }
+    facts
+}
+
+/// Backends that answered at least one call.
+pub(super) fn reached(row: &SpreadRow) -> usize {
+    row.share.values().filter(|calls| **calls > 0).count()
+}
+
+/// True if a spread row has something to say on balance.
+pub(super) fn has_choice(row: &SpreadRow) -> bool {
+    row.backends > 1 && row.outcome.ok > 0
+}
+
+/// Failed calls that no server executed: sending them again is safe.
+pub(super) fn safe_to_repeat(causes: &Causes) -> u64 {
+    causes.never_sent + causes.sent_not_processed
+}
+
+/// Calls that ended, one way or the other.
+pub(super) fn total(outcome: &Outcome) -> u64 {
+    outcome.ok + outcome.failed
+}
+
+/// The four causes, as a reader names them; the order is that of stacked bars.
+pub(super) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
+    [
+        ("deadline passed", causes.deadline),
+        ("never sent", causes.never_sent),
+        ("sent, not executed", causes.sent_not_processed),
+        ("executed, answer lost", causes.processed),
+    ]
+}
+
+/// Causes of several rows together.
+pub(super) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64, Causes) {
+    outcomes.fold((0, 0, Causes::default()), |(ok, failed, mut sum), outcome| {
+        sum.deadline += outcome.causes.deadline;
+        sum.never_sent += outcome.causes.never_sent;
+        sum.sent_not_processed += outcome.causes.sent_not_processed;
+        sum.processed += outcome.causes.processed;
+        (ok + outcome.ok, failed + outcome.failed, sum)
+    })
+}
+
+/// What kind of thing a strategy is, where its name says so: the verdict words its advice by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A connection for each call.
+    PerCall,
+    /// One connection for good.
+    Single,
+    /// The server ages the connection.
+    Ageing,
+    /// A proxy balances.
+    Proxy,
+    /// The client balances, or a name that this version does not know.
+    Other,
+}
+
+/// By the name as `compare --strategies` takes it.
+pub(super) fn kind(strategy: &str) -> Kind {
+    match strategy {
+        "connection-per-call" => Kind::PerCall,
+        "single-connection" => Kind::Single,
+        name if name.starts_with("max-age") => Kind::Ageing,
+        name if name.ends_with("-proxy") => Kind::Proxy,
+        _ => Kind::Other,
+    }
+}

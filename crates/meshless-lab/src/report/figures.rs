@@ -1,0 +1,129 @@
+//! The figures of a report, in the order of the page: each with what you see, how it was measured, and its pictures.
+
+use std::collections::BTreeMap;
+
+use super::palette::{Palette, marker};
+use super::svg::escape;
+use crate::results::Results;
+
+mod burst;
+mod causes;
+mod rotation;
+mod spread;
+mod unevenness;
+
+/// One figure, ready to be set.
+pub(super) struct Figure {
+    /// Anchor in the page.
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    /// What you see, from this run.
+    pub(super) takeaway: String,
+    /// What is drawn and how it was measured.
+    pub(super) method: String,
+    pub(super) key: Vec<Key>,
+    pub(super) pictures: Pictures,
+}
+
+/// The pictures of a figure.
+pub(super) enum Pictures {
+    /// One picture over the whole width, drawn once for a desktop and once for a phone.
+    One {
+        /// For a desktop: lines are named where they end.
+        wide: String,
+        /// For a phone: lines are named in the key.
+        narrow: String,
+    },
+    /// Small ones side by side, as heading and picture.
+    Several(Vec<Panel>),
+}
+
+/// One of several small pictures.
+pub(super) struct Panel {
+    /// Class of the heading's marker; none for a plain heading.
+    pub(super) slot: Option<usize>,
+    pub(super) title: String,
+    /// A few numbers after the heading.
+    pub(super) note: String,
+    pub(super) svg: String,
+}
+
+/// An entry of a figure's key.
+pub(super) struct Key {
+    /// A small SVG.
+    pub(super) swatch: String,
+    pub(super) text: String,
+    /// True if the wide picture names it itself.
+    pub(super) narrow_only: bool,
+}
+
+impl Key {
+    /// A filled box of a class.
+    pub(super) fn fill(class: &str, text: &str) -> Self {
+        let swatch = swatch(&format!(r#"<rect class="{class}" x="3" y="1" width="12" height="12"/>"#));
+        Self { swatch, text: text.to_owned(), narrow_only: false }
+    }
+
+    /// A piece of line of a class.
+    pub(super) fn line(class: &str, text: &str) -> Self {
+        let swatch = swatch(&format!(r#"<path class="{class}" d="M0 7H18"/>"#));
+        Self { swatch, text: text.to_owned(), narrow_only: false }
+    }
+
+    fn strategy(slot: usize, name: &str) -> Self {
+        let swatch = strategy_swatch(slot);
+        Self { swatch, text: name.to_owned(), narrow_only: true }
+    }
+}
+
+/// The marker of a strategy on a piece of its line.
+pub(super) fn strategy_swatch(slot: usize) -> String {
+    let d = marker(slot, 9.0, 7.0, 3.6);
+    swatch(&format!(r#"<path class="line s{slot}" d="M0 7H18"/><path class="mark s{slot}" d="{d}"/>"#))
+}
+
+/// Every figure that the run has data for.
+pub(super) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
+    let figures = [
+        burst::error_rate(results, palette),
+        burst::latency(results, palette),
+        spread::share(results, palette),
+        unevenness::per_second(results, palette),
+        unevenness::since_start(results, palette),
+        rotation::around(results, palette),
+        causes::causes(results, palette),
+    ];
+    figures.into_iter().flatten().collect()
+}
+
+/// Standard deviation of the backends' calls over their mean; none where no call was answered.
+pub(super) fn deviation(share: &BTreeMap<String, u64>, backends: usize) -> Option<f64> {
+    let total: u64 = share.values().sum();
+    if total == 0 || backends == 0 {
+        return None;
+    }
+    let mean = total as f64 / backends as f64;
+    // Backends without a call may be missing in the map.
+    let missing = backends.saturating_sub(share.len()) as f64 * mean * mean;
+    let squares: f64 = share.values().map(|calls| (*calls as f64 - mean).powi(2)).sum();
+    Some(((squares + missing) / backends as f64).sqrt() / mean)
+}
+
+fn swatch(inner: &str) -> String {
+    format!(
+        r#"<svg class="swatch" viewBox="0 0 18 14" width="18" height="14" aria-hidden="true">{inner}</svg>"#
+    )
+}
+
+/// Text in which backticks mark code, as HTML.
+pub(super) fn inline(text: &str) -> String {
+    let pieces = text.split('`').enumerate();
+    pieces
+        .map(|(i, piece)| if i % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece) })
+        .collect()
+}
+
+/// A common upper end for axes: a little above the largest value.
+fn top(values: impl Iterator<Item = f64>) -> f64 {
+    values.filter(|v| v.is_finite()).fold(0.0, f64::max) * 1.06
+}

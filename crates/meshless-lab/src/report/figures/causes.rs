@@ -1,0 +1,106 @@
+//! Why calls failed: a stacked bar per strategy, for bursts and for steady load.
+
+use super::{Figure, Key, Panel, Pictures};
+use crate::report::chart::{Frame, Plot};
+use crate::report::facts;
+use crate::report::format::{count, percent, plural};
+use crate::report::palette::{Palette, strategies};
+use crate::report::scale::{Scale, round_up};
+use crate::report::takeaway;
+use crate::results::{Causes, Outcome, Results};
+
+/// Failed calls of one strategy.
+struct Bar {
+    strategy: String,
+    calls: u64,
+    failed: u64,
+    causes: Causes,
+}
+
+/// Two pictures at most; without a failed call there is no figure.
+pub(super) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
+    let names = strategies(results);
+    let bars = |of: &dyn Fn(&str) -> Vec<Outcome>| -> Vec<Bar> {
+        let bar = |name: &String| {
+            let outcomes = of(name);
+            let (ok, failed, causes) = facts::sum(outcomes.iter());
+            (ok + failed > 0).then(|| Bar { strategy: name.clone(), calls: ok + failed, failed, causes })
+        };
+        names.iter().filter_map(bar).collect()
+    };
+    let burst = bars(&|name| {
+        results.burst.iter().filter(|r| r.strategy == name).map(|r| r.outcome.clone()).collect()
+    });
+    let spread = bars(&|name| {
+        results.spread.iter().filter(|r| r.strategy == name).map(|r| r.outcome.clone()).collect()
+    });
+    let panels: Vec<Panel> = [("Bursts, all sizes", burst), ("Steady load", spread)]
+        .into_iter()
+        .filter(|(_, bars)| bars.iter().any(|bar| bar.failed > 0))
+        .map(|(title, bars)| Panel {
+            slot: None,
+            title: title.into(),
+            note: String::new(),
+            svg: draw(title, &bars, palette),
+        })
+        .collect();
+    if panels.is_empty() {
+        return None;
+    }
+    let key = facts::causes(&Causes::default()).into_iter().enumerate();
+    Some(Figure {
+        id: "causes",
+        title: "Why calls failed",
+        takeaway: takeaway::causes(results),
+        method: "Share of all calls that failed, by what happened to them. Servers count the ids of the calls they begin to execute, so a call that failed at \
+                 the client is known to have been executed or not. The two pictures have their own scales."
+            .into(),
+        key: key.map(|(i, (name, _))| Key::fill(&format!("k{i}"), name)).collect(),
+        pictures: Pictures::Several(panels),
+    })
+}
+
+fn draw(title: &str, bars: &[Bar], palette: &Palette) -> String {
+    const ROW: f64 = 42.0;
+    let rate = |bar: &Bar| bar.failed as f64 / bar.calls as f64;
+    let hi = round_up(bars.iter().map(rate).fold(0.0, f64::max)).min(1.0);
+    let frame = Frame {
+        left: 14.0,
+        right: 16.0,
+        top: 6.0,
+        height: 6.0 + ROW * bars.len() as f64 + 44.0,
+        bottom: 44.0,
+        ..Frame::SMALL
+    };
+    let mut plot = Plot::new(
+        frame,
+        Scale::linear(0.0, hi),
+        Scale::linear(0.0, 1.0),
+        &format!("Causes of failure: {title}"),
+    );
+    for tick in plot.x.ticks(4) {
+        plot.svg.line("grid", (plot.x.at(tick), plot.area.top), (plot.x.at(tick), plot.area.bottom));
+    }
+    for (i, bar) in bars.iter().enumerate() {
+        let y = plot.area.top + i as f64 * ROW;
+        let slot = palette.slot(&bar.strategy);
+        let total = match bar.failed {
+            0 => format!("none of {}", plural(bar.calls, "call")),
+            failed => format!("{} of {}, {}", count(failed), plural(bar.calls, "call"), percent(rate(bar))),
+        };
+        plot.svg.name_and_remark(&format!("s{slot}"), (plot.area.left, y + 13.0), &bar.strategy, &total);
+        let mut from = 0u64;
+        for (k, (name, calls)) in facts::causes(&bar.causes).into_iter().enumerate() {
+            let (x0, x1) = (
+                plot.x.at(from as f64 / bar.calls as f64),
+                plot.x.at((from + calls) as f64 / bar.calls as f64),
+            );
+            let tip = format!("{}, {name}: {}", bar.strategy, plural(calls, "call"));
+            plot.svg.rect(&format!("k{k}"), (x0, y + 19.0), (x1 - x0, 13.0), &tip);
+            from += calls;
+        }
+    }
+    let ticks = plot.x.ticks(4);
+    plot.x_axis(&ticks, "of all calls", percent);
+    plot.finish()
+}

@@ -1,0 +1,186 @@
+//! The tables of the page: a summary of one row per strategy, and every number.
+
+use std::fmt::Write as _;
+
+use super::super::figures::strategy_swatch;
+use super::super::format::{count, ms, percent, ratio, us};
+use super::super::palette::Palette;
+use super::super::svg::escape;
+use super::facts;
+use crate::results::{Outcome, Results, SpreadRow};
+
+/// One row per strategy: what a reader compares first.
+pub(super) fn summary(results: &Results, palette: &Palette) -> String {
+    let bursts = facts::bursts(results);
+    let mut head: Vec<&str> = vec!["Strategy"];
+    if !bursts.is_empty() {
+        head.extend(["First failures at", "Failed at largest"]);
+    }
+    if !results.spread.is_empty() {
+        head.extend(["Backends reached", "Busiest, run", "Busiest, 1\u{a0}s", "Calls lost", "p99"]);
+    }
+    if head.len() == 1 {
+        return String::new();
+    }
+    let rows = palette.names().map(|name| {
+        let mut cells = Vec::new();
+        if !bursts.is_empty() {
+            let burst = bursts.iter().find(|b| b.strategy == name);
+            cells.push(burst.map_or_else(dash, |b| match b.onset() {
+                Some(row) => count(row.calls),
+                None => format!("none to {}", count(b.largest().calls)),
+            }));
+            cells.push(burst.map_or_else(dash, |b| percent(b.largest().outcome.error_rate)));
+        }
+        if !results.spread.is_empty() {
+            cells.extend(match results.spread.iter().find(|row| row.strategy == name) {
+                Some(row) => vec![
+                    format!("{} of {}", facts::reached(row), row.backends),
+                    balance(row, row.max_over_mean),
+                    balance(row, row.max_over_mean_per_second.p50),
+                    lost(&row.outcome),
+                    latency(&row.outcome, row.outcome.latency_ms.p99),
+                ],
+                None => vec![dash(); 5],
+            });
+        }
+        (name, cells)
+    });
+    boxed("summary", "", &head, rows, palette)
+}
+
+/// Every burst row.
+pub(super) fn burst(results: &Results, palette: &Palette) -> String {
+    let mut head = vec!["Strategy", "N", "Rounds"];
+    head.extend(OUTCOME);
+    head.push("Start spread");
+    let mut sorted: Vec<_> = results.burst.iter().collect();
+    sorted.sort_by_key(|row| (palette.names().position(|name| name == row.strategy), row.calls));
+    let rows = sorted.into_iter().map(|row| {
+        let mut cells = vec![count(row.calls), row.rounds.to_string()];
+        cells.extend(outcome(&row.outcome));
+        cells.push(ms(row.start_spread_ms));
+        (row.strategy.as_str(), cells)
+    });
+    boxed("all", "Burst: N calls at once", &head, rows, palette)
+}
+
+/// Every spread row.
+pub(super) fn spread(results: &Results, palette: &Palette) -> String {
+    let mut head = vec![
+        "Strategy",
+        "Backends",
+        "Busiest, run",
+        "Busiest, 1\u{a0}s p50",
+        "1\u{a0}s max",
+        "Rotations",
+        "Calls",
+    ];
+    head.extend(OUTCOME);
+    head.extend(["Start lag p99", "Calls by backend"]);
+    let rows = results.spread.iter().map(|row| {
+        let mut cells = vec![
+            format!("{} of {}", facts::reached(row), row.backends),
+            balance(row, row.max_over_mean),
+            balance(row, row.max_over_mean_per_second.p50),
+            balance(row, row.max_over_mean_per_second.max),
+            count(row.rotations),
+            count(row.calls),
+        ];
+        cells.extend(outcome(&row.outcome));
+        let shares: Vec<String> =
+            row.share.iter().map(|(b, calls)| format!("{b}: {}", count(*calls))).collect();
+        cells.extend([ms(row.start_lag_ms_p99), shares.join(", ")]);
+        (row.strategy.as_str(), cells)
+    });
+    boxed("all", "Spread: steady load on several backends", &head, rows, palette)
+}
+
+/// A table in a box that scrolls sideways by itself; the strategies stay in sight.
+fn boxed<'a>(
+    class: &str,
+    caption: &str,
+    head: &[&str],
+    rows: impl Iterator<Item = (&'a str, Vec<String>)>,
+    palette: &Palette,
+) -> String {
+    let mut body = String::new();
+    let mut before = "";
+    for (name, cells) in rows {
+        let begins = if name == before { "" } else { " class=\"first\"" };
+        before = name;
+        let swatch = strategy_swatch(palette.slot(name));
+        let _ = write!(body, "<tr{begins}><th scope=\"row\">{swatch}{}</th>", escape(name));
+        for cell in cells {
+            let _ = write!(body, "<td>{}</td>", escape(&cell));
+        }
+        body += "</tr>\n";
+    }
+    if body.is_empty() {
+        return String::new();
+    }
+    let head: String = head.iter().map(|h| format!("<th scope=\"col\">{}</th>", escape(h))).collect();
+    let label = if caption.is_empty() { "Summary" } else { caption };
+    let heading = if caption.is_empty() { String::new() } else { format!("<h3>{}</h3>\n", escape(caption)) };
+    format!(
+        "{heading}<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"{}\"><table class=\"{class}\">\n\
+         <thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n",
+        escape(label)
+    )
+}
+
+fn outcome(o: &Outcome) -> Vec<String> {
+    let statuses: Vec<String> =
+        o.statuses.iter().map(|(status, calls)| format!("{status} {}", count(*calls))).collect();
+    let (l, c) = (&o.latency_ms, &o.causes);
+    let mut cells = vec![count(o.ok), count(o.failed), percent(o.error_rate)];
+    cells.extend([l.mean, l.p50, l.p90, l.p99, l.p999, l.max].map(|v| latency(o, v)));
+    cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(count));
+    cells.extend([o.duplicated, o.executed_though_failed].map(count));
+    cells.extend([o.cpu_us_per_call.client, o.cpu_us_per_call.server].map(us));
+    cells.extend([o.connections_opened, o.goaways_seen].map(count));
+    cells.push(if statuses.is_empty() { dash() } else { statuses.join(", ") });
+    cells
+}
+
+fn lost(o: &Outcome) -> String {
+    if o.failed == 0 { "0".into() } else { format!("{} ({})", count(o.failed), percent(o.error_rate)) }
+}
+
+/// A latency of answered calls; a dash where none was.
+fn latency(o: &Outcome, value: f64) -> String {
+    if o.ok == 0 { dash() } else { ms(value) }
+}
+
+/// A ratio between backends; a dash where there is nothing to choose.
+fn balance(row: &SpreadRow, value: f64) -> String {
+    if facts::has_choice(row) { format!("{}×", ratio(value)) } else { dash() }
+}
+
+fn dash() -> String {
+    "–".into()
+}
+
+/// Columns of [`outcome`].
+const OUTCOME: [&str; 20] = [
+    "Ok",
+    "Failed",
+    "Error rate",
+    "Mean",
+    "p50",
+    "p90",
+    "p99",
+    "p99.9",
+    "Max",
+    "Deadline passed",
+    "Never sent",
+    "Sent, not executed",
+    "Executed, answer lost",
+    "Executed twice",
+    "Executed though failed",
+    "CPU/call, client",
+    "CPU/call, server",
+    "Connections",
+    "GOAWAYs seen",
+    "Statuses of the failed",
+];

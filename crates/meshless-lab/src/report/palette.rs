@@ -1,0 +1,142 @@
+//! Which colour and which marker a strategy has, the same in every picture and table of a report.
+//!
+//! Hues derive from Okabe and Ito's palette for all kinds of colour vision, darkened for the light page and lightened
+//! for the dark one until lines have a contrast of 3:1 (WCAG 2.1, 1.4.11: the test below). A marker's shape repeats
+//! what the colour says.
+
+use crate::results::Results;
+
+/// Looks of the strategies of one run.
+pub(super) struct Palette {
+    slots: Vec<(String, usize)>,
+}
+
+impl Palette {
+    /// Known strategies keep their slot from run to run; others take what is free, then start over.
+    pub(super) fn of(results: &Results) -> Self {
+        let mut slots: Vec<(String, usize)> = Vec::new();
+        for name in strategies(results) {
+            if let Some(known) = KNOWN.iter().position(|k| *k == name) {
+                slots.push((name, known));
+            } else {
+                slots.push((name, usize::MAX));
+            }
+        }
+        let mut free = (0..COLOURS.len()).filter(|s| !slots.iter().any(|(_, t)| t == s)).collect::<Vec<_>>();
+        free.extend(0..COLOURS.len());
+        let mut free = free.into_iter().cycle();
+        for (_, slot) in slots.iter_mut().filter(|(_, slot)| *slot == usize::MAX) {
+            *slot = free.next().unwrap_or(0);
+        }
+        Self { slots }
+    }
+
+    /// Number of a strategy's class (`s0`, `s1`…) and marker.
+    pub(super) fn slot(&self, strategy: &str) -> usize {
+        self.slots.iter().find(|(name, _)| name == strategy).map_or(0, |(_, slot)| *slot)
+    }
+
+    /// Strategies in the order of the run.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.slots.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+/// Strategies of a run, in the order in which they first appear.
+pub(super) fn strategies(results: &Results) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let rows = results.burst.iter().map(|r| &r.strategy).chain(results.spread.iter().map(|r| &r.strategy));
+    for name in rows {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// CSS custom properties `--s0`… and the classes that use them.
+pub(super) fn css() -> String {
+    let vars = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
+        COLOURS.iter().enumerate().map(|(i, c)| format!("--s{i}:{};", pick(c))).collect::<String>()
+    };
+    let classes = (0..COLOURS.len()).map(|i| format!(".s{i}{{--c:var(--s{i})}}")).collect::<String>();
+    format!(
+        ":root{{{}}}@media screen and (prefers-color-scheme:dark){{:root{{{}}}}}{classes}",
+        vars(|c| c.0),
+        vars(|c| c.1)
+    )
+}
+
+/// Path of a marker around a point; the shapes differ where slots differ.
+pub(super) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
+    let polygon = |points: &[(f64, f64)]| {
+        let points: Vec<String> =
+            points.iter().map(|(dx, dy)| format!("{:.1} {:.1}", x + dx * r, y + dy * r)).collect();
+        format!("M{}Z", points.join("L"))
+    };
+    match slot % 6 {
+        0 => format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0 -{d} 0Z", x - r, d = r * 2.0),
+        1 => polygon(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
+        2 => polygon(&[(0.0, -1.25), (1.15, 0.85), (-1.15, 0.85)]),
+        3 => polygon(&[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)]),
+        4 => polygon(&[(0.0, 1.25), (1.15, -0.85), (-1.15, -0.85)]),
+        _ => polygon(&[(-1.2, 0.0), (-0.6, -1.05), (0.6, -1.05), (1.2, 0.0), (0.6, 1.05), (-0.6, 1.05)]),
+    }
+}
+
+/// Index is the slot in [`COLOURS`].
+const KNOWN: [&str; 9] = [
+    "single-connection",
+    "connection-per-call",
+    "max-age-l4",
+    "max-age-dns",
+    "l7-proxy",
+    "round_robin",
+    "pick_first",
+    "least_request",
+    "peak_ewma",
+];
+
+/// On the light page, on the dark page.
+const COLOURS: [(&str, &str); 9] = [
+    ("#4d5358", "#b9c0c6"),
+    ("#c8460b", "#ff8f55"),
+    ("#00609f", "#63b1ee"),
+    ("#2b8dbf", "#a5dbf4"),
+    ("#a8447f", "#e79bc6"),
+    ("#007a57", "#45c79d"),
+    ("#946600", "#e6b342"),
+    ("#5b45a8", "#b5a4f4"),
+    ("#66740a", "#c2cf52"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn luminance(hex: &str) -> f64 {
+        let channel = |i: usize| {
+            let v = f64::from(u8::from_str_radix(&hex[i..i + 2], 16).unwrap()) / 255.0;
+            if v <= 0.040_45 { v / 12.92 } else { ((v + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    fn contrast(a: &str, b: &str) -> f64 {
+        let (a, b) = (luminance(a), luminance(b));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn every_colour_stands_out_on_both_pages() {
+        let style = include_str!("style.css");
+        assert!(
+            style.contains("--page:#fcfcfa") && style.contains("--page:#15181b"),
+            "pages below are stale"
+        );
+        for (light, dark) in COLOURS {
+            assert!(contrast(light, "#fcfcfa") >= 3.0, "{light} on the light page");
+            assert!(contrast(dark, "#15181b") >= 3.0, "{dark} on the dark page");
+        }
+    }
+}

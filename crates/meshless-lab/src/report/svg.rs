@@ -1,0 +1,135 @@
+//! A writer for the few SVG elements that charts need.
+//!
+//! Colours, strokes and fonts are CSS classes of the page, so that one picture serves light, dark and print.
+//! Text stays text, and every string is escaped.
+
+use std::fmt::{Display, Write as _};
+
+/// A picture in the making.
+pub(super) struct Svg {
+    text: String,
+}
+
+/// Where a text stands relative to its point.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+impl Svg {
+    /// An empty picture; `label` is what a screen reader says in its place.
+    pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
+        let text = format!(
+            r#"<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{}">"#,
+            escape(label)
+        );
+        Self { text }
+    }
+
+    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+        let (x1, y1, x2, y2) = (n(from.0), n(from.1), n(to.0), n(to.1));
+        self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
+    }
+
+    /// A rectangle with a tooltip; an empty one is left out.
+    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), tip: &str) {
+        if w > 0.0 && h > 0.0 {
+            let (x, y, w, h, tip) = (n(x), n(y), n(w), n(h), title(tip));
+            self.push(format_args!(
+                r#"<rect class="{class}" x="{x}" y="{y}" width="{w}" height="{h}">{tip}</rect>"#
+            ));
+        }
+    }
+
+    /// Any shape, with a tooltip unless `tip` is empty.
+    pub(super) fn path(&mut self, class: &str, d: &str, tip: &str) {
+        let tip = title(tip);
+        self.push(format_args!(r#"<path class="{class}" d="{d}">{tip}</path>"#));
+    }
+
+    /// Straight lines through the points.
+    pub(super) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+        if points.len() > 1 {
+            let points: Vec<String> = points.iter().map(|(x, y)| format!("{} {}", n(*x), n(*y))).collect();
+            self.path(class, &format!("M{}", points.join("L")), "");
+        }
+    }
+
+    pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+        let anchor = match anchor {
+            Anchor::Start => "",
+            Anchor::Middle => r#" text-anchor="middle""#,
+            Anchor::End => r#" text-anchor="end""#,
+        };
+        let (x, y, text) = (n(x), n(y), escape(text));
+        self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
+    }
+
+    /// A bold name and, after it in the same line, a remark: only the browser knows how wide the name is.
+    pub(super) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
+        let (x, y, name, remark) = (n(x), n(y), escape(name), escape(remark));
+        self.push(format_args!(
+            r#"<text class="t halo" x="{x}" y="{y}"><tspan class="label {class}">{name}</tspan><tspan dx="10">{remark}</tspan></text>"#
+        ));
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        self.text.push_str("</svg>");
+        self.text
+    }
+
+    fn push(&mut self, element: impl Display) {
+        // Writing to a `String` does not fail.
+        let _ = write!(self.text, "{element}");
+    }
+}
+
+/// Text for any place of HTML or SVG, attributes in double quotes as well.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            // Control characters have no meaning in a page, and NUL is an error in HTML.
+            c if c.is_control() && c != '\n' && c != '\t' => escaped.push('\u{fffd}'),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Width of a text at the charts' 12 px, close enough to keep labels apart: 0.55 em a character for common sans faces.
+pub(super) fn text_width(text: &str) -> f64 {
+    const PX_PER_CHARACTER: f64 = 6.7;
+    text.chars().count() as f64 * PX_PER_CHARACTER
+}
+
+fn title(tip: &str) -> String {
+    if tip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tip)) }
+}
+
+/// A tenth of a pixel is enough, and what is no number is drawn at 0 rather than breaks the picture.
+fn n(v: f64) -> f64 {
+    if v.is_finite() { (v * 10.0).round() / 10.0 } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_cannot_break_out() {
+        let mut svg = Svg::new(10.0, 10.0, "\"><script>");
+        svg.text("t", (0.0, f64::NAN), Anchor::Start, "a<b & 'c'\0");
+        svg.rect("r", (0.0, 0.0), (1.0, 1.0), "</title>");
+        let text = svg.finish();
+        assert!(!text.contains("<script>") && !text.contains("</title></title>") && !text.contains('\0'));
+        assert!(text.contains("a&lt;b &amp; &#39;c&#39;\u{fffd}") && !text.contains("NaN"));
+    }
+}

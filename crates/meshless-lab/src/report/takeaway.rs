@@ -1,0 +1,160 @@
+//! One line per figure: what you see. Each is computed from the run, and is empty where there is nothing to say.
+
+use super::facts;
+use super::format::{count, list, ms, percent, plural, ratio};
+use super::theory;
+use crate::results::{AroundRotation, Results, SpreadRow};
+
+/// Where failures begin.
+pub(super) fn error_rate(results: &Results) -> String {
+    let bursts = facts::bursts(results);
+    let name = |s: &str| format!("`{s}`");
+    let failing: Vec<String> = bursts
+        .iter()
+        .filter_map(|b| b.onset().map(|row| format!("{} at {}", name(b.strategy), count(row.calls))))
+        .collect();
+    let clean: Vec<String> =
+        bursts.iter().filter(|b| b.onset().is_none()).map(|b| name(b.strategy)).collect();
+    match (failing.is_empty(), clean.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => "No call failed in any burst.".into(),
+        (false, true) => format!("First failures: {}.", list(&failing)),
+        (false, false) if clean.len() > 4 => {
+            format!("First failures: {}; none with the other {}.", list(&failing), clean.len())
+        }
+        (false, false) => format!("First failures: {}; none with {}.", list(&failing), list(&clean)),
+    }
+}
+
+/// Who was slowest at the largest burst that was answered at all.
+pub(super) fn burst_latency(results: &Results) -> String {
+    let answered = results.burst.iter().filter(|row| row.outcome.ok > 0);
+    let Some(calls) = answered.clone().map(|row| row.calls).max() else { return String::new() };
+    let mut rows: Vec<_> = answered.filter(|row| row.calls == calls).collect();
+    rows.sort_by(|a, b| a.outcome.latency_ms.p99.total_cmp(&b.outcome.latency_ms.p99));
+    let part = |row: &crate::results::BurstRow| {
+        let latency = &row.outcome.latency_ms;
+        format!("{} (p50 {}) with `{}`", ms(latency.p99), ms(latency.p50), row.strategy)
+    };
+    match rows.as_slice() {
+        [] => String::new(),
+        [one] => format!("At {} calls at once the p99 of what was answered was {}.", count(calls), part(one)),
+        [first, .., last] if ms(first.outcome.latency_ms.p99) == ms(last.outcome.latency_ms.p99) => format!(
+            "At {} calls at once the p99 of what was answered was {} with every strategy.",
+            count(calls),
+            ms(first.outcome.latency_ms.p99)
+        ),
+        [best, .., worst] => format!(
+            "At {} calls at once the p99 of what was answered lay between {} and {}.",
+            count(calls),
+            part(best),
+            part(worst)
+        ),
+    }
+}
+
+/// How many backends each reached.
+pub(super) fn share(results: &Results) -> String {
+    let rows = results.spread.iter().filter(|row| facts::has_choice(row));
+    let (all, some): (Vec<&SpreadRow>, Vec<&SpreadRow>) =
+        rows.partition(|row| facts::reached(row) == row.backends);
+    let all: Vec<String> = all.iter().map(|row| format!("`{}`", row.strategy)).collect();
+    let some: Vec<String> = some
+        .iter()
+        .map(|row| format!("`{}` only {} of {}", row.strategy, facts::reached(row), row.backends))
+        .collect();
+    match (all.is_empty(), some.is_empty()) {
+        (true, true) => String::new(),
+        (false, true) => format!("Every backend was reached by {}.", list(&all)),
+        (true, false) => format!("No strategy reached every backend: {}.", list(&some)),
+        (false, false) => format!("Every backend was reached by {}; {}.", list(&all), list(&some)),
+    }
+}
+
+/// Even over the run is not even within a second.
+pub(super) fn per_second(results: &Results) -> String {
+    let rows = results.spread.iter().filter(|row| facts::has_choice(row));
+    // The row whose seconds differ most from its whole is the one that teaches something.
+    let gap = |row: &SpreadRow| row.max_over_mean_per_second.p50 - row.max_over_mean;
+    let Some(row) = rows.max_by(|a, b| gap(a).total_cmp(&gap(b))) else { return String::new() };
+    let [run, second] = [row.max_over_mean, row.max_over_mean_per_second.p50].map(ratio);
+    if gap(row) < 0.1 {
+        return format!("Seconds look like the whole run: `{}` has {second} and {run}.", row.strategy);
+    }
+    format!(
+        "What is even over the run need not be even at any time: with `{}` the busiest backend had {run}× the mean over the run, {second}× in a typical second.",
+        row.strategy
+    )
+}
+
+/// Theory against measurement at the end of the run.
+pub(super) fn since_start(results: &Results) -> String {
+    let age_s = results.settings.max_connection_age_ms / 1000.0;
+    let row = results
+        .spread
+        .iter()
+        .find(|row| facts::kind(&row.strategy) == facts::Kind::Ageing && facts::has_choice(row));
+    let Some(row) = row.filter(|_| age_s > 0.0) else { return String::new() };
+    let seconds = row.timeline.len() as f64;
+    let Some(measured) = super::figures::deviation(&row.share, row.backends) else { return String::new() };
+    let expected = theory::relative_deviation(row.backends, 1.0, seconds / age_s);
+    format!(
+        "After {seconds:.0} s the calls per backend of `{}` differed by {} (standard deviation over mean); one connection chosen anew every {} is expected at {}, single runs scatter around it.",
+        row.strategy,
+        percent(measured),
+        ms(results.settings.max_connection_age_ms),
+        percent(expected)
+    )
+}
+
+/// What a rotation costs in latency and calls.
+pub(super) fn rotation(results: &Results) -> String {
+    let rows = results.spread.iter().filter(|row| !row.around_rotation.is_empty());
+    let Some(row) = rows.max_by_key(|row| row.around_rotation.iter().map(|s| s.failed).sum::<u64>()) else {
+        return String::new();
+    };
+    let slices = &row.around_rotation;
+    let answered = slices.iter().filter(|s| s.ok > 0);
+    let (before, after): (Vec<&AroundRotation>, Vec<&AroundRotation>) =
+        answered.partition(|s| s.offset_ms < 0.0);
+    let calm = median(before.iter().map(|s| s.p99_ms).collect());
+    let worst = after.iter().copied().max_by(|a, b| a.p99_ms.total_cmp(&b.p99_ms));
+    let failed: u64 = slices.iter().map(|s| s.failed).sum();
+    let mut text = format!("With `{}`, ", row.strategy);
+    if let (Some(calm), Some(worst)) = (calm, worst) {
+        let (before, after) = (ms(calm), ms(worst.p99_ms));
+        text += &format!("the p99 was {before} before a rotation and at most {after} after it; ");
+    }
+    match failed {
+        0 => text += "no call near a rotation failed.",
+        _ => {
+            text += &format!("{} near {} failed.", plural(failed, "call"), plural(row.rotations, "rotation"))
+        }
+    }
+    text
+}
+
+/// What failures were, and whether they were safe to repeat.
+pub(super) fn causes(results: &Results) -> String {
+    let part = |place: &str, (_, failed, causes): (u64, u64, crate::results::Causes)| {
+        let (name, most) = facts::causes(&causes).into_iter().max_by_key(|(_, calls)| *calls)?;
+        (failed > 0 && most > 0).then(|| {
+            let safe = facts::safe_to_repeat(&causes) as f64 / failed as f64;
+            format!(
+                "{place}, {} of {} failed with the cause “{name}”; {} of them are known not to have been executed, so safe to send again",
+                count(most),
+                plural(failed, "call"),
+                percent(safe)
+            )
+        })
+    };
+    let burst = part("In bursts", facts::sum(results.burst.iter().map(|r| &r.outcome)));
+    let spread = part("Under steady load", facts::sum(results.spread.iter().map(|r| &r.outcome)));
+    let parts: Vec<String> = burst.into_iter().chain(spread).collect();
+    if parts.is_empty() { "No call failed.".into() } else { format!("{}.", parts.join(". ")) }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}

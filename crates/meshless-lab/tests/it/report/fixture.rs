@@ -1,0 +1,274 @@
+//! Made-up runs: one that is plausible, and those that break careless reports. No measurement.
+
+use std::collections::BTreeMap;
+
+use meshless_lab::results::*;
+
+/// Three strategies in bursts of seven sizes, five on three backends for ten seconds.
+pub(crate) fn run() -> Results {
+    let mut results = empty();
+    for (i, calls) in SIZES.into_iter().enumerate() {
+        let rates = [
+            ("connection-per-call", [0.0, 0.0, 0.0, 0.08, 0.41, 0.72, 0.89][i], 1.5),
+            ("single-connection", [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.23][i], 1.0),
+            ("max-age-l4", [0.0, 0.0, 0.0, 0.0, 0.0, 0.012, 0.26][i], 1.02),
+        ];
+        for (strategy, rate, slowness) in rates {
+            results.burst.push(burst(strategy, calls, rate, slowness));
+        }
+    }
+    results.spread = vec![
+        spread("connection-per-call", &|_, q| [0.334 + wobble(q) * 0.1, 0.33, 0.336 - wobble(q) * 0.1], 0, 0),
+        spread("single-connection", &|_, _| [0.0, 1.0, 0.0], 0, 0),
+        spread("max-age-l4", &|second, _| sticky(second), 10, 61),
+        spread("max-age-dns", &|second, _| sticky(second * 5 + 2), 10, 44),
+        spread("l7-proxy", &|_, _| [0.334, 0.333, 0.333], 0, 0),
+    ];
+    results
+}
+
+/// The same with one more strategy, even in each second and without a lost call.
+pub(crate) fn with_strategy(name: &str) -> Results {
+    let mut results = run();
+    results.spread.push(spread(name, &|_, _| [0.334, 0.333, 0.333], 10, 0));
+    for calls in SIZES {
+        results.burst.push(burst(name, calls, if calls < 20_000 { 0.0 } else { 0.11 }, 0.95));
+    }
+    results
+}
+
+/// Runs that have nothing, too little, or only failures.
+pub(crate) fn odd_runs() -> Vec<(&'static str, Results)> {
+    let one_size = Results { burst: vec![burst("some new thing", 100, 0.5, 1.0)], ..empty() };
+    let no_failure = Results { burst: vec![burst("single-connection", 100, 0.0, 1.0)], ..empty() };
+    let mut one_backend = Results { spread: run().spread[1..3].to_vec(), ..empty() };
+    for row in &mut one_backend.spread {
+        row.backends = 1;
+        row.share = BTreeMap::from([("127.0.0.2".into(), row.outcome.ok)]);
+    }
+    let mut all_failed = run();
+    for outcome in all_failed
+        .burst
+        .iter_mut()
+        .map(|r| &mut r.outcome)
+        .chain(all_failed.spread.iter_mut().map(|r| &mut r.outcome))
+    {
+        let failed = outcome.ok + outcome.failed;
+        *outcome = Outcome { failed, error_rate: 1.0, ..Outcome::default() };
+        outcome.causes.deadline = failed;
+        outcome.statuses.insert("DEADLINE_EXCEEDED".into(), failed);
+    }
+    for row in &mut all_failed.burst {
+        row.error_rate_by_round = vec![1.0; 5];
+    }
+    for row in &mut all_failed.spread {
+        row.share.clear();
+        row.timeline.iter_mut().for_each(|s| *s = Second { failed: 1000, share: BTreeMap::new() });
+        row.around_rotation.iter_mut().for_each(|s| {
+            *s = AroundRotation { offset_ms: s.offset_ms, failed: 9, ..AroundRotation::default() }
+        });
+        (row.max_over_mean, row.max_over_mean_per_second) = (0.0, PerSecond::default());
+    }
+    let mut zero_rows = run();
+    for row in &mut zero_rows.burst {
+        row.outcome = Outcome::default();
+        row.error_rate_by_round.clear();
+    }
+    for row in &mut zero_rows.spread {
+        row.outcome = Outcome::default();
+        row.timeline.clear();
+        row.around_rotation.clear();
+        row.share.clear();
+    }
+    let mut crowd = run();
+    for i in 0..12 {
+        let mut row = crowd.spread[2].clone();
+        row.strategy = format!("experiment-with-a-rather-long-name-{i}");
+        crowd.spread.push(row);
+        crowd.burst.push(burst(&format!("experiment-with-a-rather-long-name-{i}"), 5_000, 0.0, 1.0));
+    }
+    vec![
+        ("nothing", empty()),
+        ("one size", one_size),
+        ("no failure", no_failure),
+        ("one backend", one_backend),
+        ("all failed", all_failed),
+        ("zero rows", zero_rows),
+        ("crowd", crowd),
+        ("burst only", Results { spread: vec![], ..run() }),
+        ("spread only", Results { burst: vec![], complete: false, ..run() }),
+    ]
+}
+
+fn empty() -> Results {
+    let versions = [
+        ("meshless", "0.1.0"),
+        ("tonic", "0.14.9"),
+        ("hyper", "1.12.0"),
+        ("h2", "0.4.20"),
+        ("HAProxy", "3.2.4"),
+    ];
+    Results {
+        schema_version: 1,
+        command: "meshless compare --seed 7".into(),
+        seed: 7,
+        started_at: "2026-11-23T09:30:00Z".into(),
+        took_s: 161.4,
+        complete: true,
+        versions: versions.into_iter().map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+        machine: Machine {
+            os: "Linux 6.12.0".into(),
+            cpu: "AMD EPYC 7B13".into(),
+            cores: 2,
+            memory_mib: 7_941,
+            steal_fraction: Some(0.004),
+            file_descriptors: 65_536,
+        },
+        settings: Settings {
+            service_time_ms: 100.0,
+            deadline_ms: 300.0,
+            rounds: 5,
+            backends: 3,
+            rate: 1000.0,
+            seconds: 10.0,
+            max_connection_age_ms: 1000.0,
+            max_connection_age_grace_ms: 1000.0,
+        },
+        burst: vec![],
+        spread: vec![],
+        notes: vec!["This run is made up: it tests the report, and measures nothing.".into()],
+    }
+}
+
+fn burst(strategy: &str, calls: u64, rate: f64, slowness: f64) -> BurstRow {
+    let all = calls * 5;
+    let failed = (all as f64 * rate).round() as u64;
+    let queue = calls as f64 * 0.011 * slowness;
+    let at = |quantile: f64| (101.0 + queue * quantile).min(299.0);
+    let latency =
+        Latency { mean: at(0.5), p50: at(0.45), p90: at(0.9), p99: at(1.1), p999: at(1.2), max: at(1.25) };
+    let spread = rate.min(1.0 - rate) * 0.3;
+    BurstRow {
+        strategy: strategy.into(),
+        calls,
+        rounds: 5,
+        outcome: outcome(
+            all - failed,
+            failed,
+            0.9,
+            latency,
+            if strategy == "connection-per-call" { all } else { 5 },
+        ),
+        error_rate_by_round: [-1.0, 0.5, 0.0, 1.0, -0.5].map(|w| rate + w * spread).to_vec(),
+        start_spread_ms: calls as f64 * 0.002,
+    }
+}
+
+/// Calls of `share(second, …)` among three backends at 1 000 calls a second, with failures spread over the rotations.
+fn spread(strategy: &str, share: &dyn Fn(usize, f64) -> [f64; 3], rotations: u64, failed: u64) -> SpreadRow {
+    let mut timeline = Vec::new();
+    let mut totals: BTreeMap<String, u64> = BTreeMap::new();
+    let mut maxima = Vec::new();
+    for second in 0..10usize {
+        let lost = failed / 10 + u64::from((second as u64) < failed % 10);
+        let answered = 1000 - lost;
+        let parts = share(second, second as f64);
+        let mut calls = parts.map(|p| (p * answered as f64) as u64);
+        let busiest = (0..3).max_by_key(|i| calls[*i]).unwrap();
+        calls[busiest] += answered - calls.iter().sum::<u64>();
+        maxima.push(calls[busiest] as f64 * 3.0 / answered as f64);
+        let share: BTreeMap<String, u64> = calls
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| **c > 0)
+            .map(|(i, c)| (format!("127.0.0.{}", i + 2), *c))
+            .collect();
+        share.iter().for_each(|(b, c)| *totals.entry(b.clone()).or_default() += c);
+        timeline.push(Second { share, failed: lost });
+    }
+    maxima.sort_by(f64::total_cmp);
+    let ok = 10_000 - failed;
+    let latency = Latency {
+        mean: 102.0,
+        p50: 101.4,
+        p90: 103.1,
+        p99: if rotations > 0 { 141.0 } else { 105.0 },
+        p999: 180.0,
+        max: 262.0,
+    };
+    SpreadRow {
+        strategy: strategy.into(),
+        backends: 3,
+        calls: 10_000,
+        outcome: outcome(ok, failed, 0.0, latency, rotations + 1),
+        max_over_mean: *totals.values().max().unwrap() as f64 * 3.0 / ok as f64,
+        share: totals,
+        max_over_mean_per_second: PerSecond { p50: maxima[5], max: maxima[9] },
+        rotations,
+        start_lag_ms_p99: 0.3,
+        timeline,
+        rotations_at_ms: (0..rotations).map(|i| 930.0 + i as f64 * 985.0).collect(),
+        around_rotation: if rotations > 0 { around(failed) } else { vec![] },
+    }
+}
+
+fn around(failed: u64) -> Vec<AroundRotation> {
+    let slice = |i: i32| {
+        let offset = f64::from(i) * 20.0;
+        let after = if offset >= 0.0 { (-offset / 120.0).exp() } else { 0.0 };
+        let lost = if i == 0 {
+            failed * 2 / 3
+        } else if i == 1 {
+            failed - failed * 2 / 3
+        } else {
+            0
+        };
+        AroundRotation {
+            offset_ms: offset,
+            ok: 200 - lost,
+            failed: lost,
+            p50_ms: 101.0 + 14.0 * after,
+            p99_ms: 105.0 + 96.0 * after + f64::from(i.rem_euclid(5)),
+        }
+    };
+    (-25..25).map(slice).collect()
+}
+
+/// Of the failures a part `late` by the deadline, nearly all others never executed.
+fn outcome(ok: u64, failed: u64, late: f64, latency: Latency, connections: u64) -> Outcome {
+    let deadline = (failed as f64 * late) as u64;
+    let rest = failed - deadline;
+    let processed = rest / 20;
+    let never_sent = (rest - processed) / 3;
+    let statuses =
+        [("DEADLINE_EXCEEDED", deadline), ("CANCELLED", never_sent), ("INTERNAL", rest - never_sent)];
+    Outcome {
+        ok,
+        failed,
+        error_rate: failed as f64 / (ok + failed) as f64,
+        statuses: statuses.into_iter().filter(|s| s.1 > 0).map(|(s, calls)| (s.to_owned(), calls)).collect(),
+        causes: Causes { deadline, never_sent, sent_not_processed: rest - processed - never_sent, processed },
+        duplicated: 0,
+        executed_though_failed: processed,
+        latency_ms: latency,
+        cpu_us_per_call: Cpu { client: 48.0, server: 39.0 },
+        connections_opened: connections,
+        goaways_seen: connections - 1,
+    }
+}
+
+/// One backend for most of a second, its neighbour for the rest.
+fn sticky(second: usize) -> [f64; 3] {
+    let order = [1, 1, 0, 2, 0, 1, 2, 2, 0, 1, 0];
+    let (here, next) = (order[second % 11], order[(second + 1) % 11]);
+    let mut share = [0.0; 3];
+    share[here] += 0.85;
+    share[next] += 0.15;
+    share
+}
+
+fn wobble(q: f64) -> f64 {
+    (q * 2.3).sin()
+}
+
+const SIZES: [u64; 7] = [100, 500, 1_000, 2_000, 5_000, 10_000, 20_000];
