@@ -29,7 +29,7 @@ enum Client {
     /// One channel for all calls.
     Kept(HelloServiceClient<Channel>),
     /// A channel for each call.
-    New(Endpoint, Connector),
+    New(Arc<Endpoint>, Connector),
 }
 
 impl Caller {
@@ -42,7 +42,7 @@ impl Caller {
         let endpoint =
             Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
-            Strategy::ConnectionPerCall => Client::New(endpoint, connector),
+            Strategy::ConnectionPerCall => Client::New(Arc::new(endpoint), connector),
             Strategy::SingleConnection | Strategy::MaxAgeL4 | Strategy::MaxAgeDns | Strategy::L7Proxy => {
                 Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector)))
             }
