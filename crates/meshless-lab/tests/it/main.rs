@@ -1,7 +1,6 @@
 //! The program `meshless` as its user runs it, and its report.
 
-// `allow-unwrap-in-tests` does not reach the helpers of tests.
-#![allow(clippy::unwrap_used)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod bad_input;
 mod compare;
