@@ -30,7 +30,7 @@ enum Client {
     /// One channel for all calls.
     Kept(HelloServiceClient<Channel>),
     /// A channel for each call.
-    New(Endpoint, Connector),
+    New(Arc<Endpoint>, Connector),
     /// The channel of this project.
     Balanced(HelloServiceClient<meshless::Channel>),
 }
@@ -50,7 +50,7 @@ impl Caller {
         let endpoint =
             Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
-            Strategy::ConnectionPerCall => Client::New(endpoint, connector),
+            Strategy::ConnectionPerCall => Client::New(Arc::new(endpoint), connector),
             _ => Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
         };
         Ok(Self { client, deadline })

@@ -41,8 +41,10 @@ enum Command {
 /// What `meshless compare` can be asked for.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Ways of connecting to compare, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_values = Strategy::ALL.map(Strategy::name))]
+    /// Ways of connecting to compare, separated by commas: connection-per-call, single-connection, max-age-l4,
+    /// max-age-dns, l7-proxy, pick_first, round_robin, least_request, peak_ewma [default: all; in the burst those
+    /// that differ with one server]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) strategies: Vec<Strategy>,
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers)
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread")]
@@ -69,7 +71,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// Length of the spread in seconds, for each strategy
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: u32,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]

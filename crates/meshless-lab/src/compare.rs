@@ -40,9 +40,16 @@ pub(crate) enum CompareError {
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
 pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
-    let plan = Plan::new(&args)?;
+    let mut plan = Plan::new(&args)?;
     report::check_writable(&args.out)?;
     let mut interrupt = Interrupt::new();
+    if let Some(busy) = machine::busy_fraction().await.filter(|busy| *busy > BUSY_MAX) {
+        plan.notes.push(format!(
+            "Other work used {:.0} % of the processors just before the run: calls that missed their deadline may \
+             have missed it for that reason; run it again on a quiet machine.",
+            busy * 100.0
+        ));
+    }
     if !args.json {
         eprintln!("seed {}; Ctrl-C ends the run early and keeps what was measured", plan.seed);
         plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
@@ -135,6 +142,9 @@ fn command(seed: u32) -> String {
     }
     std::iter::once("meshless".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
+
+/// A machine that is busier than this before the run cannot show how many calls a strategy bears.
+const BUSY_MAX: f64 = 0.1;
 
 /// Columns of what is printed where no terminal says how many it has.
 const WIDTH_UNKNOWN: u16 = 100;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::results::Machine;
 
@@ -34,6 +35,13 @@ impl MachineWatch {
     }
 }
 
+/// Share of the processors that is busy now, before the run adds its own, if the system tells. Takes half a second.
+pub(crate) async fn busy_fraction() -> Option<f64> {
+    let before = ProcessorTime::now()?;
+    tokio::time::sleep(BUSY_PERIOD).await;
+    before.busy_until(ProcessorTime::now()?)
+}
+
 /// Versions of what takes part in every run, as this binary was built with them.
 pub(crate) fn versions() -> BTreeMap<String, String> {
     let versions = [
@@ -50,6 +58,7 @@ pub(crate) fn versions() -> BTreeMap<String, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ProcessorTime {
     total: u64,
+    idle: u64,
     steal: u64,
 }
 
@@ -63,7 +72,14 @@ impl ProcessorTime {
     fn parse(stat: &str) -> Option<Self> {
         let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let ticks: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
-        Some(Self { total: ticks.iter().sum(), steal: *ticks.get(7)? })
+        Some(Self { total: ticks.iter().sum(), idle: ticks.get(3)? + ticks.get(4)?, steal: *ticks.get(7)? })
+    }
+
+    fn busy_until(self, after: Self) -> Option<f64> {
+        let total = after.total.checked_sub(self.total).filter(|total| *total > 0)?;
+        // Time spent waiting for a disk can be taken back by the kernel (proc_stat(5)), so idle may even shrink.
+        let idle = after.idle.saturating_sub(self.idle).min(total);
+        Some(1.0 - idle as f64 / total as f64)
     }
 }
 
@@ -95,6 +111,9 @@ fn sysctl(name: &str) -> Option<String> {
     (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
 }
 
+/// Fifty ticks of each processor: enough to tell a quiet machine from a busy one.
+const BUSY_PERIOD: Duration = Duration::from_millis(500);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,8 +121,16 @@ mod tests {
     #[test]
     fn stolen_time_is_the_eighth_field() {
         let stat = "cpu  10 20 30 40 5 6 7 8 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
-        assert_eq!(ProcessorTime::parse(stat), Some(ProcessorTime { total: 126, steal: 8 }));
+        assert_eq!(ProcessorTime::parse(stat), Some(ProcessorTime { total: 126, idle: 45, steal: 8 }));
         assert_eq!(ProcessorTime::parse("cpu  10 20 30 40\n"), None);
+    }
+
+    #[test]
+    fn busy_is_what_was_not_idle() {
+        let before = ProcessorTime { total: 1000, idle: 400, steal: 0 };
+        let after = ProcessorTime { total: 1100, idle: 475, steal: 0 };
+        assert_eq!(before.busy_until(after), Some(0.25));
+        assert_eq!(before.busy_until(before), None);
     }
 
     #[test]

@@ -63,6 +63,10 @@ impl Strategy {
         Self::PeakEwma,
     ];
 
+    /// Those that differ when there is one server to choose from, and so no choice.
+    pub(crate) const ONE_SERVER: [Self; 5] =
+        [Self::ConnectionPerCall, Self::SingleConnection, Self::MaxAgeL4, Self::L7Proxy, Self::RoundRobin];
+
     /// Its name on the command line and in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {

@@ -71,13 +71,22 @@ impl Plan {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
         let mut notes = Vec::new();
-        let mut strategies = distinct(&args.strategies);
+        let mut strategies = match args.strategies.is_empty() {
+            true => Strategy::ALL.to_vec(),
+            false => distinct(&args.strategies),
+        };
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
             notes.push(format!("l7-proxy was left out: {missing}."));
             strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
         }
         let bursts = match args.experiments.contains(&Experiment::Burst) {
-            true => bursts(args, &strategies, file_descriptors, &mut notes),
+            true => {
+                let mut bursting = strategies.clone();
+                if args.strategies.is_empty() {
+                    bursting.retain(|strategy| Strategy::ONE_SERVER.contains(strategy));
+                }
+                bursts(args, &bursting, file_descriptors, &mut notes)
+            }
             false => Vec::new(),
         };
         let spreads = match args.experiments.contains(&Experiment::Spread) {
@@ -178,13 +187,17 @@ fn spreads(
     notes: &mut Vec<String>,
 ) -> Vec<Strategy> {
     let mut strategies = strategies.to_vec();
-    if !many_addresses && strategies.contains(&Strategy::MaxAgeDns) {
+    let (named, others): (Vec<_>, Vec<_>) =
+        strategies.iter().partition(|strategy| strategy.entrance() == Entrance::Name);
+    if !many_addresses && !named.is_empty() {
         let last = u32::from(args.backends) + 1;
+        let named: Vec<_> = named.into_iter().map(Strategy::name).collect();
         notes.push(format!(
-            "max-age-dns was left out of the spread: a name needs a backend on each of 127.0.0.2 to 127.0.0.{last}, \
-             which this system lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on."
+            "Left out of the spread: {}. A name needs a backend on each of 127.0.0.2 to 127.0.0.{last}, which this \
+             system lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
+            named.join(", ")
         ));
-        strategies.retain(|strategy| strategy.entrance() != Entrance::Name);
+        strategies = others;
     }
     // The virtual address holds two sockets per connection, each for as long as a call may last.
     let sockets = 2.0 * args.rate * args.deadline.max(args.service_time).as_secs_f64() + FILES_SPARE as f64;

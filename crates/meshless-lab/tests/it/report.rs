@@ -210,22 +210,6 @@ fn scripts_find_the_promised_fields() {
     has(&value["spread"][0], &outcome);
 }
 
-/// Writes the made-up runs where a browser can open them: `cargo test -p meshless-lab --test it preview -- --ignored --nocapture`.
-#[test]
-#[ignore = "asserts nothing: it writes pages for people to look at"]
-fn preview() {
-    let out = std::env::temp_dir().join("meshless-report-preview");
-    println!("{}", out.display());
-    report::write(&fixture::run(), &out.join("plausible")).unwrap();
-    report::write(&fixture::with_strategy("round_robin"), &out.join("round_robin")).unwrap();
-    for (name, results) in fixture::odd_runs() {
-        report::write(&results, &out.join(name.replace(' ', "-"))).unwrap();
-    }
-    for width in [80, 120] {
-        println!("{}", report::terminal(&fixture::run(), width, false));
-    }
-}
-
 /// A folder of this test alone, gone with it.
 struct Folder(PathBuf);
 

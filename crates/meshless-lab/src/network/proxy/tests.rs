@@ -59,38 +59,3 @@ async fn named_backend() -> SocketAddr {
     tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
     address
 }
-
-/// Run with `cargo test -p meshless-lab -- --ignored --nocapture real_proxies`.
-#[tokio::test]
-#[ignore = "runs the proxies that are installed: haproxy, nginx, envoy"]
-async fn real_proxies_spread_the_calls_of_one_connection_and_stop() {
-    let backends = [named_backend().await, named_backend().await, named_backend().await];
-    let path: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap()).collect();
-    for kind in Kind::ALL {
-        let Some(proxy) = Proxy::find_kind(kind, &path) else {
-            println!("{} is not on PATH: skipped", kind.program());
-            continue;
-        };
-        let running = proxy.start("127.0.0.1:0".parse().unwrap(), &backends).await.unwrap();
-        let address = running.local_addr();
-        let client = HelloServiceClient::connect(format!("http://{address}")).await.unwrap();
-        let n = 1500;
-        let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..n {
-            let mut client = client.clone();
-            calls.spawn(async move { client.echo(hello::Request::default()).await });
-        }
-        let mut share = BTreeMap::<_, u32>::new();
-        while let Some(answer) = calls.join_next().await {
-            *share.entry(answer.unwrap().unwrap().into_inner().message).or_default() += 1;
-        }
-        println!("{proxy}: {share:?}");
-        // Round robin per request, but each of a proxy's threads begins its own round.
-        assert!(
-            share.len() == 3 && share.values().all(|count| count.abs_diff(n / 3) <= n / 30),
-            "{proxy}: {share:?}"
-        );
-        drop(running);
-        assert!(TcpStream::connect(address).await.is_err(), "{proxy} still listens");
-    }
-}
