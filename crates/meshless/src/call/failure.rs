@@ -30,7 +30,7 @@ pub(crate) struct Failure {
 
 /// What a failure says about the server's part in it.
 #[derive(Clone, Debug)]
-pub(crate) enum FailureKind {
+enum FailureKind {
     /// Nothing of the call left this process.
     NeverSent,
     /// The server said that its application did not see the call.
@@ -90,11 +90,6 @@ impl Failure {
             | FailureKind::Invalid
             | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
         }
-    }
-
-    /// What the failure says about the server's part in it.
-    pub(crate) fn kind(&self) -> &FailureKind {
-        &self.kind
     }
 
     /// The backend that the attempt went to.
