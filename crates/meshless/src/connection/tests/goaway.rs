@@ -112,6 +112,19 @@ async fn a_connection_cut_after_the_request_was_written_may_have_processed_it() 
     assert!(status.message().starts_with("unix:/test: the connection was lost: "), "{status}");
 }
 
+#[test]
+fn a_connection_whose_runtime_is_gone_turns_calls_away() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let rig = first.block_on(Rig::new());
+    drop(first);
+    let slot = rig.connection.try_reserve().expect("nobody has said that it ended");
+    let failure =
+        runtime().block_on(async { attempt(slot, &mut unary(b"one")).await.map(|_| ()).unwrap_err() });
+    assert_eq!(failure.fate(), AttemptFate::NeverSent, "{failure:?}");
+    assert!(rig.connection.try_reserve().is_none(), "the next call would fail there too, and the next");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_at_the_last_id_that_breaks_after_the_goaway_may_have_been_processed() {
     let mut rig = Rig::new().await;
