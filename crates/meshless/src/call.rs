@@ -1,17 +1,19 @@
 //! One call: what it needs to be sent, sent again, received, and judged when it fails.
 //!
 //! This file names the parts. [`attempt()`] runs a call once on one connection; the request that it sends belongs to
-//! [`Outgoing`], which survives the attempt, so that the channel can try elsewhere what the [`Failure`] says was
-//! provably not processed.
+//! [`Outgoing`], which survives the attempt, so that the channel can try elsewhere what the
+//! [`Failure`](failure::Failure) says was provably not processed.
 
 mod attempt;
 mod failure;
+mod head;
 mod outgoing;
 mod pump;
 mod response;
 
 pub(crate) use self::attempt::attempt;
-pub(crate) use self::failure::{Failure, FailureKind};
+#[cfg(test)]
+pub(crate) use self::failure::Failure;
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};

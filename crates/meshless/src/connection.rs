@@ -105,6 +105,9 @@ impl Slot {
         sender.send_request(head(), end_of_stream).map_err(|error| {
             // An error of the connection: it ended between the check above and here. Any other is about the request.
             if error.is_io() || error.is_go_away() {
+                // Said here too: the task says it in its last act, but a task that its runtime drops has none, and the
+                // calls would come back to this connection for ever.
+                self.shared.stop_accepting();
                 OpenError::NotAccepting
             } else {
                 OpenError::Invalid(error)

@@ -2,6 +2,7 @@
 //!
 //! Written by the channel, read by the channel (tonic's `Request::set_timeout` puts it there) and by the server.
 
+use std::io::Write;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
@@ -26,7 +27,11 @@ pub(crate) fn header(timeout: Duration) -> HeaderValue {
     ];
     let (number, unit) =
         units.into_iter().find(|(number, _)| *number <= EIGHT_DIGITS).unwrap_or((EIGHT_DIGITS, 'H'));
-    HeaderValue::try_from(format!("{number}{unit}")).expect("digits and a letter are a header value")
+    let mut text = [0; 9];
+    let mut rest = &mut text[..];
+    write!(rest, "{number}{unit}").expect("eight digits and a letter are nine bytes");
+    let unused = rest.len();
+    HeaderValue::from_bytes(&text[..text.len() - unused]).expect("digits and a letter are a header value")
 }
 
 /// Parses `TimeoutValue TimeoutUnit`: "positive integer as ASCII string of at most 8 digits".

@@ -58,8 +58,8 @@ fn start(
     outgoing: &mut Outgoing,
     cx: &mut Context<'_>,
 ) -> Result<(ResponseFuture, Option<Pump>), Failure> {
-    let open = |outgoing: &Outgoing, end_of_stream: bool| {
-        slot.open(|| outgoing.head(), end_of_stream).map_err(|error| Failure::from_open(error, slot))
+    let open = |outgoing: &mut Outgoing, end_of_stream: bool| {
+        slot.open(|| outgoing.take_head(), end_of_stream).map_err(|error| Failure::from_open(error, slot))
     };
     match outgoing.payload(cx) {
         Payload::Whole(bytes) => {

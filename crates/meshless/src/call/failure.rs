@@ -31,7 +31,7 @@ pub(crate) struct Failure {
 
 /// What a failure says about the server's part in it.
 #[derive(Clone, Debug)]
-pub(crate) enum FailureKind {
+enum FailureKind {
     /// Nothing of the call left this process.
     NeverSent,
     /// The server has left the connection in good order, and not taken this call.
@@ -95,11 +95,6 @@ impl Failure {
             | FailureKind::Invalid
             | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
         }
-    }
-
-    /// What the failure says about the server's part in it.
-    pub(crate) fn kind(&self) -> &FailureKind {
-        &self.kind
     }
 
     /// The backend that the attempt went to.

@@ -2,7 +2,7 @@
 //!
 //! h2 takes a request's headers and bytes by value and never gives them back, and whether a server processed them may
 //! only be known from the GOAWAY that answers. So the channel keeps the request here until the response's headers have
-//! come ("committed", in gRFC A6's word): the head, which is cloned for each attempt, and of the body
+//! come ("committed", in gRFC A6's word): the [`Head`], and of the body
 //!
 //! - all of it, if it is one frame that was ready at once, as in every unary call: its bytes are shared with h2, so
 //!   that keeping them costs nothing before they are written, and nothing is spawned or polled for them later;
@@ -17,9 +17,11 @@ use http_body::Body as _;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::head::Head;
+
 /// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says so.
 pub(crate) struct Outgoing {
-    head: http::Request<()>,
+    head: Head,
     body: State,
 }
 
@@ -54,13 +56,7 @@ impl Outgoing {
     /// Its URI must be complete (scheme and authority), since HTTP/2 sends them with each request.
     pub(crate) fn new(request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
-        // The extensions are the caller's and not for the wire; without them the clone per attempt is cheaper.
-        let mut head = http::Request::new(());
-        *head.method_mut() = parts.method;
-        *head.uri_mut() = parts.uri;
-        *head.headers_mut() = parts.headers;
-        *head.version_mut() = http::Version::HTTP_2;
-        Self { head, body: State::Unread(body) }
+        Self { head: Head::new(parts), body: State::Unread(body) }
     }
 
     /// The headers, for instance to set `grpc-previous-rpc-attempts` before the next attempt.
@@ -78,13 +74,9 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn head(&self) -> http::Request<()> {
-        let mut head = http::Request::new(());
-        *head.method_mut() = self.head.method().clone();
-        *head.uri_mut() = self.head.uri().clone();
-        *head.headers_mut() = self.head.headers().clone();
-        *head.version_mut() = http::Version::HTTP_2;
-        head
+    /// The head for this attempt.
+    pub(super) fn take_head(&mut self) -> http::Request<()> {
+        self.head.take()
     }
 
     /// What this attempt is to send. Looks at the body for the first time, if nobody has.

@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 
 use super::peer::{ALL_STREAMS, ENHANCE_YOUR_CALM, NO_ERROR};
 use super::*;
-use crate::call::FailureKind;
 
 #[tokio::test(start_paused = true)]
 async fn calls_below_the_last_id_finish_and_those_above_were_not_processed() {
@@ -17,7 +16,7 @@ async fn calls_below_the_last_id_finish_and_those_above_were_not_processed() {
     rig.peer.goaway(1, NO_ERROR, b"").await;
     let (answer, outgoing) = second.await.unwrap();
     let failure = answer.unwrap_err();
-    assert!(matches!(failure.kind(), FailureKind::LeftBehind), "{failure:?}");
+    assert_eq!(failure.fate(), AttemptFate::LeftBehind, "{failure:?}");
     assert!(outgoing.can_replay(), "the request is still here");
     assert!(rig.connection.try_reserve().is_none());
     assert!(!first.is_finished());
@@ -62,7 +61,7 @@ async fn a_goaway_turns_the_next_call_away_in_the_same_wake_up() {
     rig.peer.raw(&goaway[..9]).await;
     settle().await;
     let failure = attempt(slot, &mut outgoing).await.map(|_| ()).unwrap_err();
-    assert!(matches!(failure.kind(), FailureKind::NeverSent), "{failure:?}");
+    assert_eq!(failure.fate(), AttemptFate::NeverSent, "{failure:?}");
     assert!(outgoing.can_replay());
 
     rig.peer.raw(&goaway[9..]).await;
@@ -94,7 +93,7 @@ async fn a_connection_cut_before_the_headers_were_written_never_sent_the_call() 
         assert!(polled.is_pending());
         drop(rig.peer);
         let failure = call.await.map(|_| ()).unwrap_err();
-        assert!(matches!(failure.kind(), FailureKind::NeverSent), "{failure:?}");
+        assert_eq!(failure.fate(), AttemptFate::NeverSent, "{failure:?}");
     }
     assert!(outgoing.can_replay());
     assert!(matches!(rig.events.recv().await, Some(Event::Closed(_))));
@@ -107,10 +106,23 @@ async fn a_connection_cut_after_the_request_was_written_may_have_processed_it() 
     rig.peer.expect_request().await;
     drop(rig.peer);
     let failure = call.await.unwrap().0.unwrap_err();
-    assert!(matches!(failure.kind(), FailureKind::ConnectionLost), "{failure:?}");
+    assert_eq!(failure.fate(), AttemptFate::MaybeProcessed, "{failure:?}");
     let status = failure.into_status();
     assert_eq!(status.code(), tonic::Code::Unavailable);
     assert!(status.message().starts_with("unix:/test: the connection was lost: "), "{status}");
+}
+
+#[test]
+fn a_connection_whose_runtime_is_gone_turns_calls_away() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let rig = first.block_on(Rig::new());
+    drop(first);
+    let slot = rig.connection.try_reserve().expect("nobody has said that it ended");
+    let failure =
+        runtime().block_on(async { attempt(slot, &mut unary(b"one")).await.map(|_| ()).unwrap_err() });
+    assert_eq!(failure.fate(), AttemptFate::NeverSent, "{failure:?}");
+    assert!(rig.connection.try_reserve().is_none(), "the next call would fail there too, and the next");
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,7 +134,8 @@ async fn a_call_at_the_last_id_that_breaks_after_the_goaway_may_have_been_proces
     rig.event().await;
     drop(rig.peer);
     let failure = call.await.unwrap().0.unwrap_err();
-    assert!(matches!(failure.kind(), FailureKind::ConnectionLost), "{failure:?}");
+    assert_eq!(failure.fate(), AttemptFate::MaybeProcessed, "{failure:?}");
+    assert_eq!(failure.code(), tonic::Code::Unavailable);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use tonic::{Code, Status};
 
 use super::peer::{CANCEL, INITIAL_WINDOW_SIZE, REFUSED_STREAM};
 use super::*;
-use crate::call::{FailureKind, STREAM_REPLAY_LIMIT};
+use crate::call::STREAM_REPLAY_LIMIT;
 
 #[tokio::test(start_paused = true)]
 async fn both_directions_flow_within_their_windows() {
@@ -104,7 +104,7 @@ async fn what_was_sent_of_a_refused_stream_is_sent_again_and_then_the_rest() {
     }
     rig.peer.reset(1, REFUSED_STREAM).await;
     let (answer, outgoing) = call.await.unwrap();
-    assert!(matches!(answer.unwrap_err().kind(), FailureKind::Unprocessed));
+    assert_eq!(answer.unwrap_err().fate(), AttemptFate::Refused);
     assert!(outgoing.can_replay());
 
     let again = rig.call(outgoing);
@@ -141,7 +141,7 @@ async fn a_stream_beyond_the_replay_limit_is_not_sent_again() {
     }
     rig.peer.reset(1, REFUSED_STREAM).await;
     let (answer, outgoing) = call.await.unwrap();
-    assert!(matches!(answer.unwrap_err().kind(), FailureKind::Unprocessed));
+    assert_eq!(answer.unwrap_err().fate(), AttemptFate::Refused);
     assert!(!outgoing.can_replay());
 }
 
