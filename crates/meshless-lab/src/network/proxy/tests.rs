@@ -1,10 +1,6 @@
-//! Finding and starting a proxy. What needs a real one is ignored by default and names what it skips.
+//! Finding and starting a proxy. A real one runs in every `compare` that finds one on PATH.
 
 use super::*;
-use crate::echo::hello;
-use crate::echo::hello::hello_service_client::HelloServiceClient;
-use crate::echo::hello::hello_service_server::{HelloService, HelloServiceServer};
-use std::collections::BTreeMap;
 
 #[test]
 fn versions_are_read_from_what_each_proxy_prints() {
@@ -36,26 +32,4 @@ async fn a_proxy_that_ends_or_an_address_in_use_is_an_error_at_once() {
     let error = proxy.start(taken.local_addr().unwrap(), &[backend]).await.unwrap_err();
     assert!(matches!(error, ProxyError::Listen { .. }), "{error}");
     assert!(matches!(proxy.start(free, &[]).await.unwrap_err(), ProxyError::NoBackends));
-}
-
-/// Answers with its own name.
-struct Named(String);
-
-#[tonic::async_trait]
-impl HelloService for Named {
-    async fn echo(
-        &self,
-        _: tonic::Request<hello::Request>,
-    ) -> tonic::Result<tonic::Response<hello::Response>> {
-        Ok(tonic::Response::new(hello::Response { message: self.0.clone() }))
-    }
-}
-
-async fn named_backend() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let service = HelloServiceServer::new(Named(address.to_string()));
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-    address
 }
