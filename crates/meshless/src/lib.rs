@@ -46,6 +46,10 @@
 //!
 //! [`serve_connection`] does the same for one connection of any HTTP/2 service, under hyper or axum.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 mod call;
 mod channel;
 mod connection;
