@@ -123,12 +123,12 @@ impl Plot {
         self.svg.path(&format!("{class} s{slot}"), &d, tip);
     }
 
-    /// A horizontal line for a value worth comparing with, named at its right end.
+    /// A horizontal line for a value worth comparing with, named at its left end: lines that rise are at the right.
     pub(super) fn reference(&mut self, value: f64, name: &str) {
         let Area { left, right, .. } = self.area;
         let y = self.y.at(value);
         self.svg.line("reference", (left, y), (right, y));
-        self.svg.text("t reference-name", (right, y - 5.0), Anchor::End, name);
+        self.svg.text("t reference-name", (left + 4.0, y - 5.0), Anchor::Start, name);
     }
 
     /// Names lines beside their last points, moved apart where they would overlap, with a thin lead where moved.
