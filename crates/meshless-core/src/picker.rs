@@ -109,6 +109,14 @@ impl<C> Picker<C> {
         candidates.lease(chosen, now, avoid)
     }
 
+    /// Why it fails calls, if that is what it does.
+    pub fn failure(&self) -> Option<&UnavailableError> {
+        match &self.decision {
+            Decision::Fail(error) => Some(error),
+            _ => None,
+        }
+    }
+
     /// How many endpoints it chooses from.
     pub fn endpoints(&self) -> usize {
         self.candidates().map_or(0, |candidates| candidates.0.len())

@@ -61,7 +61,11 @@ impl Channel {
     pub async fn state(&self) -> ChannelState {
         let (reply, state) = oneshot::channel();
         self.shared().tell(DriverEvent::StateWanted(reply));
-        state.await.expect("the driver outlives the channel's handles")
+        match state.await {
+            Ok(state) => state,
+            // With the runtime that the channel was made in; else the driver outlives the channel's handles.
+            Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
+        }
     }
 
     fn new(shared: Arc<Shared>) -> Self {

@@ -3,18 +3,22 @@
 //! Events come in from calls, connections, the resolver and the clock, and are handed to the balancer; its actions go
 //! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshless_core::{Action, Address, Balancer, BalancerConfig, ConnectionId, ResolutionError, Rng};
+use meshless_core::{
+    Action, Address, Balancer, BalancerConfig, ConnectionId, ResolutionError, Rng, SubchannelState,
+};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{DriverEvent, Shared};
-use crate::connection::{ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway};
+use crate::connection::{
+    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig,
+};
 use crate::connector::Connector;
 use crate::resolver::{Resolution, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
@@ -24,6 +28,8 @@ use crate::tls::ClientTls;
 pub(crate) struct DriverConfig {
     pub(crate) balancer: BalancerConfig,
     pub(crate) connection: ConnectionConfig,
+    /// `None`: as long as the balancer gives an attempt.
+    pub(crate) connect_timeout: Option<Duration>,
     pub(crate) connector: Connector,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<ClientTls>,
@@ -41,6 +47,7 @@ pub(crate) struct Driver {
     received: mpsc::UnboundedReceiver<DriverEvent>,
     links: BTreeMap<ConnectionId, Link>,
     connection: ConnectionConfig,
+    connect_timeout: Option<Duration>,
     connector: Connector,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
@@ -48,7 +55,14 @@ pub(crate) struct Driver {
 }
 
 /// A connection as the driver holds it.
-enum Link {
+struct Link {
+    endpoint: Address,
+    stage: Stage,
+    /// What it was made with.
+    keepalive: Option<KeepaliveConfig>,
+}
+
+enum Stage {
     Connecting(AbortHandle),
     Open(Connection),
 }
@@ -70,6 +84,7 @@ impl Driver {
             received,
             links: BTreeMap::new(),
             connection: config.connection,
+            connect_timeout: config.connect_timeout,
             connector: config.connector,
             #[cfg(feature = "tls")]
             tls: config.tls,
@@ -100,7 +115,6 @@ impl Driver {
                 () = at(self.idle.as_ref().map(|idle| idle.check_at)) => self.check_idle(),
             }
         }
-        self.let_go();
     }
 
     fn handle(&mut self, event: DriverEvent) {
@@ -127,27 +141,36 @@ impl Driver {
             Ok(connection) => {
                 tracing::debug!(%target, connection = %id, endpoint = %connection.address(), "connected");
                 let max_streams = connection.max_streams();
-                self.links.insert(id, Link::Open(connection.clone()));
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.stage = Stage::Open(connection.clone());
+                }
                 self.balancer.handle_connected(now, id, connection);
                 self.balancer.handle_stream_limit(id, max_streams);
             }
             Err(error) => {
+                if self.links.remove(&id).is_none() {
+                    // It was given up, and says so.
+                    return;
+                }
                 tracing::info!(%target, connection = %id, %error, "connect failed");
-                self.links.remove(&id);
-                self.balancer.handle_connect_failed(now, id, error.to_string());
+                self.balancer.handle_connect_failed(now, id, error.cause());
             }
         }
     }
 
     fn handle_connection(&mut self, now: std::time::Instant, id: ConnectionId, event: Event) {
         let target = &self.shared.target;
+        let endpoint = self.links.get(&id).map(|link| tracing::field::display(link.endpoint.clone()));
         match event {
             Event::GoingAway(reason) => {
-                tracing::debug!(%target, connection = %id, ?reason, "going away");
+                tracing::debug!(%target, connection = %id, endpoint, ?reason, "going away");
                 if let GoingAway::Server { too_many_pings: true, .. } = reason {
-                    tracing::warn!(%target, "a server was pinged too often: keepalive time is doubled");
-                    self.connection.keepalive =
-                        self.connection.keepalive.map(|keepalive| keepalive.told_off());
+                    tracing::warn!(%target, connection = %id, endpoint, "a server was pinged too often: keepalive time is doubled");
+                    let was = self.links.get(&id).and_then(|link| link.keepalive);
+                    // Once for all the connections with the same setting, however many are told off.
+                    if was == self.connection.keepalive {
+                        self.connection.keepalive = was.map(KeepaliveConfig::told_off);
+                    }
                 }
                 self.balancer.handle_going_away(now, id);
             }
@@ -157,7 +180,7 @@ impl Driver {
             }
             Event::StreamsAvailable => self.shared.announce_room(),
             Event::Closed(reason) => {
-                tracing::debug!(%target, connection = %id, %reason, "closed");
+                tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
                 self.links.remove(&id);
                 self.balancer.handle_closed(now, id, reason.to_string());
             }
@@ -170,8 +193,23 @@ impl Driver {
             Ok(endpoints) => tracing::debug!(%target, endpoints = endpoints.len(), "resolved"),
             Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
         }
+        let before = self.listed();
         let answer = resolution.map_err(|error| ResolutionError(error.to_string()));
         self.balancer.handle_resolution(Instant::now().into_std(), answer);
+        let after = self.listed();
+        let target = &self.shared.target;
+        for endpoint in after.difference(&before) {
+            tracing::info!(%target, %endpoint, "endpoint added");
+        }
+        for endpoint in before.difference(&after) {
+            tracing::info!(%target, %endpoint, "endpoint removed; its calls finish");
+        }
+    }
+
+    fn listed(&self) -> BTreeSet<Address> {
+        let endpoints = self.balancer.state().endpoints.into_iter();
+        let listed = endpoints.filter(|endpoint| endpoint.state != SubchannelState::Draining);
+        listed.map(|endpoint| endpoint.address).collect()
     }
 
     fn act(&mut self, action: Action<Connection>) {
@@ -183,15 +221,7 @@ impl Driver {
             Action::Connect { connection, address, timeout, .. } => {
                 self.connect(connection, address, timeout)
             }
-            Action::Close { connection, graceful } => match self.links.get(&connection) {
-                Some(Link::Open(open)) if graceful => open.drain(),
-                Some(Link::Open(open)) => open.abort(),
-                Some(Link::Connecting(attempt)) => {
-                    attempt.abort();
-                    self.links.remove(&connection);
-                }
-                None => {}
-            },
+            Action::Close { connection, graceful } => self.close(connection, graceful),
             Action::RequestResolution { at_once } => self.resolver.resolve_now(match at_once {
                 true => ResolveHint::AllFailed,
                 false => ResolveHint::Stale,
@@ -202,11 +232,13 @@ impl Driver {
 
     fn connect(&mut self, id: ConnectionId, address: Address, timeout: Duration) {
         let mut config = self.connection.clone();
-        config.connect_timeout = config.connect_timeout.max(timeout);
+        config.connect_timeout = self.connect_timeout.unwrap_or(timeout);
         let connector = self.connector.clone();
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
-        let (events, reported) = (self.events.clone(), self.events.clone());
+        let (reported, endpoint) = (self.events.clone(), address.clone());
+        let outcome =
+            AttemptOutcome { id, address: address.clone(), result: None, events: self.events.clone() };
         tracing::trace!(target = %self.shared.target, connection = %id, %address, "connecting");
         let attempt = tokio::spawn(async move {
             let destination = Destination {
@@ -215,12 +247,22 @@ impl Driver {
                 #[cfg(feature = "tls")]
                 tls: tls.as_ref(),
             };
-            // Either fails only when the driver has ended, and dropping the connection then closes it.
+            // Fails only when the driver has ended, and then there is nobody to tell.
             let report = Box::new(move |event| drop(reported.send(DriverEvent::Connection(id, event))));
-            let result = Connection::connect(destination, &config, report).await;
-            let _ = events.send(DriverEvent::Connected(id, result));
+            outcome.is(Connection::connect(destination, &config, report).await);
         });
-        self.links.insert(id, Link::Connecting(attempt.abort_handle()));
+        let stage = Stage::Connecting(attempt.abort_handle());
+        self.links.insert(id, Link { endpoint, stage, keepalive: self.connection.keepalive });
+    }
+
+    fn close(&mut self, id: ConnectionId, graceful: bool) {
+        match self.links.get(&id).map(|link| &link.stage) {
+            Some(Stage::Open(open)) if graceful => return open.drain(),
+            Some(Stage::Open(open)) => open.abort(),
+            Some(Stage::Connecting(attempt)) => attempt.abort(),
+            None => {}
+        }
+        self.links.remove(&id);
     }
 
     fn check_idle(&mut self) {
@@ -234,15 +276,46 @@ impl Driver {
             self.balancer.handle_idle(Instant::now().into_std());
         }
     }
+}
 
-    /// Gives up attempts; open connections drain by themselves when nobody holds them any more.
-    fn let_go(self) {
-        for link in self.links.into_values() {
-            match link {
-                Link::Connecting(attempt) => attempt.abort(),
-                Link::Open(connection) => connection.drain(),
+/// Whether nobody holds the channel any more, or its runtime ends: attempts are given up, open connections drain, and whoever
+/// still waits is told.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for link in std::mem::take(&mut self.links).into_values() {
+            match link.stage {
+                Stage::Connecting(attempt) => attempt.abort(),
+                Stage::Open(connection) => connection.drain(),
             }
         }
+        self.shared.end(self.balancer.state());
+    }
+}
+
+/// Reports how an attempt to connect has ended when it goes, so that a connector that panics is a failure like any other
+/// and not an attempt without an end.
+struct AttemptOutcome {
+    id: ConnectionId,
+    address: Address,
+    result: Option<Result<Connection, ConnectError>>,
+    events: mpsc::UnboundedSender<DriverEvent>,
+}
+
+impl AttemptOutcome {
+    fn is(mut self, result: Result<Connection, ConnectError>) {
+        self.result = Some(result);
+    }
+}
+
+impl Drop for AttemptOutcome {
+    fn drop(&mut self) {
+        let panicked = || {
+            let source = std::io::Error::other("the connector panicked");
+            Err(ConnectError::Dial { address: self.address.clone(), source })
+        };
+        let result = self.result.take().unwrap_or_else(panicked);
+        // Fails only when the driver has ended, and dropping the connection then closes it.
+        let _ = self.events.send(DriverEvent::Connected(self.id, result));
     }
 }
 

@@ -123,7 +123,10 @@ impl TlsError {
             Some(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Kind::WrongName { name, error },
-            Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Kind::UnknownIssuer,
+            // A bad signature: the authority has the name of one that is trusted, and another key.
+            Some(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => Kind::UnknownIssuer,
             _ if error.kind() == io::ErrorKind::UnexpectedEof => Kind::Closed,
             _ => Kind::Handshake(error),
         })

@@ -77,6 +77,11 @@ impl<G: CallGuard> ResponseBody<G> {
         self.end(code);
     }
 
+    /// What the channel attached, until the call ends.
+    pub(crate) fn guard(&self) -> Option<&G> {
+        self.guard.as_ref()
+    }
+
     fn end(&mut self, code: Code) {
         self.open = None;
         if let Some(guard) = self.guard.take() {

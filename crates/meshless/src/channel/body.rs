@@ -57,8 +57,11 @@ impl Body for ResponseBody {
             return Poll::Ready(frame);
         }
         if this.is_late(cx) {
+            let status = Status::deadline_exceeded(match this.received.guard() {
+                Some(end) => end.deadline_exceeded(),
+                None => "the deadline passed while the response was received".to_owned(),
+            });
             this.received.cancel(Code::DeadlineExceeded);
-            let status = Status::deadline_exceeded("the deadline passed while the response was received");
             return Poll::Ready(Some(Err(status)));
         }
         Poll::Pending
@@ -98,6 +101,14 @@ impl CallEnd {
         let mut this = self;
         this.answered = Some(Instant::now().into_std());
         this
+    }
+
+    /// What the caller is told when the deadline has passed with the response under way.
+    fn deadline_exceeded(&self) -> String {
+        let target = &self.shared.target;
+        let endpoint = self.lease.as_ref().map(|lease| lease.connection().address());
+        let endpoint = endpoint.expect("the lease is held until the end");
+        format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
     /// The attempt got no answer.

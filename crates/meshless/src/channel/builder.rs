@@ -28,6 +28,7 @@ pub struct ChannelBuilder {
     target: String,
     balancer: BalancerConfig,
     connection: ConnectionConfig,
+    connect_timeout: Option<Duration>,
     connector: Connector,
     resolver: Option<Box<dyn Resolver>>,
     #[cfg(feature = "dns")]
@@ -52,6 +53,7 @@ impl ChannelBuilder {
                 keepalive: Some(default_keepalive()),
                 ..ConnectionConfig::default()
             },
+            connect_timeout: None,
             connector: Connector::default(),
             resolver: None,
             #[cfg(feature = "dns")]
@@ -102,10 +104,10 @@ impl ChannelBuilder {
         self
     }
 
-    /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together. Default 20 s, gRPC's
-    /// minimum connect timeout. An attempt goes on in the background when the call that asked for it has given up.
+    /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together. Default as in gRPC: 20 s, or
+    /// the pause before the next attempt if that has grown longer. An attempt goes on in the background when the call that asked for it has given up.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connection.connect_timeout = timeout;
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -183,7 +185,7 @@ impl ChannelBuilder {
     /// If something in the settings does not fit, or no backend can be reached: the message names each endpoint and what
     /// was wrong with it. Takes at most as long as a DNS lookup and an attempt to connect may.
     pub async fn connect(self) -> Result<Channel, ChannelError> {
-        let most = CONNECT_LOOKUP + self.connection.connect_timeout;
+        let most = CONNECT_LOOKUP + self.connect_timeout.unwrap_or(self.connection.connect_timeout);
         let channel = self.connect_lazy()?;
         let shared = channel.shared();
         let mut rng = shared.begin_call();
@@ -241,6 +243,7 @@ impl ChannelBuilder {
         let config = DriverConfig {
             balancer: self.balancer,
             connection: self.connection,
+            connect_timeout: self.connect_timeout,
             connector: self.connector,
             #[cfg(feature = "tls")]
             tls,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use http::header::USER_AGENT;
 use http::uri::Uri;
-use meshless_core::{EndpointId, RetryDecision, TransparentRetry};
+use meshless_core::{AttemptFate, EndpointId, RetryDecision, TransparentRetry};
 use tokio::time::{Instant, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -43,6 +43,11 @@ pub(super) async fn exchange(
     }
     let outgoing = Outgoing::new(request);
     let waits_for = WaitsFor::Backend(None);
+    if deadline.is_some_and(|at| at <= now) {
+        // It would otherwise be sent, and executed, before the clock is looked at.
+        let message = format!("{}: the deadline had passed before the call was made", shared.target);
+        return Err(Status::deadline_exceeded(message));
+    }
     let mut call = Call { shared, outgoing, deadline, wait_for_ready, waits_for, attempted: None };
     match deadline {
         None => call.run().await,
@@ -92,7 +97,11 @@ impl Call<'_> {
                 Ok(response) => return Ok(ResponseBody::attach(response, end.answered(), self.deadline)),
                 Err(failure) => failure,
             };
-            end.failed(failure.code());
+            match failure.fate() {
+                // The connection went away under the call, which says nothing about the backend.
+                AttemptFate::NeverSent | AttemptFate::LeftBehind => drop(end),
+                _ => end.failed(failure.code()),
+            }
             let now = Instant::now();
             let again = retry.after(now.into_std(), self.deadline.map(Instant::into_std), failure.fate());
             if again != RetryDecision::Retry || !self.outgoing.can_replay() {

@@ -18,8 +18,86 @@ pub(super) struct Place {
     pub(super) lease: Lease<Connection>,
 }
 
-/// Takes a place that is free now.
+/// Takes a place that is free now, unless others wait for room: they come first.
 pub(super) fn try_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
+    if shared.is_contended() { Err(NoPlace::Contended) } else { find_place(shared, rng, avoid) }
+}
+
+/// Why there is no place now.
+pub(super) enum NoPlace {
+    /// Nothing has asked the channel to connect yet.
+    Idle,
+    /// Connections are being made, or a new picker is about to be published.
+    Connecting,
+    /// Every connection carries as many calls as it may.
+    Full(EndpointId),
+    /// What room there is belongs to calls that wait for it.
+    Contended,
+    /// No backend can be reached.
+    Unavailable,
+}
+
+/// Waits for a place, behind the calls that wait already. The caller bounds the time.
+///
+/// The calls stand in line, and only the one at its head looks for a place. So they are placed in the order in which they
+/// came; one that found nothing keeps its turn; and however many places become free at once, by whatever event, one
+/// wake-up is enough, since each call that is placed hands the head on to the next, which looks for itself.
+///
+/// # Errors
+/// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`; RESOURCE_EXHAUSTED if too many
+/// calls wait already.
+pub(super) async fn wait_for_place(
+    shared: &Shared,
+    rng: &mut Rng,
+    avoid: &[EndpointId],
+    wait_for_ready: bool,
+    waits_for: &mut WaitsFor,
+) -> Result<Place, Status> {
+    check(shared, wait_for_ready, waits_for)?;
+    let Some(_waiting) = shared.start_waiting() else {
+        return Err(Status::resource_exhausted(format!(
+            "{}: {} calls wait for a backend already; raise waiting_calls_max if that is intended",
+            shared.target, shared.settings.waiting_max
+        )));
+    };
+    let mut turn = pin!(shared.head.lock());
+    let _head = loop {
+        let mut published = pin!(shared.published.notified());
+        published.as_mut().enable();
+        check(shared, wait_for_ready, waits_for)?;
+        tokio::select! {
+            biased;
+            head = &mut turn => break head,
+            () = published => {}
+        }
+    };
+    loop {
+        // Before the look: what is announced after it is not missed.
+        let mut published = pin!(shared.published.notified());
+        let mut room = pin!(shared.room.notified());
+        published.as_mut().enable();
+        room.as_mut().enable();
+        check(shared, wait_for_ready, waits_for)?;
+        match find_place(shared, rng, avoid) {
+            Ok(place) => {
+                shared.set_contended(false);
+                return Ok(place);
+            }
+            Err(NoPlace::Idle) => shared.tell(DriverEvent::CallWaits),
+            Err(NoPlace::Full(endpoint)) => {
+                shared.set_contended(true);
+                shared.tell(DriverEvent::Full(endpoint));
+            }
+            Err(NoPlace::Connecting | NoPlace::Contended | NoPlace::Unavailable) => {}
+        }
+        tokio::select! {
+            () = published => {}
+            () = room => {}
+        }
+    }
+}
+
+fn find_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
     let picker = shared.picker();
     let now = Instant::now().into_std();
     for _ in 0..OUTDATED_PICKS_MAX {
@@ -34,64 +112,31 @@ pub(super) fn try_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) ->
             Pick::Queue(Wait::Idle) => return Err(NoPlace::Idle),
             Pick::Queue(Wait::Full(endpoint)) => return Err(NoPlace::Full(endpoint)),
             Pick::Queue(Wait::Connecting) => return Err(NoPlace::Connecting),
-            Pick::Fail(error) => return Err(NoPlace::Unavailable(error)),
+            Pick::Fail(_) => return Err(NoPlace::Unavailable),
         }
     }
     Err(NoPlace::Connecting)
 }
 
-/// Why there is no place now.
-pub(super) enum NoPlace {
-    /// Nothing has asked the channel to connect yet.
-    Idle,
-    /// Connections are being made, or a new picker is about to be published.
-    Connecting,
-    /// Every connection carries as many calls as it may.
-    Full(EndpointId),
-    /// No backend can be reached.
-    Unavailable(UnavailableError),
-}
-
-/// Waits for a place. The caller bounds the time.
+/// Notes what a call waits for, as far as the picker knows.
 ///
 /// # Errors
-/// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`; RESOURCE_EXHAUSTED if too many
-/// calls wait already.
-pub(super) async fn wait_for_place(
-    shared: &Shared,
-    rng: &mut Rng,
-    avoid: &[EndpointId],
-    wait_for_ready: bool,
-    waits_for: &mut WaitsFor,
-) -> Result<Place, Status> {
-    let Some(_waiting) = shared.start_waiting() else {
-        return Err(Status::resource_exhausted(format!(
-            "{}: {} calls wait for a backend already; raise waiting_calls_max if that is intended",
-            shared.target, shared.settings.waiting_max
+/// UNAVAILABLE if it would wait for nothing.
+fn check(shared: &Shared, wait_for_ready: bool, waits_for: &mut WaitsFor) -> Result<(), Status> {
+    if shared.last_state().is_some() {
+        return Err(Status::unavailable(format!(
+            "{}: the channel has ended together with the tokio runtime that it was made in",
+            shared.target
         )));
-    };
-    loop {
-        // Before the look: what is announced after it is not missed.
-        let mut published = pin!(shared.published.notified());
-        let mut room = pin!(shared.room.notified());
-        published.as_mut().enable();
-        room.as_mut().enable();
-        match try_place(shared, rng, avoid) {
-            Ok(place) => return Ok(place),
-            Err(NoPlace::Unavailable(error)) if !wait_for_ready => return Err(unavailable(shared, &error)),
-            Err(NoPlace::Unavailable(error)) => *waits_for = WaitsFor::Backend(Some(error)),
-            Err(NoPlace::Idle) => shared.tell(DriverEvent::CallWaits),
-            Err(NoPlace::Full(endpoint)) => {
-                *waits_for = WaitsFor::Room;
-                shared.tell(DriverEvent::Full(endpoint));
-            }
-            Err(NoPlace::Connecting) => {}
-        }
-        tokio::select! {
-            () = published => {}
-            () = room => {}
-        }
     }
+    let picker = shared.picker();
+    match picker.failure() {
+        Some(error) if !wait_for_ready => return Err(unavailable(shared, error)),
+        Some(error) => *waits_for = WaitsFor::Backend(Some(error.clone())),
+        None if picker.endpoints() > 0 => *waits_for = WaitsFor::Room,
+        None => {}
+    }
+    Ok(())
 }
 
 /// What a call was waiting for when its deadline passed.

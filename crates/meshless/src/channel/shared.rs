@@ -1,14 +1,14 @@
 //! What a channel's calls and its driver know in common: the picker that the one publishes and the others read.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use meshless_core::{ChannelState, ConnectionId, EndpointId, Picker, Rng};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use crate::connection::{self, ConnectError, Connection};
 
@@ -18,16 +18,22 @@ pub(crate) struct Shared {
     pub(crate) target: String,
     pub(crate) settings: CallSettings,
     picker: ArcSwap<Picker<Connection>>,
-    /// A new picker was published. Wakes every call that waits.
+    /// A new picker was published. Wakes every call that waits: each must hear that it fails.
     pub(super) published: Notify,
-    /// A call has ended while others waited. Wakes one of them, the one that has waited longest.
+    /// A call has ended while others waited. Wakes the one at the head of the line.
     pub(super) room: Notify,
+    /// The head of the line of calls that wait: it alone looks for a place, and hands the head on when it has one.
+    pub(super) head: Mutex<()>,
+    /// The head found no room. What becomes free is its own, not that of a call that comes by.
+    contended: AtomicBool,
     /// Calls that wait for a backend.
     waiting: AtomicUsize,
     /// Calls begun so far: numbers their random streams, and tells the driver whether the channel is in use.
     calls: AtomicU64,
     seed: u64,
     events: mpsc::UnboundedSender<DriverEvent>,
+    /// What the channel was doing when its driver ended.
+    last_state: OnceLock<ChannelState>,
 }
 
 /// What is the same for every call of a channel.
@@ -76,10 +82,13 @@ impl Shared {
             picker: ArcSwap::from_pointee(Picker::idle()),
             published: Notify::new(),
             room: Notify::new(),
+            head: Mutex::new(()),
+            contended: AtomicBool::new(false),
             waiting: AtomicUsize::new(0),
             calls: AtomicU64::new(0),
             seed,
             events,
+            last_state: OnceLock::new(),
         }
     }
 
@@ -91,6 +100,9 @@ impl Shared {
 
     /// A call that waits for room may try again.
     pub(crate) fn announce_room(&self) {
+        // With the fence in `start_waiting`: whoever begins to wait sees the room, or is seen here. The counter of a
+        // lease that ends is too weakly ordered to promise it.
+        fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.room.notify_one();
         }
@@ -99,6 +111,17 @@ impl Shared {
     /// Tells the driver. After its end there is nothing left that needs telling.
     pub(crate) fn tell(&self, event: DriverEvent) {
         let _ = self.events.send(event);
+    }
+
+    /// The driver has ended, whether because nobody holds the channel any more, or with its runtime.
+    pub(crate) fn end(&self, last_state: ChannelState) {
+        let _ = self.last_state.set(last_state);
+        self.published.notify_waiters();
+    }
+
+    /// What the channel was doing when its driver ended, if it has.
+    pub(super) fn last_state(&self) -> Option<&ChannelState> {
+        self.last_state.get()
     }
 
     /// Calls begun since the channel was made.
@@ -120,9 +143,20 @@ impl Shared {
         self.picker.load()
     }
 
+    /// Whether room that becomes free is spoken for.
+    pub(super) fn is_contended(&self) -> bool {
+        self.contended.load(Ordering::SeqCst)
+    }
+
+    /// The head of the line has found room, or found none.
+    pub(super) fn set_contended(&self, contended: bool) {
+        self.contended.store(contended, Ordering::SeqCst);
+    }
+
     /// A place among those that wait, if there is one left.
     pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
         let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let waiting = Waiting { shared: self };
         (before < self.settings.waiting_max).then_some(waiting)
     }

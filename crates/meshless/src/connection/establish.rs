@@ -93,6 +93,19 @@ pub(crate) enum ConnectError {
     },
 }
 
+impl ConnectError {
+    /// What was wrong, in words for where the address is named already.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Dial { source, .. } => format!("cannot connect: {source}"),
+            #[cfg(feature = "tls")]
+            Self::Tls { source, .. } => format!("TLS failed: {source}"),
+            Self::Http2 { reason, .. } => format!("did not open HTTP/2: {reason}"),
+            Self::Timeout { after, step, .. } => format!("cannot connect: no {step} within {after:?}"),
+        }
+    }
+}
+
 /// A step on the way to a connection, in terms of what is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {

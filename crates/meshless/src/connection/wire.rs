@@ -5,6 +5,10 @@
 //! were provably never sent), and that the server's SETTINGS were applied (gRPC calls a connection ready from then
 //! on). All three are frame headers, so [`Wire`] reads them off as the bytes pass and notes them in [`Shared`].
 //!
+//! And it holds the bytes around a GOAWAY back for one turn, in which h2 writes the HEADERS that it has queued. A graceful
+//! server sends GOAWAY and PING, and takes the PING's answer to mean that nothing is under way (RFC 9113 §6.8). But h2
+//! answers a PING before it writes what is queued, and the server would refuse every call in that queue.
+//!
 //! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame with invalid size".
 
 use std::io::{self, IoSlice};
@@ -12,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -26,6 +31,8 @@ pub(super) struct Wire {
     writes: FrameScanner,
     /// The server's first bytes, until they are known to be the header of SETTINGS.
     greeting: Option<Vec<u8>>,
+    /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At most one read's.
+    held_back: Bytes,
 }
 
 impl Wire {
@@ -36,20 +43,22 @@ impl Wire {
             reads: FrameScanner::from_server(),
             writes: FrameScanner::from_client(),
             greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
+            held_back: Bytes::new(),
         }
     }
 
-    fn note_read(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Whether a GOAWAY begins among these bytes.
+    fn note_read(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.check_greeting(bytes)?;
         if !bytes.is_empty() {
             self.shared.handle_read();
         }
-        self.reads.scan(bytes, |frame| {
-            if frame.kind == FrameKind::GoAway {
-                self.shared.handle_goaway_header();
-            }
-        });
-        Ok(())
+        let mut goaway = false;
+        self.reads.scan(bytes, |frame| goaway |= frame.kind == FrameKind::GoAway);
+        if goaway {
+            self.shared.handle_goaway_header();
+        }
+        Ok(goaway)
     }
 
     fn note_written(&mut self, bytes: &[u8]) {
@@ -83,9 +92,20 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.held_back.is_empty() {
+            let len = self.held_back.len().min(buf.remaining());
+            buf.put_slice(&self.held_back.split_to(len));
+            return Poll::Ready(Ok(()));
+        }
         let start = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        Poll::Ready(self.note_read(&buf.filled()[start..]))
+        if self.note_read(&buf.filled()[start..])? {
+            self.held_back = Bytes::copy_from_slice(&buf.filled()[start..]);
+            buf.set_filled(start);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod channel;
 mod connection;
+#[cfg(feature = "dns")]
 mod dns_server;
 mod raw_peer;
+#[cfg(feature = "dns")]
 mod resolver;
 mod server;

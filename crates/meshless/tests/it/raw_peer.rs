@@ -1,4 +1,4 @@
-//! A client that writes and reads HTTP/2 frames by hand: it can do what no library would.
+//! A client or a server that writes and reads HTTP/2 frames by hand: it can do what no library would.
 
 use std::time::Duration;
 
@@ -88,6 +88,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
         peer
     }
 
+    /// Answers a client's preface, with these SETTINGS.
+    pub(crate) async fn accept(io: T, settings: &[(u16, u32)]) -> Self {
+        let mut peer = Self { io };
+        let mut preface = [0; 24];
+        peer.io.read_exact(&mut preface).await.unwrap();
+        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        peer.settings(settings).await;
+        peer
+    }
+
+    pub(crate) async fn settings(&mut self, settings: &[(u16, u32)]) {
+        let bytes = |&(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        self.send(&frame(SETTINGS, 0, 0, &settings.iter().flat_map(bytes).collect::<Vec<_>>())).await;
+    }
+
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.unwrap();
     }
@@ -95,6 +110,47 @@ impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
     /// Calls `path` on `stream`, without a body.
     pub(crate) async fn call(&mut self, stream: u32, path: &str) {
         self.send(&request(stream, path, &[], END_STREAM)).await;
+    }
+
+    /// The next unary request, read to its end, which is its one DATA. Returns its stream.
+    pub(crate) async fn expect_request(&mut self) -> u32 {
+        loop {
+            match self.next().await {
+                Received::Data { stream, .. } => return stream,
+                Received::Closed => panic!("closed instead of a request"),
+                _ => {}
+            }
+        }
+    }
+
+    /// A whole response, with `message` as its only one.
+    pub(crate) async fn answer(&mut self, stream: u32, message: &[u8]) {
+        self.answer_headers(stream).await;
+        self.answer_message(stream, message).await;
+        self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\0\x0bgrpc-status\x010")).await;
+    }
+
+    /// `:status: 200` and gRPC's content type.
+    pub(crate) async fn answer_headers(&mut self, stream: u32) {
+        self.send(&frame(HEADERS, END_HEADERS, stream, b"\x88\0\x0ccontent-type\x10application/grpc")).await;
+    }
+
+    pub(crate) async fn answer_message(&mut self, stream: u32, message: &[u8]) {
+        let prefix = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
+        self.send(&frame(DATA, 0, stream, &[&prefix, message].concat())).await;
+    }
+
+    pub(crate) async fn go_away(&mut self, last_stream: u32, code: u32, debug_data: &[u8]) {
+        let payload = [&last_stream.to_be_bytes(), &code.to_be_bytes(), debug_data].concat();
+        self.send(&frame(GO_AWAY, 0, 0, &payload)).await;
+    }
+
+    pub(crate) async fn window(&mut self, stream: u32, increment: u32) {
+        self.send(&frame(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes())).await;
+    }
+
+    pub(crate) async fn reset(&mut self, stream: u32, code: u32) {
+        self.send(&frame(RESET_STREAM, 0, stream, &code.to_be_bytes())).await;
     }
 
     /// Acknowledges a PING.

@@ -2,7 +2,9 @@
 
 use std::future::{Future, poll_fn};
 
-use super::peer::{ALL_STREAMS, ENHANCE_YOUR_CALM, NO_ERROR};
+use meshless_core::FrameKind;
+
+use super::peer::{ALL_STREAMS, ENHANCE_YOUR_CALM, NO_ERROR, frame, goaway_payload};
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -188,4 +190,19 @@ async fn aborting_fails_the_calls_with_the_reason() {
     let status = call.await.unwrap().0.unwrap_err().into_status();
     assert_eq!(status.message(), "unix:/test: the connection was lost: closed by the client");
     assert!(matches!(rig.event().await, Event::Closed(CloseReason::Aborted)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_queued_when_a_goaway_arrives_is_written_before_its_ping_is_answered() {
+    // The server takes the answer to mean that nothing is under way, and refuses what comes after it.
+    let mut rig = Rig::new().await;
+    let call = rig.call(unary(b"one"));
+    let farewell =
+        [frame(0x7, 0, 0, &goaway_payload(ALL_STREAMS, NO_ERROR, b"max_age")), frame(0x6, 0, 0, b"graceful")];
+    rig.peer.raw(&farewell.concat()).await;
+    let stream = rig.peer.expect_request().await;
+    assert_eq!(rig.peer.expect(FrameKind::Ping).await.payload, b"graceful");
+    rig.peer.goaway(stream, NO_ERROR, b"max_age").await;
+    rig.peer.answer(stream, b"hello").await;
+    assert_eq!(read(call.await.unwrap().0).await.unwrap().1, "0");
 }

@@ -1,0 +1,105 @@
+//! What a channel says through `tracing` about its endpoints and connections.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meshless::{Endpoint, Resolution};
+use tokio::sync::mpsc;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use super::network::*;
+use crate::raw_peer::ALL_STREAMS;
+
+/// Notes the events of this crate, one line each.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// What was said since the last call.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("meshless") && *metadata.level() <= tracing::Level::DEBUG
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.0, " {value:?}"),
+            name => write!(self.0, " {name}={value:?}"),
+        };
+    }
+}
+
+fn set(backends: &[u8]) -> Resolution {
+    Ok(backends.iter().map(|&n| Endpoint::new(backend(n))).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_of_an_endpoint_or_a_connection_is_an_event() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let mut network = Network::new();
+    let (updates, resolver) = mpsc::channel(1);
+    let channel = network.channel_to("dns:///echo:1").resolver(resolver).connect_lazy().unwrap();
+    updates.send(set(&[1])).await.unwrap();
+    let call = channel.clone();
+    let call = tokio::spawn(async move { check(&call).await });
+    let mut peer = network.accept_raw(&[]).await;
+    let stream = peer.expect_request().await;
+    peer.answer(stream, SERVING).await;
+    call.await.unwrap().unwrap();
+    let said = |what: &[&str]| {
+        let log = log.take();
+        for what in what {
+            let count = log.iter().filter(|line| line.contains(what)).count();
+            assert_eq!(count, 1, "{what:?} in {log:#?}");
+        }
+    };
+    said(&[
+        "INFO endpoint added target=dns:///echo:1 endpoint=10.0.0.1:50051",
+        "DEBUG connected target=dns:///echo:1 connection=1 endpoint=10.0.0.1:50051",
+    ]);
+    network.set(backend(1), Dial::Refuse);
+    peer.go_away(ALL_STREAMS, 0, b"max_age").await;
+    peer.rest().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    said(&[
+        "DEBUG going away target=dns:///echo:1 connection=1 endpoint=10.0.0.1:50051",
+        "DEBUG closed target=dns:///echo:1 connection=1 endpoint=10.0.0.1:50051",
+    ]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let connect_failed = "INFO connect failed target=dns:///echo:1 connection=2 error=cannot connect to 10.0.0.1:50051: connection refused";
+    said(&[connect_failed]);
+    updates.send(set(&[2])).await.unwrap();
+    settle().await;
+    said(&[
+        "endpoint added target=dns:///echo:1 endpoint=10.0.0.2",
+        "endpoint removed; its calls finish target=dns:///echo:1 endpoint=10.0.0.1",
+    ]);
+}

@@ -1,0 +1,200 @@
+//! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far side of.
+
+use std::collections::HashMap;
+use std::future::pending;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http_body_util::{BodyExt, StreamBody};
+use meshless::{Address, BoxIo, Channel, ChannelBuilder, Connect, Connecting};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::body::Body;
+use tonic::{Request, Status};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tower_service::Service;
+
+use crate::raw_peer::RawPeer;
+
+/// How an address answers when it is dialled.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Dial {
+    Open,
+    Refuse,
+    /// Neither yes nor no.
+    Silent,
+    Panic,
+}
+
+/// The connector of a channel, and the way to its far side.
+pub(super) struct Network {
+    dials: Arc<Mutex<HashMap<Address, Dial>>>,
+    opened: mpsc::UnboundedReceiver<(Address, DuplexStream)>,
+    connector: Option<Pipes>,
+}
+
+impl Network {
+    pub(super) fn new() -> Self {
+        let dials = Arc::default();
+        let (pipes, opened) = mpsc::unbounded_channel();
+        let connector = Some(Pipes { dials: Arc::clone(&dials), pipes });
+        Self { dials, opened, connector }
+    }
+
+    /// A builder of a channel to `backends` of this network.
+    pub(super) fn channel(&mut self, backends: &[SocketAddr]) -> ChannelBuilder {
+        let list: Vec<_> = backends.iter().map(ToString::to_string).collect();
+        self.channel_to(&format!("ipv4:{}", list.join(",")))
+    }
+
+    pub(super) fn channel_to(&mut self, target: &str) -> ChannelBuilder {
+        Channel::builder(target).connector(self.connector.take().expect("one channel")).seed(1)
+    }
+
+    pub(super) fn set(&self, backend: SocketAddr, dial: Dial) {
+        self.dials.lock().unwrap().insert(Address::Tcp(backend), dial);
+    }
+
+    /// The far side of the next connection.
+    pub(super) async fn accept(&mut self) -> (Address, DuplexStream) {
+        let opened = tokio::time::timeout(Duration::from_secs(3600), self.opened.recv());
+        opened.await.expect("the channel connects").expect("the connector is there")
+    }
+
+    /// The next connection, as a peer that has sent these SETTINGS.
+    pub(super) async fn accept_raw(&mut self, settings: &[(u16, u32)]) -> RawPeer<DuplexStream> {
+        let (_, io) = self.accept().await;
+        RawPeer::accept(io, settings).await
+    }
+
+    pub(super) fn connections_waiting(&self) -> usize {
+        self.opened.len()
+    }
+
+    /// Waits until nobody has the connector any more: the channel and its driver have ended.
+    pub(super) async fn is_let_go(&mut self) -> bool {
+        tokio::time::timeout(Duration::from_secs(3600), self.opened.recv()).await.is_ok_and(|io| io.is_none())
+    }
+
+    /// Serves every connection from now on: each call goes to `handler`.
+    pub(super) fn serve<H>(mut self, max_concurrent_streams: u32, handler: H)
+    where
+        H: Fn(Call) + Clone + Send + 'static,
+    {
+        tokio::spawn(async move {
+            while let Some((address, io)) = self.opened.recv().await {
+                tokio::spawn(serve(io, address, max_concurrent_streams, handler.clone()));
+            }
+        });
+    }
+}
+
+/// A call as a backend sees it.
+pub(super) struct Call {
+    pub(super) backend: Address,
+    pub(super) request: http::Request<RecvStream>,
+    pub(super) respond: SendResponse<Bytes>,
+}
+
+impl Call {
+    /// Answers with SERVING.
+    pub(super) fn answer(mut self) {
+        let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        // Refused if the call was cancelled.
+        let Ok(mut body) = self.respond.send_response(response, false) else { return };
+        let sent = body.send_data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false);
+        let trailers = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+        let _ = sent.and_then(|()| body.send_trailers(trailers));
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<String> {
+        self.request.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    }
+}
+
+async fn serve(io: DuplexStream, backend: Address, max_concurrent_streams: u32, handler: impl Fn(Call)) {
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(max_concurrent_streams);
+    let mut connection = builder.handshake(io).await.unwrap();
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        handler(Call { backend: backend.clone(), request, respond });
+    }
+}
+
+struct Pipes {
+    dials: Arc<Mutex<HashMap<Address, Dial>>>,
+    pipes: mpsc::UnboundedSender<(Address, DuplexStream)>,
+}
+
+impl Connect for Pipes {
+    fn connect(&self, address: &Address) -> Connecting {
+        let dial = self.dials.lock().unwrap().get(address).copied().unwrap_or(Dial::Open);
+        let (pipes, address) = (self.pipes.clone(), address.clone());
+        Box::pin(async move {
+            match dial {
+                Dial::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
+                Dial::Silent => pending().await,
+                Dial::Panic => panic!("a connector of little care"),
+                Dial::Open => {
+                    let (near, far) = tokio::io::duplex(1 << 20);
+                    let _ = pipes.send((address, far));
+                    Ok(Box::new(near) as BoxIo)
+                }
+            }
+        })
+    }
+}
+
+pub(super) fn backend(n: u8) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, n], 50051))
+}
+
+/// One unary call.
+pub(super) async fn check(channel: &Channel) -> Result<(), Status> {
+    check_with(channel, Request::new(HealthCheckRequest::default())).await
+}
+
+pub(super) async fn check_within(channel: &Channel, timeout: Duration) -> Result<(), Status> {
+    let mut request = Request::new(HealthCheckRequest::default());
+    request.set_timeout(timeout);
+    check_with(channel, request).await
+}
+
+pub(super) async fn check_with(
+    channel: &Channel,
+    request: Request<HealthCheckRequest>,
+) -> Result<(), Status> {
+    HealthClient::new(channel.clone()).check(request).await.map(drop)
+}
+
+/// Sends `parts` as a streaming request that stays open.
+pub(super) fn streaming(channel: &Channel, parts: Vec<Bytes>) -> JoinHandle<Result<(), Status>> {
+    let frames = parts.into_iter().map(|part| Ok::<_, Status>(http_body::Frame::data(part)));
+    let open =
+        futures_util::StreamExt::chain(futures_util::stream::iter(frames), futures_util::stream::pending());
+    let body = Body::new(StreamBody::new(open));
+    let request = http::Request::post("/test.Test/Stream").body(body).unwrap();
+    let mut channel = channel.clone();
+    tokio::spawn(async move { channel.call(request).await?.into_body().collect().await.map(drop) })
+}
+
+/// Calls in flight, by the channel's own books.
+pub(super) async fn in_flight(channel: &Channel) -> usize {
+    channel.state().await.endpoints.iter().map(|endpoint| endpoint.calls_in_flight).sum()
+}
+
+/// Lets every task that can run, run.
+pub(super) async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// SERVING, as a message of the health service.
+pub(super) const SERVING: &[u8] = b"\x08\x01";
