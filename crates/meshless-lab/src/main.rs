@@ -6,9 +6,9 @@ use std::{env, io};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // What meshless says is for its user; what its libraries say is for who debugs them, with RUST_LOG.
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,meshless=info,meshless_core=info,meshless_lab=info"));
+    // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG.
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,meshless_lab=info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

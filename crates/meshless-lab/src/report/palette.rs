@@ -45,7 +45,8 @@ impl Palette {
 /// Strategies of a run, in the order in which they first appear.
 pub(super) fn strategies(results: &Results) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    let rows = results.burst.iter().map(|r| &r.strategy).chain(results.spread.iter().map(|r| &r.strategy));
+    // The spread first: it has every strategy where the burst leaves some out, and so their order.
+    let rows = results.spread.iter().map(|r| &r.strategy).chain(results.burst.iter().map(|r| &r.strategy));
     for name in rows {
         if !names.contains(name) {
             names.push(name.clone());
