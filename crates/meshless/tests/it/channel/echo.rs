@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tonic::Status;
 use tonic::body::Body;
+use tonic::transport::server::TcpIncoming;
 use tower_service::Service;
 
 /// One backend's service. Counts the calls that it was given.
@@ -64,16 +65,31 @@ pub(super) struct Backends {
 impl Backends {
     /// Backends whose connections live this long.
     pub(super) async fn start(n: usize, age: Duration) -> Self {
+        Self::bind(n, |listener, echo| {
+            let server = Server::builder().max_connection_age(age).max_connection_age_grace(GRACE);
+            let serving =
+                server.add_service(echo).serve_with_incoming_shutdown([listener], std::future::pending());
+            tokio::spawn(serving);
+        })
+        .await
+    }
+
+    /// The same on tonic's own server. It has no jitter, and without a grace it waits for the calls in flight.
+    pub(super) async fn start_tonic(n: usize, age: Duration) -> Self {
+        Self::bind(n, |listener, echo| {
+            let server = tonic::transport::Server::builder().max_connection_age(age).add_service(echo);
+            tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        })
+        .await
+    }
+
+    async fn bind(n: usize, serve: impl Fn(TcpListener, Echo)) -> Self {
         let mut backends = Self { addresses: Vec::new(), calls: Vec::new() };
         for _ in 0..n {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let backend = listener.local_addr().unwrap();
             let calls = Arc::new(AtomicU64::new(0));
-            let echo = Echo { backend, calls: Arc::clone(&calls) };
-            let server = Server::builder().max_connection_age(age).max_connection_age_grace(GRACE);
-            let serving =
-                server.add_service(echo).serve_with_incoming_shutdown([listener], std::future::pending());
-            tokio::spawn(serving);
+            serve(listener, Echo { backend, calls: Arc::clone(&calls) });
             backends.addresses.push(backend);
             backends.calls.push(calls);
         }

@@ -17,26 +17,36 @@ const MESSAGE: Bytes = Bytes::from_static(b"\0\0\0\0\x02\x08\x01");
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_is_lost_or_executed_twice_while_connections_age() {
+    for policy in Policy::ALL {
+        all_calls_are_executed_once(policy, Backends::start(3, Duration::from_millis(50)).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_is_lost_or_executed_twice_while_tonics_own_server_ages_connections() {
+    for policy in Policy::ALL {
+        all_calls_are_executed_once(policy, Backends::start_tonic(3, Duration::from_millis(50)).await).await;
+    }
+}
+
+async fn all_calls_are_executed_once(policy: Policy, backends: Backends) {
     const CALLERS: u64 = 10;
     const CALLS: u64 = 100;
-    for policy in Policy::ALL {
-        let backends = Backends::start(3, Duration::from_millis(50)).await;
-        let channel = Channel::builder(backends.target()).policy(policy).connect().await.unwrap();
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let channel = channel.clone();
-            callers.spawn(async move {
-                for _ in 0..CALLS {
-                    unary(&channel, request(MESSAGE)).await?;
-                }
-                Ok::<_, Status>(())
-            });
-        }
-        while let Some(done) = callers.join_next().await {
-            done.unwrap().unwrap_or_else(|status| panic!("{policy}: {status}"));
-        }
-        assert_eq!(backends.executed(), CALLERS * CALLS, "{policy}");
+    let channel = Channel::builder(backends.target()).policy(policy).connect().await.unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let channel = channel.clone();
+        callers.spawn(async move {
+            for _ in 0..CALLS {
+                unary(&channel, request(MESSAGE)).await?;
+            }
+            Ok::<_, Status>(())
+        });
     }
+    while let Some(done) = callers.join_next().await {
+        done.unwrap().unwrap_or_else(|status| panic!("{policy}: {status}"));
+    }
+    assert_eq!(backends.executed(), CALLERS * CALLS, "{policy}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
