@@ -103,7 +103,7 @@ pub(crate) enum Experiment {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; can be given more than once
-    #[arg(long, default_value = "0.0.0.0:3001", value_name = "ADDRESS")]
+    #[arg(long, default_value = "0.0.0.0:3001", value_name = "ADDRESS", value_parser = listen_address)]
     pub(crate) listen: Vec<SocketAddr>,
     /// How long to work on a call
     #[arg(long, default_value = "100ms", value_name = "DURATION", value_parser = duration)]
@@ -203,6 +203,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(EXIT_BAD_INPUT)
         }
     }
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:3001 or [::]:3001".into())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

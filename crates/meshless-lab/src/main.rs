@@ -1,15 +1,19 @@
 //! The command `meshless`.
 
+use std::env;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
-use std::{env, io};
 
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG.
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,meshless_lab=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG. What goes wrong in
+    // the channel comes back as an error, and is then said once.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new("warn,meshless::driver=error,meshless::resolver=error,meshless_lab=info")
+    });
+    let ansi = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -13,6 +13,14 @@ pub enum ServeError {
         /// Where.
         addr: SocketAddr,
     },
+    /// The address belongs to no interface of this machine.
+    #[error(
+        "cannot listen on {addr}: this machine does not have that address; use one of its own, or 0.0.0.0 for all"
+    )]
+    NotOurs {
+        /// Where.
+        addr: SocketAddr,
+    },
     /// The operating system refused for another reason.
     #[error("cannot listen on {addr}: {error}")]
     Listen {
@@ -27,6 +35,7 @@ impl ServeError {
     pub(super) fn listen(addr: SocketAddr, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs { addr },
             _ => Self::Listen { addr, error },
         }
     }
