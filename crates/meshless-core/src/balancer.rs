@@ -59,13 +59,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
-pub use action::{Action, ConnectionId};
+pub use action::Action;
 use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
 
+use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};
 use crate::ewma::EwmaDecay;
 use crate::picker::lease::{LoadTracking, Measure, Slot};

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod balancer;
+mod connection_id;
 mod endpoint;
 mod ewma;
 mod frame;
@@ -19,9 +20,10 @@ mod virtual_time;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
-    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectionId, ConnectivityState,
-    EndpointState, InvalidChoiceCountError, ResolutionError,
+    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, EndpointState,
+    InvalidChoiceCountError, ResolutionError,
 };
+pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, LifetimeConfig};

@@ -250,13 +250,13 @@ impl FromStr for Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::ConnectionId;
+    use crate::connection_id::ConnectionId;
     use crate::virtual_time::epoch;
     use lease::LoadTracking;
 
     fn slots(n: u64) -> Vec<Arc<Slot<u64>>> {
         let tracking = LoadTracking { counts_load: false, measure: None };
-        let slot = |n| Slot::new(ConnectionId::for_tests(n), id(n), n, Arc::default(), tracking);
+        let slot = |n| Slot::new(ConnectionId(n), id(n), n, Arc::default(), tracking);
         (0..n).map(|n| Arc::new(slot(n))).collect()
     }
 

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::balancer::ConnectionId;
 use crate::balancer::age::AgeEstimate;
+use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::lease::{Load, Slot};
 use crate::rng::Rng;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
-        let id = ConnectionId::for_tests(id);
+        let id = ConnectionId(id);
         subchannel.begin(now, id);
         let tracking = LoadTracking { counts_load: false, measure: None };
         let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
@@ -267,11 +267,11 @@ mod tests {
     fn a_failure_sticks_until_a_connection_is_made() {
         let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
         assert_eq!(subchannel.state(false), SubchannelState::Idle);
-        subchannel.begin(epoch(), ConnectionId::for_tests(1));
+        subchannel.begin(epoch(), ConnectionId(1));
         assert_eq!(subchannel.state(false), SubchannelState::Connecting);
         subchannel.attempt_failed(epoch(), &mut rng, "refused".into());
         assert_eq!(subchannel.state(false), SubchannelState::TransientFailure);
-        subchannel.begin(epoch(), ConnectionId::for_tests(2));
+        subchannel.begin(epoch(), ConnectionId(2));
         assert_eq!(subchannel.state(false), SubchannelState::TransientFailure, "trying again is not news");
         subchannel.attempt = None;
         connect(&mut subchannel, epoch(), 3);
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_backoff_counts_from_the_start_of_the_attempt() {
         let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
-        subchannel.begin(epoch(), ConnectionId::for_tests(1));
+        subchannel.begin(epoch(), ConnectionId(1));
         let later = epoch() + Duration::from_secs(20);
         subchannel.attempt_failed(later, &mut rng, "timed out".into());
         assert_eq!(subchannel.retry_at(), Some(later), "more than the delay has passed already");

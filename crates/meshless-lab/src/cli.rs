@@ -1,18 +1,13 @@
 //! The command line: what can be asked for, in which words, and what is refused before anything runs.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshless::Policy;
 
-use crate::interrupt::EXIT_INTERRUPTED;
 use crate::strategy::Strategy;
-use crate::{client, compare, load, serve};
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
 ///
@@ -20,13 +15,13 @@ use crate::{client, compare, load, serve};
 /// 130 when Ctrl-C ended `compare` early; its report then holds what was measured until there.
 #[derive(Debug, Parser)]
 #[command(name = "meshless", version)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Run every way of connecting over real sockets and draw the comparison
     Compare(CompareArgs),
     /// Serve hello.HelloService/Echo, and the streams of meshless.lab.v1.StreamService, with connections that age
@@ -173,38 +168,6 @@ pub(crate) enum Shape {
     BidiStream,
 }
 
-/// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
-pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        // A refused value needs no usage text below it: its first line says it all.
-        Err(error) if error.kind() == ErrorKind::ValueValidation => {
-            let text = error.render().to_string();
-            eprintln!("{}", text.lines().next().unwrap_or_default());
-            return ExitCode::from(EXIT_BAD_INPUT);
-        }
-        Err(error) => error.exit(),
-    };
-    let done = match cli.command {
-        Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
-        Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
-        Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),
-        Command::Load(args) => match load::run(args).await {
-            Ok(true) => Ok(true),
-            Ok(false) => return ExitCode::from(EXIT_CALLS_FAILED),
-            Err(error) => Err(error.to_string()),
-        },
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(EXIT_INTERRUPTED as u8),
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(EXIT_BAD_INPUT)
-        }
-    }
-}
-
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:3001 or [::]:3001".into())
 }
@@ -234,12 +197,6 @@ fn calls(text: &str) -> Result<u64, String> {
         _ => Err(format!("give numbers of calls from 1 to {CALLS_MAX}, separated by commas")),
     }
 }
-
-/// Exit code of a load some of whose calls failed.
-const EXIT_CALLS_FAILED: u8 = 1;
-
-/// Exit code of what could not be done.
-const EXIT_BAD_INPUT: u8 = 2;
 
 /// Ten times the largest burst of the original experiment; a client needs some tens of kB per call.
 const CALLS_MAX: u64 = 1_000_000;

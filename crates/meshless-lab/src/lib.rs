@@ -1,7 +1,7 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
 
 mod caller;
-pub mod cli;
+mod cli;
 mod client;
 mod clock;
 mod compare;
@@ -19,6 +19,7 @@ mod progress;
 mod record;
 pub mod report;
 pub mod results;
+pub mod run;
 mod serve;
 mod stats;
 mod strategy;

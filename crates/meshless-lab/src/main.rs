@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let code = runtime.block_on(meshless_lab::cli::run(env::args_os()));
+    let code = runtime.block_on(meshless_lab::run::run(env::args_os()));
     // A thread that reads stdin may still wait for a line; its end is not worth waiting for.
     runtime.shutdown_background();
     code

@@ -1,15 +1,11 @@
 //! What the balancer asks of its driver.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::Picker;
-
-/// Names a connection from the attempt to make it to its end. Never used twice by one balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub(super) u64);
 
 /// Something for the driver to do.
 #[derive(Debug)]
@@ -44,17 +40,4 @@ pub enum Action<C> {
         /// Set when every known address fails: the resolver's pause between two questions does not apply.
         at_once: bool,
     },
-}
-
-#[cfg(test)]
-impl ConnectionId {
-    pub(crate) fn for_tests(n: u64) -> Self {
-        Self(n)
-    }
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
 }

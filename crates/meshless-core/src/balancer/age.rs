@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::ConnectionId;
+use crate::connection_id::ConnectionId;
 
 #[derive(Debug, Default)]
 pub(crate) struct AgeEstimate {

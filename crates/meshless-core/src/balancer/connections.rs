@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use super::{Action, Balancer, ConnectionId};
+use super::{Action, Balancer};
+use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::subchannel::{Connection, Phase, Subchannel};
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::connect_budget::Refused;
 use super::walk::Step;
-use super::{Action, Balancer, ConnectionId};
+use super::{Action, Balancer};
+use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::picker::Policy;
 use crate::subchannel::{Phase, Purpose};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::balancer::ConnectionId;
+use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::ewma::{EwmaDecay, PeakEwma};
 
@@ -181,7 +181,7 @@ mod tests {
 
     fn slot(limit: u32, counts_load: bool) -> Arc<Slot<()>> {
         let tracking = LoadTracking { counts_load, measure: None };
-        let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId::for_tests(1));
+        let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId(1));
         let slot = Slot::new(id, endpoint, (), Arc::default(), tracking);
         slot.set_limit(limit);
         Arc::new(slot)

@@ -53,7 +53,7 @@ const FLOOR_NANOS: f32 = 1000.0;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::ConnectionId;
+    use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;
     use crate::picker::lease::{Lease, LoadTracking, Measure, Outcome, Slot};
     use crate::picker::{Decision, Pick, Picker};
@@ -67,7 +67,7 @@ mod tests {
         let tracking = LoadTracking { counts_load: true, measure: Some(measure) };
         let candidate = |n| {
             let id = EndpointId::for_tests(n);
-            let slot = Slot::new(ConnectionId::for_tests(n), id, n, Arc::default(), tracking);
+            let slot = Slot::new(ConnectionId(n), id, n, Arc::default(), tracking);
             Candidate::new(id, std::iter::once(Arc::new(slot)))
         };
         let candidates = Candidates::new((0..n).filter_map(candidate).collect()).unwrap();

@@ -51,7 +51,7 @@ impl<C> RoundRobin<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::balancer::ConnectionId;
+    use crate::connection_id::ConnectionId;
     use crate::picker::Candidate;
     use crate::picker::lease::{LoadTracking, Slot};
 
@@ -59,7 +59,7 @@ mod tests {
         let tracking = LoadTracking { counts_load: false, measure: None };
         let candidate = |&n: &u64| {
             let id = EndpointId::for_tests(n);
-            let slot = Slot::new(ConnectionId::for_tests(n), id, (), Arc::default(), tracking);
+            let slot = Slot::new(ConnectionId(n), id, (), Arc::default(), tracking);
             Candidate::new(id, std::iter::once(Arc::new(slot)))
         };
         Candidates::new(ids.iter().filter_map(candidate).collect()).unwrap()

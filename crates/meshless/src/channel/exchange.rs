@@ -112,6 +112,8 @@ impl Call<'_> {
                 avoid.push(endpoint);
             }
             deadline::announce(self.deadline, self.outgoing.headers_mut(), now);
+            // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
+            tokio::task::yield_now().await;
         }
     }
 

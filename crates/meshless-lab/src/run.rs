@@ -1,0 +1,49 @@
+//! From the command line to an exit code: parse, do what was asked for, and say in one line why it could not be done.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::cli::{Cli, Command};
+use crate::interrupt::EXIT_INTERRUPTED;
+use crate::{client, compare, load, serve};
+
+/// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
+pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        // A refused value needs no usage text below it: its first line says it all.
+        Err(error) if error.kind() == ErrorKind::ValueValidation => {
+            let text = error.render().to_string();
+            eprintln!("{}", text.lines().next().unwrap_or_default());
+            return ExitCode::from(EXIT_BAD_INPUT);
+        }
+        Err(error) => error.exit(),
+    };
+    let done = match cli.command {
+        Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
+        Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Load(args) => match load::run(args).await {
+            Ok(true) => Ok(true),
+            Ok(false) => return ExitCode::from(EXIT_CALLS_FAILED),
+            Err(error) => Err(error.to_string()),
+        },
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(EXIT_INTERRUPTED as u8),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(EXIT_BAD_INPUT)
+        }
+    }
+}
+
+/// Exit code of a load some of whose calls failed.
+const EXIT_CALLS_FAILED: u8 = 1;
+
+/// Exit code of what could not be done.
+const EXIT_BAD_INPUT: u8 = 2;
