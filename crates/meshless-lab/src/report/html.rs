@@ -191,6 +191,11 @@ const PAGE_BYTES: usize = 256 * 1024;
 
 const HOW_TO_READ: &str = "<section id=\"reading\"><h2>How to read this</h2>\n\
 <dl class=\"reading\">\
+<dt>Strategies</dt><dd><code>connection-per-call</code>: a new connection for each call. <code>single-connection</code>: one for all, \
+which is what a gRPC client does by itself. <code>max-age-l4</code>, <code>max-age-dns</code>: the server ends the connection at its age, and the \
+client comes back through a virtual address or a DNS name. <code>l7-proxy</code>: a proxy that balances calls, as a mesh does. \
+<code>pick_first</code>, <code>round_robin</code>, <code>least_request</code>, <code>peak_ewma</code>: the channel of meshless, with servers that age. \
+All the others are today’s tonic client.</dd>\
 <dt>Failed</dt><dd>Not answered within the deadline, or ended with an error. Failed calls never enter a latency.</dd>\
 <dt>Latency</dt><dd>From the moment a call was due, not from when it was sent: a client that falls behind cannot hide it.</dd>\
 <dt>Busiest ×</dt><dd>Calls of the busiest backend over the mean of all. 1 is even; with three backends 3 is one backend doing everything. \

@@ -1,5 +1,7 @@
 //! One line per figure: what you see. Each is computed from the run, and is empty where there is nothing to say.
 
+use meshless::Policy;
+
 use super::facts;
 use super::format::{count, list, ms, percent, plural, ratio};
 use super::theory;
@@ -131,7 +133,44 @@ pub(super) fn rotation(results: &Results) -> String {
             text += &format!("{} near {} failed.", plural(failed, "call"), plural(row.rotations, "rotation"))
         }
     }
-    text
+    text + &lost_at_rotations(results)
+}
+
+/// What becomes of calls at rotations is a matter of the client: today's tonic beside whatever else took part.
+fn lost_at_rotations(results: &Results) -> String {
+    let (mut tonic, mut ours) = (Rotated::default(), Rotated::default());
+    for row in results.spread.iter().filter(|row| row.rotations > 0) {
+        if facts::kind(&row.strategy) == facts::Kind::Ageing {
+            tonic.add(row);
+        } else if row.strategy.parse::<Policy>().is_ok() {
+            ours.add(row);
+        }
+    }
+    let sentence = |who: &str, Rotated { lost, calls, rotations }: Rotated| match rotations {
+        0 => String::new(),
+        _ => format!(
+            " {who} lost {} of {} over {}.",
+            count(lost),
+            plural(calls, "call"),
+            plural(rotations, "rotation")
+        ),
+    };
+    sentence("In all, today’s tonic client", tonic) + &sentence("The channel of meshless", ours)
+}
+
+#[derive(Default)]
+struct Rotated {
+    lost: u64,
+    calls: u64,
+    rotations: u64,
+}
+
+impl Rotated {
+    fn add(&mut self, row: &SpreadRow) {
+        self.lost += row.outcome.failed;
+        self.calls += row.calls;
+        self.rotations += row.rotations;
+    }
 }
 
 /// What failures were, and whether they were safe to repeat.
