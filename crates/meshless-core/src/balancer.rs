@@ -276,6 +276,9 @@ impl<C> Balancer<C> {
     /// configured number, one at a time (gRFC A105).
     pub fn handle_full(&mut self, now: Instant, endpoint: EndpointId) {
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
+        if subchannel.wants_more || subchannel.attempt.is_some() {
+            return;
+        }
         let serving = subchannel.serving().count();
         let may_grow = (1..self.config.connections_per_endpoint.get() as usize).contains(&serving);
         // It may be outdated: since that pick a call may have ended, or a connection been added.

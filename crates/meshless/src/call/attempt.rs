@@ -62,11 +62,16 @@ fn start(
         slot.open(|| outgoing.take_head(), end_of_stream).map_err(|error| Failure::from_open(error, slot))
     };
     match outgoing.payload(cx) {
-        Payload::Whole(bytes) => {
-            let (response, sink) = open(outgoing, bytes.is_empty())?;
-            send_whole(sink, bytes);
-            Ok((response, None))
-        }
+        Payload::Whole(bytes) => match open(outgoing, bytes.is_empty()) {
+            Ok((response, sink)) => {
+                send_whole(sink, bytes);
+                Ok((response, None))
+            }
+            Err(failure) => {
+                outgoing.take_back(bytes);
+                Err(failure)
+            }
+        },
         Payload::Stream => {
             let (response, sink) = open(outgoing, false)?;
             Ok((response, Some(Pump::new(sink))))

@@ -68,7 +68,8 @@ impl Outgoing {
     pub(crate) fn can_replay(&self) -> bool {
         match &self.body {
             State::Unread(_) => true,
-            State::Whole(bytes) => bytes.len() <= UNARY_REPLAY_LIMIT,
+            // One that is too long to be kept is here only while it has not been sent.
+            State::Whole(_) => true,
             State::Stream(stream) => stream.replayable,
             State::Failed(_) | State::Gone => false,
         }
@@ -99,6 +100,11 @@ impl Outgoing {
             State::Failed(status) => Payload::Failed(status.clone()),
             State::Unread(_) | State::Gone => Payload::Gone,
         }
+    }
+
+    /// Keeps the whole body for another attempt: this one could not begin.
+    pub(super) fn take_back(&mut self, bytes: Bytes) {
+        self.body = State::Whole(bytes);
     }
 
     /// The stream of frames that an attempt is sending.
@@ -176,9 +182,6 @@ impl RequestStream {
     fn push(&mut self, bytes: Bytes) {
         self.kept_len += bytes.len();
         self.kept.push_back(bytes);
-        if self.kept_len > STREAM_REPLAY_LIMIT {
-            self.forget();
-        }
     }
 
     fn take(&mut self) -> Option<Bytes> {
@@ -187,6 +190,10 @@ impl RequestStream {
         }
         let bytes = self.kept.get(self.next).cloned();
         self.next += usize::from(bytes.is_some());
+        // Only now: what has not been sent can be sent elsewhere, however long it is.
+        if self.kept_len > STREAM_REPLAY_LIMIT {
+            self.forget();
+        }
         bytes
     }
 
@@ -233,3 +240,33 @@ pub(crate) const UNARY_REPLAY_LIMIT: usize = 4 << 20;
 
 /// Bytes of a streaming request that are kept for another attempt: 256 KiB, grpc-go's `MaxRetryRPCBufferSize`.
 pub(crate) const STREAM_REPLAY_LIMIT: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Waker;
+
+    #[test]
+    fn a_body_too_long_to_be_kept_is_given_back_when_the_attempt_could_not_begin() {
+        let long = Bytes::from(vec![7; UNARY_REPLAY_LIMIT + 1]);
+        let body = Body::new(http_body_util::Full::new(long));
+        let mut outgoing = Outgoing::new(http::Request::new(body));
+        let mut cx = Context::from_waker(Waker::noop());
+        let Payload::Whole(bytes) = outgoing.payload(&mut cx) else { panic!("one frame is the whole") };
+        assert!(!outgoing.can_replay(), "given away");
+        outgoing.take_back(bytes);
+        assert!(outgoing.can_replay());
+        assert!(
+            matches!(outgoing.payload(&mut cx), Payload::Whole(bytes) if bytes.len() > UNARY_REPLAY_LIMIT)
+        );
+    }
+
+    #[test]
+    fn a_stream_is_replayable_until_more_was_sent_than_is_kept() {
+        let mut stream = RequestStream::new(Body::empty());
+        stream.push(Bytes::from(vec![7; STREAM_REPLAY_LIMIT + 1]));
+        assert!(stream.replayable, "nothing was sent");
+        assert!(stream.take().is_some());
+        assert!(!stream.replayable);
+    }
+}

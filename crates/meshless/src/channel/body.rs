@@ -37,6 +37,10 @@ impl ResponseBody {
         http::Response::from_parts(parts, Self { received, deadline, timer: None })
     }
 
+    fn has_passed(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
     fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = self.deadline else { return false };
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
@@ -53,18 +57,19 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.received).poll_frame(cx) {
-            return Poll::Ready(frame);
+        match Pin::new(&mut this.received).poll_frame(cx) {
+            // A stream that always has a message ready is late without ever waiting.
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() && this.has_passed() => {}
+            Poll::Ready(frame) => return Poll::Ready(frame),
+            Poll::Pending if this.is_late(cx) => {}
+            Poll::Pending => return Poll::Pending,
         }
-        if this.is_late(cx) {
-            let status = Status::deadline_exceeded(match this.received.guard() {
-                Some(end) => end.deadline_exceeded(),
-                None => "the deadline passed while the response was received".to_owned(),
-            });
-            this.received.cancel(Code::DeadlineExceeded);
-            return Poll::Ready(Some(Err(status)));
-        }
-        Poll::Pending
+        let status = Status::deadline_exceeded(match this.received.guard() {
+            Some(end) => end.deadline_exceeded(),
+            None => "the deadline passed while the response was received".to_owned(),
+        });
+        this.received.cancel(Code::DeadlineExceeded);
+        Poll::Ready(Some(Err(status)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -60,15 +60,16 @@ impl Default for ConnectionConfig {
 /// Cancelled streams that h2 remembers, so that what the server had already sent on them is passed over.
 ///
 /// A cancellation itself is free: h2 sends RST_STREAM and counts nothing. But a frame for a stream that it no longer
-/// remembers counts as an error of the peer, and a lifetime total of those (below) closes the connection. h2's 50
-/// streams for 1 s are exceeded by the first storm of client deadlines. About 0.4 kB each.
-const REMEMBERED_RESETS: usize = 4096;
+/// remembers counts as an error of the peer, and a lifetime total of those (below) closes the connection. A full memory
+/// takes no further stream, so this many may be cancelled in each [`RESET_MEMORY`]: 16 000 a second, where h2's own
+/// 50 streams are exceeded by the first storm of client deadlines. About 0.4 kB each, 13 MB at the worst.
+const REMEMBERED_RESETS: usize = 32_768;
 
-/// How long a cancelled stream is remembered: as long as a slow round trip and a busy server may take.
-const RESET_MEMORY: Duration = Duration::from_secs(10);
+/// How long a cancelled stream is remembered: some round trips to a server that is busy.
+const RESET_MEMORY: Duration = Duration::from_secs(2);
 
 /// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default is 1024.
 ///
-/// With the memory above, only a server that goes on sending on a stream 10 s after it was reset comes near. A
+/// With the memory above, only a server that goes on sending on streams seconds after they were reset comes near. A
 /// limit must remain, since each error queues a RST_STREAM that a hostile server need not read (RUSTSEC-2024-0003).
-const LOCAL_ERROR_RESETS: usize = 16_384;
+const LOCAL_ERROR_RESETS: usize = 100_000;

@@ -149,19 +149,24 @@ async fn establish(
         None => io,
     };
     *step = Step::Http2;
-    open_http2(io, address, config, report)
+    #[cfg(feature = "tls")]
+    let is_tls = destination.tls.is_some();
+    #[cfg(not(feature = "tls"))]
+    let is_tls = false;
+    open_http2(io, is_tls, address, config, report)
         .await
         .map_err(|reason| ConnectError::Http2 { address: address.clone(), reason })
 }
 
 async fn open_http2(
     io: BoxIo,
+    is_tls: bool,
     address: &Address,
     config: &ConnectionConfig,
     report: Report,
 ) -> Result<Connection, CloseReason> {
     let shared = Shared::new(address.clone(), report);
-    let wire = Wire::new(io, Arc::clone(&shared));
+    let wire = Wire::new(io, Arc::clone(&shared), is_tls);
     let (sender, mut http2) = config
         .http2()
         .handshake::<_, Bytes>(wire)

@@ -33,13 +33,17 @@ pub(super) struct Wire {
     greeting: Option<Vec<u8>>,
     /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At most one read's.
     held_back: Bytes,
+    /// Whether a write that fails may have sent some of its bytes. A socket's has not; TLS sends several records in one
+    /// write, the first of which may arrive before the second fails.
+    fails_in_part: bool,
 }
 
 impl Wire {
-    pub(super) fn new(io: BoxIo, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(io: BoxIo, shared: Arc<Shared>, fails_in_part: bool) -> Self {
         Self {
             io,
             shared,
+            fails_in_part,
             reads: FrameScanner::from_server(),
             writes: FrameScanner::from_client(),
             greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
@@ -68,6 +72,17 @@ impl Wire {
             FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
             _ => {}
         });
+    }
+
+    /// What h2 is told of a write that failed.
+    ///
+    /// While a GOAWAY is held back, that all is well: h2 gives the connection up at a failed write, and would not read which
+    /// calls the GOAWAY leaves behind. The socket stays dead, so the next use of it tells.
+    fn write_failed(&mut self, error: io::Error, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if self.fails_in_part {
+            bufs.iter().for_each(|buf| self.note_written(buf));
+        }
+        if self.held_back.is_empty() { Err(error) } else { Ok(bufs.iter().map(|buf| buf.len()).sum()) }
     }
 
     /// "The server connection preface consists of a potentially empty SETTINGS frame that MUST be the first frame
@@ -111,9 +126,13 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
-        self.note_written(&buf[..written]);
-        Poll::Ready(Ok(written))
+        match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
+            Ok(written) => {
+                self.note_written(&buf[..written]);
+                Poll::Ready(Ok(written))
+            }
+            Err(error) => Poll::Ready(self.write_failed(error, &[IoSlice::new(buf)])),
+        }
     }
 
     fn poll_write_vectored(
@@ -121,7 +140,10 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs))?;
+        let written = match ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs)) {
+            Ok(written) => written,
+            Err(error) => return Poll::Ready(self.write_failed(error, bufs)),
+        };
         let mut left = written;
         for buf in bufs {
             let part = left.min(buf.len());
@@ -136,7 +158,10 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        match ready!(Pin::new(&mut self.io).poll_flush(cx)) {
+            Err(error) => Poll::Ready(self.write_failed(error, &[]).map(drop)),
+            Ok(()) => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -181,6 +206,57 @@ fn judge_greeting(bytes: &[u8], ended: bool) -> Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A byte stream whose every write fails.
+    struct Broken;
+
+    impl AsyncRead for Broken {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Broken {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn write_to_broken(fails_in_part: bool, held_back: &'static [u8]) -> (io::Result<usize>, u32) {
+        let address = meshless_core::Address::Unix("/test".into());
+        let shared = Shared::new(address, Box::new(|_| {}));
+        let mut wire = Wire::new(Box::new(Broken), Arc::clone(&shared), fails_in_part);
+        wire.held_back = Bytes::from_static(held_back);
+        let mut bytes = meshless_core::CLIENT_PREFACE.to_vec();
+        bytes.extend([0, 0, 1, 1, 4, 0, 0, 0, 1, 0x82]);
+        match Pin::new(&mut wire).poll_write(&mut Context::from_waker(std::task::Waker::noop()), &bytes) {
+            Poll::Ready(result) => (result, shared.written_up_to()),
+            Poll::Pending => panic!("a broken stream does not wait"),
+        }
+    }
+
+    #[test]
+    fn what_a_failed_write_may_have_sent_counts_as_sent() {
+        let (result, written_up_to) = write_to_broken(false, b"");
+        assert_eq!((result.is_err(), written_up_to), (true, 0), "a socket sends all or says how much");
+        let (result, written_up_to) = write_to_broken(true, b"");
+        assert_eq!((result.is_err(), written_up_to), (true, 1), "TLS may have sent it");
+    }
+
+    #[test]
+    fn a_failed_write_does_not_keep_h2_from_reading_the_goaway_that_is_held_back() {
+        let (result, written_up_to) = write_to_broken(false, b"goaway");
+        assert_eq!(result.unwrap(), 34);
+        assert_eq!(written_up_to, 0, "and nothing counts as sent");
+    }
 
     #[test]
     fn a_server_is_judged_by_its_first_bytes() {

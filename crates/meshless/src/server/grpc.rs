@@ -2,7 +2,8 @@
 //!
 //! A call with `grpc-timeout` ends with DEADLINE_EXCEEDED when the time is over, in the middle of its messages too; the
 //! handler is dropped. (tonic's own server ends such a call with CANCELLED, and leaves streams alone.) A call without the
-//! header costs one look at it and no timer.
+//! header costs one look at it and no timer. A body is only asked while the client reads: a stream whose client has
+//! stopped reading is held until it reads on, resets the stream, or loses the connection.
 //!
 //! Called by the connection, around the user's services.
 
@@ -102,16 +103,17 @@ impl<B: Body> Body for DeadlineBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        if let Poll::Ready(frame) = body.poll_frame(cx) {
-            return Poll::Ready(frame);
+        match body.poll_frame(cx) {
+            // A stream that always has a message ready is late without ever waiting.
+            Poll::Ready(Some(Ok(frame))) if frame.is_data() && has_passed(this.deadline) => {}
+            Poll::Ready(frame) => return Poll::Ready(frame),
+            Poll::Pending if is_over(this.deadline, cx) => {}
+            Poll::Pending => return Poll::Pending,
         }
-        if is_over(this.deadline, cx) {
-            this.body.set(None);
-            let mut trailers = HeaderMap::new();
-            deadline_exceeded().add_header(&mut trailers).expect("code and message are valid header values");
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-        }
-        Poll::Pending
+        this.body.set(None);
+        let mut trailers = HeaderMap::new();
+        deadline_exceeded().add_header(&mut trailers).expect("code and message are valid header values");
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -130,6 +132,10 @@ impl<B: Body> Body for DeadlineBody<B> {
 
 /// A timer only where the client set a deadline.
 type Deadline = Option<Pin<Box<Sleep>>>;
+
+fn has_passed(deadline: &Deadline) -> bool {
+    deadline.as_ref().is_some_and(|sleep| sleep.deadline() <= tokio::time::Instant::now())
+}
 
 fn is_over(deadline: &mut Deadline, cx: &mut Context<'_>) -> bool {
     deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use super::error::ServeError;
 
@@ -38,11 +39,14 @@ pub(super) struct Acceptor {
     listeners: Vec<TcpListener>,
     next: usize,
     pause: Duration,
+    /// When the pause is over. An instant, because `accept` is dropped and called again whenever a connection ends: a
+    /// pause that began anew each time would never end on a busy server.
+    resume_at: Option<Instant>,
 }
 
 impl Acceptor {
     pub(super) fn new(listeners: Vec<TcpListener>) -> Self {
-        Self { listeners, next: 0, pause: Duration::ZERO }
+        Self { listeners, next: 0, pause: Duration::ZERO, resume_at: None }
     }
 
     /// The next connection. Without listeners there is none, ever.
@@ -50,8 +54,9 @@ impl Acceptor {
     /// Loses nothing when it is dropped.
     pub(super) async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         loop {
-            if !self.pause.is_zero() {
-                tokio::time::sleep(self.pause).await;
+            if let Some(resume_at) = self.resume_at {
+                tokio::time::sleep_until(resume_at).await;
+                self.resume_at = None;
             }
             match std::future::poll_fn(|cx| self.poll_accept(cx)).await {
                 Ok(accepted) => {
@@ -62,6 +67,7 @@ impl Acceptor {
                 Err(error) => {
                     // Out of descriptors, most likely. The connection stays in the backlog, so an immediate retry would spin.
                     self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+                    self.resume_at = Some(Instant::now() + self.pause);
                     tracing::warn!(%error, pause = ?self.pause, "cannot accept connections");
                 }
             }

@@ -222,7 +222,11 @@ impl<I> Drop for Wire<I> {
                 io,
                 peer_closed: self.peer_closed,
                 at_boundary: self.outbound.at_boundary() && self.replacement.is_empty(),
-                last_stream: self.inbound.last_stream(),
+                // A later GOAWAY must not name a higher id (RFC 9113 §6.8).
+                last_stream: self
+                    .inbound
+                    .last_stream()
+                    .min(self.outbound.last_accepted().unwrap_or(u32::MAX)),
             };
             // If the driver is gone as well, the socket closes here.
             drop(home.send(remains));
