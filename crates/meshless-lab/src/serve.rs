@@ -48,6 +48,8 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let ledger = Arc::new(Ledger::default());
     let rotations = Arc::new(Rotations::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
+    // Bytes above ASCII may travel in a header, but no client reads them as text.
+    name.to_str().map_err(|_| ServeError::Name)?;
     let echo = Echo::new(name.clone(), args.service_time, ledger.clone());
     let streams = Streams::new(name, ledger.clone());
     let server = server(&args)
