@@ -11,7 +11,8 @@
 //! # use meshless_core::*;
 //! # #[derive(Clone, Debug)] struct Connection;
 //! # enum Event { Resolved(Result<Vec<Endpoint>, ResolutionError>), Connected(ConnectionId, Connection),
-//! #   ConnectFailed(ConnectionId, String), GoingAway(ConnectionId), Closed(ConnectionId, String), Waiting(Wait), Timeout }
+//! #   ConnectFailed(ConnectionId, String), GoingAway(ConnectionId), Closed(ConnectionId, String), Waiting(Wait),
+//! #   Outcome(OutcomeReport), Timeout }
 //! # struct Io; impl Io {
 //! #   fn publish(&self, _: Arc<Picker<Connection>>) {} fn resolve(&self, _: bool) {}
 //! #   fn connect(&self, _: ConnectionId, _: Address, _: std::time::Duration) {} fn close(&self, _: ConnectionId, _: bool) {}
@@ -39,6 +40,7 @@
 //!         Event::Waiting(Wait::Idle) => balancer.handle_call(now()),
 //!         Event::Waiting(Wait::Full(endpoint)) => balancer.handle_full(now(), endpoint),
 //!         Event::Waiting(Wait::Connecting) => {}
+//!         Event::Outcome(report) => balancer.handle_outcome(now, report), // what a `Lease` said at its end
 //!         Event::Timeout => balancer.handle_timeout(now()),
 //!     }
 //! }
@@ -49,6 +51,8 @@ pub(crate) mod age;
 mod config;
 mod connect_budget;
 mod connections;
+pub(crate) mod ejection;
+pub(crate) mod judge;
 mod plan;
 mod publish;
 mod state;
@@ -63,6 +67,8 @@ pub use action::Action;
 use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
+pub use ejection::{Ejection, EjectionCause, EjectionConfig};
+use judge::Judge;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
 
@@ -95,6 +101,7 @@ pub struct Balancer<C> {
     last_connection: u64,
     budget: ConnectBudget,
     walk: Walk,
+    judge: Judge,
     ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
@@ -128,6 +135,7 @@ impl<C> Balancer<C> {
             owners: BTreeMap::new(),
             last_connection: 0,
             walk: Walk::default(),
+            judge: Judge::default(),
             ages: AgeEstimate::default(),
             decay,
             turn,
@@ -336,6 +344,7 @@ impl<C> Balancer<C> {
     /// Ends every event: plans, and sees whether the picker is still right.
     fn settle(&mut self, now: Instant) {
         self.plan(now);
+        self.judge(now);
         let state = self.connectivity();
         // In TRANSIENT_FAILURE the picker carries the errors, which any event may have changed.
         if state != self.published_state || state == ConnectivityState::TransientFailure {
@@ -374,10 +383,12 @@ impl<C> Balancer<C> {
     fn tracking(&self) -> LoadTracking {
         let Self { config, decay, .. } = self;
         let measure = Measure { decay: *decay, failure_penalty: config.failure_penalty };
+        let breaker = config.ejection.consecutive_failures;
         match config.policy {
-            Policy::PickFirst | Policy::RoundRobin => LoadTracking { counts_load: false, measure: None },
-            Policy::LeastRequest => LoadTracking { counts_load: true, measure: None },
-            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure) },
+            Policy::PickFirst => LoadTracking { counts_load: false, measure: None, breaker: None },
+            Policy::RoundRobin => LoadTracking { counts_load: false, measure: None, breaker },
+            Policy::LeastRequest => LoadTracking { counts_load: true, measure: None, breaker },
+            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure), breaker },
         }
     }
 

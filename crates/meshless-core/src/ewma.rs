@@ -62,6 +62,11 @@ impl PeakEwma {
         (nanos > 0.0).then(|| nanos * decay.remaining(stamp, ticks))
     }
 
+    /// Nothing is measured any more: what was no longer holds.
+    pub(crate) fn forget(&self) {
+        self.state.store(0, Ordering::Relaxed);
+    }
+
     /// Records that a call which ended at `ticks` took `latency`.
     pub(crate) fn record(&self, decay: &EwmaDecay, ticks: u32, latency: Duration) {
         let measured = (latency.as_nanos() as f32).max(1.0);

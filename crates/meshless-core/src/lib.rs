@@ -11,6 +11,7 @@ mod endpoint;
 mod ewma;
 mod frame;
 mod lifetime;
+mod outlier;
 mod picker;
 mod retry;
 mod rng;
@@ -20,14 +21,16 @@ mod virtual_time;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
-    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, EndpointState,
-    InvalidChoiceCountError, ResolutionError,
+    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection, EjectionCause,
+    EjectionConfig, EndpointState, InvalidChoiceCountError, ResolutionError,
 };
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, LifetimeConfig};
+pub use outlier::OutlierConfig;
 pub use picker::lease::{Lease, Outcome};
+pub use picker::outcomes::OutcomeReport;
 pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
 pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
 pub use rng::Rng;

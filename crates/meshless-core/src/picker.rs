@@ -6,8 +6,10 @@
 
 pub(crate) mod lease;
 mod least_request;
+pub(crate) mod outcomes;
 mod peak_ewma;
 mod pick_first;
+mod probing;
 pub(crate) mod round_robin;
 
 use std::fmt;
@@ -21,6 +23,7 @@ use lease::{Lease, Load, Slot};
 pub(crate) use least_request::LeastRequest;
 pub(crate) use peak_ewma::PeakEwmaPolicy;
 pub(crate) use pick_first::PickFirst;
+pub(crate) use probing::Probing;
 pub(crate) use round_robin::RoundRobin;
 
 /// How a backend is chosen, named as in a gRPC service config.
@@ -98,15 +101,7 @@ impl<C> Picker<C> {
     /// only when no other has room.
     #[inline]
     pub fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
-        let (candidates, chosen) = match &self.decision {
-            Decision::RoundRobin(policy) => (&policy.candidates, policy.choose()),
-            Decision::PeakEwma(policy) => (&policy.candidates, policy.choose(now, rng)),
-            Decision::LeastRequest(policy) => (&policy.candidates, policy.choose(rng)),
-            Decision::PickFirst(policy) => (&policy.candidates, policy.choose()),
-            Decision::Queue(wait) => return Pick::Queue(*wait),
-            Decision::Fail(error) => return Pick::Fail(error.clone()),
-        };
-        candidates.lease(chosen, now, avoid)
+        self.decision.pick(now, rng, avoid)
     }
 
     /// Why it fails calls, if that is what it does.
@@ -119,7 +114,7 @@ impl<C> Picker<C> {
 
     /// How many endpoints it chooses from.
     pub fn endpoints(&self) -> usize {
-        self.candidates().map_or(0, |candidates| candidates.0.len())
+        self.decision.endpoints()
     }
 
     pub(crate) fn connecting() -> Self {
@@ -137,17 +132,8 @@ impl<C> Picker<C> {
     pub(crate) fn round_robin(&self) -> Option<&RoundRobin<C>> {
         match &self.decision {
             Decision::RoundRobin(policy) => Some(policy),
+            Decision::Probing(probing) => probing.round_robin(),
             _ => None,
-        }
-    }
-
-    fn candidates(&self) -> Option<&Candidates<C>> {
-        match &self.decision {
-            Decision::RoundRobin(policy) => Some(&policy.candidates),
-            Decision::PeakEwma(policy) => Some(&policy.candidates),
-            Decision::LeastRequest(policy) => Some(&policy.candidates),
-            Decision::PickFirst(policy) => Some(&policy.candidates),
-            Decision::Queue(_) | Decision::Fail(_) => None,
         }
     }
 }
@@ -160,6 +146,35 @@ pub(crate) enum Decision<C> {
     RoundRobin(RoundRobin<C>),
     LeastRequest(LeastRequest<C>),
     PeakEwma(PeakEwmaPolicy<C>),
+    /// Boxed: rare, and larger than the others.
+    Probing(Box<Probing<C>>),
+}
+
+impl<C> Decision<C> {
+    #[inline]
+    fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
+        let (candidates, chosen) = match self {
+            Self::RoundRobin(policy) => (&policy.candidates, policy.choose()),
+            Self::PeakEwma(policy) => (&policy.candidates, policy.choose(now, rng)),
+            Self::LeastRequest(policy) => (&policy.candidates, policy.choose(rng)),
+            Self::PickFirst(policy) => (&policy.candidates, policy.choose()),
+            Self::Probing(probing) => return probing.pick(now, rng, avoid),
+            Self::Queue(wait) => return Pick::Queue(*wait),
+            Self::Fail(error) => return Pick::Fail(error.clone()),
+        };
+        candidates.lease(chosen, now, avoid)
+    }
+
+    fn endpoints(&self) -> usize {
+        match self {
+            Self::RoundRobin(policy) => policy.candidates.0.len(),
+            Self::PeakEwma(policy) => policy.candidates.0.len(),
+            Self::LeastRequest(policy) => policy.candidates.0.len(),
+            Self::PickFirst(policy) => policy.candidates.0.len(),
+            Self::Probing(probing) => probing.endpoints(),
+            Self::Queue(_) | Self::Fail(_) => 0,
+        }
+    }
 }
 
 /// The endpoints to choose from, in the order of their ids; never none.
@@ -255,7 +270,7 @@ mod tests {
     use lease::LoadTracking;
 
     fn slots(n: u64) -> Vec<Arc<Slot<u64>>> {
-        let tracking = LoadTracking { counts_load: false, measure: None };
+        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
         let slot = |n| Slot::new(ConnectionId(n), id(n), n, Arc::default(), tracking);
         (0..n).map(|n| Arc::new(slot(n))).collect()
     }

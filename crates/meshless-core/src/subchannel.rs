@@ -21,6 +21,8 @@ use std::time::{Duration, Instant};
 
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::balancer::age::AgeEstimate;
+use crate::balancer::ejection::Health;
+use crate::balancer::judge::TallyStart;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::lease::{Load, Slot};
@@ -59,6 +61,9 @@ pub(crate) struct Subchannel<C> {
     pub(crate) failed_since_resolution: bool,
     /// Calls found all its connections full.
     pub(crate) wants_more: bool,
+    /// Whether it is ejected.
+    pub(crate) health: Health,
+    pub(crate) tally_start: Option<TallyStart>,
     backoff: Backoff,
     retry_at: Option<Instant>,
 }
@@ -112,6 +117,8 @@ impl<C> Subchannel<C> {
             failed: false,
             failed_since_resolution: false,
             wants_more: false,
+            health: Health::default(),
+            tally_start: None,
             backoff: Backoff::new(backoff),
             retry_at: None,
         }
@@ -258,7 +265,7 @@ mod tests {
     fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
         let id = ConnectionId(id);
         subchannel.begin(now, id);
-        let tracking = LoadTracking { counts_load: false, measure: None };
+        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
         let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
         subchannel.connected(now, Arc::new(slot), 0.8);
     }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, ResolutionError, Rng, SubchannelState,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, OutcomeReport, ResolutionError, Rng,
+    SubchannelState,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -122,6 +123,7 @@ impl Driver {
         match event {
             DriverEvent::CallWaits => self.balancer.handle_call(now),
             DriverEvent::Full(endpoint) => self.balancer.handle_full(now, endpoint),
+            DriverEvent::Outcome(report) => self.handle_outcome(now, report),
             DriverEvent::Connected(id, result) => self.handle_connected(now, id, result),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
             // Who asked may have gone.
@@ -184,6 +186,18 @@ impl Driver {
                 self.links.remove(&id);
                 self.balancer.handle_closed(now, id, reason.to_string());
             }
+        }
+    }
+
+    fn handle_outcome(&mut self, now: std::time::Instant, report: OutcomeReport) {
+        let ejection = |driver: &Self| driver.balancer.ejection(report.endpoint());
+        let before = ejection(self).is_some();
+        self.balancer.handle_outcome(now, report);
+        let target = &self.shared.target;
+        match ejection(self) {
+            Some((endpoint, cause)) => tracing::warn!(%target, %endpoint, %cause, "endpoint ejected"),
+            None if before => tracing::info!(%target, endpoint = %report.endpoint(), "endpoint is well again"),
+            None => {}
         }
     }
 

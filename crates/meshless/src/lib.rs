@@ -65,8 +65,8 @@ mod tls;
 pub use channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, WaitForReady};
 pub use connector::{BoxIo, Connect, Connecting, Io};
 pub use meshless_core::{
-    Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Endpoint,
-    EndpointState, Policy, SubchannelState,
+    Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
+    EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SubchannelState,
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 #[cfg(feature = "dns")]

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::ejection::EjectionConfig;
 use crate::backoff::BackoffConfig;
 use crate::picker::Policy;
 
@@ -19,6 +20,7 @@ pub struct BalancerConfig {
     pub(super) connects_per_second: NonZeroU32,
     pub(super) connect_burst: NonZeroU32,
     pub(super) rotate_ahead: bool,
+    pub(super) ejection: EjectionConfig,
 }
 
 /// How many endpoints `least_request` compares: 2 to 10.
@@ -121,6 +123,12 @@ impl BalancerConfig {
         self.rotate_ahead = enabled;
         self
     }
+
+    /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in a row, for 5 s.
+    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
+        self.ejection = ejection;
+        self
+    }
 }
 
 impl Default for BalancerConfig {
@@ -139,6 +147,7 @@ impl Default for BalancerConfig {
             connects_per_second: n(100),
             connect_burst: n(200),
             rotate_ahead: true,
+            ejection: EjectionConfig::default(),
         }
     }
 }

@@ -128,7 +128,7 @@ impl<C> Balancer<C> {
         self.drain(id);
     }
 
-    fn wake_at(&mut self, at: Instant) {
+    pub(super) fn wake_at(&mut self, at: Instant) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 }

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use super::ejection::Health;
 use super::{Balancer, ConnectivityState};
 use crate::picker::{
-    Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, RoundRobin,
+    Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, Probing, RoundRobin,
     UnavailableError,
 };
 
@@ -15,8 +16,13 @@ impl<C> Balancer<C> {
         if let Some(round_robin) = self.published.round_robin() {
             self.last_picked = Some(round_robin.last());
         }
-        if let Some(candidates) = self.candidates() {
-            return Picker::new(self.decide(candidates));
+        if let Some(candidates) = self.candidates(|health| self.is_admitted(health)) {
+            let decision = self.decide(candidates);
+            let probes = self.candidates(|health| !self.is_admitted(health) && health.is_on_probation());
+            return Picker::new(match probes {
+                Some(probes) => Decision::Probing(Box::new(Probing::new(probes, decision))),
+                None => decision,
+            });
         }
         match self.connectivity() {
             ConnectivityState::Idle => Picker::idle(),
@@ -39,8 +45,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    fn candidates(&self) -> Option<Candidates<C>> {
-        let candidates = self.listed().filter_map(|subchannel| {
+    fn candidates(&self, of: impl Fn(&Health) -> bool) -> Option<Candidates<C>> {
+        let candidates = self.listed().filter(|subchannel| of(&subchannel.health)).filter_map(|subchannel| {
             Candidate::new(subchannel.id, subchannel.serving().map(|connection| Arc::clone(&connection.slot)))
         });
         Candidates::new(candidates.collect())
@@ -61,6 +67,9 @@ impl<C> Balancer<C> {
                 let error = subchannel.last_error.as_deref().unwrap_or("not tried yet");
                 let separator = if index == 0 { ": " } else { "; " };
                 let _ = write!(text, "{separator}{}: {error}", subchannel.address);
+                if let Some(ejection) = subchannel.health.ejection() {
+                    let _ = write!(text, " (ejected before: {})", ejection.cause);
+                }
             }
         }
         UnavailableError(text.into())

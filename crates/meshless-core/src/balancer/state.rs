@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Balancer;
+use super::ejection::Ejection;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::Policy;
 use crate::subchannel::SubchannelState;
@@ -57,6 +58,14 @@ pub struct EndpointState {
     pub connections_serving: usize,
     /// Open connections that do not: replaced, or told to go away.
     pub connections_draining: usize,
+    /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
+    pub ejection: Option<Ejection>,
+    /// Calls in a row that failed, up to now.
+    pub consecutive_failures: u32,
+    /// Calls so far that succeeded, as far as the endpoint is concerned.
+    pub successes: u64,
+    /// Calls so far that failed.
+    pub failures: u64,
 }
 
 impl<C> Balancer<C> {
@@ -64,6 +73,7 @@ impl<C> Balancer<C> {
     pub fn state(&self) -> ChannelState {
         let endpoints = self.subchannels.values().map(|subchannel| {
             let connections_serving = subchannel.serving().count();
+            let outcomes = &subchannel.load.outcomes;
             EndpointState {
                 id: subchannel.id,
                 address: subchannel.address.clone(),
@@ -72,6 +82,10 @@ impl<C> Balancer<C> {
                 calls_in_flight: subchannel.calls_in_flight(),
                 connections_serving,
                 connections_draining: subchannel.connections.len() - connections_serving,
+                ejection: subchannel.health.ejection(),
+                consecutive_failures: outcomes.consecutive_failures(),
+                successes: outcomes.successes(),
+                failures: outcomes.failures(),
             }
         });
         ChannelState {

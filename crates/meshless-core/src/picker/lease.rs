@@ -4,10 +4,12 @@
 //! counted out like any other. Counters live with the connection ([`Slot`]) and with the endpoint ([`Load`]), never with a
 //! snapshot, so that an update of the picker forgets nothing. Made by the picker, held by the call.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::outcomes::{OutcomeReport, Outcomes};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::ewma::{EwmaDecay, PeakEwma};
@@ -15,7 +17,7 @@ use crate::ewma::{EwmaDecay, PeakEwma};
 /// One call on one connection.
 ///
 /// Dropping it says that the call has ended, in whatever way; [`finish`](Self::finish) also says how, which
-/// `peak_ewma` learns from. Purposefully not `Clone`: one call, one count.
+/// `peak_ewma` and ejection learn from. Purposefully not `Clone`: one call, one count.
 #[derive(Debug)]
 #[must_use = "dropping a lease ends its call"]
 pub struct Lease<C> {
@@ -55,11 +57,16 @@ impl<C> Lease<C> {
         self.started
     }
 
-    /// Ends the call, and records how it went.
-    pub fn finish(self, now: Instant, outcome: Outcome) {
-        if let Some(measure) = &self.slot.measure {
-            measure.record(&self.slot.load, self.started, now, outcome);
+    /// Ends the call, and records how it went. What it returns is for
+    /// [`Balancer::handle_outcome`](crate::Balancer::handle_outcome), soon.
+    #[inline]
+    pub fn finish(self, now: Instant, outcome: Outcome) -> Option<OutcomeReport> {
+        let slot = &*self.slot;
+        if let Some(measure) = &slot.measure {
+            measure.record(&slot.load, self.started, now, outcome);
         }
+        let to_report = slot.load.outcomes.record(outcome, slot.breaker);
+        to_report.then(|| OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
     }
 }
 
@@ -87,6 +94,8 @@ pub(crate) struct Slot<C> {
     /// Whether the policy compares endpoints by load. Those that do not are spared the second counter.
     counts_load: bool,
     measure: Option<Measure>,
+    /// After how many failures in a row the balancer wants to hear of it.
+    breaker: u32,
 }
 
 /// What a policy needs to know of the calls it places.
@@ -94,6 +103,8 @@ pub(crate) struct Slot<C> {
 pub(crate) struct LoadTracking {
     pub(crate) counts_load: bool,
     pub(crate) measure: Option<Measure>,
+    /// `None`: no number of failures in a row is reported.
+    pub(crate) breaker: Option<NonZeroU32>,
 }
 
 impl<C> Slot<C> {
@@ -104,9 +115,10 @@ impl<C> Slot<C> {
         load: Arc<Load>,
         tracking: LoadTracking,
     ) -> Self {
-        let LoadTracking { counts_load, measure } = tracking;
+        let LoadTracking { counts_load, measure, breaker } = tracking;
         let (in_flight, limit) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
-        Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure }
+        let breaker = breaker.map_or(u32::MAX, NonZeroU32::get);
+        Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure, breaker }
     }
 
     /// Counts a call in, if there is room for one more.
@@ -142,6 +154,7 @@ impl<C> Slot<C> {
 pub(crate) struct Load {
     in_flight: AtomicU32,
     latency: PeakEwma,
+    pub(crate) outcomes: Outcomes,
 }
 
 impl Load {
@@ -180,7 +193,7 @@ mod tests {
     use crate::virtual_time::epoch;
 
     fn slot(limit: u32, counts_load: bool) -> Arc<Slot<()>> {
-        let tracking = LoadTracking { counts_load, measure: None };
+        let tracking = LoadTracking { counts_load, measure: None, breaker: None };
         let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId(1));
         let slot = Slot::new(id, endpoint, (), Arc::default(), tracking);
         slot.set_limit(limit);
@@ -202,7 +215,7 @@ mod tests {
         let first = slot.lease(epoch()).unwrap();
         let second = slot.lease(epoch()).unwrap();
         assert!(slot.lease(epoch()).is_none() && slot.is_full());
-        first.finish(epoch(), Outcome::Success);
+        assert_eq!(first.finish(epoch(), Outcome::Success), None);
         assert!(slot.lease(epoch()).is_some());
         slot.set_limit(0);
         assert!(slot.lease(epoch()).is_none(), "closed for new calls");

@@ -64,7 +64,7 @@ mod tests {
     fn picker(n: u64) -> Picker<u64> {
         let decay = EwmaDecay::new(epoch(), Duration::from_secs(10));
         let measure = Measure { decay, failure_penalty: Duration::from_secs(5) };
-        let tracking = LoadTracking { counts_load: true, measure: Some(measure) };
+        let tracking = LoadTracking { counts_load: true, measure: Some(measure), breaker: None };
         let candidate = |n| {
             let id = EndpointId::for_tests(n);
             let slot = Slot::new(ConnectionId(n), id, n, Arc::default(), tracking);

@@ -56,7 +56,7 @@ mod tests {
     use crate::picker::lease::{LoadTracking, Slot};
 
     fn candidates(ids: &[u64]) -> Candidates<()> {
-        let tracking = LoadTracking { counts_load: false, measure: None };
+        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
         let candidate = |&n: &u64| {
             let id = EndpointId::for_tests(n);
             let slot = Slot::new(ConnectionId(n), id, (), Arc::default(), tracking);

@@ -115,7 +115,7 @@ impl Run {
             Event::CallEnds(which, success) => {
                 if !self.calls.is_empty() {
                     let lease = self.calls.swap_remove(which % self.calls.len());
-                    lease.finish(world.now, if *success { Outcome::Success } else { Outcome::Failure });
+                    world.end(lease, if *success { Outcome::Success } else { Outcome::Failure });
                 }
             }
             Event::Idle => {

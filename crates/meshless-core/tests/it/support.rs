@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Pick, Picker, Rng,
-    UnavailableError, Wait,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Outcome, Pick, Picker,
+    Rng, UnavailableError, Wait,
 };
 
 /// Connections are known to calls by the last byte of their server's address, and their id.
@@ -161,6 +161,29 @@ impl World {
     /// The servers of the next `n` calls, each over before the next.
     pub(crate) fn picks(&mut self, n: usize) -> Vec<u8> {
         (0..n).map(|_| self.lease().connection().0).collect()
+    }
+
+    /// Ends a call, and tells the balancer what it has to hear of.
+    pub(crate) fn end(&mut self, lease: Lease<Handle>, outcome: Outcome) -> Vec<String> {
+        match lease.finish(self.now, outcome) {
+            Some(report) => {
+                self.balancer.handle_outcome(self.now, report);
+                self.act()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Makes calls, each over before the next, of which those to `failing` fail; their servers.
+    pub(crate) fn call(&mut self, n: usize, failing: &[u8]) -> Vec<u8> {
+        let mut servers = Vec::new();
+        for _ in 0..n {
+            let lease = self.lease();
+            let server = lease.connection().0;
+            servers.push(server);
+            self.end(lease, if failing.contains(&server) { Outcome::Failure } else { Outcome::Success });
+        }
+        servers
     }
 
     pub(crate) fn wait(&mut self) -> Wait {

@@ -12,7 +12,7 @@ use meshless_core::{Lease, Outcome};
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
-use super::shared::Shared;
+use super::shared::{DriverEvent, Shared};
 use crate::call::{self, CallGuard};
 use crate::connection::Connection;
 
@@ -126,7 +126,9 @@ impl CallGuard for CallEnd {
     fn ended(mut self, code: Code) {
         if let Some(lease) = self.lease.take() {
             let at = self.answered.unwrap_or_else(|| Instant::now().into_std());
-            lease.finish(at, outcome(code));
+            if let Some(report) = lease.finish(at, outcome(code)) {
+                self.shared.tell(DriverEvent::Outcome(report));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use meshless_core::{BalancerConfig, Policy, Rng};
+use meshless_core::{BalancerConfig, EjectionConfig, Policy, Rng};
 use tokio::sync::mpsc;
 
 use super::Channel;
@@ -80,6 +80,13 @@ impl ChannelBuilder {
     /// [`policy`](Self::policy) set.
     pub fn balancer(mut self, config: BalancerConfig) -> Self {
         self.balancer = config;
+        self
+    }
+
+    /// When backends whose calls fail get no more of them for a while. Default: after five failures in a row, for 5 s, then one
+    /// call tries; never more than half of the backends. Part of [`balancer`](Self::balancer): call it after that.
+    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
+        self.balancer = self.balancer.ejection(ejection);
         self
     }
 

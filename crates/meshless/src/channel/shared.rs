@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use meshless_core::{ChannelState, ConnectionId, EndpointId, Picker, Rng};
+use meshless_core::{ChannelState, ConnectionId, EndpointId, OutcomeReport, Picker, Rng};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use crate::connection::{self, ConnectError, Connection};
@@ -52,13 +52,16 @@ pub(crate) struct CallSettings {
     pub(crate) waiting_max: usize,
 }
 
-/// What the driver is told. Their number is bounded: a few per connection, and one at a time per waiting call.
+/// What the driver is told. Their number is bounded: a few per connection, one at a time per waiting call, and one per
+/// run of failures.
 #[derive(Debug)]
 pub(crate) enum DriverEvent {
     /// A call waits, and the channel is idle.
     CallWaits,
     /// A call found every connection full, this endpoint's among them.
     Full(EndpointId),
+    /// A call has ended in a way that decides about its endpoint.
+    Outcome(OutcomeReport),
     /// An attempt to connect has ended.
     Connected(ConnectionId, Result<Connection, ConnectError>),
     /// Something happened on a connection.

@@ -1,0 +1,167 @@
+//! Which endpoints are ejected, and which of those calls may go to all the same. Recomputed as a whole after every event, like
+//! the plan: a report that is late, or lost, changes when something happens and not whether.
+
+use std::time::{Duration, Instant};
+
+use super::Balancer;
+use super::ejection::{EjectionCause, Health};
+use crate::endpoint::{Address, EndpointId};
+use crate::outlier::Tally;
+use crate::picker::Policy;
+use crate::picker::lease::Outcome;
+use crate::picker::outcomes::OutcomeReport;
+use crate::subchannel::Subchannel;
+
+/// What the judge remembers between two events.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    /// Too many are out of service: ejections are not heeded.
+    panicking: bool,
+    /// When endpoints are compared next.
+    next_comparison: Option<Instant>,
+}
+
+/// What an endpoint had counted when its present tally began.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TallyStart {
+    at: Instant,
+    counted: Tally,
+}
+
+impl<C> Balancer<C> {
+    /// A call has ended in a way that matters beyond its endpoint's averages: what
+    /// [`Lease::finish`](crate::Lease::finish) returned.
+    pub fn handle_outcome(&mut self, now: Instant, report: OutcomeReport) {
+        if let Some(subchannel) = self.subchannels.get_mut(&report.endpoint)
+            && subchannel.health.is_on_probation()
+        {
+            match report.outcome {
+                _ if !subchannel.health.decides(report.started) => subchannel.load.outcomes.begin_probe(),
+                Outcome::Success => {
+                    subchannel.health.admit(now);
+                    subchannel.load.outcomes.end_probe();
+                    // The penalties of `peak_ewma` would take a minute and a half to fade from 5 s to a usual latency.
+                    subchannel.load.latency().forget();
+                    self.outdated = true;
+                }
+                Outcome::Failure => self.eject(now, report.endpoint, EjectionCause::ProbeFailed),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The address and the cause, if the endpoint is ejected or on probation.
+    pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
+        let subchannel = self.subchannels.get(&endpoint)?;
+        Some((&subchannel.address, subchannel.health.ejection()?.cause))
+    }
+
+    /// Whether calls go to an endpoint like to any other.
+    pub(super) fn is_admitted(&self, health: &Health) -> bool {
+        self.judge.panicking || health.is_admitted()
+    }
+
+    pub(super) fn judge(&mut self, now: Instant) {
+        if self.idle || self.config.policy == Policy::PickFirst || self.config.ejection.is_off() {
+            return;
+        }
+        self.compare(now);
+        for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.listed) {
+            let was_ejected = !subchannel.health.is_on_probation();
+            if subchannel.health.begin_probation(now, &self.config.ejection) {
+                subchannel.load.outcomes.begin_probe();
+                self.outdated |= was_ejected;
+            }
+        }
+        let any_ejected = self.listed().any(|subchannel| !subchannel.health.is_admitted());
+        let to_judge = any_ejected || self.listed().any(|subchannel| self.is_tripped(subchannel));
+        let panicking = to_judge && self.out_of_service() > self.tolerated();
+        if panicking != self.judge.panicking {
+            self.judge.panicking = panicking;
+            self.outdated |= any_ejected;
+        }
+        if panicking {
+            // Nobody tells when an endpoint that should be ejected, but is not, does well again.
+            self.wake_at(now + PANIC_RECHECK);
+        } else {
+            for (id, failures) in self.tripped() {
+                self.eject(now, id, EjectionCause::ConsecutiveFailures(failures));
+            }
+        }
+        let changes: Vec<_> = self.listed().filter_map(|subchannel| subchannel.health.next_change()).collect();
+        changes.into_iter().for_each(|at| self.wake_at(at));
+    }
+
+    /// Compares the endpoints with each other, at every interval.
+    fn compare(&mut self, now: Instant) {
+        let Some(config) = self.config.ejection.outliers.clone() else { return };
+        let next = self.judge.next_comparison.get_or_insert(now + config.interval);
+        if *next > now {
+            let at = *next;
+            return self.wake_at(at);
+        }
+        *next = now + config.interval;
+        self.wake_at(now + config.interval);
+        let (mut ids, mut tallies) = (Vec::new(), Vec::new());
+        for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.listed) {
+            let counted = tally(subchannel);
+            let start = *subchannel.tally_start.get_or_insert(TallyStart { at: now, counted });
+            let gathered = counted.since(start.counted);
+            let suffices = config.suffices(gathered);
+            if suffices && subchannel.health.is_admitted() {
+                ids.push(subchannel.id);
+                tallies.push(gathered);
+            }
+            if suffices || now.saturating_duration_since(start.at) >= config.gathered_at_most() {
+                subchannel.tally_start = Some(TallyStart { at: now, counted });
+            }
+        }
+        for (position, cause) in config.outliers(&tallies) {
+            // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its maximum, too.
+            let is_tripped = self.subchannels.get(&ids[position]).is_some_and(|sub| self.is_tripped(sub));
+            if !is_tripped && self.out_of_service() < self.tolerated() {
+                self.eject(now, ids[position], cause);
+            }
+        }
+    }
+
+    fn eject(&mut self, now: Instant, id: EndpointId, cause: EjectionCause) {
+        let Some(subchannel) = self.subchannels.get_mut(&id) else { return };
+        subchannel.load.outcomes.end_probe();
+        subchannel.health.eject(now, cause, &self.config.ejection, &mut self.rng);
+        subchannel.tally_start = None;
+        self.outdated = true;
+    }
+
+    /// Listed endpoints that cannot be reached, are ejected, or would be.
+    fn out_of_service(&self) -> usize {
+        let is_out = |subchannel: &&Subchannel<C>| {
+            !subchannel.is_ready() || !subchannel.health.is_admitted() || self.is_tripped(subchannel)
+        };
+        self.listed().filter(is_out).count()
+    }
+
+    /// However high the threshold, one that is in service is left.
+    fn tolerated(&self) -> usize {
+        let n = self.endpoints.len();
+        self.config.ejection.tolerated(n).min(n.saturating_sub(1))
+    }
+
+    fn tripped(&self) -> Vec<(EndpointId, u32)> {
+        let tripped = self.listed().filter(|sub| sub.health.is_admitted() && self.is_tripped(sub));
+        tripped.map(|subchannel| (subchannel.id, subchannel.load.outcomes.consecutive_failures())).collect()
+    }
+
+    fn is_tripped(&self, subchannel: &Subchannel<C>) -> bool {
+        let failures = subchannel.load.outcomes.consecutive_failures();
+        self.config.ejection.consecutive_failures.is_some_and(|breaker| failures >= breaker.get())
+    }
+}
+
+fn tally<C>(subchannel: &Subchannel<C>) -> Tally {
+    let outcomes = &subchannel.load.outcomes;
+    Tally { successes: outcomes.successes(), failures: outcomes.failures() }
+}
+
+/// How long a panic may outlast its reason.
+const PANIC_RECHECK: Duration = Duration::from_secs(1);
