@@ -40,7 +40,7 @@
 //!         Event::Waiting(Wait::Idle) => balancer.handle_call(now()),
 //!         Event::Waiting(Wait::Full(endpoint)) => balancer.handle_full(now(), endpoint),
 //!         Event::Waiting(Wait::Connecting) => {}
-//!         Event::Outcome(report) => balancer.handle_outcome(now, report), // what a `Lease` said at its end
+//!         Event::Outcome(report) => balancer.handle_outcome(now(), report), // what a `Lease` said at its end
 //!         Event::Timeout => balancer.handle_timeout(now()),
 //!     }
 //! }

@@ -5,6 +5,10 @@
 //! word, so that reading it while a call is being placed costs one load. Written when a call ends, read by
 //! the picker. It counts no calls: `Load` does.
 //!
+//! Failures are recorded as penalties: latencies that stand on their own until they have faded below what is measured, ten times as fast.
+//! At the pace of latencies, a penalty of 5 s would keep calls of 1 ms away for 85 s: long after a backend has recovered, and
+//! too long for a breaker to ever see five failures in a row.
+//!
 //! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last bits from machine to
 //! machine, and with it would differ which endpoint a seed picks.
 
@@ -35,22 +39,24 @@ impl EwmaDecay {
             .wrapping_add(since.subsec_nanos() / NANOS_PER_TICK)
     }
 
-    /// What is left, of 1, of an average that was stamped at `stamp`.
+    /// What is left, of 1, of `average`, which was stamped at `stamp`.
     #[inline]
-    fn remaining(&self, stamp: u32, ticks: u32) -> f32 {
+    fn remaining(&self, average: f32, stamp: u32, ticks: u32) -> f32 {
         let age = ticks.wrapping_sub(stamp);
         // Another thread may have stamped a moment after this one read its clock.
         if age > u32::MAX - CLOCK_RACE_TICKS {
             return 1.0;
         }
-        exp2_neg(age as f32 * self.halvings_per_tick)
+        let pace = if is_penalty(average) { PENALTY_PACE } else { 1.0 };
+        exp2_neg(age as f32 * self.halvings_per_tick * pace)
     }
 }
 
 /// The average of one endpoint; by default, of one that has not been measured.
 #[derive(Debug, Default)]
 pub(crate) struct PeakEwma {
-    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet". Low half: its stamp in ticks.
+    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet", negative for a penalty. Low half: its stamp in
+    /// ticks.
     state: AtomicU64,
 }
 
@@ -59,7 +65,7 @@ impl PeakEwma {
     #[inline]
     pub(crate) fn nanos(&self, decay: &EwmaDecay, ticks: u32) -> Option<f32> {
         let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
-        (nanos > 0.0).then(|| nanos * decay.remaining(stamp, ticks))
+        (nanos != 0.0).then(|| nanos.abs() * decay.remaining(nanos, stamp, ticks))
     }
 
     /// Nothing is measured any more: what was no longer holds.
@@ -72,15 +78,26 @@ impl PeakEwma {
         let measured = (latency.as_nanos() as f32).max(1.0);
         let update = |state| {
             let (nanos, stamp) = unpack(state);
-            let average = if measured >= nanos {
-                measured
-            } else {
-                let weight = decay.remaining(stamp, ticks);
-                nanos * weight + measured * (1.0 - weight)
-            };
+            let weight = decay.remaining(nanos, stamp, ticks);
+            if is_penalty(nanos) && nanos.abs() * weight > measured {
+                return None;
+            }
+            let average =
+                if measured >= nanos { measured } else { nanos * weight + measured * (1.0 - weight) };
             Some(pack(average, ticks))
         };
-        // The closure never refuses, so neither does this.
+        // Refused while a penalty stands.
+        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+    }
+
+    /// Records that a call which ended at `ticks` failed, which counts like a latency of `penalty`.
+    pub(crate) fn penalise(&self, decay: &EwmaDecay, ticks: u32, penalty: Duration) {
+        let penalty = (penalty.as_nanos() as f32).max(1.0);
+        let update = |state| {
+            let (nanos, stamp) = unpack(state);
+            // What is slower than the penalty stays what it is.
+            (nanos * decay.remaining(nanos, stamp, ticks) < penalty).then(|| pack(-penalty, ticks))
+        };
         let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
 }
@@ -94,6 +111,11 @@ fn unpack(state: u64) -> (f32, u32) {
     (f32::from_bits((state >> 32) as u32), state as u32)
 }
 
+#[inline]
+fn is_penalty(nanos: f32) -> bool {
+    nanos < 0.0
+}
+
 /// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of its interval.
 #[inline]
 fn exp2_neg(x: f32) -> f32 {
@@ -105,6 +127,8 @@ fn exp2_neg(x: f32) -> f32 {
     (1.0 - part * (0.669 - 0.169 * part)) * f32::from_bits((127 - whole) << 23)
 }
 
+/// With the usual decay of 10 s, a penalty of 5 s fades to 1 ms in 8.5 s, to 100 ms in 4 s.
+const PENALTY_PACE: f32 = 10.0;
 /// A tick is 100 µs: fine beside a decay of seconds, and 32 bits of it last for days.
 const TICKS_PER_SECOND: u64 = 10_000;
 const NANOS_PER_TICK: u32 = 100_000;
@@ -155,6 +179,22 @@ mod tests {
         ewma.record(&decay, 5, Duration::from_millis(100));
         let later = ewma.nanos(&decay, 5 + 20 * SECOND).unwrap();
         assert!((later / (1e8 * (-2f32).exp()) - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn a_penalty_fades_in_seconds_and_is_not_averaged_with_successes() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, 0, Duration::from_millis(1));
+        ewma.penalise(&decay, 0, Duration::from_secs(5));
+        assert_eq!(ewma.nanos(&decay, 0), Some(5e9));
+        ewma.record(&decay, SECOND, Duration::from_millis(1));
+        let after_one = ewma.nanos(&decay, SECOND).unwrap();
+        assert!((after_one / (5e9 * (-1f32).exp()) - 1.0).abs() < 0.01, "{after_one}");
+        ewma.record(&decay, 9 * SECOND, Duration::from_millis(1));
+        assert_eq!(ewma.nanos(&decay, 9 * SECOND), Some(1e6));
+        ewma.record(&decay, 9 * SECOND, Duration::from_secs(60));
+        ewma.penalise(&decay, 9 * SECOND, Duration::from_secs(5));
+        assert_eq!(ewma.nanos(&decay, 9 * SECOND), Some(6e10), "it is no reward for what is slower still");
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl OutlierConfig {
 
     fn cause(&self, tallies: &[Tally], position: usize) -> Option<EjectionCause> {
         let rate = tallies[position].success_rate();
-        let others = || tallies.iter().enumerate().filter(|(other, _)| *other != position).map(|(_, tally)| tally);
+        let others =
+            || tallies.iter().enumerate().filter(|(other, _)| *other != position).map(|(_, tally)| tally);
         if let Some(factor) = self.success_deviations {
             let n = (tallies.len() - 1) as f64;
             let mean = others().map(Tally::success_rate).sum::<f64>() / n;

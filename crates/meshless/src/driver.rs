@@ -196,7 +196,9 @@ impl Driver {
         let target = &self.shared.target;
         match ejection(self) {
             Some((endpoint, cause)) => tracing::warn!(%target, %endpoint, %cause, "endpoint ejected"),
-            None if before => tracing::info!(%target, endpoint = %report.endpoint(), "endpoint is well again"),
+            None if before => {
+                tracing::info!(%target, endpoint = %report.endpoint(), "endpoint is well again")
+            }
             None => {}
         }
     }

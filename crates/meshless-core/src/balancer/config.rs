@@ -88,8 +88,8 @@ impl BalancerConfig {
         self
     }
 
-    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5 s. 0 lets a backend that fails
-    /// fast attract the traffic.
+    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5 s; it is forgotten ten times as
+    /// fast as a latency, within seconds. 0 lets a backend that fails fast attract the traffic.
     pub fn failure_penalty(mut self, penalty: Duration) -> Self {
         self.failure_penalty = penalty;
         self

@@ -159,7 +159,11 @@ enum Standing {
     Admitted,
     Ejected(Ejection),
     /// One call may go ahead; it or another that began since `since` decides. If none has ended by `patience_until`, one more may.
-    Probation { ejection: Ejection, since: Instant, patience_until: Instant },
+    Probation {
+        ejection: Ejection,
+        since: Instant,
+        patience_until: Instant,
+    },
 }
 
 impl Health {
@@ -181,7 +185,9 @@ impl Health {
     pub(super) fn begin_probation(&mut self, now: Instant, config: &EjectionConfig) -> bool {
         let (ejection, since) = match self.standing {
             Standing::Ejected(ejection) if ejection.until <= now => (ejection, now),
-            Standing::Probation { ejection, since, patience_until } if patience_until <= now => (ejection, since),
+            Standing::Probation { ejection, since, patience_until } if patience_until <= now => {
+                (ejection, since)
+            }
             _ => return false,
         };
         self.standing = Standing::Probation { ejection, since, patience_until: now + config.base_time };

@@ -40,7 +40,7 @@ impl<C> Balancer<C> {
                 Outcome::Success => {
                     subchannel.health.admit(now);
                     subchannel.load.outcomes.end_probe();
-                    // The penalties of `peak_ewma` would take a minute and a half to fade from 5 s to a usual latency.
+                    // The penalties of `peak_ewma` would outlast what they were for.
                     subchannel.load.latency().forget();
                     self.outdated = true;
                 }
@@ -88,7 +88,8 @@ impl<C> Balancer<C> {
                 self.eject(now, id, EjectionCause::ConsecutiveFailures(failures));
             }
         }
-        let changes: Vec<_> = self.listed().filter_map(|subchannel| subchannel.health.next_change()).collect();
+        let changes: Vec<_> =
+            self.listed().filter_map(|subchannel| subchannel.health.next_change()).collect();
         changes.into_iter().for_each(|at| self.wake_at(at));
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::ejection::Health;
 use super::{Balancer, ConnectivityState};
 use crate::picker::{
-    Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, Probing, RoundRobin,
-    UnavailableError,
+    Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, Probing,
+    RoundRobin, UnavailableError,
 };
 
 impl<C> Balancer<C> {

@@ -179,11 +179,16 @@ pub(crate) struct Measure {
 impl Measure {
     fn record(&self, load: &Load, started: Instant, now: Instant, outcome: Outcome) {
         let elapsed = now.saturating_duration_since(started);
-        let latency = match outcome {
-            Outcome::Success => elapsed,
-            Outcome::Failure => elapsed.max(self.failure_penalty),
-        };
-        load.latency.record(&self.decay, self.decay.ticks(now), latency);
+        let ticks = self.decay.ticks(now);
+        match outcome {
+            Outcome::Success => load.latency.record(&self.decay, ticks, elapsed),
+            Outcome::Failure if self.failure_penalty.is_zero() => {
+                load.latency.record(&self.decay, ticks, elapsed);
+            }
+            Outcome::Failure => {
+                load.latency.penalise(&self.decay, ticks, elapsed.max(self.failure_penalty));
+            }
+        }
     }
 }
 

@@ -31,7 +31,10 @@ fn five_failures_in_a_row_take_an_endpoint_out_at_once() {
     let ejection = world.balancer.state().endpoints[1].ejection.expect("five");
     assert_eq!(ejection.cause, EjectionCause::ConsecutiveFailures(5));
     assert_eq!(distinct(&world.call(30, &[2])), distinct(&[1, 3]));
-    assert!(world.log.iter().all(|action| !action.contains("abort") && !action.contains("drain")), "it stays connected");
+    assert!(
+        world.log.iter().all(|action| !action.contains("abort") && !action.contains("drain")),
+        "it stays connected"
+    );
 }
 
 #[test]
@@ -127,13 +130,9 @@ fn clients_do_not_come_back_together() {
 
 #[test]
 fn at_most_half_are_ejected_and_when_more_fail_all_are_used() {
-    for (servers, failing, ejected) in [
-        (1, &[1][..], &[][..]),
-        (2, &[1], &[1]),
-        (2, &[1, 2], &[]),
-        (3, &[1], &[1]),
-        (4, &[1, 2], &[1, 2]),
-    ] {
+    for (servers, failing, ejected) in
+        [(1, &[1][..], &[][..]), (2, &[1], &[1]), (2, &[1, 2], &[]), (3, &[1], &[1]), (4, &[1, 2], &[1, 2])]
+    {
         let mut world = World::connected(BalancerConfig::default(), 1..=servers);
         world.call(100, failing);
         let picked = distinct(&world.call(40, failing));

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use meshless_core::{BalancerConfig, Lease, Outcome, Pick, Policy, ResolutionError, Wait};
+use meshless_core::{
+    BalancerConfig, EjectionConfig, Lease, Outcome, OutlierConfig, Pick, Policy, ResolutionError,
+    SubchannelState, Wait,
+};
 use proptest::prelude::*;
 
 use crate::support::{Handle, World, endpoint};
@@ -61,7 +64,8 @@ impl Run {
         let config = BalancerConfig::new(policy)
             .concurrent_connects(n(CONCURRENT_MAX as u32))
             .connects_per_second(n(CONNECTS_PER_SECOND), n(CONNECT_BURST))
-            .connections_per_endpoint(n(CONNECTIONS_PER_ENDPOINT as u32));
+            .connections_per_endpoint(n(CONNECTIONS_PER_ENDPOINT as u32))
+            .ejection(ejection(seed));
         Self { world: World::new(config, seed), calls: Vec::new(), listed: BTreeSet::new() }
     }
 
@@ -160,6 +164,15 @@ impl Run {
         for endpoint in &state.endpoints {
             assert!(endpoint.connections_serving <= CONNECTIONS_PER_ENDPOINT + 1, "{endpoint:?}");
         }
+        let listed = || state.endpoints.iter().filter(|e| e.state != SubchannelState::Draining);
+        let ready = listed().filter(|e| e.state == SubchannelState::Ready);
+        let (ejected, well): (Vec<_>, Vec<_>) = ready.partition(|e| e.ejection.is_some());
+        // A single call that goes ahead apart, ejections are heeded only while half are in service.
+        let heeded = world.picker.endpoints() < ejected.len() + well.len();
+        if !ejected.is_empty() && heeded {
+            let n = listed().count();
+            assert!(2 * well.len() >= n, "{} of {n} in service\n{state:#?}", well.len());
+        }
         let calls: usize = state.endpoints.iter().map(|endpoint| endpoint.calls_in_flight).sum();
         let alive = self.calls.iter().filter(|lease| world.open.contains_key(&lease.connection_id())).count();
         assert_eq!(calls, alive, "every call is counted once");
@@ -196,7 +209,14 @@ impl Run {
         while self.world.now < until {
             self.world.advance(Duration::from_millis(500));
             self.world.connect_all();
+            for _ in 0..2 * self.listed.len() {
+                let lease = self.world.lease();
+                self.world.end(lease, Outcome::Success);
+            }
         }
+        let state = self.world.balancer.state();
+        let listed = state.endpoints.iter().filter(|e| e.state != SubchannelState::Draining);
+        assert!(listed.into_iter().all(|e| e.ejection.is_none()), "ejections end: {state:#?}");
         let ready: BTreeSet<u8> = (0..20).map(|_| self.world.lease().connection().0).collect();
         match policy {
             Policy::PickFirst => assert_eq!(ready.len(), 1),
@@ -223,6 +243,19 @@ impl Run {
         let state = self.world.balancer.state();
         assert_eq!(state.endpoints.len(), self.listed.len(), "former endpoints are forgotten");
         assert_eq!(self.world.balancer.poll_timeout(), None);
+    }
+}
+
+/// Quick to eject, in three ways.
+fn ejection(seed: u64) -> EjectionConfig {
+    let n = |n| NonZeroU32::new(n).expect("not zero");
+    let outliers = OutlierConfig::default().volume(n(2)).hosts(2);
+    let breaker = EjectionConfig::default().consecutive_failures(Some(n(1)));
+    match seed % 4 {
+        0 => EjectionConfig::default(),
+        1 => breaker,
+        2 => breaker.outlier_detection(Some(outliers)),
+        _ => EjectionConfig::off().outlier_detection(Some(outliers)),
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Outcome, Pick, Picker,
-    Rng, UnavailableError, Wait,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Outcome, Pick,
+    Picker, Rng, UnavailableError, Wait,
 };
 
 /// Connections are known to calls by the last byte of their server's address, and their id.
