@@ -190,15 +190,13 @@ impl Driver {
     }
 
     fn handle_outcome(&mut self, now: std::time::Instant, report: OutcomeReport) {
-        let ejection = |driver: &Self| driver.balancer.ejection(report.endpoint());
-        let before = ejection(self).is_some();
+        let id = report.endpoint();
+        let was_ejected = self.balancer.ejection(id).is_some();
         self.balancer.handle_outcome(now, report);
         let target = &self.shared.target;
-        match ejection(self) {
+        match self.balancer.ejection(id) {
             Some((endpoint, cause)) => tracing::warn!(%target, %endpoint, %cause, "endpoint ejected"),
-            None if before => {
-                tracing::info!(%target, endpoint = %report.endpoint(), "endpoint is well again")
-            }
+            None if was_ejected => tracing::info!(%target, endpoint = %id, "endpoint is well again"),
             None => {}
         }
     }

@@ -210,8 +210,9 @@ impl Run {
             self.world.advance(Duration::from_millis(500));
             self.world.connect_all();
             for _ in 0..2 * self.listed.len() {
-                let lease = self.world.lease();
-                self.world.end(lease, Outcome::Success);
+                if let Pick::Ready(lease) = self.world.pick() {
+                    self.world.end(lease, Outcome::Success);
+                }
             }
         }
         let state = self.world.balancer.state();

@@ -5,6 +5,7 @@
 
 mod deadline;
 mod echo;
+mod ejection;
 mod events;
 mod failing;
 mod goaway;
