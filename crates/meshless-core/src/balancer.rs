@@ -57,6 +57,7 @@ mod plan;
 mod publish;
 mod state;
 mod walk;
+pub(crate) mod weights;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -71,11 +72,12 @@ pub use ejection::{Ejection, EjectionCause, EjectionConfig};
 use judge::Judge;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
+pub use weights::{SlowStartConfig, WeightedConfig};
 
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};
 use crate::ewma::EwmaDecay;
-use crate::picker::lease::{LoadTracking, Measure, Slot};
+use crate::picker::lease::{LoadTracking, Measure, ReportRule, Slot};
 use crate::picker::{Picker, Policy};
 use crate::rng::Rng;
 use crate::subchannel::{Phase, Subchannel};
@@ -102,6 +104,7 @@ pub struct Balancer<C> {
     budget: ConnectBudget,
     walk: Walk,
     judge: Judge,
+    next_weighing: Option<Instant>,
     ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
@@ -136,6 +139,7 @@ impl<C> Balancer<C> {
             last_connection: 0,
             walk: Walk::default(),
             judge: Judge::default(),
+            next_weighing: None,
             ages: AgeEstimate::default(),
             decay,
             turn,
@@ -200,6 +204,9 @@ impl<C> Balancer<C> {
         self.budget.end();
         let was_full = subchannel.wants_more;
         let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
+        if !subchannel.is_ready() && (subchannel.failed || subchannel.weight.newcomer) {
+            subchannel.weight.begin_slow_start(now);
+        }
         subchannel.connected(now, Arc::new(slot), fraction);
         if self.config.policy == Policy::PickFirst {
             self.arrive(endpoint, id, was_full);
@@ -350,15 +357,19 @@ impl<C> Balancer<C> {
         if state != self.published_state || state == ConnectivityState::TransientFailure {
             self.outdated = true;
         }
+        self.weigh(now);
     }
 
     fn adopt(&mut self, full: Vec<Endpoint>) {
+        let is_first = self.endpoints.is_empty();
         let diff = self.endpoints.update(full);
         for (id, endpoint) in self.endpoints.iter() {
-            if diff.added.binary_search(&id).is_ok() {
-                let subchannel = Subchannel::new(id, endpoint.address.clone(), self.config.backoff);
-                self.subchannels.insert(id, subchannel);
-            }
+            let subchannel = self.subchannels.entry(id).or_insert_with(|| {
+                let mut new = Subchannel::new(id, endpoint.address.clone(), self.config.backoff);
+                new.weight.newcomer = !is_first;
+                new
+            });
+            subchannel.weight.configured = endpoint.weight;
         }
         for &id in &diff.removed {
             if let Some(subchannel) = self.subchannels.get_mut(&id) {
@@ -384,11 +395,14 @@ impl<C> Balancer<C> {
         let Self { config, decay, .. } = self;
         let measure = Measure { decay: *decay, failure_penalty: config.failure_penalty };
         let breaker = config.ejection.consecutive_failures;
+        let rule = ReportRule { clock: *decay, error_penalty: config.weighted.error_penalty };
+        let all = LoadTracking { breaker, ..LoadTracking::default() };
         match config.policy {
-            Policy::PickFirst => LoadTracking { counts_load: false, measure: None, breaker: None },
-            Policy::RoundRobin => LoadTracking { counts_load: false, measure: None, breaker },
-            Policy::LeastRequest => LoadTracking { counts_load: true, measure: None, breaker },
-            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure), breaker },
+            Policy::PickFirst => LoadTracking::default(),
+            Policy::RoundRobin => all,
+            Policy::LeastRequest => LoadTracking { counts_load: true, ..all },
+            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure), ..all },
+            Policy::WeightedRoundRobin => LoadTracking { reports: Some(rule), ..all },
         }
     }
 

@@ -25,7 +25,8 @@ pub enum Address {
 pub struct Endpoint {
     /// Where it listens. It identifies the endpoint within a target.
     pub address: Address,
-    /// Its share of the traffic relative to its peers; 1 if the resolver knows none. No present policy reads it.
+    /// Its share of the traffic relative to its peers; 1 if the resolver knows none. `weighted_round_robin` reads it; as in gRPC,
+    /// `round_robin` does not.
     pub weight: u32,
     /// The zone it runs in, if the resolver knows. No present policy reads it.
     pub zone: Option<String>,

@@ -39,6 +39,14 @@ impl EwmaDecay {
             .wrapping_add(since.subsec_nanos() / NANOS_PER_TICK)
     }
 
+    /// How long ago `stamp` was, down to a tick.
+    pub(crate) fn since(&self, stamp: u32, now: Instant) -> Duration {
+        let age = self.ticks(now).wrapping_sub(stamp);
+        // As below: a stamp from the future is a race.
+        let age = if age > u32::MAX - CLOCK_RACE_TICKS { 0 } else { age };
+        Duration::from_nanos(u64::from(age) * u64::from(NANOS_PER_TICK))
+    }
+
     /// What is left, of 1, of `average`, which was stamped at `stamp`.
     #[inline]
     fn remaining(&self, average: f32, stamp: u32, ticks: u32) -> f32 {

@@ -22,7 +22,7 @@ mod virtual_time;
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection, EjectionCause,
-    EjectionConfig, EndpointState, InvalidChoiceCountError, ResolutionError,
+    EjectionConfig, EndpointState, InvalidChoiceCountError, ResolutionError, SlowStartConfig, WeightedConfig,
 };
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
@@ -31,6 +31,7 @@ pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, Lifetime
 pub use outlier::OutlierConfig;
 pub use picker::lease::{Lease, Outcome};
 pub use picker::outcomes::OutcomeReport;
+pub use picker::reported::BackendLoad;
 pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
 pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
 pub use rng::Rng;

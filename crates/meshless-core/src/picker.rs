@@ -10,7 +10,9 @@ pub(crate) mod outcomes;
 mod peak_ewma;
 mod pick_first;
 mod probing;
+pub(crate) mod reported;
 pub(crate) mod round_robin;
+mod weighted;
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,6 +27,7 @@ pub(crate) use peak_ewma::PeakEwmaPolicy;
 pub(crate) use pick_first::PickFirst;
 pub(crate) use probing::Probing;
 pub(crate) use round_robin::RoundRobin;
+pub(crate) use weighted::WeightedRoundRobin;
 
 /// How a backend is chosen, named as in a gRPC service config.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,11 +41,15 @@ pub enum Policy {
     LeastRequest,
     /// The endpoint with the least product of response time and calls in flight, of two chosen at random (Finagle).
     PeakEwma,
+    /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58). With servers that report
+    /// nothing, in proportion to the weights of the resolver, which are usually equal.
+    WeightedRoundRobin,
 }
 
 impl Policy {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::PickFirst, Self::RoundRobin, Self::LeastRequest, Self::PeakEwma];
+    pub const ALL: [Self; 5] =
+        [Self::PickFirst, Self::RoundRobin, Self::LeastRequest, Self::PeakEwma, Self::WeightedRoundRobin];
 
     /// Its name in a service config.
     pub fn as_str(self) -> &'static str {
@@ -51,6 +58,7 @@ impl Policy {
             Self::RoundRobin => "round_robin",
             Self::LeastRequest => "least_request",
             Self::PeakEwma => "peak_ewma",
+            Self::WeightedRoundRobin => "weighted_round_robin",
         }
     }
 }
@@ -146,6 +154,7 @@ pub(crate) enum Decision<C> {
     RoundRobin(RoundRobin<C>),
     LeastRequest(LeastRequest<C>),
     PeakEwma(PeakEwmaPolicy<C>),
+    Weighted(WeightedRoundRobin<C>),
     /// Boxed: rare, and larger than the others.
     Probing(Box<Probing<C>>),
 }
@@ -158,6 +167,7 @@ impl<C> Decision<C> {
             Self::PeakEwma(policy) => (&policy.candidates, policy.choose(now, rng)),
             Self::LeastRequest(policy) => (&policy.candidates, policy.choose(rng)),
             Self::PickFirst(policy) => (&policy.candidates, policy.choose()),
+            Self::Weighted(policy) => (&policy.candidates, policy.choose()),
             Self::Probing(probing) => return probing.pick(now, rng, avoid),
             Self::Queue(wait) => return Pick::Queue(*wait),
             Self::Fail(error) => return Pick::Fail(error.clone()),
@@ -171,6 +181,7 @@ impl<C> Decision<C> {
             Self::PeakEwma(policy) => policy.candidates.0.len(),
             Self::LeastRequest(policy) => policy.candidates.0.len(),
             Self::PickFirst(policy) => policy.candidates.0.len(),
+            Self::Weighted(policy) => policy.candidates.0.len(),
             Self::Probing(probing) => probing.endpoints(),
             Self::Queue(_) | Self::Fail(_) => 0,
         }
@@ -188,13 +199,21 @@ pub(crate) struct Candidate<C> {
     load: Arc<Load>,
     first: Arc<Slot<C>>,
     more: Box<[Arc<Slot<C>>]>,
+    weight: f32,
+    /// 1 / weight: how much less its load counts.
+    relief: f32,
 }
 
 impl<C> Candidate<C> {
-    /// `None` without a connection.
-    pub(crate) fn new(endpoint: EndpointId, mut slots: impl Iterator<Item = Arc<Slot<C>>>) -> Option<Self> {
+    /// `None` without a connection. The weight is above 0.
+    pub(crate) fn new(
+        endpoint: EndpointId,
+        weight: f32,
+        mut slots: impl Iterator<Item = Arc<Slot<C>>>,
+    ) -> Option<Self> {
         let first = slots.next()?;
-        Some(Self { endpoint, load: Arc::clone(&first.load), first, more: slots.collect() })
+        let load = Arc::clone(&first.load);
+        Some(Self { endpoint, load, first, more: slots.collect(), weight, relief: 1.0 / weight })
     }
 
     fn lease(&self, now: Instant) -> Option<Lease<C>> {
@@ -206,6 +225,10 @@ impl<C> Candidates<C> {
     /// `None` without an endpoint.
     pub(crate) fn new(candidates: Vec<Candidate<C>>) -> Option<Self> {
         (!candidates.is_empty()).then(|| Self(candidates.into()))
+    }
+
+    pub(crate) fn have_equal_weights(&self) -> bool {
+        self.0.iter().all(|candidate| candidate.weight == self.0[0].weight)
     }
 
     /// Places the call on `chosen` if the call does not avoid it and it has room, else on the next such endpoint,
@@ -248,7 +271,9 @@ impl fmt::Display for Policy {
 
 /// The name is not one of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown policy {0:?}: use pick_first, round_robin, least_request or peak_ewma")]
+#[error(
+    "unknown policy {0:?}: use pick_first, round_robin, least_request, peak_ewma or weighted_round_robin"
+)]
 pub struct UnknownPolicyError(String);
 
 impl FromStr for Policy {
@@ -270,7 +295,7 @@ mod tests {
     use lease::LoadTracking;
 
     fn slots(n: u64) -> Vec<Arc<Slot<u64>>> {
-        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
+        let tracking = LoadTracking::default();
         let slot = |n| Slot::new(ConnectionId(n), id(n), n, Arc::default(), tracking);
         (0..n).map(|n| Arc::new(slot(n))).collect()
     }
@@ -280,8 +305,9 @@ mod tests {
     }
 
     fn round_robin(slots: &[Arc<Slot<u64>>]) -> Picker<u64> {
-        let candidates =
-            slots.iter().filter_map(|slot| Candidate::new(slot.endpoint, std::iter::once(Arc::clone(slot))));
+        let candidates = slots
+            .iter()
+            .filter_map(|slot| Candidate::new(slot.endpoint, 1.0, std::iter::once(Arc::clone(slot))));
         let candidates = Candidates::new(candidates.collect()).unwrap();
         Picker::new(Decision::RoundRobin(RoundRobin::new(candidates, Arc::default(), None)))
     }

@@ -23,6 +23,7 @@ use crate::backoff::{Backoff, BackoffConfig};
 use crate::balancer::age::AgeEstimate;
 use crate::balancer::ejection::Health;
 use crate::balancer::judge::TallyStart;
+use crate::balancer::weights::Weight;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::lease::{Load, Slot};
@@ -64,6 +65,7 @@ pub(crate) struct Subchannel<C> {
     /// Whether it is ejected.
     pub(crate) health: Health,
     pub(crate) tally_start: Option<TallyStart>,
+    pub(crate) weight: Weight,
     backoff: Backoff,
     retry_at: Option<Instant>,
 }
@@ -119,6 +121,7 @@ impl<C> Subchannel<C> {
             wants_more: false,
             health: Health::default(),
             tally_start: None,
+            weight: Weight::default(),
             backoff: Backoff::new(backoff),
             retry_at: None,
         }
@@ -265,7 +268,7 @@ mod tests {
     fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
         let id = ConnectionId(id);
         subchannel.begin(now, id);
-        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
+        let tracking = LoadTracking::default();
         let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
         subchannel.connected(now, Arc::new(slot), 0.8);
     }

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::ejection::EjectionConfig;
+use super::weights::{SlowStartConfig, WeightedConfig};
 use crate::backoff::BackoffConfig;
 use crate::picker::Policy;
 
@@ -21,6 +22,8 @@ pub struct BalancerConfig {
     pub(super) connect_burst: NonZeroU32,
     pub(super) rotate_ahead: bool,
     pub(super) ejection: EjectionConfig,
+    pub(super) slow_start: Option<SlowStartConfig>,
+    pub(super) weighted: WeightedConfig,
 }
 
 /// How many endpoints `least_request` compares: 2 to 10.
@@ -129,6 +132,19 @@ impl BalancerConfig {
         self.ejection = ejection;
         self
     }
+
+    /// Whether endpoints that appear, or come back from being unreachable or ejected, get their share little by little. Default
+    /// `None`: at once. `pick_first` has no shares.
+    pub fn slow_start(mut self, slow_start: Option<SlowStartConfig>) -> Self {
+        self.slow_start = slow_start;
+        self
+    }
+
+    /// How `weighted_round_robin` goes by what servers report.
+    pub fn weighted(mut self, weighted: WeightedConfig) -> Self {
+        self.weighted = weighted;
+        self
+    }
 }
 
 impl Default for BalancerConfig {
@@ -148,6 +164,8 @@ impl Default for BalancerConfig {
             connect_burst: n(200),
             rotate_ahead: true,
             ejection: EjectionConfig::default(),
+            slow_start: None,
+            weighted: WeightedConfig::default(),
         }
     }
 }

@@ -39,6 +39,7 @@ impl<C> Balancer<C> {
                 _ if !subchannel.health.decides(report.started) => subchannel.load.outcomes.begin_probe(),
                 Outcome::Success => {
                     subchannel.health.admit(now);
+                    subchannel.weight.begin_slow_start(now);
                     subchannel.load.outcomes.end_probe();
                     // The penalties of `peak_ewma` would outlast what they were for.
                     subchannel.load.latency().forget();

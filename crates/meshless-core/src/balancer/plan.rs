@@ -18,7 +18,7 @@ impl<C> Balancer<C> {
         if !self.idle {
             match self.config.policy {
                 Policy::PickFirst => self.plan_walk(now),
-                Policy::RoundRobin | Policy::LeastRequest | Policy::PeakEwma => self.plan_all(now),
+                _ => self.plan_all(now),
             }
         }
     }

@@ -7,7 +7,7 @@ use super::ejection::Health;
 use super::{Balancer, ConnectivityState};
 use crate::picker::{
     Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, Probing,
-    RoundRobin, UnavailableError,
+    RoundRobin, UnavailableError, WeightedRoundRobin,
 };
 
 impl<C> Balancer<C> {
@@ -34,7 +34,10 @@ impl<C> Balancer<C> {
     fn decide(&self, candidates: Candidates<C>) -> Decision<C> {
         match self.config.policy {
             Policy::PickFirst => Decision::PickFirst(PickFirst::new(candidates)),
-            Policy::RoundRobin => {
+            Policy::RoundRobin | Policy::WeightedRoundRobin if !candidates.have_equal_weights() => {
+                Decision::Weighted(WeightedRoundRobin::new(candidates, Arc::clone(&self.turn)))
+            }
+            Policy::RoundRobin | Policy::WeightedRoundRobin => {
                 let turn = Arc::clone(&self.turn);
                 Decision::RoundRobin(RoundRobin::new(candidates, turn, self.last_picked))
             }
@@ -47,7 +50,12 @@ impl<C> Balancer<C> {
 
     fn candidates(&self, of: impl Fn(&Health) -> bool) -> Option<Candidates<C>> {
         let candidates = self.listed().filter(|subchannel| of(&subchannel.health)).filter_map(|subchannel| {
-            Candidate::new(subchannel.id, subchannel.serving().map(|connection| Arc::clone(&connection.slot)))
+            let weight = subchannel.weight.effective();
+            Candidate::new(
+                subchannel.id,
+                weight,
+                subchannel.serving().map(|connection| Arc::clone(&connection.slot)),
+            )
         });
         Candidates::new(candidates.collect())
     }

@@ -60,6 +60,8 @@ pub struct EndpointState {
     pub connections_draining: usize,
     /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
     pub ejection: Option<Ejection>,
+    /// Its share relative to its peers', where shares are not equal: by slow start, or in `weighted_round_robin`.
+    pub weight: f32,
     /// Calls in a row that failed, up to now.
     pub consecutive_failures: u32,
     /// Calls so far that succeeded, as far as the endpoint is concerned.
@@ -83,6 +85,7 @@ impl<C> Balancer<C> {
                 connections_serving,
                 connections_draining: subchannel.connections.len() - connections_serving,
                 ejection: subchannel.health.ejection(),
+                weight: subchannel.weight.effective(),
                 consecutive_failures: outcomes.consecutive_failures(),
                 successes: outcomes.successes(),
                 failures: outcomes.failures(),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outcomes::{OutcomeReport, Outcomes};
+use super::reported::{BackendLoad, ReportedWeight};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::ewma::{EwmaDecay, PeakEwma};
@@ -57,6 +58,21 @@ impl<C> Lease<C> {
         self.started
     }
 
+    /// Whether the policy goes by what servers report of their load.
+    #[inline]
+    pub fn wants_load(&self) -> bool {
+        self.slot.reports.is_some()
+    }
+
+    /// The response has brought a report of the backend's load.
+    pub fn report(&self, now: Instant, load: &BackendLoad) {
+        if let Some(rule) = &self.slot.reports
+            && let Some(weight) = load.weight(rule.error_penalty)
+        {
+            self.slot.load.reported.set(weight, rule.clock.ticks(now));
+        }
+    }
+
     /// Ends the call, and records how it went. What it returns is for
     /// [`Balancer::handle_outcome`](crate::Balancer::handle_outcome), soon.
     #[inline]
@@ -96,15 +112,25 @@ pub(crate) struct Slot<C> {
     measure: Option<Measure>,
     /// After how many failures in a row the balancer wants to hear of it.
     breaker: u32,
+    /// `None`: reports are not looked at.
+    reports: Option<ReportRule>,
 }
 
-/// What a policy needs to know of the calls it places.
-#[derive(Clone, Copy, Debug)]
+/// What a policy needs to know of the calls it places; by default, nothing.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LoadTracking {
     pub(crate) counts_load: bool,
     pub(crate) measure: Option<Measure>,
     /// `None`: no number of failures in a row is reported.
     pub(crate) breaker: Option<NonZeroU32>,
+    pub(crate) reports: Option<ReportRule>,
+}
+
+/// How reports become weights.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReportRule {
+    pub(crate) clock: EwmaDecay,
+    pub(crate) error_penalty: f32,
 }
 
 impl<C> Slot<C> {
@@ -115,10 +141,10 @@ impl<C> Slot<C> {
         load: Arc<Load>,
         tracking: LoadTracking,
     ) -> Self {
-        let LoadTracking { counts_load, measure, breaker } = tracking;
+        let LoadTracking { counts_load, measure, breaker, reports } = tracking;
         let (in_flight, limit) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
         let breaker = breaker.map_or(u32::MAX, NonZeroU32::get);
-        Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure, breaker }
+        Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure, breaker, reports }
     }
 
     /// Counts a call in, if there is room for one more.
@@ -155,6 +181,7 @@ pub(crate) struct Load {
     in_flight: AtomicU32,
     latency: PeakEwma,
     pub(crate) outcomes: Outcomes,
+    reported: ReportedWeight,
 }
 
 impl Load {
@@ -166,6 +193,10 @@ impl Load {
     #[inline]
     pub(crate) fn latency(&self) -> &PeakEwma {
         &self.latency
+    }
+
+    pub(crate) fn reported(&self) -> &ReportedWeight {
+        &self.reported
     }
 }
 
@@ -198,7 +229,7 @@ mod tests {
     use crate::virtual_time::epoch;
 
     fn slot(limit: u32, counts_load: bool) -> Arc<Slot<()>> {
-        let tracking = LoadTracking { counts_load, measure: None, breaker: None };
+        let tracking = LoadTracking { counts_load, ..LoadTracking::default() };
         let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId(1));
         let slot = Slot::new(id, endpoint, (), Arc::default(), tracking);
         slot.set_limit(limit);

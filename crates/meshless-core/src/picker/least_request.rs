@@ -4,7 +4,7 @@
 //! with replacement; of equals, the first drawn. The count goes up at the pick and down when the call ends, whatever its
 //! status, and belongs to the endpoint, so that calls on a draining connection still weigh.
 
-use super::{Candidates, scaled};
+use super::{Candidate, Candidates, scaled};
 use crate::rng::Rng;
 
 #[derive(Debug)]
@@ -24,12 +24,14 @@ impl<C> LeastRequest<C> {
         let entries = &self.candidates.0;
         let random = rng.next_u64();
         let mut best = scaled((random >> 32) as u32, entries.len());
-        let mut fewest = entries[best].load.in_flight();
+        // With weights other than 1 (slow start), Envoy's rule: calls that there would be, per weight.
+        let calls = |entry: &Candidate<C>| (entry.load.in_flight() + 1) as f32 * entry.relief;
+        let mut fewest = calls(&entries[best]);
         let mut sample = scaled(random as u32, entries.len());
         for drawn in 2..=self.choice_count {
-            let calls = entries[sample].load.in_flight();
-            if calls < fewest {
-                (best, fewest) = (sample, calls);
+            let sampled = calls(&entries[sample]);
+            if sampled < fewest {
+                (best, fewest) = (sample, sampled);
             }
             if drawn < self.choice_count {
                 sample = rng.below(entries.len());

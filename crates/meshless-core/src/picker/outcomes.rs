@@ -111,13 +111,13 @@ mod tests {
     #[test]
     fn a_run_of_failures_is_reported_once() {
         let outcomes = Outcomes::default();
-        let mut fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
+        let fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
         assert_eq!(fail(4), 0);
         assert_eq!(fail(1), 1, "the fifth trips the breaker");
         assert_eq!(fail(20), 0);
         assert!(!outcomes.record(Outcome::Success, 5));
         assert_eq!(outcomes.consecutive_failures(), 0);
-        let mut fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
+        let fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
         assert_eq!(fail(5), 1, "a success begins a new run");
         assert_eq!((outcomes.successes(), outcomes.failures()), (1, 30));
     }

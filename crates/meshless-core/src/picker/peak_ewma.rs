@@ -1,6 +1,6 @@
 //! `peak_ewma`: the endpoint where a call is likely to end soonest, of two chosen at random.
 //!
-//! Cost = response time × (calls in flight + 1), as in Finagle and Linkerd; the two choices are distinct. An endpoint
+//! Cost = response time × (calls in flight + 1) / weight, as in Finagle and Linkerd, whose weights are all 1; the two choices are distinct. An endpoint
 //! that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
 //! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
 
@@ -37,7 +37,7 @@ impl<C> PeakEwmaPolicy<C> {
         let nanos = |entry: &Candidate<C>| {
             entry.load.latency().nanos(&self.decay, ticks).map(|nanos| nanos.max(FLOOR_NANOS))
         };
-        let pending = |entry: &Candidate<C>| (entry.load.in_flight() + 1) as f32;
+        let pending = |entry: &Candidate<C>| (entry.load.in_flight() + 1) as f32 * entry.relief;
         let (left, right) = (&entries[first], &entries[second]);
         let (of_left, of_right) = (nanos(left), nanos(right));
         let left_nanos = of_left.or(of_right).unwrap_or(FLOOR_NANOS);
@@ -64,11 +64,11 @@ mod tests {
     fn picker(n: u64) -> Picker<u64> {
         let decay = EwmaDecay::new(epoch(), Duration::from_secs(10));
         let measure = Measure { decay, failure_penalty: Duration::from_secs(5) };
-        let tracking = LoadTracking { counts_load: true, measure: Some(measure), breaker: None };
+        let tracking = LoadTracking { counts_load: true, measure: Some(measure), ..LoadTracking::default() };
         let candidate = |n| {
             let id = EndpointId::for_tests(n);
             let slot = Slot::new(ConnectionId(n), id, n, Arc::default(), tracking);
-            Candidate::new(id, std::iter::once(Arc::new(slot)))
+            Candidate::new(id, 1.0, std::iter::once(Arc::new(slot)))
         };
         let candidates = Candidates::new((0..n).filter_map(candidate).collect()).unwrap();
         Picker::new(Decision::PeakEwma(PeakEwmaPolicy::new(candidates, decay)))

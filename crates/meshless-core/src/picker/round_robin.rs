@@ -56,11 +56,11 @@ mod tests {
     use crate::picker::lease::{LoadTracking, Slot};
 
     fn candidates(ids: &[u64]) -> Candidates<()> {
-        let tracking = LoadTracking { counts_load: false, measure: None, breaker: None };
+        let tracking = LoadTracking::default();
         let candidate = |&n: &u64| {
             let id = EndpointId::for_tests(n);
             let slot = Slot::new(ConnectionId(n), id, (), Arc::default(), tracking);
-            Candidate::new(id, std::iter::once(Arc::new(slot)))
+            Candidate::new(id, 1.0, std::iter::once(Arc::new(slot)))
         };
         Candidates::new(ids.iter().filter_map(candidate).collect()).unwrap()
     }

@@ -5,3 +5,4 @@ mod ejection;
 mod model;
 mod rotation;
 mod support;
+mod weights;

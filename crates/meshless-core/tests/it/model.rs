@@ -221,7 +221,7 @@ impl Run {
         let ready: BTreeSet<u8> = (0..20).map(|_| self.world.lease().connection().0).collect();
         match policy {
             Policy::PickFirst => assert_eq!(ready.len(), 1),
-            Policy::RoundRobin => assert_eq!(ready, self.listed),
+            Policy::RoundRobin | Policy::WeightedRoundRobin => assert_eq!(ready, self.listed),
             Policy::LeastRequest | Policy::PeakEwma => assert!(ready.is_subset(&self.listed)),
         }
         let serving =

@@ -1,0 +1,230 @@
+//! The weights of endpoints: slow start for those that are new or have recovered, and what servers report of their load.
+//!
+//! `round_robin`, `least_request` and `peak_ewma` know slow start only; gRPC's `round_robin` ignores the weights of endpoints, and
+//! so do they. `weighted_round_robin` multiplies the weight that the resolver gave, the reported one and slow start.
+//! Weights are computed here, by the clock, and kept with the endpoint until the next picker is made of them.
+
+use std::time::{Duration, Instant};
+
+use super::Balancer;
+use crate::ewma::EwmaDecay;
+use crate::picker::Policy;
+use crate::picker::lease::Load;
+
+/// How endpoints that are new, or were out of service, are given their share: little by little, while their caches, pools and compiled
+/// code warm up (Envoy; gRFC A100).
+///
+/// The endpoints that a channel finds at its beginning are all new to it alike, and have their share at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SlowStartConfig {
+    window: Duration,
+    min_percent: u8,
+}
+
+impl SlowStartConfig {
+    /// Shares grow in a straight line (Envoy's aggression of 1) for as long as `window`. Some seconds up to a minute are usual.
+    pub fn new(window: Duration) -> Self {
+        Self { window, min_percent: 10 }
+    }
+
+    /// The share to begin with, in percent of the whole. Default 10, Envoy's. 1 to 100.
+    pub fn min_percent(mut self, percent: u8) -> Self {
+        self.min_percent = percent.clamp(1, 100);
+        self
+    }
+
+    /// "Weight · max(min_weight_percent, time since start / window)".
+    fn factor(&self, age: Duration) -> f32 {
+        let part = age.as_secs_f32() / self.window.as_secs_f32();
+        // Without a window there is no number to compare with.
+        if part < 1.0 { part.max(f32::from(self.min_percent) / 100.0) } else { 1.0 }
+    }
+
+    fn step(&self) -> Duration {
+        (self.window / STEPS).clamp(STEP_MIN, STEP_MAX)
+    }
+}
+
+/// `weighted_round_robin`'s settings, with the names and defaults of gRFC A58. Reports come with calls; reports out of band are not asked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WeightedConfig {
+    blackout: Duration,
+    expiration: Duration,
+    update: Duration,
+    pub(super) error_penalty: f32,
+}
+
+impl WeightedConfig {
+    /// How long an endpoint must have reported before its reports count; until then it has the mean weight. Default 10 s. The first
+    /// reports of a server that has no load yet say nothing.
+    pub fn blackout_period(mut self, period: Duration) -> Self {
+        self.blackout = period;
+        self
+    }
+
+    /// After how long without a report the last one is forgotten. Default 3 min.
+    pub fn expiration_period(mut self, period: Duration) -> Self {
+        self.expiration = period;
+        self
+    }
+
+    /// How often shares follow the reports. Default 1 s; below 100 ms counts as that.
+    pub fn update_period(mut self, period: Duration) -> Self {
+        self.update = period.max(UPDATE_MIN);
+        self
+    }
+
+    /// How much utilization a server with nothing but errors is taken to have on top. Default 1. At 0, one that fails fast looks
+    /// idle. Not a number counts as the default.
+    pub fn error_utilization_penalty(mut self, penalty: f32) -> Self {
+        self.error_penalty = if penalty.is_finite() { penalty.max(0.0) } else { 1.0 };
+        self
+    }
+}
+
+impl Default for WeightedConfig {
+    fn default() -> Self {
+        Self {
+            blackout: Duration::from_secs(10),
+            expiration: Duration::from_secs(180),
+            update: Duration::from_secs(1),
+            error_penalty: 1.0,
+        }
+    }
+}
+
+/// What an endpoint weighs, and since when.
+#[derive(Debug)]
+pub(crate) struct Weight {
+    /// What the resolver said.
+    pub(super) configured: u32,
+    /// It was not there when the channel began, and has had no connection yet.
+    pub(super) newcomer: bool,
+    /// When slow start began, until it is over.
+    warming_since: Option<Instant>,
+    /// When its reports began.
+    reporting_since: Option<Instant>,
+    /// What the next picker goes by.
+    effective: f32,
+}
+
+impl Weight {
+    pub(super) fn begin_slow_start(&mut self, now: Instant) {
+        self.newcomer = false;
+        self.warming_since = Some(now);
+    }
+
+    pub(crate) fn effective(&self) -> f32 {
+        self.effective
+    }
+
+    fn warmth(&mut self, now: Instant, config: &SlowStartConfig) -> f32 {
+        let Some(since) = self.warming_since else { return 1.0 };
+        let factor = config.factor(now.saturating_duration_since(since));
+        if factor >= 1.0 {
+            self.warming_since = None;
+        }
+        factor
+    }
+
+    /// The reported weight, if it counts.
+    fn reported(
+        &mut self,
+        now: Instant,
+        decay: &EwmaDecay,
+        load: &Load,
+        config: &WeightedConfig,
+    ) -> Option<f32> {
+        let fresh = load.reported().get().filter(|(_, at)| decay.since(*at, now) < config.expiration);
+        let Some((weight, _)) = fresh else {
+            load.reported().clear();
+            self.reporting_since = None;
+            return None;
+        };
+        let since = *self.reporting_since.get_or_insert(now);
+        (now.saturating_duration_since(since) >= config.blackout).then_some(weight)
+    }
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        Self { configured: 1, newcomer: false, warming_since: None, reporting_since: None, effective: 1.0 }
+    }
+}
+
+impl<C> Balancer<C> {
+    /// Weighs every endpoint, if it is time or a picker is to be made anyway.
+    pub(super) fn weigh(&mut self, now: Instant) {
+        let period = match (self.config.policy, &self.config.slow_start) {
+            (Policy::PickFirst, _) => return,
+            (Policy::WeightedRoundRobin, None) => self.config.weighted.update,
+            (Policy::WeightedRoundRobin, Some(slow)) => self.config.weighted.update.min(slow.step()),
+            (_, None) => return,
+            (_, Some(slow)) => slow.step(),
+        };
+        if self.idle {
+            return;
+        }
+        let is_due = self.next_weighing.is_none_or(|at| at <= now);
+        if is_due || self.outdated {
+            self.weigh_all(now);
+            self.next_weighing = Some(now + period);
+        }
+        let warming = self.listed().any(|subchannel| subchannel.weight.warming_since.is_some());
+        if let Some(at) = self.next_weighing
+            && (warming || self.config.policy == Policy::WeightedRoundRobin)
+        {
+            self.wake_at(at);
+        }
+    }
+
+    fn weigh_all(&mut self, now: Instant) {
+        let Self { config, decay, subchannels, .. } = self;
+        let by_reports = config.policy == Policy::WeightedRoundRobin;
+        let mut listed: Vec<_> = subchannels.values_mut().filter(|subchannel| subchannel.listed).collect();
+        let mut reported = vec![None; listed.len()];
+        if by_reports {
+            for (subchannel, reported) in listed.iter_mut().zip(&mut reported) {
+                *reported = subchannel.weight.reported(now, decay, &subchannel.load, &config.weighted);
+            }
+        }
+        let known = reported.iter().flatten().count();
+        // "If fewer than two subchannels have weights, round robin"; one without gets the mean of the others (A58).
+        let usual = match known {
+            0 | 1 => {
+                reported.fill(None);
+                1.0
+            }
+            _ => reported.iter().flatten().sum::<f32>() / known as f32,
+        };
+        for (subchannel, reported) in listed.iter_mut().zip(reported) {
+            let weight = &mut subchannel.weight;
+            let warmth = config.slow_start.map_or(1.0, |slow| weight.warmth(now, &slow));
+            let configured = if by_reports { weight.configured.max(1) as f32 } else { 1.0 };
+            let effective = reported.unwrap_or(usual) * configured * warmth;
+            if effective != weight.effective {
+                weight.effective = effective;
+                self.outdated = true;
+            }
+        }
+    }
+}
+
+const STEPS: u32 = 20;
+const STEP_MIN: Duration = Duration::from_millis(100);
+const STEP_MAX: Duration = Duration::from_secs(1);
+/// "Values below 100 ms are raised to it" (A58).
+const UPDATE_MIN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_grow_in_a_straight_line_from_the_least() {
+        let slow = SlowStartConfig::new(Duration::from_secs(20));
+        let at = |seconds| slow.factor(Duration::from_secs(seconds));
+        assert_eq!([0, 1, 2, 5, 10, 20, 99].map(at), [0.1, 0.1, 0.1, 0.25, 0.5, 1.0, 1.0]);
+        assert_eq!(SlowStartConfig::new(Duration::ZERO).factor(Duration::ZERO), 1.0);
+    }
+}

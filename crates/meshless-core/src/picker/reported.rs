@@ -1,0 +1,84 @@
+//! The weight of an endpoint by what its server reports of its load (gRFC A58): the calls that it would serve at full utilization.
+//!
+//! Written by the calls whose responses carry a report, read by the balancer when it weighs endpoints. One word, like the
+//! average of `ewma.rs`, and without a lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`). What it does not say is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BackendLoad {
+    /// How busy the application says it is; 1 is as much as it should be, and more is possible. Counts before the processor.
+    pub application_utilization: f64,
+    /// How busy its processors are, of what it may use.
+    pub cpu_utilization: f64,
+    /// Calls that it serves per second.
+    pub calls_per_second: f64,
+    /// Calls that it fails per second.
+    pub errors_per_second: f64,
+}
+
+impl BackendLoad {
+    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the report does not say enough.
+    pub(crate) fn weight(&self, error_penalty: f32) -> Option<f32> {
+        let utilization = if self.application_utilization > 0.0 {
+            self.application_utilization
+        } else {
+            self.cpu_utilization
+        };
+        if !(self.calls_per_second > 0.0 && utilization > 0.0) {
+            return None;
+        }
+        let errors = self.errors_per_second.max(0.0) / self.calls_per_second;
+        let weight = (self.calls_per_second / (utilization + errors * f64::from(error_penalty))) as f32;
+        (weight.is_finite() && weight > 0.0).then_some(weight)
+    }
+}
+
+/// The last weight of one endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct ReportedWeight {
+    /// High half: the weight as an `f32`, 0 for "none". Low half: its stamp in ticks.
+    state: AtomicU64,
+}
+
+impl ReportedWeight {
+    pub(crate) fn set(&self, weight: f32, ticks: u32) {
+        self.state.store(u64::from(weight.to_bits()) << 32 | u64::from(ticks), Ordering::Relaxed);
+    }
+
+    /// The weight, and when it was set.
+    pub(crate) fn get(&self) -> Option<(f32, u32)> {
+        let state = self.state.load(Ordering::Relaxed);
+        let weight = f32::from_bits((state >> 32) as u32);
+        (weight > 0.0).then_some((weight, state as u32))
+    }
+
+    /// It has expired. Without this, its stamp would look fresh again when ticks wrap.
+    pub(crate) fn clear(&self) {
+        self.state.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_is_the_calls_at_full_utilization() {
+        let load = BackendLoad { cpu_utilization: 0.5, calls_per_second: 100.0, ..BackendLoad::default() };
+        assert_eq!(load.weight(1.0), Some(200.0));
+        assert_eq!(BackendLoad { application_utilization: 0.25, ..load }.weight(1.0), Some(400.0));
+        assert_eq!(BackendLoad { errors_per_second: 50.0, ..load }.weight(1.0), Some(100.0));
+        assert_eq!(BackendLoad { errors_per_second: 50.0, ..load }.weight(0.0), Some(200.0));
+    }
+
+    #[test]
+    fn a_report_that_says_too_little_has_no_weight() {
+        let busy = BackendLoad { cpu_utilization: 0.5, ..BackendLoad::default() };
+        let called = BackendLoad { calls_per_second: 9.0, ..BackendLoad::default() };
+        let nonsense =
+            BackendLoad { calls_per_second: f64::NAN, cpu_utilization: -1.0, ..BackendLoad::default() };
+        assert_eq!([busy, called, nonsense].map(|load| load.weight(1.0)), [None; 3]);
+    }
+}
