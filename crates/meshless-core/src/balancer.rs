@@ -56,6 +56,7 @@ pub(crate) mod judge;
 mod plan;
 mod publish;
 mod state;
+mod subset;
 mod walk;
 pub(crate) mod weights;
 
@@ -71,6 +72,7 @@ use connect_budget::ConnectBudget;
 pub use ejection::{Ejection, EjectionCause, EjectionConfig};
 use judge::Judge;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
+use subset::subset;
 use walk::Walk;
 pub use weights::{SlowStartConfig, WeightedConfig};
 
@@ -105,6 +107,9 @@ pub struct Balancer<C> {
     walk: Walk,
     judge: Judge,
     next_weighing: Option<Instant>,
+    subset_seed: Option<u64>,
+    /// Endpoints that the resolver named and the subset does not have.
+    left_out: usize,
     ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
@@ -140,6 +145,8 @@ impl<C> Balancer<C> {
             walk: Walk::default(),
             judge: Judge::default(),
             next_weighing: None,
+            subset_seed: None,
+            left_out: 0,
             ages: AgeEstimate::default(),
             decay,
             turn,
@@ -362,6 +369,15 @@ impl<C> Balancer<C> {
 
     fn adopt(&mut self, full: Vec<Endpoint>) {
         let is_first = self.endpoints.is_empty();
+        let full = match self.config.subset_size {
+            Some(size) if self.config.policy != Policy::PickFirst => {
+                let seed = *self.subset_seed.get_or_insert_with(|| self.rng.next_u64());
+                let (chosen, left_out) = subset(full, size, seed);
+                self.left_out = left_out;
+                chosen
+            }
+            _ => full,
+        };
         let diff = self.endpoints.update(full);
         for (id, endpoint) in self.endpoints.iter() {
             let subchannel = self.subchannels.entry(id).or_insert_with(|| {

@@ -34,6 +34,8 @@ pub struct ChannelState {
     pub policy: Policy,
     /// Its endpoints, and those that have left but still finish calls, in the order of their ids.
     pub endpoints: Vec<EndpointState>,
+    /// How many more the resolver named that the channel does not use, since it uses a subset.
+    pub endpoints_left_out: usize,
     /// Why the last resolution failed, if it did.
     pub resolution_error: Option<Arc<str>>,
     /// The age at which the target's servers have been seen to end connections, if they have.
@@ -95,6 +97,7 @@ impl<C> Balancer<C> {
             connectivity: self.connectivity(),
             policy: self.config.policy,
             endpoints: endpoints.collect(),
+            endpoints_left_out: self.left_out,
             resolution_error: self.resolution_error.clone(),
             expected_age: self.ages.expected(),
         }

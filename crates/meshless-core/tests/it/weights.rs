@@ -1,5 +1,6 @@
-//! Shares that are not equal: slow start, and what servers report.
+//! Shares that are not equal: slow start, what servers report, and subsets.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use meshless_core::{BackendLoad, BalancerConfig, Outcome, Policy, SlowStartConfig, WeightedConfig};
@@ -167,4 +168,22 @@ fn the_resolver_s_weights_count_in_weighted_round_robin_only() {
         world.connect_all();
         assert!(share(&mut world, 1, 300).abs_diff(expected) <= 2, "{policy}");
     }
+}
+
+#[test]
+fn a_subset_is_connected_to_and_stays() {
+    let config = BalancerConfig::default().subset_size(NonZeroUsize::new(5));
+    let mut world = World::connected(config, 1..=30);
+    let state = world.balancer.state();
+    assert_eq!((state.endpoints.len(), state.endpoints_left_out), (5, 25));
+    let before = crate::support::distinct(&world.picks(10));
+    assert_eq!(before.len(), 5);
+    let connects = world.connects.len();
+    let gone = *before.first().expect("five");
+    world.resolve((1..=30).filter(|server| *server != gone));
+    world.connect_all();
+    assert_eq!(world.connects.len(), connects + 1, "one in its place");
+    world.resolve(1..=30);
+    world.connect_all();
+    assert_eq!(crate::support::distinct(&world.picks(10)), before);
 }
