@@ -31,7 +31,7 @@ pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, Lifetime
 pub use outlier::OutlierConfig;
 pub use picker::lease::{Lease, Outcome};
 pub use picker::outcomes::OutcomeReport;
-pub use picker::reported::BackendLoad;
+pub use picker::reported::LoadReport;
 pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
 pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
 pub use rng::Rng;

@@ -56,6 +56,7 @@ mod connection;
 mod connector;
 mod driver;
 mod grpc_timeout;
+pub mod orca;
 mod resolver;
 mod server;
 mod target;
@@ -66,7 +67,8 @@ pub use channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseF
 pub use connector::{BoxIo, Connect, Connecting, Io};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
-    EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SubchannelState,
+    EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SlowStartConfig,
+    SubchannelState, WeightedConfig,
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 #[cfg(feature = "dns")]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outcomes::{OutcomeReport, Outcomes};
-use super::reported::{BackendLoad, ReportedWeight};
+use super::reported::{LoadReport, ReportedWeight};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::ewma::{EwmaDecay, PeakEwma};
@@ -65,7 +65,7 @@ impl<C> Lease<C> {
     }
 
     /// The response has brought a report of the backend's load.
-    pub fn report(&self, now: Instant, load: &BackendLoad) {
+    pub fn report(&self, now: Instant, load: &LoadReport) {
         if let Some(rule) = &self.slot.reports
             && let Some(weight) = load.weight(rule.error_penalty)
         {
@@ -82,7 +82,7 @@ impl<C> Lease<C> {
             measure.record(&slot.load, self.started, now, outcome);
         }
         let to_report = slot.load.outcomes.record(outcome, slot.breaker);
-        to_report.then(|| OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
+        to_report.then_some(OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
     }
 }
 

@@ -5,9 +5,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`). What it does not say is 0.
+/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that weights are made of. What it does
+/// not say is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct BackendLoad {
+pub struct LoadReport {
     /// How busy the application says it is; 1 is as much as it should be, and more is possible. Counts before the processor.
     pub application_utilization: f64,
     /// How busy its processors are, of what it may use.
@@ -18,7 +19,7 @@ pub struct BackendLoad {
     pub errors_per_second: f64,
 }
 
-impl BackendLoad {
+impl LoadReport {
     /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the report does not say enough.
     pub(crate) fn weight(&self, error_penalty: f32) -> Option<f32> {
         let utilization = if self.application_utilization > 0.0 {
@@ -66,19 +67,19 @@ mod tests {
 
     #[test]
     fn a_weight_is_the_calls_at_full_utilization() {
-        let load = BackendLoad { cpu_utilization: 0.5, calls_per_second: 100.0, ..BackendLoad::default() };
+        let load = LoadReport { cpu_utilization: 0.5, calls_per_second: 100.0, ..LoadReport::default() };
         assert_eq!(load.weight(1.0), Some(200.0));
-        assert_eq!(BackendLoad { application_utilization: 0.25, ..load }.weight(1.0), Some(400.0));
-        assert_eq!(BackendLoad { errors_per_second: 50.0, ..load }.weight(1.0), Some(100.0));
-        assert_eq!(BackendLoad { errors_per_second: 50.0, ..load }.weight(0.0), Some(200.0));
+        assert_eq!(LoadReport { application_utilization: 0.25, ..load }.weight(1.0), Some(400.0));
+        assert_eq!(LoadReport { errors_per_second: 50.0, ..load }.weight(1.0), Some(100.0));
+        assert_eq!(LoadReport { errors_per_second: 50.0, ..load }.weight(0.0), Some(200.0));
     }
 
     #[test]
     fn a_report_that_says_too_little_has_no_weight() {
-        let busy = BackendLoad { cpu_utilization: 0.5, ..BackendLoad::default() };
-        let called = BackendLoad { calls_per_second: 9.0, ..BackendLoad::default() };
+        let busy = LoadReport { cpu_utilization: 0.5, ..LoadReport::default() };
+        let called = LoadReport { calls_per_second: 9.0, ..LoadReport::default() };
         let nonsense =
-            BackendLoad { calls_per_second: f64::NAN, cpu_utilization: -1.0, ..BackendLoad::default() };
+            LoadReport { calls_per_second: f64::NAN, cpu_utilization: -1.0, ..LoadReport::default() };
         assert_eq!([busy, called, nonsense].map(|load| load.weight(1.0)), [None; 3]);
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use meshless_core::{BackendLoad, BalancerConfig, Outcome, Policy, SlowStartConfig, WeightedConfig};
+use meshless_core::{BalancerConfig, LoadReport, Outcome, Policy, SlowStartConfig, WeightedConfig};
 
 use crate::support::{World, endpoint};
 
@@ -91,11 +91,8 @@ fn run(world: &mut World, seconds: u32, utilization: impl Fn(u8) -> Option<f64>)
         counts[usize::from(server)] += 1;
         assert!(lease.wants_load());
         if let Some(utilization) = utilization(server) {
-            let load = BackendLoad {
-                cpu_utilization: utilization,
-                calls_per_second: 100.0,
-                ..BackendLoad::default()
-            };
+            let load =
+                LoadReport { cpu_utilization: utilization, calls_per_second: 100.0, ..LoadReport::default() };
             lease.report(world.now, &load);
         }
         world.end(lease, Outcome::Success);

@@ -21,6 +21,9 @@ use crate::connection::Slot;
 /// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
 /// was cancelled.
 pub(crate) trait CallGuard: Unpin {
+    /// The response ends with these trailers, which a Trailers-Only response has in its head.
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+
     /// The call has ended with this code.
     fn ended(self, code: Code);
 }
@@ -60,10 +63,11 @@ impl ResponseBody {
 
     /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its status there, and
     /// ends the call here.
-    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, guard: G) -> ResponseBody<G> {
+    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> ResponseBody<G> {
         let guard = if self.open.is_some() {
             Some(guard)
         } else {
+            guard.trailers(headers);
             guard.ended(grpc_code(headers));
             None
         };
@@ -103,6 +107,9 @@ impl<G: CallGuard> Body for ResponseBody<G> {
         match ready!(open.poll(cx)) {
             Some(Ok(frame)) => {
                 if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(guard) = &mut this.guard {
+                        guard.trailers(trailers);
+                    }
                     this.end(grpc_code(trailers));
                 }
                 Poll::Ready(Some(Ok(frame)))

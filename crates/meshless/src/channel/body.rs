@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use meshless_core::{Lease, Outcome};
 use tokio::time::{Instant, Sleep};
@@ -15,6 +16,7 @@ use tonic::{Code, Status};
 use super::shared::{DriverEvent, Shared};
 use crate::call::{self, CallGuard};
 use crate::connection::Connection;
+use crate::orca;
 
 /// The body of a response, as tonic's generated clients read it.
 ///
@@ -123,6 +125,14 @@ impl CallEnd {
 }
 
 impl CallGuard for CallEnd {
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| lease.wants_load())
+            && let Some(load) = orca::read(trailers)
+        {
+            lease.report(Instant::now().into_std(), &load);
+        }
+    }
+
     fn ended(mut self, code: Code) {
         if let Some(lease) = self.lease.take() {
             let at = self.answered.unwrap_or_else(|| Instant::now().into_std());

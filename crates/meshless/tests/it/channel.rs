@@ -12,6 +12,7 @@ mod goaway;
 mod lifecycle;
 mod limits;
 mod network;
+mod orca;
 mod readiness;
 mod rotation;
 mod tonic_stack;

@@ -1,0 +1,78 @@
+//! Load reports, from a server's trailers to the shares of its peers.
+
+use std::time::Duration;
+
+use meshless::orca::LoadReporter;
+use meshless::{Address, Policy};
+use tonic::metadata::BinaryMetadataValue;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::network::{Call, Network, backend, check};
+
+const TRAILER: &str = "endpoint-load-metrics-bin";
+
+#[tokio::test(start_paused = true)]
+async fn a_wrapped_service_ends_its_responses_with_a_report() {
+    let load = LoadReporter::new();
+    let mut client = HealthClient::new(load.wrap(tonic_health::server::health_reporter().1));
+    let first = client.check(HealthCheckRequest::default()).await.unwrap();
+    assert!(first.metadata().get_bin(TRAILER).is_none(), "nothing is known yet");
+    load.set_application_utilization(0.5);
+    for _ in 0..2 {
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let unknown = HealthCheckRequest { service: "no.such.Service".to_owned() };
+        let status = client.check(unknown).await.unwrap_err();
+        let report = status.metadata().get_bin(TRAILER).expect("errors carry it too").to_bytes().unwrap();
+        // Tag 9, a double: application_utilization.
+        let expected = [&[0x49][..], &0.5f64.to_le_bytes()].concat();
+        assert!(report.windows(9).any(|window| window == expected), "{report:?}");
+    }
+    let report = load.report();
+    assert!(
+        report.errors_per_second > 0.0 && report.calls_per_second >= report.errors_per_second,
+        "{report:?}"
+    );
+}
+
+/// Answers, with a utilization at 100 calls a second.
+fn answer_with(utilization: f64, mut call: Call) {
+    let report = [&[0x09][..], &utilization.to_le_bytes(), &[0x31], &100f64.to_le_bytes()].concat();
+    let report = BinaryMetadataValue::from_bytes(&report);
+    let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut body = call.respond.send_response(response, false).unwrap();
+    body.send_data(bytes::Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false).unwrap();
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("grpc-status", "0".parse().unwrap());
+    trailers.insert(TRAILER, http::HeaderValue::from_bytes(report.as_encoded_bytes()).unwrap());
+    body.send_trailers(trailers).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn weighted_round_robin_follows_the_reports() {
+    let mut network = Network::new();
+    let channel = network
+        .channel(&[backend(1), backend(2), backend(3)])
+        .policy(Policy::WeightedRoundRobin)
+        .connect_lazy()
+        .unwrap();
+    let (seen, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    network.serve(1000, move |call| {
+        let is_first = call.backend == Address::Tcp(backend(1));
+        let _ = seen.send(is_first);
+        answer_with(if is_first { 0.8 } else { 0.4 }, call);
+    });
+    for _ in 0..120 {
+        check(&channel).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    while calls.try_recv().is_ok() {}
+    for _ in 0..100 {
+        check(&channel).await.unwrap();
+    }
+    let mut on_first = 0;
+    while let Ok(is_first) = calls.try_recv() {
+        on_first += u32::from(is_first);
+    }
+    assert!((18..=22).contains(&on_first), "one of five: {on_first}");
+}
