@@ -50,8 +50,10 @@ mod config;
 mod connect_budget;
 mod connections;
 mod plan;
+mod probe;
 mod publish;
 mod state;
+mod suspect;
 mod walk;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -63,6 +65,7 @@ pub use action::Action;
 use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
+use probe::Probe;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
 
@@ -72,7 +75,7 @@ use crate::ewma::EwmaDecay;
 use crate::picker::lease::{LoadTracking, Measure, Slot};
 use crate::picker::{Picker, Policy};
 use crate::rng::Rng;
-use crate::subchannel::{Phase, Subchannel};
+use crate::subchannel::{Connection, Phase, Subchannel};
 
 /// Why a resolution failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,6 +98,7 @@ pub struct Balancer<C> {
     last_connection: u64,
     budget: ConnectBudget,
     walk: Walk,
+    probe: Probe,
     ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
@@ -128,6 +132,7 @@ impl<C> Balancer<C> {
             owners: BTreeMap::new(),
             last_connection: 0,
             walk: Walk::default(),
+            probe: Probe::default(),
             ages: AgeEstimate::default(),
             decay,
             turn,
@@ -230,7 +235,7 @@ impl<C> Balancer<C> {
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         let lifetime = now.saturating_duration_since(connected_at);
         match phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Suspect => {
                 if self.config.rotate_ahead {
                     self.ages.observe(lifetime);
                 }
@@ -252,7 +257,7 @@ impl<C> Balancer<C> {
         connection.slot.set_limit(0);
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         match phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Suspect => {
                 self.end_service(now, id, connected_at);
                 if let Some(subchannel) = self.owner_mut(id) {
                     subchannel.last_error = Some(error);
@@ -264,7 +269,8 @@ impl<C> Balancer<C> {
         self.remove(id);
         let attempting =
             self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
-        if phase == Phase::Serving && self.config.policy == Policy::PickFirst && !attempting {
+        let served = matches!(phase, Phase::Serving | Phase::Suspect);
+        if served && self.config.policy == Policy::PickFirst && !attempting {
             // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
             self.idle = true;
             self.walk.rest();
@@ -291,9 +297,9 @@ impl<C> Balancer<C> {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        if let Some(connection) =
-            self.connection_mut(id).filter(|connection| connection.phase == Phase::Serving)
-        {
+        let takes_calls =
+            |connection: &&mut Connection<C>| matches!(connection.phase, Phase::Serving | Phase::Suspect);
+        if let Some(connection) = self.connection_mut(id).filter(takes_calls) {
             connection.slot.set_limit(limit);
         }
     }

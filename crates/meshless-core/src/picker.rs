@@ -4,6 +4,7 @@
 //! `&self`, never waits, never locks and never allocates. It does not know which calls wait: whoever is told to queue
 //! picks again when a new picker is published, and, told that the endpoint is full, also when a call has ended.
 
+pub(crate) mod demand;
 pub(crate) mod lease;
 mod least_request;
 mod peak_ewma;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
+use demand::Demand;
 use lease::{Lease, Load, Slot};
 pub(crate) use least_request::LeastRequest;
 pub(crate) use peak_ewma::PeakEwmaPolicy;
@@ -91,7 +93,7 @@ pub struct UnavailableError(pub(crate) Arc<str>);
 impl<C> Picker<C> {
     /// The picker of a channel that has not yet been asked for anything: calls queue.
     pub fn idle() -> Self {
-        Self { decision: Decision::Queue(Wait::Idle) }
+        Self { decision: Decision::Idle }
     }
 
     /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed before) are taken
@@ -103,8 +105,15 @@ impl<C> Picker<C> {
             Decision::PeakEwma(policy) => (&policy.candidates, policy.choose(now, rng)),
             Decision::LeastRequest(policy) => (&policy.candidates, policy.choose(rng)),
             Decision::PickFirst(policy) => (&policy.candidates, policy.choose()),
-            Decision::Queue(wait) => return Pick::Queue(*wait),
-            Decision::Fail(error) => return Pick::Fail(error.clone()),
+            Decision::Idle => return Pick::Queue(Wait::Idle),
+            Decision::Connecting(demand) => {
+                demand.mark();
+                return Pick::Queue(Wait::Connecting);
+            }
+            Decision::Fail(error, demand) => {
+                demand.mark();
+                return Pick::Fail(error.clone());
+            }
         };
         candidates.lease(chosen, now, avoid)
     }
@@ -112,7 +121,7 @@ impl<C> Picker<C> {
     /// Why it fails calls, if that is what it does.
     pub fn failure(&self) -> Option<&UnavailableError> {
         match &self.decision {
-            Decision::Fail(error) => Some(error),
+            Decision::Fail(error, _) => Some(error),
             _ => None,
         }
     }
@@ -122,12 +131,12 @@ impl<C> Picker<C> {
         self.candidates().map_or(0, |candidates| candidates.0.len())
     }
 
-    pub(crate) fn connecting() -> Self {
-        Self { decision: Decision::Queue(Wait::Connecting) }
+    pub(crate) fn connecting(demand: Demand) -> Self {
+        Self { decision: Decision::Connecting(demand) }
     }
 
-    pub(crate) fn fail(error: UnavailableError) -> Self {
-        Self { decision: Decision::Fail(error) }
+    pub(crate) fn fail(error: UnavailableError, demand: Demand) -> Self {
+        Self { decision: Decision::Fail(error, demand) }
     }
 
     pub(crate) fn new(decision: Decision<C>) -> Self {
@@ -147,15 +156,16 @@ impl<C> Picker<C> {
             Decision::PeakEwma(policy) => Some(&policy.candidates),
             Decision::LeastRequest(policy) => Some(&policy.candidates),
             Decision::PickFirst(policy) => Some(&policy.candidates),
-            Decision::Queue(_) | Decision::Fail(_) => None,
+            Decision::Idle | Decision::Connecting(_) | Decision::Fail(..) => None,
         }
     }
 }
 
 #[derive(Debug)]
 pub(crate) enum Decision<C> {
-    Queue(Wait),
-    Fail(UnavailableError),
+    Idle,
+    Connecting(Demand),
+    Fail(UnavailableError, Demand),
     PickFirst(PickFirst<C>),
     RoundRobin(RoundRobin<C>),
     LeastRequest(LeastRequest<C>),

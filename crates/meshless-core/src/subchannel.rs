@@ -84,6 +84,8 @@ pub(crate) struct Connection<C> {
 pub(crate) enum Phase {
     /// Takes calls.
     Serving,
+    /// Has fallen silent: takes calls only while nothing serves.
+    Suspect,
     /// Replaced ahead of time, and kept until then to see when the server would have ended it.
     Lingering { until: Instant },
     /// Finishes its calls; the driver was told to close it, `aborted`: without waiting for them.
@@ -178,6 +180,11 @@ impl<C> Subchannel<C> {
         self.serving().next().is_some()
     }
 
+    /// Connections that may be dead, oldest first.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = &Connection<C>> {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Suspect)
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.serving().all(|connection| connection.slot.is_full())
     }
@@ -206,6 +213,23 @@ impl<C> Subchannel<C> {
     /// When an attempt may begin, as far as the backoff is concerned.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// Whether it waits for its backoff.
+    pub(crate) fn pauses(&self, now: Instant) -> bool {
+        self.attempt.is_none() && self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// Lets the next attempt begin now.
+    pub(crate) fn end_pause(&mut self, now: Instant) {
+        self.retry_at = Some(now);
+    }
+
+    /// Lets the next attempt begin as if there had been only one that failed, a moment ago.
+    pub(crate) fn restart_backoff(&mut self, now: Instant, rng: &mut Rng) {
+        self.backoff.reset();
+        let at = now + self.backoff.advance(rng);
+        self.retry_at = self.retry_at.map(|retry_at| retry_at.min(at));
     }
 
     pub(crate) fn state(&self, channel_idle: bool) -> SubchannelState {

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{DriverEvent, Shared};
 use crate::connection::{
-    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig,
+    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::connector::Connector;
 use crate::resolver::{Resolution, ResolveHint, Resolver};
@@ -170,9 +170,14 @@ impl Driver {
                     // Once for all the connections with the same setting, however many are told off.
                     if was == self.connection.keepalive {
                         self.connection.keepalive = was.map(KeepaliveConfig::told_off);
+                        self.connection.stall = self.connection.stall.map(StallConfig::told_off);
                     }
                 }
                 self.balancer.handle_going_away(now, id);
+            }
+            Event::Silent(silent) => {
+                tracing::info!(%target, connection = %id, endpoint, silent, "a connection that calls were sent on: silent, or no longer");
+                self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
                 self.balancer.handle_stream_limit(id, limit);

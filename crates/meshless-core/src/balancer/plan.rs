@@ -15,6 +15,7 @@ impl<C> Balancer<C> {
     pub(super) fn plan(&mut self, now: Instant) {
         self.wake = None;
         self.release_scout(now);
+        self.probe(now);
         if !self.idle {
             match self.config.policy {
                 Policy::PickFirst => self.plan_walk(now),
@@ -128,7 +129,7 @@ impl<C> Balancer<C> {
         self.drain(id);
     }
 
-    fn wake_at(&mut self, at: Instant) {
+    pub(super) fn wake_at(&mut self, at: Instant) {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 }

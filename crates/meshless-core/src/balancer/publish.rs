@@ -8,6 +8,7 @@ use crate::picker::{
     Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, RoundRobin,
     UnavailableError,
 };
+use crate::subchannel::Connection;
 
 impl<C> Balancer<C> {
     pub(super) fn make_picker(&mut self) -> Picker<C> {
@@ -20,8 +21,12 @@ impl<C> Balancer<C> {
         }
         match self.connectivity() {
             ConnectivityState::Idle => Picker::idle(),
-            ConnectivityState::TransientFailure => Picker::fail(self.unavailable()),
-            ConnectivityState::Connecting | ConnectivityState::Ready => Picker::connecting(),
+            ConnectivityState::TransientFailure => {
+                Picker::fail(self.unavailable(), self.probe.demand.clone())
+            }
+            ConnectivityState::Connecting | ConnectivityState::Ready => {
+                Picker::connecting(self.probe.demand.clone())
+            }
         }
     }
 
@@ -39,11 +44,14 @@ impl<C> Balancer<C> {
         }
     }
 
+    /// What calls choose from: connections that serve, or while there is none, those that are only suspected not to.
     fn candidates(&self) -> Option<Candidates<C>> {
-        let candidates = self.listed().filter_map(|subchannel| {
-            Candidate::new(subchannel.id, subchannel.serving().map(|connection| Arc::clone(&connection.slot)))
-        });
-        Candidates::new(candidates.collect())
+        let slot = |connection: &Connection<C>| Arc::clone(&connection.slot);
+        let serving = self.listed().filter_map(|sub| Candidate::new(sub.id, sub.serving().map(slot)));
+        Candidates::new(serving.collect()).or_else(|| {
+            let suspects = self.listed().filter_map(|sub| Candidate::new(sub.id, sub.suspects().map(slot)));
+            Candidates::new(suspects.collect())
+        })
     }
 
     fn unavailable(&self) -> UnavailableError {

@@ -55,6 +55,8 @@ pub struct EndpointState {
     pub calls_in_flight: usize,
     /// Open connections that take new calls.
     pub connections_serving: usize,
+    /// Open connections that have fallen silent, and take new calls only while nothing else does.
+    pub connections_silent: usize,
     /// Open connections that do not: replaced, or told to go away.
     pub connections_draining: usize,
 }
@@ -64,6 +66,7 @@ impl<C> Balancer<C> {
     pub fn state(&self) -> ChannelState {
         let endpoints = self.subchannels.values().map(|subchannel| {
             let connections_serving = subchannel.serving().count();
+            let connections_silent = subchannel.suspects().count();
             EndpointState {
                 id: subchannel.id,
                 address: subchannel.address.clone(),
@@ -71,7 +74,8 @@ impl<C> Balancer<C> {
                 last_error: subchannel.last_error.clone(),
                 calls_in_flight: subchannel.calls_in_flight(),
                 connections_serving,
-                connections_draining: subchannel.connections.len() - connections_serving,
+                connections_silent,
+                connections_draining: subchannel.connections.len() - connections_serving - connections_silent,
             }
         });
         ChannelState {

@@ -2,5 +2,6 @@
 
 mod balancer;
 mod model;
+mod outage;
 mod rotation;
 mod support;

@@ -22,6 +22,7 @@ enum Event {
     /// A connection breaks, or is closed after the balancer asked for it.
     Close(usize),
     StreamLimit(usize, u32),
+    Silent(usize, bool),
     Call,
     CallEnds(usize, bool),
     Idle,
@@ -37,6 +38,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::GoAway),
         3 => any::<usize>().prop_map(Event::Close),
         1 => (any::<usize>(), 0..4u32).prop_map(|(which, limit)| Event::StreamLimit(which, limit)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(which, silent)| Event::Silent(which, silent)),
         8 => Just(Event::Call),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Event::CallEnds(which, success)),
         1 => Just(Event::Idle),
@@ -111,6 +113,11 @@ impl Run {
                     world.act();
                 }
             }
+            Event::Silent(which, silent) => {
+                if let Some(id) = nth(open(), *which) {
+                    world.silent(id, *silent);
+                }
+            }
             Event::Call => self.call(),
             Event::CallEnds(which, success) => {
                 if !self.calls.is_empty() {
@@ -156,7 +163,8 @@ impl Run {
         let state = world.balancer.state();
         let serving: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_serving).sum();
         let draining: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_draining).sum();
-        assert_eq!(serving + draining, world.open.len(), "what is open is known");
+        let silent: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_silent).sum();
+        assert_eq!(serving + silent + draining, world.open.len(), "what is open is known");
         for endpoint in &state.endpoints {
             assert!(endpoint.connections_serving <= CONNECTIONS_PER_ENDPOINT + 1, "{endpoint:?}");
         }
@@ -165,8 +173,8 @@ impl Run {
         assert_eq!(calls, alive, "every call is counted once");
         // While something serves, calls are placed, or wait for a stream; never for a handshake.
         match world.pick() {
-            Pick::Ready(_) | Pick::Queue(Wait::Full(_)) => assert!(serving > 0),
-            Pick::Queue(_) | Pick::Fail(_) => assert_eq!(serving, 0),
+            Pick::Ready(_) | Pick::Queue(Wait::Full(_)) => assert!(serving + silent > 0),
+            Pick::Queue(_) | Pick::Fail(_) => assert_eq!(serving + silent, 0),
         }
     }
 
@@ -187,6 +195,7 @@ impl Run {
         }
         self.calls.clear();
         for id in self.world.open.keys() {
+            self.world.balancer.handle_silent(self.world.now, *id, false);
             self.world.balancer.handle_stream_limit(*id, 100);
         }
         self.world.balancer.handle_call(self.world.now);

@@ -137,6 +137,11 @@ impl World {
         self.act()
     }
 
+    pub(crate) fn silent(&mut self, id: ConnectionId, silent: bool) -> Vec<String> {
+        self.balancer.handle_silent(self.now, id, silent);
+        self.act()
+    }
+
     /// The youngest open connection to `server`.
     pub(crate) fn connection_to(&self, server: u8) -> ConnectionId {
         *self.open.iter().rfind(|(_, open)| open.server == server).expect("a connection to that server").0

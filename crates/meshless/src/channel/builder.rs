@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Channel;
 use super::place::{WaitsFor, wait_for_place};
 use super::shared::{CallSettings, Shared};
-use crate::connection::{ConnectionConfig, KeepaliveConfig};
+use crate::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
 use crate::connector::{Connect, Connector};
 use crate::driver::{Driver, DriverConfig};
 #[cfg(feature = "dns")]
@@ -132,6 +132,18 @@ impl ChannelBuilder {
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
         let keepalive = self.connection.keepalive.unwrap_or_else(default_keepalive);
         self.connection.keepalive = Some(keepalive.without_calls(without_calls));
+        self
+    }
+
+    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a black hole, a node that is gone, a
+    /// process that stands still. After this long a PING is sent; when its answer is a quarter of this late, new calls go to other
+    /// connections and another one is made; after five times this the connection is closed, and calls on it fail with UNAVAILABLE.
+    /// Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
+    ///
+    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
+    /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
+    pub fn stall_timeout(mut self, silence: Option<Duration>) -> Self {
+        self.connection.stall = silence.map(StallConfig::after);
         self
     }
 

@@ -181,6 +181,6 @@ async fn open_http2(
     .await?;
     shared.init_max_streams(http2.max_concurrent_send_streams());
     shared.set_sender(sender);
-    tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive).run());
+    tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive, config.stall).run());
     Ok(Connection { handle: Arc::new(Handle { shared }) })
 }

@@ -12,6 +12,7 @@ use h2::client::SendRequest;
 use meshless_core::Address;
 use tokio::sync::Notify;
 
+use super::stall::Read;
 use super::{CloseReason, Event, Report};
 
 /// The common state of one connection.
@@ -35,6 +36,8 @@ pub(super) struct Shared {
     settled: AtomicBool,
     /// Bytes were read since this was last asked.
     read: AtomicBool,
+    /// HEADERS or DATA among them.
+    answered: AtomicBool,
     goaway_read: AtomicBool,
     abort: AtomicBool,
     /// Wakes the task for what it would not notice by polling the connection.
@@ -56,6 +59,7 @@ impl Shared {
             written_up_to: AtomicU32::new(0),
             settled: AtomicBool::new(false),
             read: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             goaway_read: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             wake: Notify::new(),
@@ -140,6 +144,11 @@ impl Shared {
         self.read.store(true, SeqCst);
     }
 
+    /// Noted before the bytes themselves are.
+    pub(super) fn handle_answer(&self) {
+        self.answered.store(true, SeqCst);
+    }
+
     pub(super) fn handle_goaway_header(&self) {
         self.accepting.store(false, SeqCst);
         self.goaway_read.store(true, SeqCst);
@@ -214,9 +223,16 @@ impl Shared {
         self.goaway_read.load(SeqCst)
     }
 
-    /// Whether bytes were read since the last call.
-    pub(super) fn take_read(&self) -> bool {
-        self.read.swap(false, SeqCst)
+    /// What was read since the last call, if anything.
+    pub(super) fn take_read(&self) -> Option<Read> {
+        let read = self.read.swap(false, SeqCst);
+        let answered = self.answered.swap(false, SeqCst);
+        read.then_some(if answered { Read::Answer } else { Read::Bytes })
+    }
+
+    /// Streams opened so far.
+    pub(super) fn streams_opened(&self) -> u32 {
+        STREAM_IDS - STREAM_ID_MARGIN - self.ids_left.load(SeqCst)
     }
 
     /// Records why the connection ended, before the calls on it hear that it did.

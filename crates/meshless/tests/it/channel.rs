@@ -11,6 +11,8 @@ mod goaway;
 mod lifecycle;
 mod limits;
 mod network;
+mod outage;
 mod readiness;
 mod rotation;
+mod silence;
 mod tonic_stack;
