@@ -18,7 +18,7 @@ async fn the_first_backend_that_is_back_is_found_within_a_second() {
         let backends = [backend(1), backend(2), backend(3)];
         let config = BalancerConfig::new(policy);
         let channel = network.channel(&backends).balancer(config).connect_lazy().unwrap();
-        backends.map(|backend| network.set(backend, Dial::Refuse));
+        backends.iter().for_each(|backend| network.set(*backend, Dial::Refuse));
         let switches = network.switches();
         network.serve(100, Call::answer);
         let down = Instant::now();
