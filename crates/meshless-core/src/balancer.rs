@@ -52,7 +52,9 @@ mod connections;
 mod plan;
 mod probe;
 mod publish;
+mod staleness;
 mod state;
+mod succession;
 mod suspect;
 mod walk;
 
@@ -66,6 +68,7 @@ use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 use probe::Probe;
+use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
 
@@ -91,6 +94,9 @@ pub struct Balancer<C> {
     config: BalancerConfig,
     rng: Rng,
     endpoints: EndpointSet,
+    /// The resolver's last set, while endpoints of the one before still serve in its stead.
+    incoming: Option<Vec<Endpoint>>,
+    staleness: Staleness,
     /// One per listed endpoint, and one per former endpoint that has open connections.
     subchannels: BTreeMap<EndpointId, Subchannel<C>>,
     /// Whose every known connection and attempt is.
@@ -128,6 +134,8 @@ impl<C> Balancer<C> {
             config,
             rng,
             endpoints: EndpointSet::new(),
+            incoming: None,
+            staleness: Staleness::default(),
             subchannels: BTreeMap::new(),
             owners: BTreeMap::new(),
             last_connection: 0,
@@ -165,17 +173,22 @@ impl<C> Balancer<C> {
     /// The resolver has answered. An error or an empty set leaves the last good set in place; the resolver tries again
     /// by its own rules.
     pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
-        self.asked_at_once = false;
-        for subchannel in self.subchannels.values_mut() {
-            subchannel.failed_since_resolution = false;
-        }
         match answer {
             Ok(full) if !full.is_empty() => {
+                self.answered();
+                self.staleness.resolved(now);
                 self.resolution_error = None;
-                self.adopt(full);
+                self.succeed_with(full);
             }
-            Ok(_) => self.resolution_error = Some("the resolver found no endpoint".into()),
-            Err(ResolutionError(error)) => self.resolution_error = Some(error.into()),
+            Ok(_) => {
+                let reason = "the resolver found no endpoint".to_owned();
+                return self.handle_gone(now, ResolutionError(reason));
+            }
+            Err(ResolutionError(error)) => {
+                self.answered();
+                self.staleness.failed();
+                self.resolution_error = Some(error.into());
+            }
         }
         self.settle(now);
     }
@@ -288,7 +301,7 @@ impl<C> Balancer<C> {
         let serving = subchannel.serving().count();
         let may_grow = (1..self.config.connections_per_endpoint.get() as usize).contains(&serving);
         // It may be outdated: since that pick a call may have ended, or a connection been added.
-        if subchannel.listed && may_grow && subchannel.is_full() {
+        if subchannel.listed && !subchannel.leaving && may_grow && subchannel.is_full() {
             subchannel.wants_more = true;
             self.settle(now);
         }
@@ -341,6 +354,7 @@ impl<C> Balancer<C> {
 
     /// Ends every event: plans, and sees whether the picker is still right.
     fn settle(&mut self, now: Instant) {
+        self.proceed();
         self.plan(now);
         let state = self.connectivity();
         // In TRANSIENT_FAILURE the picker carries the errors, which any event may have changed.
@@ -365,6 +379,14 @@ impl<C> Balancer<C> {
         }
         if !diff.is_empty() {
             self.walk.update(&diff, &mut self.rng);
+        }
+    }
+
+    /// Any answer of the resolver ends the wait for one.
+    fn answered(&mut self) {
+        self.asked_at_once = false;
+        for subchannel in self.subchannels.values_mut() {
+            subchannel.failed_since_resolution = false;
         }
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Subchannel<C> {
     pub(crate) address: Address,
     /// Whether the resolver's last good answer has it.
     pub(crate) listed: bool,
+    /// Serves only until another endpoint does: gets no further connection.
+    pub(crate) leaving: bool,
     pub(crate) attempt: Option<Attempt>,
     /// Oldest first.
     pub(crate) connections: Vec<Connection<C>>,
@@ -107,6 +109,7 @@ impl<C> Subchannel<C> {
             id,
             address,
             listed: true,
+            leaving: false,
             attempt: None,
             connections: Vec::new(),
             load: Arc::default(),
@@ -199,7 +202,7 @@ impl<C> Subchannel<C> {
         ages: &AgeEstimate,
         max_connections: usize,
     ) -> Option<(Purpose, Option<Instant>)> {
-        if self.attempt.is_some() || !self.listed {
+        if self.attempt.is_some() || !self.listed || self.leaving {
             return None;
         }
         let serving = self.serving().count();

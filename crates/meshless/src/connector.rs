@@ -48,11 +48,7 @@ pub(crate) enum Connector {
 impl Connector {
     /// Opens a byte stream to `address`. Sockets of our own give it up when the peer's kernel has acknowledged nothing for
     /// `user_timeout`.
-    pub(crate) async fn open(
-        &self,
-        address: &Address,
-        user_timeout: Option<Duration>,
-    ) -> io::Result<BoxIo> {
+    pub(crate) async fn open(&self, address: &Address, user_timeout: Option<Duration>) -> io::Result<BoxIo> {
         match self {
             Self::Direct => dial(address, user_timeout).await,
             Self::Custom(connect) => connect.connect(address).await,

@@ -20,7 +20,7 @@ use crate::connection::{
     ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::connector::Connector;
-use crate::resolver::{Resolution, ResolveHint, Resolver};
+use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 
@@ -199,8 +199,13 @@ impl Driver {
             Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
         }
         let before = self.listed();
-        let answer = resolution.map_err(|error| ResolutionError(error.to_string()));
-        self.balancer.handle_resolution(Instant::now().into_std(), answer);
+        let now = Instant::now().into_std();
+        match resolution {
+            Err(error @ (ResolveError::NoSuchName { .. } | ResolveError::NoAddresses { .. })) => {
+                self.balancer.handle_gone(now, error.into());
+            }
+            answer => self.balancer.handle_resolution(now, answer.map_err(ResolutionError::from)),
+        }
         let after = self.listed();
         let target = &self.shared.target;
         for endpoint in after.difference(&before) {

@@ -19,6 +19,7 @@ pub struct BalancerConfig {
     pub(super) connects_per_second: NonZeroU32,
     pub(super) connect_burst: NonZeroU32,
     pub(super) rotate_ahead: bool,
+    pub(super) stale_max: Duration,
 }
 
 /// How many endpoints `least_request` compares: 2 to 10.
@@ -123,6 +124,16 @@ impl BalancerConfig {
     }
 }
 
+impl BalancerConfig {
+    /// How long endpoints without a connection are kept while the resolver says that there are none: NXDOMAIN, or an empty answer.
+    /// Default 1 h, which outlasts most mistakes made in DNS. Longer risks that an address is given to a stranger and dialled. A resolver
+    /// that fails to answer changes nothing, and an endpoint that is connected is kept however long this lasts.
+    pub fn stale_max(mut self, max: Duration) -> Self {
+        self.stale_max = max;
+        self
+    }
+}
+
 impl Default for BalancerConfig {
     fn default() -> Self {
         const fn n(n: u32) -> NonZeroU32 {
@@ -139,6 +150,7 @@ impl Default for BalancerConfig {
             connects_per_second: n(100),
             connect_burst: n(200),
             rotate_ahead: true,
+            stale_max: Duration::from_secs(60 * 60),
         }
     }
 }

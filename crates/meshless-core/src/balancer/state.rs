@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Balancer;
 use crate::endpoint::{Address, EndpointId};
@@ -35,6 +35,10 @@ pub struct ChannelState {
     pub endpoints: Vec<EndpointState>,
     /// Why the last resolution failed, if it did.
     pub resolution_error: Option<Arc<str>>,
+    /// Resolutions that have failed or found no endpoint since the last good one.
+    pub resolution_failures: u32,
+    /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
+    pub resolved_at: Option<Instant>,
     /// The age at which the target's servers have been seen to end connections, if they have.
     pub expected_age: Option<Duration>,
 }
@@ -61,6 +65,14 @@ pub struct EndpointState {
     pub connections_draining: usize,
 }
 
+impl ChannelState {
+    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the poll ceiling while all is well; a
+    /// fixed list answers once.
+    pub fn resolution_age(&self, now: Instant) -> Option<Duration> {
+        self.resolved_at.map(|at| now.saturating_duration_since(at))
+    }
+}
+
 impl<C> Balancer<C> {
     /// What the channel is doing, and each of its endpoints.
     pub fn state(&self) -> ChannelState {
@@ -83,6 +95,8 @@ impl<C> Balancer<C> {
             policy: self.config.policy,
             endpoints: endpoints.collect(),
             resolution_error: self.resolution_error.clone(),
+            resolution_failures: self.staleness.failures,
+            resolved_at: self.staleness.resolved_at,
             expected_age: self.ages.expected(),
         }
     }

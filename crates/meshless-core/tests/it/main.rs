@@ -3,5 +3,6 @@
 mod balancer;
 mod model;
 mod outage;
+mod resolution;
 mod rotation;
 mod support;
