@@ -49,6 +49,7 @@ pub(crate) mod age;
 mod config;
 mod connect_budget;
 mod connections;
+mod health;
 mod plan;
 mod probe;
 mod publish;
@@ -204,10 +205,10 @@ impl<C> Balancer<C> {
         let fraction =
             ROTATE_FRACTION.start + (ROTATE_FRACTION.end - ROTATE_FRACTION.start) * self.rng.unit();
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
-            return;
+        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
+        if !attempt.held {
+            self.budget.end();
         }
-        self.budget.end();
         let was_full = subchannel.wants_more;
         let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
         subchannel.connected(now, Arc::new(slot), fraction);
@@ -227,11 +228,11 @@ impl<C> Balancer<C> {
     pub fn handle_connect_failed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         let Some(&endpoint) = self.owners.get(&id) else { return };
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
-            return;
-        }
+        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
-        self.budget.end();
+        if !attempt.held {
+            self.budget.end();
+        }
         self.owners.remove(&id);
         // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
         let all_failed =
@@ -248,7 +249,7 @@ impl<C> Balancer<C> {
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         let lifetime = now.saturating_duration_since(connected_at);
         match phase {
-            Phase::Serving | Phase::Suspect => {
+            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 if self.config.rotate_ahead {
                     self.ages.observe(lifetime);
                 }
@@ -270,7 +271,7 @@ impl<C> Balancer<C> {
         connection.slot.set_limit(0);
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         match phase {
-            Phase::Serving | Phase::Suspect => {
+            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 self.end_service(now, id, connected_at);
                 if let Some(subchannel) = self.owner_mut(id) {
                     subchannel.last_error = Some(error);
@@ -282,7 +283,7 @@ impl<C> Balancer<C> {
         self.remove(id);
         let attempting =
             self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
-        let served = matches!(phase, Phase::Serving | Phase::Suspect);
+        let served = matches!(phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy);
         if served && self.config.policy == Policy::PickFirst && !attempting {
             // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
             self.idle = true;

@@ -70,6 +70,8 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
+    /// It is made, and held back because its server does not serve.
+    pub(crate) held: bool,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,8 @@ pub(crate) enum Phase {
     Serving,
     /// Has fallen silent: takes calls only while nothing serves.
     Suspect,
+    /// Its server says that it does not serve.
+    Unhealthy,
     /// Replaced ahead of time, and kept until then to see when the server would have ended it.
     Lingering { until: Instant },
     /// Finishes its calls; the driver was told to close it, `aborted`: without waiting for them.
@@ -128,7 +132,7 @@ impl<C> Subchannel<C> {
         if self.serving().any(|connection| connection.is_proven(now)) {
             self.backoff.reset();
         }
-        self.attempt = Some(Attempt { id, started: now });
+        self.attempt = Some(Attempt { id, started: now, held: false });
         self.backoff.connect_timeout()
     }
 
@@ -188,6 +192,11 @@ impl<C> Subchannel<C> {
         self.connections.iter().filter(|connection| connection.phase == Phase::Suspect)
     }
 
+    /// How many connections have a server that does not serve.
+    pub(crate) fn unhealthy(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Unhealthy).count()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.serving().all(|connection| connection.slot.is_full())
     }
@@ -206,6 +215,9 @@ impl<C> Subchannel<C> {
             return None;
         }
         let serving = self.serving().count();
+        if serving == 0 && self.unhealthy() > 0 {
+            return None;
+        }
         if serving == 0 || (self.wants_more && serving < max_connections) {
             return Some((Purpose::Serve, self.retry_at));
         }

@@ -49,7 +49,15 @@ impl Connection {
     ///
     /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream is free.
     pub(crate) fn try_reserve(&self) -> Option<Slot> {
-        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()) })
+        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()), beside_calls: false })
+    }
+
+    /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains does not wait for it.
+    pub(crate) fn try_reserve_beside_calls(&self) -> Option<Slot> {
+        self.shared().reserve().then(|| {
+            self.shared().begin_beside_calls();
+            Slot { shared: Arc::clone(self.shared()), beside_calls: true }
+        })
     }
 
     /// Whether new calls may start, were there room for them.
@@ -91,6 +99,7 @@ impl Connection {
 /// for another call.
 pub(crate) struct Slot {
     shared: Arc<Shared>,
+    beside_calls: bool,
 }
 
 impl Slot {
@@ -136,6 +145,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if self.beside_calls {
+            self.shared.end_beside_calls();
+        }
         self.shared.release();
     }
 }

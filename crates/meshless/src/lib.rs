@@ -56,6 +56,7 @@ mod connection;
 mod connector;
 mod driver;
 mod grpc_timeout;
+mod health_watch;
 mod resolver;
 mod server;
 mod target;

@@ -61,6 +61,8 @@ pub struct EndpointState {
     pub connections_serving: usize,
     /// Open connections that have fallen silent, and take new calls only while nothing else does.
     pub connections_silent: usize,
+    /// Open connections whose server says that it does not serve, and that take no new calls.
+    pub connections_unhealthy: usize,
     /// Open connections that do not: replaced, or told to go away.
     pub connections_draining: usize,
 }
@@ -79,6 +81,7 @@ impl<C> Balancer<C> {
         let endpoints = self.subchannels.values().map(|subchannel| {
             let connections_serving = subchannel.serving().count();
             let connections_silent = subchannel.suspects().count();
+            let connections_unhealthy = subchannel.unhealthy();
             EndpointState {
                 id: subchannel.id,
                 address: subchannel.address.clone(),
@@ -87,7 +90,11 @@ impl<C> Balancer<C> {
                 calls_in_flight: subchannel.calls_in_flight(),
                 connections_serving,
                 connections_silent,
-                connections_draining: subchannel.connections.len() - connections_serving - connections_silent,
+                connections_unhealthy,
+                connections_draining: subchannel.connections.len()
+                    - connections_serving
+                    - connections_silent
+                    - connections_unhealthy,
             }
         });
         ChannelState {

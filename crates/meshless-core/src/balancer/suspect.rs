@@ -52,7 +52,7 @@ impl<C> Balancer<C> {
     }
 
     /// Whether `pick_first` has connected to another endpoint.
-    fn walk_has_moved_on(&self) -> bool {
+    pub(super) fn walk_has_moved_on(&self) -> bool {
         self.config.policy == Policy::PickFirst && self.listed().any(|subchannel| subchannel.is_ready())
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the client half of `meshless-core` from outside: events in, actions and picks out.
 
 mod balancer;
+mod health;
 mod model;
 mod outage;
 mod resolution;

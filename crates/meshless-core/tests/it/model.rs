@@ -25,6 +25,7 @@ enum Event {
     Close(usize),
     StreamLimit(usize, u32),
     Silent(usize, bool),
+    Health(usize, bool),
     Call,
     CallEnds(usize, bool),
     Idle,
@@ -41,6 +42,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::Close),
         1 => (any::<usize>(), 0..4u32).prop_map(|(which, limit)| Event::StreamLimit(which, limit)),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(which, silent)| Event::Silent(which, silent)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(which, healthy)| Event::Health(which, healthy)),
         8 => Just(Event::Call),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Event::CallEnds(which, success)),
         1 => Just(Event::Idle),
@@ -120,6 +122,13 @@ impl Run {
                     world.silent(id, *silent);
                 }
             }
+            Event::Health(which, healthy) => {
+                // Attempts that are all but made are watched too.
+                let known = world.open.keys().chain(world.dialing.keys()).copied().collect();
+                if let Some(id) = nth(known, *which) {
+                    world.healthy(id, *healthy);
+                }
+            }
             Event::Call => self.call(),
             Event::CallEnds(which, success) => {
                 if !self.calls.is_empty() {
@@ -169,13 +178,15 @@ impl Run {
 
     fn check(&mut self) {
         let world = &mut self.world;
-        assert!(world.dialing.len() <= CONCURRENT_MAX, "{} attempts", world.dialing.len());
+        let dialing = world.dialing.keys().filter(|id| !world.held.contains(id)).count();
+        assert!(dialing <= CONCURRENT_MAX, "{dialing} attempts");
         assert!(world.dialing.values().all(|dial| self.listed.contains(&dial.server)));
         let state = world.balancer.state();
         let serving: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_serving).sum();
         let draining: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_draining).sum();
         let silent: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_silent).sum();
-        assert_eq!(serving + silent + draining, world.open.len(), "what is open is known");
+        let unhealthy: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_unhealthy).sum();
+        assert_eq!(serving + silent + unhealthy + draining, world.open.len(), "what is open is known");
         for endpoint in &state.endpoints {
             assert!(endpoint.connections_serving <= CONNECTIONS_PER_ENDPOINT + 1, "{endpoint:?}");
         }
@@ -206,6 +217,7 @@ impl Run {
         }
         self.calls.clear();
         for id in self.world.open.keys() {
+            self.world.balancer.handle_health(self.world.now, *id, Ok::<_, &str>(()));
             self.world.balancer.handle_silent(self.world.now, *id, false);
             self.world.balancer.handle_stream_limit(*id, 100);
         }

@@ -35,6 +35,7 @@ pub struct ChannelBuilder {
     dns: DnsConfig,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    health_service: Option<String>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
     waiting_calls_max: usize,
@@ -60,6 +61,7 @@ impl ChannelBuilder {
             dns: DnsConfig::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            health_service: None,
             timeout: None,
             wait_for_ready: false,
             waiting_calls_max: WAITING_CALLS_MAX,
@@ -144,6 +146,14 @@ impl ChannelBuilder {
     /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
     pub fn stall_timeout(mut self, silence: Option<Duration>) -> Self {
         self.connection.stall = silence.map(StallConfig::after);
+        self
+    }
+
+    /// Watches the gRPC health service of each backend for `service` (gRFC A17, `healthCheckConfig.serviceName`); the empty name asks about
+    /// the server as a whole. A backend gets calls once it says SERVING, and no more when it says anything else, with its connection left
+    /// open. Default: no watch. A backend without the health service counts as healthy. Off for [`Policy::PickFirst`], as in gRPC.
+    pub fn health_check(mut self, service: impl Into<String>) -> Self {
+        self.health_service = Some(service.into());
         self
     }
 
@@ -259,6 +269,7 @@ impl ChannelBuilder {
             connector: self.connector,
             #[cfg(feature = "tls")]
             tls,
+            health_service: self.health_service.map(Into::into),
             idle_timeout: self.idle_timeout,
             rng: Rng::new(seed, u64::MAX),
         };

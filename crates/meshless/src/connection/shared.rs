@@ -24,6 +24,8 @@ pub(super) struct Shared {
     accepting: AtomicBool,
     /// Streams that calls hold or have reserved.
     open: AtomicU32,
+    /// Of these, streams that are no calls.
+    beside_calls: AtomicU32,
     /// The peer's MAX_CONCURRENT_STREAMS as last applied.
     max_streams: AtomicU32,
     /// A call was turned away because the connection was full, and wants to hear when it no longer is.
@@ -53,6 +55,7 @@ impl Shared {
             sender: Mutex::new(None),
             accepting: AtomicBool::new(true),
             open: AtomicU32::new(0),
+            beside_calls: AtomicU32::new(0),
             max_streams: AtomicU32::new(0),
             room_wanted: AtomicBool::new(false),
             ids_left: AtomicU32::new(STREAM_IDS - STREAM_ID_MARGIN),
@@ -77,6 +80,19 @@ impl Shared {
 
     pub(super) fn open_streams(&self) -> u32 {
         self.open.load(SeqCst)
+    }
+
+    /// Calls that hold or have reserved a stream.
+    pub(super) fn calls(&self) -> u32 {
+        self.open_streams().saturating_sub(self.beside_calls.load(SeqCst))
+    }
+
+    pub(super) fn begin_beside_calls(&self) {
+        self.beside_calls.fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn end_beside_calls(&self) {
+        self.beside_calls.fetch_sub(1, SeqCst);
     }
 
     pub(super) fn max_streams(&self) -> u32 {
@@ -109,7 +125,7 @@ impl Shared {
         let left = self.open.fetch_sub(1, SeqCst) - 1;
         if self.is_accepting() {
             self.announce_room(left);
-        } else if left == 0 {
+        } else if left <= self.beside_calls.load(SeqCst) {
             self.wake.notify_one();
         }
     }

@@ -119,7 +119,7 @@ impl Task {
     }
 
     fn drained(&self) -> bool {
-        !self.shared.is_accepting() && self.shared.open_streams() == 0
+        !self.shared.is_accepting() && self.shared.calls() == 0
     }
 
     fn note_traffic(&mut self, cx: &mut Context<'_>) {
@@ -174,7 +174,7 @@ impl Task {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let calls_open = self.shared.open_streams() > 0;
+        let calls_open = self.shared.calls() > 0;
         let keepalive = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout(calls_open));
         let stall = self.stall.as_ref().and_then(StallWatch::poll_timeout);
         [keepalive, stall, self.close_by].into_iter().flatten().min()
@@ -193,7 +193,7 @@ impl Task {
             }
         }
         let keepalive = self.keepalive.as_mut()?;
-        match keepalive.handle_timeout(now, self.shared.open_streams() > 0) {
+        match keepalive.handle_timeout(now, self.shared.calls() > 0) {
             KeepaliveAction::Wait => {}
             KeepaliveAction::Close => return Some(CloseReason::Keepalive(keepalive.patience())),
             KeepaliveAction::Ping => self.ping(),

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod deadline;
+#[cfg(feature = "dns")]
+mod dns_trouble;
 mod echo;
 mod events;
 mod failing;
 mod goaway;
+mod health;
 mod lifecycle;
 mod limits;
 mod network;

@@ -1,7 +1,7 @@
 //! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far side of, and can cut.
 
 use std::collections::HashMap;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -16,10 +16,10 @@ use h2::server::SendResponse;
 use http_body_util::{BodyExt, StreamBody};
 use meshless::{Address, BoxIo, Channel, ChannelBuilder, Connect, Connecting};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_service::Service;
 
@@ -171,6 +171,23 @@ impl AsyncWrite for Cuttable {
     }
 }
 
+/// Serves one connection, which the server ends after `age` as servers do that age their connections.
+pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration) {
+    let mut connection = h2::server::handshake(io).await.unwrap();
+    let mut due = std::pin::pin!(tokio::time::sleep(age));
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = &mut due, if !due.is_elapsed() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { break };
+        Call { backend: backend.clone(), request, respond }.answer();
+    }
+}
+
 /// A call as a backend sees it.
 pub(super) struct Call {
     pub(super) backend: Address,
@@ -184,9 +201,38 @@ impl Call {
         let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
         // Refused if the call was cancelled.
         let Ok(mut body) = self.respond.send_response(response, false) else { return };
-        let sent = body.send_data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false);
+        let sent = body.send_data(Bytes::from_static(STATUS_SERVING), false);
         let trailers = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
         let _ = sent.and_then(|()| body.send_trailers(trailers));
+    }
+
+    /// Answers with each of these statuses of the health service as it comes, until there is none any more.
+    pub(super) async fn answer_statuses(mut self, mut statuses: watch::Receiver<Option<u8>>) {
+        let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let Ok(mut body) = self.respond.send_response(response, false) else { return };
+        loop {
+            let status = *statuses.borrow_and_update();
+            if let Some(status) = status {
+                let message = Bytes::from(vec![0, 0, 0, 0, 2, 8, status]);
+                if body.send_data(message, false).is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = statuses.changed() => if changed.is_err() { return },
+                _ = poll_fn(|cx| body.poll_reset(cx)) => return,
+            }
+        }
+    }
+
+    /// Fails with this code.
+    pub(super) fn fail(mut self, code: Code) {
+        let response = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", i32::from(code).to_string())
+            .body(())
+            .unwrap();
+        let _ = self.respond.send_response(response, true);
     }
 
     pub(super) fn header(&self, name: &str) -> Option<String> {
@@ -280,6 +326,9 @@ pub(super) async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// The same in gRPC's framing.
+const STATUS_SERVING: &[u8] = b"\0\0\0\0\x02\x08\x01";
 
 /// SERVING, as a message of the health service.
 pub(super) const SERVING: &[u8] = b"\x08\x01";
