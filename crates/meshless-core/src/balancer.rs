@@ -53,10 +53,15 @@ mod connect_budget;
 mod connections;
 pub(crate) mod ejection;
 pub(crate) mod judge;
+mod health;
 mod plan;
+mod probe;
 mod publish;
+mod staleness;
 mod state;
 mod subset;
+mod succession;
+mod suspect;
 mod walk;
 pub(crate) mod weights;
 
@@ -71,6 +76,8 @@ pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 pub use ejection::{Ejection, EjectionCause, EjectionConfig};
 use judge::Judge;
+use probe::Probe;
+use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use subset::subset;
 use walk::Walk;
@@ -82,7 +89,7 @@ use crate::ewma::EwmaDecay;
 use crate::picker::lease::{LoadTracking, Measure, ReportRule, Slot};
 use crate::picker::{Picker, Policy};
 use crate::rng::Rng;
-use crate::subchannel::{Phase, Subchannel};
+use crate::subchannel::{Connection, Phase, Subchannel};
 
 /// Why a resolution failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +105,9 @@ pub struct Balancer<C> {
     config: BalancerConfig,
     rng: Rng,
     endpoints: EndpointSet,
+    /// The resolver's last set, while endpoints of the one before still serve in its stead.
+    incoming: Option<Vec<Endpoint>>,
+    staleness: Staleness,
     /// One per listed endpoint, and one per former endpoint that has open connections.
     subchannels: BTreeMap<EndpointId, Subchannel<C>>,
     /// Whose every known connection and attempt is.
@@ -110,6 +120,7 @@ pub struct Balancer<C> {
     subset_seed: Option<u64>,
     /// Endpoints that the resolver named and the subset does not have.
     left_out: usize,
+    probe: Probe,
     ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
@@ -139,6 +150,8 @@ impl<C> Balancer<C> {
             config,
             rng,
             endpoints: EndpointSet::new(),
+            incoming: None,
+            staleness: Staleness::default(),
             subchannels: BTreeMap::new(),
             owners: BTreeMap::new(),
             last_connection: 0,
@@ -147,6 +160,7 @@ impl<C> Balancer<C> {
             next_weighing: None,
             subset_seed: None,
             left_out: 0,
+            probe: Probe::default(),
             ages: AgeEstimate::default(),
             decay,
             turn,
@@ -179,17 +193,22 @@ impl<C> Balancer<C> {
     /// The resolver has answered. An error or an empty set leaves the last good set in place; the resolver tries again
     /// by its own rules.
     pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
-        self.asked_at_once = false;
-        for subchannel in self.subchannels.values_mut() {
-            subchannel.failed_since_resolution = false;
-        }
         match answer {
             Ok(full) if !full.is_empty() => {
+                self.answered();
+                self.staleness.resolved(now);
                 self.resolution_error = None;
-                self.adopt(full);
+                self.succeed_with(full);
             }
-            Ok(_) => self.resolution_error = Some("the resolver found no endpoint".into()),
-            Err(ResolutionError(error)) => self.resolution_error = Some(error.into()),
+            Ok(_) => {
+                let reason = "the resolver found no endpoint".to_owned();
+                return self.handle_gone(now, ResolutionError(reason));
+            }
+            Err(ResolutionError(error)) => {
+                self.answered();
+                self.staleness.failed();
+                self.resolution_error = Some(error.into());
+            }
         }
         self.settle(now);
     }
@@ -205,10 +224,10 @@ impl<C> Balancer<C> {
         let fraction =
             ROTATE_FRACTION.start + (ROTATE_FRACTION.end - ROTATE_FRACTION.start) * self.rng.unit();
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
-            return;
+        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
+        if !attempt.held {
+            self.budget.end();
         }
-        self.budget.end();
         let was_full = subchannel.wants_more;
         let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
         if !subchannel.is_ready() && (subchannel.failed || subchannel.weight.newcomer) {
@@ -231,11 +250,11 @@ impl<C> Balancer<C> {
     pub fn handle_connect_failed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         let Some(&endpoint) = self.owners.get(&id) else { return };
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        if subchannel.attempt.is_none_or(|attempt| attempt.id != id) {
-            return;
-        }
+        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
-        self.budget.end();
+        if !attempt.held {
+            self.budget.end();
+        }
         self.owners.remove(&id);
         // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
         let all_failed =
@@ -252,7 +271,7 @@ impl<C> Balancer<C> {
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         let lifetime = now.saturating_duration_since(connected_at);
         match phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 if self.config.rotate_ahead {
                     self.ages.observe(lifetime);
                 }
@@ -274,7 +293,7 @@ impl<C> Balancer<C> {
         connection.slot.set_limit(0);
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         match phase {
-            Phase::Serving => {
+            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 self.end_service(now, id, connected_at);
                 if let Some(subchannel) = self.owner_mut(id) {
                     subchannel.last_error = Some(error);
@@ -286,7 +305,8 @@ impl<C> Balancer<C> {
         self.remove(id);
         let attempting =
             self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
-        if phase == Phase::Serving && self.config.policy == Policy::PickFirst && !attempting {
+        let served = matches!(phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy);
+        if served && self.config.policy == Policy::PickFirst && !attempting {
             // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
             self.idle = true;
             self.walk.rest();
@@ -304,7 +324,7 @@ impl<C> Balancer<C> {
         let serving = subchannel.serving().count();
         let may_grow = (1..self.config.connections_per_endpoint.get() as usize).contains(&serving);
         // It may be outdated: since that pick a call may have ended, or a connection been added.
-        if subchannel.listed && may_grow && subchannel.is_full() {
+        if subchannel.listed && !subchannel.leaving && may_grow && subchannel.is_full() {
             subchannel.wants_more = true;
             self.settle(now);
         }
@@ -313,9 +333,9 @@ impl<C> Balancer<C> {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        if let Some(connection) =
-            self.connection_mut(id).filter(|connection| connection.phase == Phase::Serving)
-        {
+        let takes_calls =
+            |connection: &&mut Connection<C>| matches!(connection.phase, Phase::Serving | Phase::Suspect);
+        if let Some(connection) = self.connection_mut(id).filter(takes_calls) {
             connection.slot.set_limit(limit);
         }
     }
@@ -357,6 +377,7 @@ impl<C> Balancer<C> {
 
     /// Ends every event: plans, and sees whether the picker is still right.
     fn settle(&mut self, now: Instant) {
+        self.proceed();
         self.plan(now);
         self.judge(now);
         let state = self.connectivity();
@@ -395,6 +416,14 @@ impl<C> Balancer<C> {
         }
         if !diff.is_empty() {
             self.walk.update(&diff, &mut self.rng);
+        }
+    }
+
+    /// Any answer of the resolver ends the wait for one.
+    fn answered(&mut self) {
+        self.asked_at_once = false;
+        for subchannel in self.subchannels.values_mut() {
+            subchannel.failed_since_resolution = false;
         }
     }
 

@@ -4,6 +4,7 @@
 //! `&self`, never waits, never locks and never allocates. It does not know which calls wait: whoever is told to queue
 //! picks again when a new picker is published, and, told that the endpoint is full, also when a call has ended.
 
+pub(crate) mod demand;
 pub(crate) mod lease;
 mod least_request;
 pub(crate) mod outcomes;
@@ -21,6 +22,7 @@ use std::time::Instant;
 
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
+use demand::Demand;
 use lease::{Lease, Load, Slot};
 pub(crate) use least_request::LeastRequest;
 pub(crate) use peak_ewma::PeakEwmaPolicy;
@@ -102,7 +104,7 @@ pub struct UnavailableError(pub(crate) Arc<str>);
 impl<C> Picker<C> {
     /// The picker of a channel that has not yet been asked for anything: calls queue.
     pub fn idle() -> Self {
-        Self { decision: Decision::Queue(Wait::Idle) }
+        Self { decision: Decision::Idle }
     }
 
     /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed before) are taken
@@ -115,7 +117,7 @@ impl<C> Picker<C> {
     /// Why it fails calls, if that is what it does.
     pub fn failure(&self) -> Option<&UnavailableError> {
         match &self.decision {
-            Decision::Fail(error) => Some(error),
+            Decision::Fail(error, _) => Some(error),
             _ => None,
         }
     }
@@ -125,12 +127,12 @@ impl<C> Picker<C> {
         self.decision.endpoints()
     }
 
-    pub(crate) fn connecting() -> Self {
-        Self { decision: Decision::Queue(Wait::Connecting) }
+    pub(crate) fn connecting(demand: Demand) -> Self {
+        Self { decision: Decision::Connecting(demand) }
     }
 
-    pub(crate) fn fail(error: UnavailableError) -> Self {
-        Self { decision: Decision::Fail(error) }
+    pub(crate) fn fail(error: UnavailableError, demand: Demand) -> Self {
+        Self { decision: Decision::Fail(error, demand) }
     }
 
     pub(crate) fn new(decision: Decision<C>) -> Self {
@@ -148,8 +150,9 @@ impl<C> Picker<C> {
 
 #[derive(Debug)]
 pub(crate) enum Decision<C> {
-    Queue(Wait),
-    Fail(UnavailableError),
+    Idle,
+    Connecting(Demand),
+    Fail(UnavailableError, Demand),
     PickFirst(PickFirst<C>),
     RoundRobin(RoundRobin<C>),
     LeastRequest(LeastRequest<C>),
@@ -169,8 +172,15 @@ impl<C> Decision<C> {
             Self::PickFirst(policy) => (&policy.candidates, policy.choose()),
             Self::Weighted(policy) => (&policy.candidates, policy.choose()),
             Self::Probing(probing) => return probing.pick(now, rng, avoid),
-            Self::Queue(wait) => return Pick::Queue(*wait),
-            Self::Fail(error) => return Pick::Fail(error.clone()),
+            Self::Idle => return Pick::Queue(Wait::Idle),
+            Self::Connecting(demand) => {
+                demand.mark();
+                return Pick::Queue(Wait::Connecting);
+            }
+            Self::Fail(error, demand) => {
+                demand.mark();
+                return Pick::Fail(error.clone());
+            }
         };
         candidates.lease(chosen, now, avoid)
     }
@@ -183,7 +193,7 @@ impl<C> Decision<C> {
             Self::PickFirst(policy) => policy.candidates.0.len(),
             Self::Weighted(policy) => policy.candidates.0.len(),
             Self::Probing(probing) => probing.endpoints(),
-            Self::Queue(_) | Self::Fail(_) => 0,
+            Self::Idle | Self::Connecting(_) | Self::Fail(..) => 0,
         }
     }
 }

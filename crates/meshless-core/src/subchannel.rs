@@ -51,6 +51,8 @@ pub(crate) struct Subchannel<C> {
     pub(crate) address: Address,
     /// Whether the resolver's last good answer has it.
     pub(crate) listed: bool,
+    /// Serves only until another endpoint does: gets no further connection.
+    pub(crate) leaving: bool,
     pub(crate) attempt: Option<Attempt>,
     /// Oldest first.
     pub(crate) connections: Vec<Connection<C>>,
@@ -75,6 +77,8 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
+    /// It is made, and held back because its server does not serve.
+    pub(crate) held: bool,
 }
 
 #[derive(Debug)]
@@ -91,6 +95,10 @@ pub(crate) struct Connection<C> {
 pub(crate) enum Phase {
     /// Takes calls.
     Serving,
+    /// Has fallen silent: takes calls only while nothing serves.
+    Suspect,
+    /// Its server says that it does not serve.
+    Unhealthy,
     /// Replaced ahead of time, and kept until then to see when the server would have ended it.
     Lingering { until: Instant },
     /// Finishes its calls; the driver was told to close it, `aborted`: without waiting for them.
@@ -112,6 +120,7 @@ impl<C> Subchannel<C> {
             id,
             address,
             listed: true,
+            leaving: false,
             attempt: None,
             connections: Vec::new(),
             load: Arc::default(),
@@ -133,7 +142,7 @@ impl<C> Subchannel<C> {
         if self.serving().any(|connection| connection.is_proven(now)) {
             self.backoff.reset();
         }
-        self.attempt = Some(Attempt { id, started: now });
+        self.attempt = Some(Attempt { id, started: now, held: false });
         self.backoff.connect_timeout()
     }
 
@@ -188,6 +197,16 @@ impl<C> Subchannel<C> {
         self.serving().next().is_some()
     }
 
+    /// Connections that may be dead, oldest first.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = &Connection<C>> {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Suspect)
+    }
+
+    /// How many connections have a server that does not serve.
+    pub(crate) fn unhealthy(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Unhealthy).count()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.serving().all(|connection| connection.slot.is_full())
     }
@@ -202,10 +221,13 @@ impl<C> Subchannel<C> {
         ages: &AgeEstimate,
         max_connections: usize,
     ) -> Option<(Purpose, Option<Instant>)> {
-        if self.attempt.is_some() || !self.listed {
+        if self.attempt.is_some() || !self.listed || self.leaving {
             return None;
         }
         let serving = self.serving().count();
+        if serving == 0 && self.unhealthy() > 0 {
+            return None;
+        }
         if serving == 0 || (self.wants_more && serving < max_connections) {
             return Some((Purpose::Serve, self.retry_at));
         }
@@ -216,6 +238,23 @@ impl<C> Subchannel<C> {
     /// When an attempt may begin, as far as the backoff is concerned.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
+    }
+
+    /// Whether it waits for its backoff.
+    pub(crate) fn pauses(&self, now: Instant) -> bool {
+        self.attempt.is_none() && self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// Lets the next attempt begin now.
+    pub(crate) fn end_pause(&mut self, now: Instant) {
+        self.retry_at = Some(now);
+    }
+
+    /// Lets the next attempt begin as if there had been only one that failed, a moment ago.
+    pub(crate) fn restart_backoff(&mut self, now: Instant, rng: &mut Rng) {
+        self.backoff.reset();
+        let at = now + self.backoff.advance(rng);
+        self.retry_at = self.retry_at.map(|retry_at| retry_at.min(at));
     }
 
     pub(crate) fn state(&self, channel_idle: bool) -> SubchannelState {

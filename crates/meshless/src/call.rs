@@ -12,7 +12,6 @@ mod pump;
 mod response;
 
 pub(crate) use self::attempt::attempt;
-#[cfg(test)]
 pub(crate) use self::failure::Failure;
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //!                          GOAWAY read, drain(), ids used up
 //!   connect() ──▶ open ──────────────────────────────────────▶ draining ──▶ closed
 //!                  │                                 last stream ended ▲
-//!                  └── connection lost, keepalive, abort() ────────────┘
+//!                  └── connection lost, peer silent, abort() ──────────┘
 //! ```
 //!
 //! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is what gRPC calls READY.
@@ -18,6 +18,7 @@ mod config;
 mod establish;
 mod keepalive;
 mod shared;
+mod stall;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ pub(crate) use self::config::ConnectionConfig;
 pub(crate) use self::establish::{ConnectError, Destination};
 pub(crate) use self::keepalive::KeepaliveConfig;
 use self::shared::Shared;
+pub(crate) use self::stall::StallConfig;
 
 /// A handle to an established connection. When the last clone is dropped, the connection drains.
 #[derive(Clone)]
@@ -47,7 +49,15 @@ impl Connection {
     ///
     /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream is free.
     pub(crate) fn try_reserve(&self) -> Option<Slot> {
-        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()) })
+        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()), beside_calls: false })
+    }
+
+    /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains does not wait for it.
+    pub(crate) fn try_reserve_beside_calls(&self) -> Option<Slot> {
+        self.shared().reserve().then(|| {
+            self.shared().begin_beside_calls();
+            Slot { shared: Arc::clone(self.shared()), beside_calls: true }
+        })
     }
 
     /// Whether new calls may start, were there room for them.
@@ -89,6 +99,7 @@ impl Connection {
 /// for another call.
 pub(crate) struct Slot {
     shared: Arc<Shared>,
+    beside_calls: bool,
 }
 
 impl Slot {
@@ -134,6 +145,9 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        if self.beside_calls {
+            self.shared.end_beside_calls();
+        }
         self.shared.release();
     }
 }
@@ -152,6 +166,8 @@ pub(crate) enum OpenError {
 pub(crate) enum Event {
     /// No new calls from now on; those in flight go on. Reported at most once.
     GoingAway(GoingAway),
+    /// A call was sent, and for a while nothing has been read, or something again: whether new calls had better go elsewhere.
+    Silent(bool),
     /// The peer changed how many streams it allows at a time. What it allowed at first is
     /// [`Connection::max_streams`].
     StreamLimit(u32),
@@ -196,6 +212,9 @@ pub(crate) enum CloseReason {
     /// Nothing was read for the keepalive timeout after a PING.
     #[error("keepalive: nothing was received within {0:?} after a PING")]
     Keepalive(std::time::Duration),
+    /// Nothing was read for that long after a call was sent.
+    #[error("silent: nothing was received within {0:?} after a call, not even the answer to a PING")]
+    Silent(std::time::Duration),
     /// The byte stream broke, or one side broke the protocol.
     #[error("{0}")]
     Http2(Arc<h2::Error>),

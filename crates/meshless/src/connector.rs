@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshless_core::Address;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -45,10 +46,11 @@ pub(crate) enum Connector {
 }
 
 impl Connector {
-    /// Opens a byte stream to `address`.
-    pub(crate) async fn open(&self, address: &Address) -> io::Result<BoxIo> {
+    /// Opens a byte stream to `address`. Sockets of our own give it up when the peer's kernel has acknowledged nothing for
+    /// `user_timeout`.
+    pub(crate) async fn open(&self, address: &Address, user_timeout: Option<Duration>) -> io::Result<BoxIo> {
         match self {
-            Self::Direct => dial(address).await,
+            Self::Direct => dial(address, user_timeout).await,
             Self::Custom(connect) => connect.connect(address).await,
         }
     }
@@ -63,13 +65,14 @@ impl fmt::Debug for Connector {
     }
 }
 
-async fn dial(address: &Address) -> io::Result<BoxIo> {
+async fn dial(address: &Address, user_timeout: Option<Duration>) -> io::Result<BoxIo> {
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             // Nagle would hold a small request back until the previous one was acknowledged. TCP keepalive stays
             // off: HTTP/2's PING asks the server's process, not only its kernel.
             stream.set_nodelay(true)?;
+            limit_unacknowledged(&stream, user_timeout);
             Ok(Box::new(stream))
         }
         #[cfg(unix)]
@@ -78,5 +81,34 @@ async fn dial(address: &Address) -> io::Result<BoxIo> {
             io::ErrorKind::Unsupported,
             format!("this platform cannot dial {other}; supply a connector that can"),
         )),
+    }
+}
+
+/// "TCP_USER_TIMEOUT … set to the value of KEEPALIVE_TIMEOUT" if keepalive is on (gRFC A18). HTTP/2's PING cannot find out sooner
+/// than its interval that bytes get no further; the kernel knows. Linux alone has it; elsewhere PINGs have to do.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn limit_unacknowledged(stream: &TcpStream, user_timeout: Option<Duration>) {
+    if let Some(timeout) = user_timeout {
+        // "If setting it fails, … continue" (A18): an old kernel, or a sandbox that does not pass it on.
+        let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn limit_unacknowledged(_: &TcpStream, _: Option<Duration>) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn with_keepalive_the_kernel_gives_up_as_soon_as_we_do() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let set = || socket2::SockRef::from(&stream).tcp_user_timeout().unwrap().unwrap_or_default();
+        limit_unacknowledged(&stream, None);
+        assert_eq!(set(), Duration::ZERO, "the system's own");
+        limit_unacknowledged(&stream, Some(Duration::from_secs(20)));
+        assert_eq!(set(), Duration::from_secs(20));
     }
 }

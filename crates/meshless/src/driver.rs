@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, OutcomeReport, ResolutionError, Rng,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, OutcomeReport, Policy, ResolutionError, Rng,
     SubchannelState,
 };
 use tokio::sync::mpsc;
@@ -18,10 +18,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::channel::{DriverEvent, Shared};
 use crate::connection::{
-    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig,
+    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::connector::Connector;
-use crate::resolver::{Resolution, ResolveHint, Resolver};
+use crate::health_watch::HealthWatch;
+use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 
@@ -34,6 +35,8 @@ pub(crate) struct DriverConfig {
     pub(crate) connector: Connector,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<ClientTls>,
+    /// `None`: backends are taken to be healthy.
+    pub(crate) health_service: Option<Arc<str>>,
     /// `None`: connections are kept however long no call is made.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) rng: Rng,
@@ -52,6 +55,9 @@ pub(crate) struct Driver {
     connector: Connector,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
+    health_service: Option<Arc<str>>,
+    /// Health watches begun so far.
+    watches: u64,
     idle: Option<IdleWatch>,
 }
 
@@ -61,10 +67,13 @@ struct Link {
     stage: Stage,
     /// What it was made with.
     keepalive: Option<KeepaliveConfig>,
+    health: Option<HealthWatch>,
 }
 
 enum Stage {
     Connecting(AbortHandle),
+    /// Made, and held back until its server says that it serves.
+    Held(Connection),
     Open(Connection),
 }
 
@@ -77,8 +86,13 @@ impl Driver {
         received: mpsc::UnboundedReceiver<DriverEvent>,
     ) -> Self {
         let now = Instant::now();
+        let balancer = Balancer::new(config.balancer, config.rng, now.into_std());
+        // "pick_first … does not support health checking" (A17).
+        let checks_health = balancer.state().policy != Policy::PickFirst;
         Self {
-            balancer: Balancer::new(config.balancer, config.rng, now.into_std()),
+            health_service: config.health_service.filter(|_| checks_health),
+            watches: 0,
+            balancer,
             resolver,
             shared,
             events,
@@ -125,6 +139,7 @@ impl Driver {
             DriverEvent::Full(endpoint) => self.balancer.handle_full(now, endpoint),
             DriverEvent::Outcome(report) => self.handle_outcome(now, report),
             DriverEvent::Connected(id, result) => self.handle_connected(now, id, result),
+            DriverEvent::Health(id, health) => self.handle_health(now, id, health),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
             // Who asked may have gone.
             DriverEvent::StateWanted(reply) => drop(reply.send(self.balancer.state())),
@@ -142,12 +157,18 @@ impl Driver {
         match result {
             Ok(connection) => {
                 tracing::debug!(%target, connection = %id, endpoint = %connection.address(), "connected");
-                let max_streams = connection.max_streams();
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.stage = Stage::Open(connection.clone());
+                match (&self.health_service, self.links.get_mut(&id)) {
+                    (Some(service), Some(link)) => {
+                        link.stage = Stage::Held(connection.clone());
+                        let (events, shared) = (self.events.clone(), Arc::clone(&self.shared));
+                        let report = move |health| drop(events.send(DriverEvent::Health(id, health)));
+                        self.watches += 1;
+                        let rng = self.shared.random_stream(self.watches);
+                        let service = Arc::clone(service);
+                        link.health = Some(HealthWatch::start(connection, service, shared, rng, report));
+                    }
+                    _ => self.open(now, id, connection),
                 }
-                self.balancer.handle_connected(now, id, connection);
-                self.balancer.handle_stream_limit(id, max_streams);
             }
             Err(error) => {
                 if self.links.remove(&id).is_none() {
@@ -157,6 +178,27 @@ impl Driver {
                 tracing::info!(%target, connection = %id, %error, "connect failed");
                 self.balancer.handle_connect_failed(now, id, error.cause());
             }
+        }
+    }
+
+    fn open(&mut self, now: std::time::Instant, id: ConnectionId, connection: Connection) {
+        let max_streams = connection.max_streams();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Open(connection.clone());
+        }
+        self.balancer.handle_connected(now, id, connection);
+        self.balancer.handle_stream_limit(id, max_streams);
+    }
+
+    fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
+        let Some(link) = self.links.get(&id) else { return };
+        tracing::debug!(target = %self.shared.target, connection = %id, endpoint = %link.endpoint, ?health, "health");
+        match (&link.stage, &health) {
+            (Stage::Held(connection), Ok(())) => {
+                let connection = connection.clone();
+                self.open(now, id, connection);
+            }
+            _ => self.balancer.handle_health(now, id, health),
         }
     }
 
@@ -172,9 +214,17 @@ impl Driver {
                     // Once for all the connections with the same setting, however many are told off.
                     if was == self.connection.keepalive {
                         self.connection.keepalive = was.map(KeepaliveConfig::told_off);
+                        self.connection.stall = self.connection.stall.map(StallConfig::told_off);
                     }
                 }
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.health = None;
+                }
                 self.balancer.handle_going_away(now, id);
+            }
+            Event::Silent(silent) => {
+                tracing::info!(%target, connection = %id, endpoint, silent, "a connection that calls were sent on: silent, or no longer");
+                self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
                 self.balancer.handle_stream_limit(id, limit);
@@ -208,8 +258,13 @@ impl Driver {
             Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
         }
         let before = self.listed();
-        let answer = resolution.map_err(|error| ResolutionError(error.to_string()));
-        self.balancer.handle_resolution(Instant::now().into_std(), answer);
+        let now = Instant::now().into_std();
+        match resolution {
+            Err(error @ (ResolveError::NoSuchName { .. } | ResolveError::NoAddresses { .. })) => {
+                self.balancer.handle_gone(now, error.into());
+            }
+            answer => self.balancer.handle_resolution(now, answer.map_err(ResolutionError::from)),
+        }
         let after = self.listed();
         let target = &self.shared.target;
         for endpoint in after.difference(&before) {
@@ -266,13 +321,16 @@ impl Driver {
             outcome.is(Connection::connect(destination, &config, report).await);
         });
         let stage = Stage::Connecting(attempt.abort_handle());
-        self.links.insert(id, Link { endpoint, stage, keepalive: self.connection.keepalive });
+        self.links.insert(id, Link { endpoint, stage, keepalive: self.connection.keepalive, health: None });
     }
 
     fn close(&mut self, id: ConnectionId, graceful: bool) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.health = None;
+        }
         match self.links.get(&id).map(|link| &link.stage) {
             Some(Stage::Open(open)) if graceful => return open.drain(),
-            Some(Stage::Open(open)) => open.abort(),
+            Some(Stage::Open(open) | Stage::Held(open)) => open.abort(),
             Some(Stage::Connecting(attempt)) => attempt.abort(),
             None => {}
         }
@@ -299,7 +357,7 @@ impl Drop for Driver {
         for link in std::mem::take(&mut self.links).into_values() {
             match link.stage {
                 Stage::Connecting(attempt) => attempt.abort(),
-                Stage::Open(connection) => connection.drain(),
+                Stage::Open(connection) | Stage::Held(connection) => connection.drain(),
             }
         }
         self.shared.end(self.balancer.state());

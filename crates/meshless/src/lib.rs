@@ -57,6 +57,7 @@ mod connector;
 mod driver;
 mod grpc_timeout;
 pub mod orca;
+mod health_watch;
 mod resolver;
 mod server;
 mod target;

@@ -25,6 +25,7 @@ pub struct BalancerConfig {
     pub(super) subset_size: Option<NonZeroUsize>,
     pub(super) slow_start: Option<SlowStartConfig>,
     pub(super) weighted: WeightedConfig,
+    pub(super) stale_max: Duration,
 }
 
 /// How many endpoints `least_request` compares: 2 to 10.
@@ -156,6 +157,16 @@ impl BalancerConfig {
     }
 }
 
+impl BalancerConfig {
+    /// How long endpoints without a connection are kept while the resolver says that there are none: NXDOMAIN, or an empty answer.
+    /// Default 1 h, which outlasts most mistakes made in DNS. Longer risks that an address is given to a stranger and dialled. A resolver
+    /// that fails to answer changes nothing, and an endpoint that is connected is kept however long this lasts.
+    pub fn stale_max(mut self, max: Duration) -> Self {
+        self.stale_max = max;
+        self
+    }
+}
+
 impl Default for BalancerConfig {
     fn default() -> Self {
         const fn n(n: u32) -> NonZeroU32 {
@@ -176,6 +187,7 @@ impl Default for BalancerConfig {
             subset_size: None,
             slow_start: None,
             weighted: WeightedConfig::default(),
+            stale_max: Duration::from_secs(60 * 60),
         }
     }
 }

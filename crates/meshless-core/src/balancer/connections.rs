@@ -95,7 +95,9 @@ impl<C> Balancer<C> {
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         if let Some(attempt) = subchannel.attempt.take() {
             self.owners.remove(&attempt.id);
-            self.budget.end();
+            if !attempt.held {
+                self.budget.end();
+            }
             self.actions.push_back(Action::Close { connection: attempt.id, graceful: false });
         }
     }

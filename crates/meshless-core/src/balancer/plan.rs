@@ -15,6 +15,7 @@ impl<C> Balancer<C> {
     pub(super) fn plan(&mut self, now: Instant) {
         self.wake = None;
         self.release_scout(now);
+        self.probe(now);
         if !self.idle {
             match self.config.policy {
                 Policy::PickFirst => self.plan_walk(now),

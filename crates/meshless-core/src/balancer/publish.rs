@@ -9,6 +9,7 @@ use crate::picker::{
     Candidate, Candidates, Decision, LeastRequest, PeakEwmaPolicy, PickFirst, Picker, Policy, Probing,
     RoundRobin, UnavailableError, WeightedRoundRobin,
 };
+use crate::subchannel::{Connection, Subchannel};
 
 impl<C> Balancer<C> {
     pub(super) fn make_picker(&mut self) -> Picker<C> {
@@ -16,7 +17,7 @@ impl<C> Balancer<C> {
         if let Some(round_robin) = self.published.round_robin() {
             self.last_picked = Some(round_robin.last());
         }
-        if let Some(candidates) = self.candidates(|health| self.is_admitted(health)) {
+        if let Some(candidates) = self.admitted() {
             let decision = self.decide(candidates);
             let probes = self.candidates(|health| !self.is_admitted(health) && health.is_on_probation());
             return Picker::new(match probes {
@@ -26,8 +27,12 @@ impl<C> Balancer<C> {
         }
         match self.connectivity() {
             ConnectivityState::Idle => Picker::idle(),
-            ConnectivityState::TransientFailure => Picker::fail(self.unavailable()),
-            ConnectivityState::Connecting | ConnectivityState::Ready => Picker::connecting(),
+            ConnectivityState::TransientFailure => {
+                Picker::fail(self.unavailable(), self.probe.demand.clone())
+            }
+            ConnectivityState::Connecting | ConnectivityState::Ready => {
+                Picker::connecting(self.probe.demand.clone())
+            }
         }
     }
 
@@ -48,16 +53,17 @@ impl<C> Balancer<C> {
         }
     }
 
+    /// What calls choose from: connections that serve, to endpoints that are not ejected. While there is none, an ejected endpoint is
+    /// better than a connection that is suspected to be dead, and that better than nothing.
+    fn admitted(&self) -> Option<Candidates<C>> {
+        self.candidates(|health| self.is_admitted(health))
+            .or_else(|| self.candidates(|_| true))
+            .or_else(|| Candidates::new(self.listed().filter_map(|sub| candidate(sub, sub.suspects())).collect()))
+    }
+
     fn candidates(&self, of: impl Fn(&Health) -> bool) -> Option<Candidates<C>> {
-        let candidates = self.listed().filter(|subchannel| of(&subchannel.health)).filter_map(|subchannel| {
-            let weight = subchannel.weight.effective();
-            Candidate::new(
-                subchannel.id,
-                weight,
-                subchannel.serving().map(|connection| Arc::clone(&connection.slot)),
-            )
-        });
-        Candidates::new(candidates.collect())
+        let fit = self.listed().filter(|subchannel| of(&subchannel.health));
+        Candidates::new(fit.filter_map(|sub| candidate(sub, sub.serving())).collect())
     }
 
     fn unavailable(&self) -> UnavailableError {
@@ -82,6 +88,14 @@ impl<C> Balancer<C> {
         }
         UnavailableError(text.into())
     }
+}
+
+fn candidate<'a, C: 'a>(
+    subchannel: &Subchannel<C>,
+    connections: impl Iterator<Item = &'a Connection<C>>,
+) -> Option<Candidate<C>> {
+    let slots = connections.map(|connection| Arc::clone(&connection.slot));
+    Candidate::new(subchannel.id, subchannel.weight.effective(), slots)
 }
 
 /// A thousand dead endpoints must not make a status message of 100 kB: HTTP/2 peers refuse such trailers.

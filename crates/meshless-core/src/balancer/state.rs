@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Balancer;
 use super::ejection::Ejection;
@@ -38,6 +38,10 @@ pub struct ChannelState {
     pub endpoints_left_out: usize,
     /// Why the last resolution failed, if it did.
     pub resolution_error: Option<Arc<str>>,
+    /// Resolutions that have failed or found no endpoint since the last good one.
+    pub resolution_failures: u32,
+    /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
+    pub resolved_at: Option<Instant>,
     /// The age at which the target's servers have been seen to end connections, if they have.
     pub expected_age: Option<Duration>,
 }
@@ -58,6 +62,10 @@ pub struct EndpointState {
     pub calls_in_flight: usize,
     /// Open connections that take new calls.
     pub connections_serving: usize,
+    /// Open connections that have fallen silent, and take new calls only while nothing else does.
+    pub connections_silent: usize,
+    /// Open connections whose server says that it does not serve, and that take no new calls.
+    pub connections_unhealthy: usize,
     /// Open connections that do not: replaced, or told to go away.
     pub connections_draining: usize,
     /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
@@ -72,12 +80,22 @@ pub struct EndpointState {
     pub failures: u64,
 }
 
+impl ChannelState {
+    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the poll ceiling while all is well; a
+    /// fixed list answers once.
+    pub fn resolution_age(&self, now: Instant) -> Option<Duration> {
+        self.resolved_at.map(|at| now.saturating_duration_since(at))
+    }
+}
+
 impl<C> Balancer<C> {
     /// What the channel is doing, and each of its endpoints.
     pub fn state(&self) -> ChannelState {
         let endpoints = self.subchannels.values().map(|subchannel| {
             let connections_serving = subchannel.serving().count();
             let outcomes = &subchannel.load.outcomes;
+            let connections_silent = subchannel.suspects().count();
+            let connections_unhealthy = subchannel.unhealthy();
             EndpointState {
                 id: subchannel.id,
                 address: subchannel.address.clone(),
@@ -85,7 +103,12 @@ impl<C> Balancer<C> {
                 last_error: subchannel.last_error.clone(),
                 calls_in_flight: subchannel.calls_in_flight(),
                 connections_serving,
-                connections_draining: subchannel.connections.len() - connections_serving,
+                connections_silent,
+                connections_unhealthy,
+                connections_draining: subchannel.connections.len()
+                    - connections_serving
+                    - connections_silent
+                    - connections_unhealthy,
                 ejection: subchannel.health.ejection(),
                 weight: subchannel.weight.effective(),
                 consecutive_failures: outcomes.consecutive_failures(),
@@ -99,6 +122,8 @@ impl<C> Balancer<C> {
             endpoints: endpoints.collect(),
             endpoints_left_out: self.left_out,
             resolution_error: self.resolution_error.clone(),
+            resolution_failures: self.staleness.failures,
+            resolved_at: self.staleness.resolved_at,
             expected_age: self.ages.expected(),
         }
     }

@@ -2,7 +2,10 @@
 
 mod balancer;
 mod ejection;
+mod health;
 mod model;
+mod outage;
+mod resolution;
 mod rotation;
 mod support;
 mod weights;

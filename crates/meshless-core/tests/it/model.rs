@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use meshless_core::{
-    BalancerConfig, EjectionConfig, Lease, Outcome, OutlierConfig, Pick, Policy, ResolutionError,
-    SubchannelState, Wait,
+    Address, BalancerConfig, EjectionConfig, EndpointState, Lease, Outcome, OutlierConfig, Pick, Policy,
+    ResolutionError, SubchannelState, Wait,
 };
 use proptest::prelude::*;
 
@@ -25,6 +25,8 @@ enum Event {
     /// A connection breaks, or is closed after the balancer asked for it.
     Close(usize),
     StreamLimit(usize, u32),
+    Silent(usize, bool),
+    Health(usize, bool),
     Call,
     CallEnds(usize, bool),
     Idle,
@@ -40,6 +42,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<usize>().prop_map(Event::GoAway),
         3 => any::<usize>().prop_map(Event::Close),
         1 => (any::<usize>(), 0..4u32).prop_map(|(which, limit)| Event::StreamLimit(which, limit)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(which, silent)| Event::Silent(which, silent)),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(which, healthy)| Event::Health(which, healthy)),
         8 => Just(Event::Call),
         4 => (any::<usize>(), any::<bool>()).prop_map(|(which, success)| Event::CallEnds(which, success)),
         1 => Just(Event::Idle),
@@ -115,6 +119,18 @@ impl Run {
                     world.act();
                 }
             }
+            Event::Silent(which, silent) => {
+                if let Some(id) = nth(open(), *which) {
+                    world.silent(id, *silent);
+                }
+            }
+            Event::Health(which, healthy) => {
+                // Attempts that are all but made are watched too.
+                let known = world.open.keys().chain(world.dialing.keys()).copied().collect();
+                if let Some(id) = nth(known, *which) {
+                    world.healthy(id, *healthy);
+                }
+            }
             Event::Call => self.call(),
             Event::CallEnds(which, success) => {
                 if !self.calls.is_empty() {
@@ -136,7 +152,16 @@ impl Run {
                 let open = self.world.open.get(&id).expect("a pick returns an open connection");
                 assert!(!open.going_away, "a pick returned a connection that goes away");
                 assert!(!open.told_to_close, "a pick returned a connection that is being closed");
-                assert!(self.listed.contains(&server), "a pick returned an endpoint that has left");
+                let from_here = |endpoint: &&EndpointState| {
+                    endpoint.connections_serving > 0
+                        && self.listed.iter().any(|server| address(*server) == endpoint.address)
+                };
+                let relieved =
+                    self.world.balancer.state().endpoints.iter().any(|endpoint| from_here(&endpoint));
+                assert!(
+                    self.listed.contains(&server) || !relieved,
+                    "a pick returned an endpoint that has left, though one is ready that has not"
+                );
                 assert_eq!(lease.endpoint(), open.endpoint);
                 self.calls.push(lease);
             }
@@ -155,12 +180,15 @@ impl Run {
 
     fn check(&mut self) {
         let world = &mut self.world;
-        assert!(world.dialing.len() <= CONCURRENT_MAX, "{} attempts", world.dialing.len());
+        let dialing = world.dialing.keys().filter(|id| !world.held.contains(id)).count();
+        assert!(dialing <= CONCURRENT_MAX, "{dialing} attempts");
         assert!(world.dialing.values().all(|dial| self.listed.contains(&dial.server)));
         let state = world.balancer.state();
         let serving: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_serving).sum();
         let draining: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_draining).sum();
-        assert_eq!(serving + draining, world.open.len(), "what is open is known");
+        let silent: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_silent).sum();
+        let unhealthy: usize = state.endpoints.iter().map(|endpoint| endpoint.connections_unhealthy).sum();
+        assert_eq!(serving + silent + unhealthy + draining, world.open.len(), "what is open is known");
         for endpoint in &state.endpoints {
             assert!(endpoint.connections_serving <= CONNECTIONS_PER_ENDPOINT + 1, "{endpoint:?}");
         }
@@ -178,8 +206,8 @@ impl Run {
         assert_eq!(calls, alive, "every call is counted once");
         // While something serves, calls are placed, or wait for a stream; never for a handshake.
         match world.pick() {
-            Pick::Ready(_) | Pick::Queue(Wait::Full(_)) => assert!(serving > 0),
-            Pick::Queue(_) | Pick::Fail(_) => assert_eq!(serving, 0),
+            Pick::Ready(_) | Pick::Queue(Wait::Full(_)) => assert!(serving + silent > 0),
+            Pick::Queue(_) | Pick::Fail(_) => assert_eq!(serving + silent, 0),
         }
     }
 
@@ -200,6 +228,8 @@ impl Run {
         }
         self.calls.clear();
         for id in self.world.open.keys() {
+            self.world.balancer.handle_health(self.world.now, *id, Ok::<_, &str>(()));
+            self.world.balancer.handle_silent(self.world.now, *id, false);
             self.world.balancer.handle_stream_limit(*id, 100);
         }
         self.world.balancer.handle_call(self.world.now);
@@ -258,6 +288,10 @@ fn ejection(seed: u64) -> EjectionConfig {
         2 => breaker.outlier_detection(Some(outliers)),
         _ => EjectionConfig::off().outlier_detection(Some(outliers)),
     }
+}
+
+fn address(server: u8) -> Address {
+    endpoint(server).address
 }
 
 fn rate(from: Instant, to: Instant) -> f64 {

@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     /// Attempts under way.
     pub(crate) dialing: BTreeMap<ConnectionId, Dial>,
+    /// Of these, those that are all but made.
+    pub(crate) held: BTreeSet<ConnectionId>,
     pub(crate) open: BTreeMap<ConnectionId, Open>,
     /// When each attempt was begun.
     pub(crate) connects: Vec<Instant>,
@@ -56,6 +58,7 @@ impl World {
             picker: Arc::new(Picker::idle()),
             rng: Rng::new(seed, 2),
             dialing: BTreeMap::new(),
+            held: BTreeSet::new(),
             open: BTreeMap::new(),
             connects: Vec::new(),
             log: Vec::new(),
@@ -134,6 +137,19 @@ impl World {
     pub(crate) fn close(&mut self, id: ConnectionId, error: &str) -> Vec<String> {
         self.open.remove(&id).expect("an open connection");
         self.balancer.handle_closed(self.now, id, error);
+        self.act()
+    }
+
+    pub(crate) fn silent(&mut self, id: ConnectionId, silent: bool) -> Vec<String> {
+        self.balancer.handle_silent(self.now, id, silent);
+        self.act()
+    }
+
+    pub(crate) fn healthy(&mut self, id: ConnectionId, healthy: bool) -> Vec<String> {
+        if !healthy && self.dialing.contains_key(&id) {
+            self.held.insert(id);
+        }
+        self.balancer.handle_health(self.now, id, if healthy { Ok(()) } else { Err("NOT_SERVING") });
         self.act()
     }
 

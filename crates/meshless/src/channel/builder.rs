@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Channel;
 use super::place::{WaitsFor, wait_for_place};
 use super::shared::{CallSettings, Shared};
-use crate::connection::{ConnectionConfig, KeepaliveConfig};
+use crate::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
 use crate::connector::{Connect, Connector};
 use crate::driver::{Driver, DriverConfig};
 #[cfg(feature = "dns")]
@@ -35,6 +35,7 @@ pub struct ChannelBuilder {
     dns: DnsConfig,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
+    health_service: Option<String>,
     timeout: Option<Duration>,
     wait_for_ready: bool,
     waiting_calls_max: usize,
@@ -60,6 +61,7 @@ impl ChannelBuilder {
             dns: DnsConfig::default(),
             #[cfg(feature = "tls")]
             tls: None,
+            health_service: None,
             timeout: None,
             wait_for_ready: false,
             waiting_calls_max: WAITING_CALLS_MAX,
@@ -139,6 +141,26 @@ impl ChannelBuilder {
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
         let keepalive = self.connection.keepalive.unwrap_or_else(default_keepalive);
         self.connection.keepalive = Some(keepalive.without_calls(without_calls));
+        self
+    }
+
+    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a black hole, a node that is gone, a
+    /// process that stands still. After this long a PING is sent; when its answer is a quarter of this late, new calls go to other
+    /// connections and another one is made; after five times this the connection is closed, and calls on it fail with UNAVAILABLE.
+    /// Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
+    ///
+    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
+    /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
+    pub fn stall_timeout(mut self, silence: Option<Duration>) -> Self {
+        self.connection.stall = silence.map(StallConfig::after);
+        self
+    }
+
+    /// Watches the gRPC health service of each backend for `service` (gRFC A17, `healthCheckConfig.serviceName`); the empty name asks about
+    /// the server as a whole. A backend gets calls once it says SERVING, and no more when it says anything else, with its connection left
+    /// open. Default: no watch. A backend without the health service counts as healthy. Off for [`Policy::PickFirst`], as in gRPC.
+    pub fn health_check(mut self, service: impl Into<String>) -> Self {
+        self.health_service = Some(service.into());
         self
     }
 
@@ -254,6 +276,7 @@ impl ChannelBuilder {
             connector: self.connector,
             #[cfg(feature = "tls")]
             tls,
+            health_service: self.health_service.map(Into::into),
             idle_timeout: self.idle_timeout,
             rng: Rng::new(seed, u64::MAX),
         };

@@ -64,6 +64,8 @@ pub(crate) enum DriverEvent {
     Outcome(OutcomeReport),
     /// An attempt to connect has ended.
     Connected(ConnectionId, Result<Connection, ConnectError>),
+    /// The health service at the other end of a connection says that it serves, or why not.
+    Health(ConnectionId, Result<(), String>),
     /// Something happened on a connection.
     Connection(ConnectionId, connection::Event),
     /// Somebody asks for the channel's state.
@@ -140,6 +142,12 @@ impl Shared {
     /// Counts a call, and gives it a random stream of its own.
     pub(super) fn begin_call(&self) -> Rng {
         Rng::new(self.seed, self.calls.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The random stream of the `nth` thing, from 1 on, that is no call.
+    pub(crate) fn random_stream(&self, nth: u64) -> Rng {
+        // Calls count upwards, and the balancer has the last one.
+        Rng::new(self.seed, u64::MAX - nth)
     }
 
     pub(super) fn picker(&self) -> arc_swap::Guard<Arc<Picker<Connection>>> {

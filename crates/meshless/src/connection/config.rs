@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::keepalive::KeepaliveConfig;
+use super::stall::StallConfig;
 
 /// How the connections of one channel behave.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) connect_timeout: Duration,
     /// PINGs that find out whether the peer is still there. Default: none.
     pub(crate) keepalive: Option<KeepaliveConfig>,
+    /// How soon a peer that answers nothing is left. Default: after 1 s.
+    pub(crate) stall: Option<StallConfig>,
     /// Bytes of one response that the server may send ahead of the reader. Default 2 MiB.
     pub(crate) stream_window: u32,
     /// Bytes of all responses together that the server may send ahead of their readers. Default 64 MiB.
@@ -50,6 +53,7 @@ impl Default for ConnectionConfig {
         Self {
             connect_timeout: Duration::from_secs(20),
             keepalive: None,
+            stall: Some(StallConfig::default()),
             stream_window: 2 << 20,
             connection_window: 64 << 20,
             max_header_list_size: 16 << 10,

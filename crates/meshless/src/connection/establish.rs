@@ -15,7 +15,7 @@ use meshless_core::Address;
 use super::shared::Shared;
 use super::task::Task;
 use super::wire::Wire;
-use super::{CloseReason, Connection, ConnectionConfig, Handle, Report};
+use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
 use crate::connector::{BoxIo, Connector};
 #[cfg(feature = "tls")]
 use crate::tls::{ClientTls, TlsError};
@@ -135,7 +135,7 @@ async fn establish(
     let address = destination.address;
     let io = destination
         .connector
-        .open(address)
+        .open(address, config.keepalive.as_ref().map(KeepaliveConfig::patience))
         .await
         .map_err(|source| ConnectError::Dial { address: address.clone(), source })?;
     #[cfg(feature = "tls")]
@@ -181,6 +181,6 @@ async fn open_http2(
     .await?;
     shared.init_max_streams(http2.max_concurrent_send_streams());
     shared.set_sender(sender);
-    tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive).run());
+    tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive, config.stall).run());
     Ok(Connection { handle: Arc::new(Handle { shared }) })
 }

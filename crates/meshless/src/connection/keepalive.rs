@@ -39,6 +39,11 @@ impl KeepaliveConfig {
         Self { timeout, ..self }
     }
 
+    /// The silence after which the peer is given up, which is for TCP the time without an acknowledgement (gRFC A18).
+    pub(super) fn patience(&self) -> Duration {
+        self.timeout
+    }
+
     /// Sets whether to ping while no call is open. Default `false`; many servers answer `true` with GOAWAY.
     pub(crate) fn without_calls(self, without_calls: bool) -> Self {
         Self { without_calls, ..self }

@@ -12,6 +12,7 @@ use h2::client::SendRequest;
 use meshless_core::Address;
 use tokio::sync::Notify;
 
+use super::stall::Read;
 use super::{CloseReason, Event, Report};
 
 /// The common state of one connection.
@@ -23,6 +24,8 @@ pub(super) struct Shared {
     accepting: AtomicBool,
     /// Streams that calls hold or have reserved.
     open: AtomicU32,
+    /// Of these, streams that are no calls.
+    beside_calls: AtomicU32,
     /// The peer's MAX_CONCURRENT_STREAMS as last applied.
     max_streams: AtomicU32,
     /// A call was turned away because the connection was full, and wants to hear when it no longer is.
@@ -35,6 +38,8 @@ pub(super) struct Shared {
     settled: AtomicBool,
     /// Bytes were read since this was last asked.
     read: AtomicBool,
+    /// HEADERS or DATA among them.
+    answered: AtomicBool,
     goaway_read: AtomicBool,
     abort: AtomicBool,
     /// Wakes the task for what it would not notice by polling the connection.
@@ -50,12 +55,14 @@ impl Shared {
             sender: Mutex::new(None),
             accepting: AtomicBool::new(true),
             open: AtomicU32::new(0),
+            beside_calls: AtomicU32::new(0),
             max_streams: AtomicU32::new(0),
             room_wanted: AtomicBool::new(false),
             ids_left: AtomicU32::new(STREAM_IDS - STREAM_ID_MARGIN),
             written_up_to: AtomicU32::new(0),
             settled: AtomicBool::new(false),
             read: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             goaway_read: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             wake: Notify::new(),
@@ -73,6 +80,19 @@ impl Shared {
 
     pub(super) fn open_streams(&self) -> u32 {
         self.open.load(SeqCst)
+    }
+
+    /// Calls that hold or have reserved a stream.
+    pub(super) fn calls(&self) -> u32 {
+        self.open_streams().saturating_sub(self.beside_calls.load(SeqCst))
+    }
+
+    pub(super) fn begin_beside_calls(&self) {
+        self.beside_calls.fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn end_beside_calls(&self) {
+        self.beside_calls.fetch_sub(1, SeqCst);
     }
 
     pub(super) fn max_streams(&self) -> u32 {
@@ -105,7 +125,7 @@ impl Shared {
         let left = self.open.fetch_sub(1, SeqCst) - 1;
         if self.is_accepting() {
             self.announce_room(left);
-        } else if left == 0 {
+        } else if left <= self.beside_calls.load(SeqCst) {
             self.wake.notify_one();
         }
     }
@@ -138,6 +158,11 @@ impl Shared {
 impl Shared {
     pub(super) fn handle_read(&self) {
         self.read.store(true, SeqCst);
+    }
+
+    /// Noted before the bytes themselves are.
+    pub(super) fn handle_answer(&self) {
+        self.answered.store(true, SeqCst);
     }
 
     pub(super) fn handle_goaway_header(&self) {
@@ -214,9 +239,16 @@ impl Shared {
         self.goaway_read.load(SeqCst)
     }
 
-    /// Whether bytes were read since the last call.
-    pub(super) fn take_read(&self) -> bool {
-        self.read.swap(false, SeqCst)
+    /// What was read since the last call, if anything.
+    pub(super) fn take_read(&self) -> Option<Read> {
+        let read = self.read.swap(false, SeqCst);
+        let answered = self.answered.swap(false, SeqCst);
+        read.then_some(if answered { Read::Answer } else { Read::Bytes })
+    }
+
+    /// Streams opened so far.
+    pub(super) fn streams_opened(&self) -> u32 {
+        STREAM_IDS - STREAM_ID_MARGIN - self.ids_left.load(SeqCst)
     }
 
     /// Records why the connection ended, before the calls on it hear that it did.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::keepalive::{Keepalive, KeepaliveAction, KeepaliveConfig};
 use super::shared::Shared;
+use super::stall::{StallAction, StallConfig, StallWatch};
 use super::wire::Wire;
 use super::{CloseReason, Event, GoingAway};
 
@@ -23,6 +24,9 @@ pub(super) struct Task {
     http2: h2::client::Connection<Wire, Bytes>,
     ping_pong: Option<PingPong>,
     keepalive: Option<Keepalive>,
+    stall: Option<StallWatch>,
+    /// Of the streams opened, those that the watch knows of.
+    streams_seen: u32,
     shared: Arc<Shared>,
     going_away_reported: bool,
     /// When to stop waiting for h2's farewell.
@@ -34,11 +38,14 @@ impl Task {
         mut http2: h2::client::Connection<Wire, Bytes>,
         shared: Arc<Shared>,
         keepalive: Option<KeepaliveConfig>,
+        stall: Option<StallConfig>,
     ) -> Self {
         Self {
             ping_pong: http2.ping_pong(),
             http2,
             keepalive: keepalive.map(|config| Keepalive::new(config, Instant::now())),
+            stall: stall.map(StallWatch::new),
+            streams_seen: 0,
             shared,
             going_away_reported: false,
             close_by: None,
@@ -87,7 +94,7 @@ impl Task {
     fn poll_http2(&mut self, cx: &mut Context<'_>, armed: Option<Instant>) -> Poll<Option<CloseReason>> {
         let polled = Pin::new(&mut self.http2).poll(cx);
         self.shared.set_max_streams(self.http2.max_concurrent_send_streams());
-        self.note_reads(cx);
+        self.note_traffic(cx);
         self.report_going_away();
         match polled {
             Poll::Ready(Ok(())) if self.close_by.is_some() => Poll::Ready(Some(CloseReason::Drained)),
@@ -112,13 +119,24 @@ impl Task {
     }
 
     fn drained(&self) -> bool {
-        !self.shared.is_accepting() && self.shared.open_streams() == 0
+        !self.shared.is_accepting() && self.shared.calls() == 0
     }
 
-    fn note_reads(&mut self, cx: &mut Context<'_>) {
-        let Some(keepalive) = &mut self.keepalive else { return };
-        if self.shared.take_read() {
-            keepalive.handle_read(Instant::now());
+    fn note_traffic(&mut self, cx: &mut Context<'_>) {
+        if let Some(read) = self.shared.take_read() {
+            if let Some(keepalive) = &mut self.keepalive {
+                keepalive.handle_read(Instant::now());
+            }
+            if self.stall.as_mut().is_some_and(|stall| stall.handle_read(read)) {
+                self.shared.report(Event::Silent(false));
+            }
+        }
+        // After the read: h2 reads before it writes, so what was opened by now is younger.
+        let streams_opened = self.shared.streams_opened();
+        if std::mem::replace(&mut self.streams_seen, streams_opened) != streams_opened
+            && let Some(stall) = &mut self.stall
+        {
+            stall.handle_call(Instant::now());
         }
         if let Some(ping_pong) = &mut self.ping_pong {
             // The answer counted when its bytes were read. This only lets h2 send the next PING.
@@ -156,26 +174,37 @@ impl Task {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let calls_open = self.shared.open_streams() > 0;
+        let calls_open = self.shared.calls() > 0;
         let keepalive = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout(calls_open));
-        [keepalive, self.close_by].into_iter().flatten().min()
+        let stall = self.stall.as_ref().and_then(StallWatch::poll_timeout);
+        [keepalive, stall, self.close_by].into_iter().flatten().min()
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Option<CloseReason> {
         if self.close_by.is_some_and(|close_by| now >= close_by) {
             return Some(CloseReason::Drained);
         }
-        let keepalive = self.keepalive.as_mut()?;
-        match keepalive.handle_timeout(now, self.shared.open_streams() > 0) {
-            KeepaliveAction::Wait => None,
-            KeepaliveAction::Close => Some(CloseReason::Keepalive(keepalive.patience())),
-            KeepaliveAction::Ping => {
-                if let Some(ping_pong) = &mut self.ping_pong {
-                    // Refused only while an earlier PING is unanswered, which asks the same question.
-                    let _ = ping_pong.send_ping(Ping::opaque());
-                }
-                None
+        if let Some(stall) = &mut self.stall {
+            match stall.handle_timeout(now) {
+                StallAction::Wait => {}
+                StallAction::Close => return Some(CloseReason::Silent(stall.limit())),
+                StallAction::Ping => self.ping(),
+                StallAction::Suspect => self.shared.report(Event::Silent(true)),
             }
+        }
+        let keepalive = self.keepalive.as_mut()?;
+        match keepalive.handle_timeout(now, self.shared.calls() > 0) {
+            KeepaliveAction::Wait => {}
+            KeepaliveAction::Close => return Some(CloseReason::Keepalive(keepalive.patience())),
+            KeepaliveAction::Ping => self.ping(),
+        }
+        None
+    }
+
+    fn ping(&mut self) {
+        if let Some(ping_pong) = &mut self.ping_pong {
+            // Refused only while an earlier PING is unanswered, which asks the same question.
+            let _ = ping_pong.send_ping(Ping::opaque());
         }
     }
 }

@@ -10,6 +10,7 @@ mod limits;
 mod opening;
 mod peer;
 mod rotation;
+mod stall;
 mod streaming;
 
 use std::io;

@@ -54,11 +54,17 @@ impl Wire {
     /// Whether a GOAWAY begins among these bytes.
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.check_greeting(bytes)?;
+        let (mut goaway, mut answer) = (false, false);
+        self.reads.scan(bytes, |frame| {
+            goaway |= frame.kind == FrameKind::GoAway;
+            answer |= matches!(frame.kind, FrameKind::Headers | FrameKind::Data);
+        });
+        if answer {
+            self.shared.handle_answer();
+        }
         if !bytes.is_empty() {
             self.shared.handle_read();
         }
-        let mut goaway = false;
-        self.reads.scan(bytes, |frame| goaway |= frame.kind == FrameKind::GoAway);
         if goaway {
             self.shared.handle_goaway_header();
         }

@@ -4,15 +4,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod deadline;
+#[cfg(feature = "dns")]
+mod dns_trouble;
 mod echo;
 mod ejection;
 mod events;
 mod failing;
 mod goaway;
+mod health;
 mod lifecycle;
 mod limits;
 mod network;
 mod orca;
+mod outage;
 mod readiness;
 mod rotation;
+mod silence;
 mod tonic_stack;

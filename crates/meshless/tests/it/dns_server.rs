@@ -22,6 +22,8 @@ pub(crate) enum Script {
     Addresses { addresses: Vec<IpAddr>, ttl_s: u32 },
     /// This code and no records.
     Code(ResponseCode),
+    /// The same as `Addresses`, after a while.
+    Slow { addresses: Vec<IpAddr>, after: Duration },
     /// Nothing.
     Silence,
 }
@@ -90,7 +92,11 @@ impl RequestHandler for Handler {
         let info = request.request_info().unwrap();
         let (name, kind) = (info.query.original().name().clone(), info.query.query_type());
         self.0.queries.lock().unwrap().push(Query { name: name.to_ascii(), kind, protocol: info.protocol });
-        let script = self.0.scripts.lock().unwrap().get(&name.to_ascii()).cloned();
+        let mut script = self.0.scripts.lock().unwrap().get(&name.to_ascii()).cloned();
+        if let Some(Script::Slow { addresses, after }) = script {
+            tokio::time::sleep(after).await;
+            script = Some(Script::Addresses { addresses, ttl_s: 0 });
+        }
         let mut metadata = Metadata::response_from_request(&request.metadata);
         let mut records = Vec::new();
         match script.unwrap_or(Script::Code(ResponseCode::NXDomain)) {
@@ -105,7 +111,9 @@ impl RequestHandler for Handler {
                 );
             }
             Script::Code(code) => metadata.response_code = code,
-            Script::Silence => return Header { metadata, counts: Default::default() }.into(),
+            Script::Slow { .. } | Script::Silence => {
+                return Header { metadata, counts: Default::default() }.into();
+            }
         }
         let edns = request.edns.as_ref().map(|asked| {
             let mut edns = Edns::new();

@@ -7,6 +7,7 @@ use super::*;
 fn every(secs: u64) -> ConnectionConfig {
     ConnectionConfig {
         keepalive: Some(KeepaliveConfig::every(Duration::from_secs(secs))),
+        stall: None,
         ..ConnectionConfig::default()
     }
 }

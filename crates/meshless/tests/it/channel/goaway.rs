@@ -167,7 +167,7 @@ async fn every_backend_that_tells_off_counts_once() {
     let mut network = Network::new();
     let balancer = BalancerConfig::default().connections_per_endpoint(NonZeroU32::MIN);
     let channel = network.channel(&[backend(1), backend(2)]).balancer(balancer);
-    let channel = channel.keepalive(10 * SECOND, 100 * SECOND).connect_lazy().unwrap();
+    let channel = channel.keepalive(10 * SECOND, 100 * SECOND).stall_timeout(None).connect_lazy().unwrap();
     let connecting = call(&channel);
     let mut peers = [network.accept_raw(&[]).await, network.accept_raw(&[]).await];
     let (at, stream) = request_to(&mut peers).await;

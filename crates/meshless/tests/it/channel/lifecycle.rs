@@ -62,7 +62,8 @@ async fn a_dropped_channel_finishes_its_calls_and_then_ends() {
     let unary = tokio::spawn(async move { check(&unary).await });
     let unary_stream = peer.expect_request().await;
     drop(channel);
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    // A silence for which it is not yet suspected.
+    tokio::time::sleep(Duration::from_millis(900)).await;
     peer.answer(unary_stream, SERVING).await;
     unary.await.unwrap().unwrap();
     // The last handle went with the call. The stream goes on without it.

@@ -1,10 +1,13 @@
-//! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far side of.
+//! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far side of, and can cut.
 
 use std::collections::HashMap;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,11 +15,11 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http_body_util::{BodyExt, StreamBody};
 use meshless::{Address, BoxIo, Channel, ChannelBuilder, Connect, Connecting};
-use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_service::Service;
 
@@ -29,22 +32,25 @@ pub(super) enum Dial {
     Refuse,
     /// Neither yes nor no.
     Silent,
+    /// Yes, and then not a word: a process that stands still.
+    Mute,
     Panic,
 }
 
 /// The connector of a channel, and the way to its far side.
 pub(super) struct Network {
     dials: Arc<Mutex<HashMap<Address, Dial>>>,
+    links: Arc<Links>,
     opened: mpsc::UnboundedReceiver<(Address, DuplexStream)>,
     connector: Option<Pipes>,
 }
 
 impl Network {
     pub(super) fn new() -> Self {
-        let dials = Arc::default();
+        let (dials, links) = (Arc::default(), Arc::<Links>::default());
         let (pipes, opened) = mpsc::unbounded_channel();
-        let connector = Some(Pipes { dials: Arc::clone(&dials), pipes });
-        Self { dials, opened, connector }
+        let connector = Some(Pipes { dials: Arc::clone(&dials), links: Arc::clone(&links), pipes });
+        Self { dials, links, opened, connector }
     }
 
     /// A builder of a channel to `backends` of this network.
@@ -59,6 +65,11 @@ impl Network {
 
     pub(super) fn set(&self, backend: SocketAddr, dial: Dial) {
         self.dials.lock().unwrap().insert(Address::Tcp(backend), dial);
+    }
+
+    /// The switches of this network, for when [`serve`](Self::serve) has taken it.
+    pub(super) fn switches(&self) -> Switches {
+        Switches { dials: Arc::clone(&self.dials), links: Arc::clone(&self.links) }
     }
 
     /// The far side of the next connection.
@@ -95,6 +106,88 @@ impl Network {
     }
 }
 
+/// What happens to the network while it serves.
+pub(super) struct Switches {
+    dials: Arc<Mutex<HashMap<Address, Dial>>>,
+    links: Arc<Links>,
+}
+
+impl Switches {
+    pub(super) fn set(&self, backend: SocketAddr, dial: Dial) {
+        self.dials.lock().unwrap().insert(Address::Tcp(backend), dial);
+    }
+
+    /// Swallows what is sent on the connections that a backend has now, and delivers nothing: neither end is told.
+    pub(super) fn cut(&self, backend: SocketAddr) {
+        let open = self.links.open.lock().unwrap();
+        let of = open.iter().filter(|(address, _)| *address == Address::Tcp(backend));
+        of.for_each(|(_, cut)| cut.store(true, SeqCst));
+    }
+
+    /// How often any backend was dialled.
+    pub(super) fn dialled(&self) -> usize {
+        self.links.dialled.load(SeqCst)
+    }
+}
+
+#[derive(Default)]
+struct Links {
+    open: Mutex<Vec<(Address, Arc<AtomicBool>)>>,
+    dialled: AtomicUsize,
+}
+
+/// The near side of a pipe that can be cut.
+struct Cuttable {
+    io: DuplexStream,
+    cut: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Cuttable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Nothing wakes the reader of a line that is cut.
+        if self.cut.load(SeqCst) { Poll::Pending } else { Pin::new(&mut self.io).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Cuttable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.cut.load(SeqCst) {
+            Poll::Ready(Ok(buf.len()))
+        } else {
+            Pin::new(&mut self.io).poll_write(cx, buf)
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Serves one connection, which the server ends after `age` as servers do that age their connections.
+pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration) {
+    let mut connection = h2::server::handshake(io).await.unwrap();
+    let mut due = std::pin::pin!(tokio::time::sleep(age));
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = &mut due, if !due.is_elapsed() => {
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(Ok((request, respond))) = accepted else { break };
+        Call { backend: backend.clone(), request, respond }.answer();
+    }
+}
+
 /// A call as a backend sees it.
 pub(super) struct Call {
     pub(super) backend: Address,
@@ -108,9 +201,38 @@ impl Call {
         let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
         // Refused if the call was cancelled.
         let Ok(mut body) = self.respond.send_response(response, false) else { return };
-        let sent = body.send_data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false);
+        let sent = body.send_data(Bytes::from_static(STATUS_SERVING), false);
         let trailers = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
         let _ = sent.and_then(|()| body.send_trailers(trailers));
+    }
+
+    /// Answers with each of these statuses of the health service as it comes, until there is none any more.
+    pub(super) async fn answer_statuses(mut self, mut statuses: watch::Receiver<Option<u8>>) {
+        let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let Ok(mut body) = self.respond.send_response(response, false) else { return };
+        loop {
+            let status = *statuses.borrow_and_update();
+            if let Some(status) = status {
+                let message = Bytes::from(vec![0, 0, 0, 0, 2, 8, status]);
+                if body.send_data(message, false).is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                changed = statuses.changed() => if changed.is_err() { return },
+                _ = poll_fn(|cx| body.poll_reset(cx)) => return,
+            }
+        }
+    }
+
+    /// Fails with this code.
+    pub(super) fn fail(mut self, code: Code) {
+        let response = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", i32::from(code).to_string())
+            .body(())
+            .unwrap();
+        let _ = self.respond.send_response(response, true);
     }
 
     pub(super) fn header(&self, name: &str) -> Option<String> {
@@ -129,22 +251,31 @@ async fn serve(io: DuplexStream, backend: Address, max_concurrent_streams: u32, 
 
 struct Pipes {
     dials: Arc<Mutex<HashMap<Address, Dial>>>,
+    links: Arc<Links>,
     pipes: mpsc::UnboundedSender<(Address, DuplexStream)>,
 }
 
 impl Connect for Pipes {
     fn connect(&self, address: &Address) -> Connecting {
         let dial = self.dials.lock().unwrap().get(address).copied().unwrap_or(Dial::Open);
-        let (pipes, address) = (self.pipes.clone(), address.clone());
+        let (pipes, links, address) = (self.pipes.clone(), Arc::clone(&self.links), address.clone());
+        links.dialled.fetch_add(1, SeqCst);
         Box::pin(async move {
             match dial {
                 Dial::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
                 Dial::Silent => pending().await,
+                Dial::Mute => {
+                    let (near, far) = tokio::io::duplex(1 << 20);
+                    std::mem::forget(far);
+                    Ok(Box::new(near) as BoxIo)
+                }
                 Dial::Panic => panic!("a connector of little care"),
                 Dial::Open => {
                     let (near, far) = tokio::io::duplex(1 << 20);
+                    let cut = Arc::new(AtomicBool::new(false));
+                    links.open.lock().unwrap().push((address.clone(), Arc::clone(&cut)));
                     let _ = pipes.send((address, far));
-                    Ok(Box::new(near) as BoxIo)
+                    Ok(Box::new(Cuttable { io: near, cut }) as BoxIo)
                 }
             }
         })
@@ -195,6 +326,9 @@ pub(super) async fn settle() {
         tokio::task::yield_now().await;
     }
 }
+
+/// The same in gRPC's framing.
+const STATUS_SERVING: &[u8] = b"\0\0\0\0\x02\x08\x01";
 
 /// SERVING, as a message of the health service.
 pub(super) const SERVING: &[u8] = b"\x08\x01";

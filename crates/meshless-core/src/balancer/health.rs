@@ -1,0 +1,61 @@
+//! Connections whose server says that it does not serve (gRFC A17).
+//!
+//! The driver watches the health service on each connection, if the user asked for it, and holds a new connection back until it is first
+//! said to be healthy: only then is it `handle_connected`. Until the first answer the endpoint is CONNECTING; while the answer is no, it is
+//! TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made. A connection in service that turns
+//! unhealthy keeps its calls and gets no new ones, so a backend that drains loses its share before it sends GOAWAY.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Balancer;
+use crate::connection_id::ConnectionId;
+use crate::subchannel::Phase;
+
+impl<C> Balancer<C> {
+    /// The server at the other end of a connection, or of an attempt that is all but made, says that it serves, or why not.
+    pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
+        match health {
+            Ok(()) => self.healthy(id),
+            Err(reason) => self.unhealthy(id, reason.into()),
+        }
+        self.settle(now);
+    }
+
+    fn healthy(&mut self, id: ConnectionId) {
+        if self.connection_mut(id).is_none_or(|connection| connection.phase != Phase::Unhealthy) {
+            return;
+        }
+        self.outdated = true;
+        if self.walk_has_moved_on() {
+            return self.drain(id);
+        }
+        if let Some(connection) = self.connection_mut(id) {
+            connection.phase = Phase::Serving;
+        }
+        if let Some(subchannel) = self.owner_mut(id) {
+            subchannel.clear_failure();
+        }
+    }
+
+    fn unhealthy(&mut self, id: ConnectionId, reason: Arc<str>) {
+        let Some(subchannel) = self.owner_mut(id) else { return };
+        let mut ends_attempt = false;
+        if let Some(attempt) = subchannel.attempt.as_mut().filter(|attempt| attempt.id == id) {
+            // It may last; the budget is for those that dial.
+            ends_attempt = !std::mem::replace(&mut attempt.held, true);
+        } else if let Some(position) = subchannel.position(id) {
+            let connection = &mut subchannel.connections[position];
+            if !matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy) {
+                return;
+            }
+            connection.phase = Phase::Unhealthy;
+        }
+        subchannel.last_error = Some(reason);
+        subchannel.failed = !subchannel.is_ready();
+        self.outdated = true;
+        if ends_attempt {
+            self.budget.end();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Servers that say that they do not serve.
+
+use std::time::Duration;
+
+use meshless_core::{BalancerConfig, ConnectivityState, Policy, SubchannelState};
+
+use crate::support::{World, distinct};
+
+fn round_robin() -> BalancerConfig {
+    BalancerConfig::new(Policy::RoundRobin)
+}
+
+#[test]
+fn a_server_that_stops_serving_gets_no_new_calls_and_keeps_its_connection() {
+    let mut world = World::connected(round_robin(), [1, 2]);
+    let one = world.connection_to(1);
+    let held: Vec<_> = (0..2).map(|_| world.lease()).collect();
+    assert_eq!(world.healthy(one, false), ["pick from 1"]);
+    assert_eq!(distinct(&world.picks(4)), distinct(&[2]));
+    let state = world.balancer.state();
+    assert_eq!(state.endpoints[0].state, SubchannelState::TransientFailure);
+    assert_eq!((state.endpoints[0].connections_unhealthy, state.endpoints[0].calls_in_flight), (1, 1));
+    assert_eq!(world.advance(Duration::from_secs(600)), [""; 0], "no other connection would tell more");
+    assert_eq!(world.healthy(one, true), ["pick from 2"]);
+    assert_eq!(distinct(&world.picks(4)), distinct(&[1, 2]));
+    drop(held);
+}
+
+#[test]
+fn when_none_serves_calls_learn_it() {
+    let mut world = World::connected(round_robin(), [1]);
+    let one = world.connection_to(1);
+    world.healthy(one, false);
+    assert!(world.failure().to_string().contains("10.0.0.1:50051: NOT_SERVING"));
+}
+
+#[test]
+fn a_connection_that_is_not_healthy_at_first_is_held_and_not_tried_again() {
+    let mut world = World::with_servers(round_robin(), [1]);
+    let one = world.attempt_at(1);
+    world.healthy(one, false);
+    assert_eq!(world.balancer.connectivity(), ConnectivityState::TransientFailure);
+    world.advance(Duration::from_secs(600));
+    assert_eq!(world.connects.len(), 1);
+    world.succeed(one);
+    assert_eq!(world.picks(1), [1]);
+}
+
+#[test]
+fn an_unhealthy_connection_that_is_lost_is_made_anew() {
+    let mut world = World::connected(round_robin(), [1, 2]);
+    world.now += Duration::from_secs(1);
+    let one = world.connection_to(1);
+    world.healthy(one, false);
+    assert!(world.close(one, "reset").contains(&"connect to 1".to_owned()));
+}
