@@ -101,7 +101,7 @@ impl RetryPolicy {
     }
 
     /// The pause before the `n`th retry, from 1 on: random(0.8, 1.2) ×
-    /// min(initialBackoff × backoffMultiplierⁿ⁻¹, maxBackoff), as gRFC A6 has it since 2023.
+    /// min(initialBackoff × backoffMultiplierⁿ⁻¹, maxBackoff), in the current wording of gRFC A6.
     pub(super) fn backoff(&self, n: u32, rng: &mut Rng) -> Duration {
         let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.initial_backoff.as_secs_f64() * self.multiplier.powi(exponent);

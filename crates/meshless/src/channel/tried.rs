@@ -1,0 +1,133 @@
+//! What became of the earlier attempts of a call: where the next one should not go, and what the caller is told in the
+//! end.
+//!
+//! Empty, and without an allocation, in every call whose first attempt succeeds.
+
+use std::collections::VecDeque;
+
+use meshless_core::{EndpointId, GiveUpReason};
+use tonic::Status;
+
+/// The failed attempts of one call.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    avoid: Vec<EndpointId>,
+    causes: VecDeque<String>,
+    attempts: u32,
+}
+
+impl Tried {
+    /// Endpoints that failed the call, for a pick to avoid.
+    pub(super) fn avoid(&self) -> &[EndpointId] {
+        &self.avoid
+    }
+
+    /// An attempt was made in vain. `cause` names its endpoint.
+    pub(super) fn failed(&mut self, endpoint: Option<EndpointId>, cause: &str) {
+        self.attempts = self.attempts.saturating_add(1);
+        if self.causes.len() == CAUSES_MAX {
+            self.causes.pop_front();
+        }
+        self.causes.push_back(shortened(cause));
+        self.avoid_also(endpoint);
+    }
+
+    /// No attempt is to go there, if there is another way.
+    pub(super) fn avoid_also(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {
+        for endpoint in endpoints {
+            if self.avoid.len() < AVOIDED_MAX && !self.avoid.contains(&endpoint) {
+                self.avoid.push(endpoint);
+            }
+        }
+    }
+
+    /// The message of a call whose last attempt ended for `cause`.
+    pub(super) fn explain(&self, cause: &str, reason: Option<GiveUpReason>) -> String {
+        let causes = match self.attempts {
+            0 => cause.to_owned(),
+            before => format!("after {} attempts: {}{}", before + 1, self.list("; "), shortened(cause)),
+        };
+        match reason {
+            // The others are plain from the number of attempts, or from there being no policy.
+            Some(
+                reason @ (GiveUpReason::Throttled | GiveUpReason::NotReplayable | GiveUpReason::Deadline),
+            ) => {
+                format!("{causes} (not sent again: {reason})")
+            }
+            _ => causes,
+        }
+    }
+
+    /// Adds what came before to the status of a call that its deadline ended.
+    pub(super) fn add_to(&self, status: Status) -> Status {
+        if self.attempts == 0 {
+            return status;
+        }
+        let before = self.list("; ");
+        let before = before.trim_end_matches("; ");
+        let attempts = if self.attempts == 1 { "attempt" } else { "attempts" };
+        let message = format!("{} (after {} failed {attempts}: {before})", status.message(), self.attempts);
+        Status::new(status.code(), message)
+    }
+
+    /// Every cause followed by a separator.
+    fn list(&self, separator: &str) -> String {
+        let left_out = if self.attempts as usize > self.causes.len() { "…; " } else { "" };
+        self.causes.iter().fold(left_out.to_owned(), |list, cause| list + cause + separator)
+    }
+}
+
+fn shortened(cause: &str) -> String {
+    match cause.char_indices().nth(CAUSE_CHARS_MAX) {
+        None => cause.to_owned(),
+        Some((at, _)) => format!("{}…", &cause[..at]),
+    }
+}
+
+/// Endpoints that a call remembers as not having taken it. More failures than this are the same few, again.
+const AVOIDED_MAX: usize = 16;
+
+/// Causes that a status names. As many as a retry policy has attempts; those of transparent retries are much alike.
+const CAUSES_MAX: usize = 5;
+
+/// Characters of a cause in a list of several. With [`CAUSES_MAX`] the list stays below 2 kB, and a status below the 8 kB
+/// that peers allow for all headers.
+const CAUSE_CHARS_MAX: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_attempt_is_told_in_its_own_words() {
+        let long = "x".repeat(10_000);
+        assert_eq!(Tried::default().explain(&long, Some(GiveUpReason::NotRetryable)), long);
+        let throttled = Tried::default().explain("lost", Some(GiveUpReason::Throttled));
+        assert!(throttled.starts_with("lost (not sent again: too many calls"), "{throttled}");
+    }
+
+    #[test]
+    fn several_are_told_in_turn() {
+        let mut tried = Tried::default();
+        tried.failed(None, "10.0.0.1:1: lost");
+        tried.failed(None, "10.0.0.2:1: UNAVAILABLE: full");
+        let message = tried.explain("10.0.0.3:1: lost", Some(GiveUpReason::Attempts));
+        let expected = "after 3 attempts: 10.0.0.1:1: lost; 10.0.0.2:1: UNAVAILABLE: full; 10.0.0.3:1: lost";
+        assert_eq!(message, expected);
+        let status = tried.add_to(Status::deadline_exceeded("too late"));
+        let expected = "too late (after 2 failed attempts: 10.0.0.1:1: lost; 10.0.0.2:1: UNAVAILABLE: full)";
+        assert_eq!(status.message(), expected);
+    }
+
+    #[test]
+    fn the_message_is_bounded() {
+        let mut tried = Tried::default();
+        (0..100).for_each(|n| tried.failed(None, &format!("{n} {}", "ü".repeat(1000))));
+        let message = tried.explain("end", None);
+        assert!(
+            message.starts_with("after 101 attempts: …; 95 üü") && message.ends_with("…; end"),
+            "{message}"
+        );
+        assert!(message.len() < 4096);
+    }
+}
