@@ -125,8 +125,10 @@ impl<'a> CallRetry<'a> {
         let objected = end.pushback == Some(Pushback::Stop);
         // Counted as failures are "RPCs that fail with a status code that qualifies as a retryable or non-fatal status
         // code, or that receive a pushback response indicating not to retry": whether attempts are left or not.
-        let throttled =
-            (retryable || objected) && self.throttle.is_some_and(|throttle| !throttle.record_failure());
+        // Not what reached no server: an outage of all of them would empty the bucket of those that come back.
+        let throttled = (retryable || objected)
+            && end.fate != AttemptFate::Unplaced
+            && self.throttle.is_some_and(|throttle| !throttle.record_failure());
         let reason = match () {
             () if !retryable => GiveUpReason::NotRetryable,
             () if objected => GiveUpReason::Pushback,
@@ -325,6 +327,19 @@ mod tests {
         assert!(matches!(once(failed(Code::Unavailable)), RetryDecision::RetryAt(_)));
         assert!(matches!(once(failed(Code::Unavailable)), RetryDecision::RetryAt(_)));
         assert_eq!(once(failed(Code::Unavailable)), RetryDecision::GiveUp(GiveUpReason::Throttled));
+    }
+
+    #[test]
+    fn what_reached_no_server_counts_as_an_attempt_and_not_against_the_throttle() {
+        let policy = policy();
+        let throttle = RetryThrottle::new(RetryThrottling::new(2, 0.1).unwrap());
+        let mut retry = CallRetry::new(Some(&policy), Some(&throttle));
+        let unplaced = AttemptEnd { fate: AttemptFate::Unplaced, ..failed(Code::Unavailable) };
+        for _ in 0..3 {
+            assert!(matches!(after(&mut retry, unplaced), RetryDecision::RetryAt(_)));
+        }
+        assert_eq!(after(&mut retry, unplaced), RetryDecision::GiveUp(GiveUpReason::Attempts));
+        assert_eq!(throttle.tokens(), 2.0);
     }
 
     #[test]

@@ -15,6 +15,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptFate {
+    /// There was none: no backend could be reached. For a retry policy an attempt like another, but nothing to protect
+    /// backends from.
+    Unplaced,
     /// No byte of it was written to a connection.
     NeverSent,
     /// Its stream id was above the last id of a GOAWAY with NO_ERROR: the server is leaving this connection, and did not
@@ -43,7 +46,7 @@ impl TransparentRetry {
                 self.left_behind <= LEFT_BEHIND_MAX
             }
             AttemptFate::Refused => !std::mem::replace(&mut self.refused_before, true),
-            AttemptFate::MaybeProcessed => false,
+            AttemptFate::Unplaced | AttemptFate::MaybeProcessed => false,
         }
     }
 }

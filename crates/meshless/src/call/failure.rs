@@ -108,6 +108,7 @@ impl Failure {
     }
 
     /// The backend that the attempt went to.
+    #[cfg(test)]
     pub(crate) fn endpoint(&self) -> &Address {
         &self.endpoint
     }

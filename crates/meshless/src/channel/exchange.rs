@@ -316,7 +316,7 @@ impl<'a> Call<'a> {
         status: Status,
     ) -> Result<Again, Status> {
         let attempt = AttemptEnd {
-            fate: AttemptFate::MaybeProcessed,
+            fate: AttemptFate::Unplaced,
             code: core_code(status.code()),
             pushback: None,
             timed_out: false,

@@ -29,9 +29,9 @@ pub(super) enum Wrapper {
 
 impl Balancing {
     pub(super) fn apply_to(&self, config: BalancerConfig) -> BalancerConfig {
-        // Not obeyed yet: the channel's own settings hold.
+        // Nothing implements them yet, and what is not obeyed should not go unsaid.
         for (wrapper, settings) in &self.wrappers {
-            tracing::debug!(?wrapper, %settings, "passing over the settings of a policy that wraps another");
+            tracing::warn!(?wrapper, %settings, "the service config's settings of this policy are not obeyed");
         }
         let config = config.policy(self.policy);
         match self.choice_count {
