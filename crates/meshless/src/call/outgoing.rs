@@ -102,7 +102,8 @@ impl Outgoing {
         Some(Self { head: self.head.fork(), body, deadline: self.deadline, message_max: None })
     }
 
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    /// When the call must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 

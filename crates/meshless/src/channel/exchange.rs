@@ -2,6 +2,7 @@
 //! provably did not process it, or the call's retry policy says so. The only place that repeats an attempt; whether to,
 //! `meshless-core` decides. [`hedge`](super::hedge) runs several of these at a time.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use tonic::{Code, Status};
 
 use super::body::{CallEnd, ResponseBody};
 use super::hedge::{Beside, hedge};
-use super::method::Repeat;
+use super::method::{MethodSettings, Repeat};
 use super::place::{Place, WaitsFor, try_place, wait_for_place};
 use super::shared::{CallSettings, Shared};
 use super::tried::Tried;
@@ -84,14 +85,13 @@ pub(super) async fn exchange(
     };
     let mut call = Call {
         shared,
+        method,
         outgoing,
-        deadline,
         wait_for_ready,
         waits_for: WaitsFor::Backend(None),
         attempted: None,
         policy,
         failures: failures.unwrap_or(CodeSet::EMPTY),
-        response_message_max: method.response_message_max,
         tried: Tried::default(),
         beside: None,
     };
@@ -104,8 +104,9 @@ pub(super) async fn exchange(
 /// A call, or one attempt of a hedged one.
 pub(super) struct Call<'a> {
     shared: &'a Arc<Shared>,
+    method: &'a MethodSettings,
+    /// Knows the deadline, too.
     outgoing: Outgoing,
-    deadline: Option<Instant>,
     wait_for_ready: bool,
     waits_for: WaitsFor,
     /// The attempt under way. Here rather than in `run`, so that a deadline counts against the backend.
@@ -113,7 +114,6 @@ pub(super) struct Call<'a> {
     policy: Option<&'a RetryPolicy>,
     /// Codes that count against the throttle; none without a policy.
     failures: CodeSet,
-    response_message_max: Option<u32>,
     tried: Tried,
     /// Where the other attempts of a hedged call went.
     beside: Option<Arc<Beside>>,
@@ -131,7 +131,7 @@ impl<'a> Call<'a> {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        self.outgoing.deadline()
     }
 
     /// The call once more, to be attempted beside those that share `beside`. `None` if its request is a stream.
@@ -139,18 +139,17 @@ impl<'a> Call<'a> {
         let mut outgoing = std::future::poll_fn(|cx| std::task::Poll::Ready(self.outgoing.fork(cx))).await?;
         if previous_attempts > 0 {
             number(&mut outgoing, previous_attempts);
-            deadline::announce(self.deadline, outgoing.headers_mut(), Instant::now());
+            deadline::announce(self.deadline(), outgoing.headers_mut(), Instant::now());
         }
         Some(Self {
             shared: self.shared,
+            method: self.method,
             outgoing,
-            deadline: self.deadline,
             wait_for_ready: self.wait_for_ready,
             waits_for: WaitsFor::Backend(None),
             attempted: None,
             policy: None,
             failures: self.failures,
-            response_message_max: self.response_message_max,
             tried: Tried::default(),
             beside: Some(Arc::clone(beside)),
         })
@@ -158,7 +157,7 @@ impl<'a> Call<'a> {
 
     /// Runs the call within its deadline.
     pub(super) async fn see_through(&mut self) -> Result<http::Response<ResponseBody>, Status> {
-        let Some(at) = self.deadline else { return self.run().await };
+        let Some(at) = self.deadline() else { return self.run().await };
         match timeout_at(at, self.run()).await {
             Ok(result) => result,
             Err(_) => {
@@ -181,7 +180,7 @@ impl<'a> Call<'a> {
                 Ok(place) => place,
                 Err(_) => match self.wait(&mut rng).await {
                     Ok(place) => {
-                        deadline::announce(self.deadline, self.outgoing.headers_mut(), Instant::now());
+                        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
                         place
                     }
                     Err(status) => {
@@ -204,13 +203,13 @@ impl<'a> Call<'a> {
             };
             let end = self.attempted.take().expect("set above, and taken elsewhere only after the deadline");
             let again = match answer {
-                Ok(response) => self.after_response(&mut retry, &mut rng, response, end),
-                Err(failure) => self.after_failure(&mut retry, &mut rng, failure, end).map_err(Err),
+                Ok(response) => match self.after_response(&mut retry, &mut rng, response, end) {
+                    ControlFlow::Break(response) => return Ok(response),
+                    ControlFlow::Continue(again) => again,
+                },
+                Err(failure) => self.after_failure(&mut retry, &mut rng, failure, end)?,
             };
-            match again {
-                Ok(again) => self.pause(again).await,
-                Err(result) => return result,
-            }
+            self.pause(again).await;
         }
     }
 
@@ -245,14 +244,15 @@ impl<'a> Call<'a> {
         rng: &mut Rng,
         response: http::Response<call::ResponseBody>,
         end: CallEnd,
-    ) -> Result<Again, Result<http::Response<ResponseBody>, Status>> {
+    ) -> ControlFlow<http::Response<ResponseBody>, Again> {
         // Without failures to count there is no policy either.
         let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
         // The end of a refusal is counted when it is decided on, here or by the hedging.
         let failures = if refusal.is_some() { CodeSet::EMPTY } else { self.failures };
         let attach = |response, end: CallEnd| {
             let end = end.answered(failures);
-            Err(Ok(ResponseBody::attach(response, end, self.deadline, self.response_message_max)))
+            let (deadline, max) = (self.deadline(), self.method.response_message_max);
+            ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
         };
         let Some(refusal) = refusal else { return attach(response, end) };
         let attempt = AttemptEnd {
@@ -268,7 +268,7 @@ impl<'a> Call<'a> {
                 self.note(Some(end.endpoint()), &cause, retry);
                 drop(response);
                 end.failed(Code::from(i32::from(refusal.code)));
-                Ok(again)
+                ControlFlow::Continue(again)
             }
             // What the server says about its failure stays in the server's words.
             Err(_) => attach(response, end),
@@ -343,7 +343,7 @@ impl<'a> Call<'a> {
         attempt: AttemptEnd,
     ) -> Result<Again, GiveUpReason> {
         let now = Instant::now().into_std();
-        match retry.after(now, self.deadline.map(Instant::into_std), attempt, rng) {
+        match retry.after(now, self.deadline().map(Instant::into_std), attempt, rng) {
             RetryDecision::Retry => {
                 self.shared.retries.record_transparent_retry();
                 Ok(Again::Now)
@@ -371,7 +371,7 @@ impl<'a> Call<'a> {
         if let Again::At(at) = again {
             Box::pin(sleep_until(at)).await;
         }
-        deadline::announce(self.deadline, self.outgoing.headers_mut(), Instant::now());
+        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
     }
 }
 

@@ -8,44 +8,52 @@ use std::collections::VecDeque;
 use meshless_core::{EndpointId, GiveUpReason};
 use tonic::Status;
 
-/// The failed attempts of one call.
+/// The failed attempts of one call. Boxed once there is one: few calls have any, and each pays for the room.
 #[derive(Debug, Default)]
-pub(super) struct Tried {
+pub(super) struct Tried(Option<Box<Attempts>>);
+
+#[derive(Debug, Default)]
+struct Attempts {
     avoid: Vec<EndpointId>,
     causes: VecDeque<String>,
-    attempts: u32,
+    failed: u32,
 }
 
 impl Tried {
     /// Endpoints that failed the call, for a pick to avoid.
     pub(super) fn avoid(&self) -> &[EndpointId] {
-        &self.avoid
+        self.0.as_ref().map_or(&[], |attempts| &attempts.avoid)
     }
 
     /// An attempt was made in vain. `cause` names its endpoint.
     pub(super) fn failed(&mut self, endpoint: Option<EndpointId>, cause: &str) {
-        self.attempts = self.attempts.saturating_add(1);
-        if self.causes.len() == CAUSES_MAX {
-            self.causes.pop_front();
+        let attempts = self.0.get_or_insert_default();
+        attempts.failed = attempts.failed.saturating_add(1);
+        if attempts.causes.len() == CAUSES_MAX {
+            attempts.causes.pop_front();
         }
-        self.causes.push_back(shortened(cause));
+        attempts.causes.push_back(shortened(cause));
         self.avoid_also(endpoint);
     }
 
     /// No attempt is to go there, if there is another way.
     pub(super) fn avoid_also(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {
         for endpoint in endpoints {
-            if self.avoid.len() < AVOIDED_MAX && !self.avoid.contains(&endpoint) {
-                self.avoid.push(endpoint);
+            let avoid = &mut self.0.get_or_insert_default().avoid;
+            if avoid.len() < AVOIDED_MAX && !avoid.contains(&endpoint) {
+                avoid.push(endpoint);
             }
         }
     }
 
     /// The message of a call whose last attempt ended for `cause`.
     pub(super) fn explain(&self, cause: &str, reason: Option<GiveUpReason>) -> String {
-        let causes = match self.attempts {
-            0 => cause.to_owned(),
-            before => format!("after {} attempts: {}{}", before + 1, self.list("; "), shortened(cause)),
+        let causes = match self.before() {
+            None => cause.to_owned(),
+            Some(Attempts { failed, causes, .. }) => {
+                let before = list(*failed, causes);
+                format!("after {} attempts: {before}; {}", failed.saturating_add(1), shortened(cause))
+            }
         };
         match reason {
             // The others are plain from the number of attempts, or from there being no policy.
@@ -60,21 +68,22 @@ impl Tried {
 
     /// Adds what came before to the status of a call that its deadline ended.
     pub(super) fn add_to(&self, status: Status) -> Status {
-        if self.attempts == 0 {
-            return status;
-        }
-        let before = self.list("; ");
-        let before = before.trim_end_matches("; ");
-        let attempts = if self.attempts == 1 { "attempt" } else { "attempts" };
-        let message = format!("{} (after {} failed {attempts}: {before})", status.message(), self.attempts);
+        let Some(Attempts { failed, causes, .. }) = self.before() else { return status };
+        let attempts = if *failed == 1 { "attempt" } else { "attempts" };
+        let before = list(*failed, causes);
+        let message = format!("{} (after {failed} failed {attempts}: {before})", status.message());
         Status::new(status.code(), message)
     }
 
-    /// Every cause followed by a separator.
-    fn list(&self, separator: &str) -> String {
-        let left_out = if self.attempts as usize > self.causes.len() { "…; " } else { "" };
-        self.causes.iter().fold(left_out.to_owned(), |list, cause| list + cause + separator)
+    fn before(&self) -> Option<&Attempts> {
+        self.0.as_deref().filter(|attempts| attempts.failed > 0)
     }
+}
+
+/// The causes of the last of so many failures.
+fn list(failed: u32, causes: &VecDeque<String>) -> String {
+    let left_out = (failed as usize > causes.len()).then_some("…");
+    left_out.into_iter().chain(causes.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
 }
 
 fn shortened(cause: &str) -> String {
