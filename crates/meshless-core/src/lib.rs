@@ -6,6 +6,7 @@
 
 mod backoff;
 mod balancer;
+mod code;
 mod connection_id;
 mod endpoint;
 mod ewma;
@@ -24,6 +25,7 @@ pub use balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection, EjectionCause,
     EjectionConfig, EndpointState, InvalidChoiceCountError, ResolutionError, SlowStartConfig, WeightedConfig,
 };
+pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
@@ -33,6 +35,9 @@ pub use picker::lease::{Lease, Outcome};
 pub use picker::outcomes::OutcomeReport;
 pub use picker::reported::LoadReport;
 pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
-pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
+pub use retry::{
+    AttemptEnd, AttemptFate, CallRetry, GiveUpReason, HedgeDecision, Hedging, HedgingPolicy,
+    InvalidRetryError, Pushback, RetryDecision, RetryPolicy, RetryThrottle, RetryThrottling,
+};
 pub use rng::Rng;
 pub use subchannel::SubchannelState;

@@ -7,13 +7,17 @@
 mod attempt;
 mod failure;
 mod head;
+mod message_limit;
 mod outgoing;
 mod pump;
+mod refusal;
 mod response;
 
 pub(crate) use self::attempt::attempt;
 pub(crate) use self::failure::Failure;
+pub(crate) use self::message_limit::{MessageLimit, TooLong};
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
+pub(crate) use self::refusal::{Refusal, core_code};
 pub(crate) use self::response::{CallGuard, ResponseBody};

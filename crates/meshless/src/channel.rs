@@ -2,14 +2,19 @@
 //!
 //! This file is the handle that users hold and its face towards tonic. Behind it, one task ([`driver`](crate::driver)) decides
 //! what is connected and publishes a picker; [`place`] finds a backend for a call in it, [`exchange`] sees the call
-//! through, [`body`] the response. The handle itself decides nothing.
+//! through (by way of [`hedge`], where several attempts run at a time), [`body`] the response. The handle itself decides
+//! nothing.
 
 mod body;
 mod builder;
 mod deadline;
 mod exchange;
+mod hedge;
+mod method;
 mod place;
+mod retries;
 mod shared;
+mod tried;
 
 use std::fmt;
 use std::future::Future;
@@ -25,7 +30,9 @@ use tower_service::Service;
 
 pub use self::body::ResponseBody;
 pub use self::builder::{ChannelBuilder, ChannelError};
-pub use self::exchange::WaitForReady;
+pub use self::exchange::{Retry, WaitForReady};
+pub(crate) use self::method::{MethodName, MethodSettings, Methods, Repeat};
+pub use self::retries::RetryStats;
 pub(crate) use self::shared::{DriverEvent, Shared};
 
 /// Calls the backends of one target. Any tonic-generated client works on it.
@@ -45,7 +52,9 @@ pub(crate) use self::shared::{DriverEvent, Shared};
 ///
 /// A call's deadline (tonic's `Request::set_timeout`, or [`ChannelBuilder::timeout`]) covers all of it: waiting for a
 /// backend, connecting, every attempt, and the messages of the response. What a server provably did not process is
-/// sent again, unseen by the caller (gRFC A6, "transparent retries").
+/// sent again, unseen by the caller (gRFC A6, "transparent retries"); what it may have processed, only by a policy
+/// ([`ChannelBuilder::retry`]). A status that the channel makes, as opposed to the server, names the endpoints that were
+/// tried and what was wrong with each.
 #[derive(Clone)]
 pub struct Channel {
     handle: Arc<Handle>,
@@ -66,6 +75,11 @@ impl Channel {
             // With the runtime that the channel was made in; else the driver outlives the channel's handles.
             Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
         }
+    }
+
+    /// How often calls were sent again, since the channel was made.
+    pub fn retry_stats(&self) -> RetryStats {
+        self.shared().retries.stats()
     }
 
     fn new(shared: Arc<Shared>) -> Self {

@@ -60,11 +60,14 @@ pub mod orca;
 mod health_watch;
 mod resolver;
 mod server;
+mod service_config;
 mod target;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, WaitForReady};
+pub use channel::{
+    Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, Retry, RetryStats, WaitForReady,
+};
 pub use connector::{BoxIo, Connect, Connecting, Io};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
@@ -72,6 +75,7 @@ pub use meshless_core::{
     SubchannelState, WeightedConfig,
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
+pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
@@ -79,6 +83,7 @@ pub use server::{
     ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary, ServeError, Server,
     bind, serve_connection,
 };
+pub use service_config::{ServiceConfig, ServiceConfigError};
 pub use target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};

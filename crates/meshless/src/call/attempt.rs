@@ -16,6 +16,7 @@ use tonic::Status;
 use super::failure::Failure;
 use super::outgoing::{Outgoing, Payload};
 use super::pump::{Pump, PumpTask};
+use super::refusal::is_committed;
 use super::response::{Held, ResponseBody};
 use crate::connection::Slot;
 
@@ -43,10 +44,16 @@ pub(crate) async fn attempt(
     })
     .await?;
     drop(response);
-    let rest = outgoing.commit();
-    let held = match (pump, rest) {
-        (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot)),
-        _ => Held::Slot(slot),
+    let held = if is_committed(received.status(), received.body().is_end_stream()) {
+        let deadline = outgoing.deadline();
+        match (pump, outgoing.commit()) {
+            (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot, deadline)),
+            _ => Held::Slot(slot),
+        }
+    } else {
+        // The server wants no more of the request, and a retry policy may want it all again.
+        drop(pump);
+        Held::Slot(slot)
     };
     Ok(received.map(|stream| ResponseBody::new(stream, held)))
 }

@@ -15,6 +15,8 @@
 //! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the connection breaks then,
 //! the server may have run the call.
 
+use std::time::Duration;
+
 use h2::Reason;
 use meshless_core::{Address, AttemptFate};
 use tonic::{Code, Status};
@@ -42,6 +44,8 @@ enum FailureKind {
     Reset(Reason),
     /// The connection ended under the call. Processed for all that is known.
     ConnectionLost,
+    /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
+    TimedOut,
     /// The request cannot be sent on any connection.
     Invalid,
     /// The request's own body failed.
@@ -83,6 +87,11 @@ impl Failure {
         Self::new(FailureKind::Body(status), slot, cause)
     }
 
+    /// `endpoint` took longer than a retry policy gives an attempt.
+    pub(crate) fn timed_out(endpoint: Address, limit: Duration) -> Self {
+        Self { kind: FailureKind::TimedOut, endpoint, cause: format!("{limit:?} per attempt") }
+    }
+
     /// How far the call got, for the decision whether to send it again.
     pub(crate) fn fate(&self) -> AttemptFate {
         match self.kind {
@@ -92,14 +101,26 @@ impl Failure {
             // The last two would fail again wherever they are sent.
             FailureKind::Reset(_)
             | FailureKind::ConnectionLost
+            | FailureKind::TimedOut
             | FailureKind::Invalid
             | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
         }
     }
 
     /// The backend that the attempt went to.
+    #[cfg(test)]
     pub(crate) fn endpoint(&self) -> &Address {
         &self.endpoint
+    }
+
+    /// Whether the policy's timeout for an attempt ended it.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self.kind, FailureKind::TimedOut)
+    }
+
+    /// Whether it was the request's own fault: it would fail on every backend.
+    pub(crate) fn is_the_request_s(&self) -> bool {
+        matches!(self.kind, FailureKind::Invalid | FailureKind::Body(_))
     }
 
     /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
@@ -110,6 +131,7 @@ impl Failure {
             | FailureKind::Unprocessed
             | FailureKind::ConnectionLost => Code::Unavailable,
             FailureKind::Reset(reason) => reset_code(*reason),
+            FailureKind::TimedOut => Code::DeadlineExceeded,
             FailureKind::Invalid => Code::Internal,
             FailureKind::Body(status) => status.code(),
         }
@@ -117,17 +139,25 @@ impl Failure {
 
     /// What the caller of the method is told.
     pub(crate) fn into_status(self) -> Status {
-        let code = self.code();
+        match self.kind {
+            FailureKind::Body(status) => status,
+            _ => Status::new(self.code(), self.describe()),
+        }
+    }
+
+    /// The endpoint, what went wrong there, and why.
+    pub(crate) fn describe(&self) -> String {
         let Self { kind, endpoint, cause } = self;
         let what = match kind {
-            FailureKind::Body(status) => return status,
+            FailureKind::Body(_) => "the request's body failed",
             FailureKind::NeverSent => "the call was not sent",
             FailureKind::LeftBehind | FailureKind::Unprocessed => "the server did not process the call",
             FailureKind::Reset(_) => "the stream was reset",
             FailureKind::ConnectionLost => "the connection was lost",
+            FailureKind::TimedOut => "no answer within the timeout",
             FailureKind::Invalid => "the request cannot be sent over HTTP/2",
         };
-        Status::new(code, format!("{endpoint}: {what}: {cause}"))
+        format!("{endpoint}: {what}: {cause}")
     }
 
     fn new(kind: FailureKind, slot: &Slot, cause: String) -> Self {

@@ -31,6 +31,12 @@ impl Head {
         self.headers.get_or_insert_with(|| self.taken.drain(..).collect())
     }
 
+    /// The same head once more.
+    pub(super) fn fork(&mut self) -> Self {
+        let headers = Some(self.headers_mut().clone());
+        Self { method: self.method.clone(), uri: self.uri.clone(), headers, taken: SmallVec::new() }
+    }
+
     /// What h2 wants for an attempt.
     pub(super) fn take(&mut self) -> http::Request<()> {
         let headers = std::mem::take(self.headers_mut());

@@ -14,15 +14,19 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::Body as _;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
 use super::head::Head;
+use super::message_limit::{MessageLimit, TooLong};
 
 /// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says so.
 pub(crate) struct Outgoing {
     head: Head,
     body: State,
+    deadline: Option<Instant>,
+    message_max: Option<u32>,
 }
 
 enum State {
@@ -56,7 +60,19 @@ impl Outgoing {
     /// Its URI must be complete (scheme and authority), since HTTP/2 sends them with each request.
     pub(crate) fn new(request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { head: Head::new(parts), body: State::Unread(body) }
+        Self { head: Head::new(parts), body: State::Unread(body), deadline: None, message_max: None }
+    }
+
+    /// Ends what is still to be sent at this time, if it goes on without the attempt that began it.
+    pub(crate) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Fails the call if a message is longer than this.
+    pub(crate) fn with_message_max(mut self, max: Option<u32>) -> Self {
+        self.message_max = max;
+        self
     }
 
     /// The headers, for instance to set `grpc-previous-rpc-attempts` before the next attempt.
@@ -75,6 +91,22 @@ impl Outgoing {
         }
     }
 
+    /// The same request once more, to be attempted beside this one. `None` if its body is a stream, or too long to be kept.
+    pub(crate) fn fork(&mut self, cx: &mut Context<'_>) -> Option<Self> {
+        self.look(cx);
+        let State::Whole(bytes) = &self.body else { return None };
+        if bytes.len() > UNARY_REPLAY_LIMIT {
+            return None;
+        }
+        let body = State::Whole(bytes.clone());
+        Some(Self { head: self.head.fork(), body, deadline: self.deadline, message_max: None })
+    }
+
+    /// When the call must have ended.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// The head for this attempt.
     pub(super) fn take_head(&mut self) -> http::Request<()> {
         self.head.take()
@@ -82,10 +114,7 @@ impl Outgoing {
 
     /// What this attempt is to send. Looks at the body for the first time, if nobody has.
     pub(super) fn payload(&mut self, cx: &mut Context<'_>) -> Payload {
-        self.body = match std::mem::replace(&mut self.body, State::Gone) {
-            State::Unread(body) => look_into(body, cx),
-            read => read,
-        };
+        self.look(cx);
         match &mut self.body {
             State::Whole(bytes) if bytes.len() > UNARY_REPLAY_LIMIT => {
                 let bytes = std::mem::take(bytes);
@@ -100,6 +129,14 @@ impl Outgoing {
             State::Failed(status) => Payload::Failed(status.clone()),
             State::Unread(_) | State::Gone => Payload::Gone,
         }
+    }
+
+    /// Looks at the body, if nobody has.
+    fn look(&mut self, cx: &mut Context<'_>) {
+        self.body = match std::mem::replace(&mut self.body, State::Gone) {
+            State::Unread(body) => look_into(RequestStream::new(body, self.message_max), cx),
+            read => read,
+        };
     }
 
     /// Keeps the whole body for another attempt: this one could not begin.
@@ -137,11 +174,13 @@ pub(super) struct RequestStream {
     next: usize,
     /// Whether sent frames stay in `kept`.
     replayable: bool,
+    limit: Option<Box<MessageLimit>>,
 }
 
 impl RequestStream {
-    fn new(rest: Body) -> Self {
-        Self { rest, ended: false, kept: VecDeque::new(), kept_len: 0, next: 0, replayable: true }
+    fn new(rest: Body, message_max: Option<u32>) -> Self {
+        let limit = message_max.map(|max| Box::new(MessageLimit::new(max)));
+        Self { rest, ended: false, kept: VecDeque::new(), kept_len: 0, next: 0, replayable: true, limit }
     }
 
     /// The next frame with bytes in it; `None` at the end.
@@ -165,18 +204,29 @@ impl RequestStream {
             match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
                 // A gRPC client has no trailers to send, and an empty frame says nothing.
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(bytes) if !bytes.is_empty() => return Poll::Ready(Some(Ok(bytes))),
+                    Ok(bytes) if !bytes.is_empty() => {
+                        return Poll::Ready(Some(match self.check(&bytes) {
+                            Ok(()) => Ok(bytes),
+                            Err(error) => Err(self.fail(too_long(error))),
+                        }));
+                    }
                     _ => {}
                 },
-                Some(Err(status)) => {
-                    self.ended = true;
-                    self.forget();
-                    return Poll::Ready(Some(Err(status)));
-                }
+                Some(Err(status)) => return Poll::Ready(Some(Err(self.fail(status)))),
                 None => self.ended = true,
             }
         }
         Poll::Ready(None)
+    }
+
+    fn check(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        self.limit.as_mut().map_or(Ok(()), |limit| limit.pass(bytes))
+    }
+
+    fn fail(&mut self, status: Status) -> Status {
+        self.ended = true;
+        self.forget();
+        status
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -212,14 +262,17 @@ impl RequestStream {
 
 /// Takes up to two frames out of a body: a unary call's body is one frame, and only asking for a second shows that there
 /// is none (tonic's encoder does not announce its end).
-fn look_into(body: Body, cx: &mut Context<'_>) -> State {
-    let mut stream = RequestStream::new(body);
+fn look_into(mut stream: RequestStream, cx: &mut Context<'_>) -> State {
     let first = match stream.poll_rest(cx) {
         Poll::Ready(Some(Ok(bytes))) => bytes,
         Poll::Ready(Some(Err(status))) => return State::Failed(status),
         Poll::Ready(None) => return State::Whole(Bytes::new()),
         Poll::Pending => return State::Stream(stream),
     };
+    if first.len() > WHOLE_MAX {
+        stream.push(first);
+        return State::Stream(stream);
+    }
     if stream.is_end() {
         return State::Whole(first);
     }
@@ -233,6 +286,15 @@ fn look_into(body: Body, cx: &mut Context<'_>) -> State {
     second.into_iter().for_each(|bytes| stream.push(bytes));
     State::Stream(stream)
 }
+
+fn too_long(TooLong { len, max }: TooLong) -> Status {
+    Status::resource_exhausted(format!(
+        "a message of {len} bytes is longer than the {max} that the service config allows in a request"
+    ))
+}
+
+/// Longest body that is handed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses longer ones.
+pub(super) const WHOLE_MAX: usize = 1 << 30;
 
 /// Longest unary request that is kept for another attempt: 4 MiB, which is also the longest that a gRPC server accepts
 /// unless told otherwise. The bytes are shared with h2; kept is what h2 has already written.
@@ -262,8 +324,30 @@ mod tests {
     }
 
     #[test]
+    fn a_body_too_long_for_a_window_is_sent_in_parts() {
+        // Its pages are never touched.
+        let huge = Bytes::from(vec![0; WHOLE_MAX + 1]);
+        let mut outgoing = Outgoing::new(http::Request::new(Body::new(http_body_util::Full::new(huge))));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(outgoing.payload(&mut cx), Payload::Stream));
+    }
+
+    #[test]
+    fn a_message_above_the_limit_fails_the_request_before_it_is_sent() {
+        let message = Bytes::from_static(b"\0\0\0\0\x03abc");
+        let request = || http::Request::new(Body::new(http_body_util::Full::new(message.clone())));
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut outgoing = Outgoing::new(request()).with_message_max(Some(2));
+        let Payload::Failed(status) = outgoing.payload(&mut cx) else { panic!("three bytes are too many") };
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.message().starts_with("a message of 3 bytes is longer than the 2"), "{status}");
+        let mut outgoing = Outgoing::new(request()).with_message_max(Some(3));
+        assert!(matches!(outgoing.payload(&mut cx), Payload::Whole(_)));
+    }
+
+    #[test]
     fn a_stream_is_replayable_until_more_was_sent_than_is_kept() {
-        let mut stream = RequestStream::new(Body::empty());
+        let mut stream = RequestStream::new(Body::empty(), None);
         stream.push(Bytes::from(vec![7; STREAM_REPLAY_LIMIT + 1]));
         assert!(stream.replayable, "nothing was sent");
         assert!(stream.take().is_some());

@@ -15,9 +15,10 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use super::outgoing::RequestStream;
+use super::outgoing::{RequestStream, WHOLE_MAX};
 use crate::connection::Slot;
 
 /// The sending half of one attempt.
@@ -78,7 +79,8 @@ impl Pump {
 
     /// Bytes that may be sent now; `None` if none may ever again.
     fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
-        self.sink.reserve_capacity(self.waiting.len());
+        // In parts, since h2 counts windows in 32 bits.
+        self.sink.reserve_capacity(self.waiting.len().min(WHOLE_MAX));
         loop {
             // `poll_capacity` reports increases only: what was assigned before must be asked for first.
             let capacity = self.sink.capacity();
@@ -100,12 +102,31 @@ pub(super) struct PumpTask {
 }
 
 impl PumpTask {
-    /// Lets the pump run on without the attempt. The slot stays taken until the pump has let go of the stream, too.
-    pub(super) fn spawn(mut pump: Pump, mut source: RequestStream, slot: Slot) -> Self {
+    /// Lets the pump run on without the attempt, until the call's deadline: nobody else looks at the clock while the
+    /// response is not read. The slot stays taken until the pump has let go of the stream, too.
+    pub(super) fn spawn(
+        mut pump: Pump,
+        mut source: RequestStream,
+        slot: Slot,
+        deadline: Option<Instant>,
+    ) -> Self {
         let slot = Arc::new(slot);
         let held = Arc::clone(&slot);
         let task = tokio::spawn(async move {
-            let result = poll_fn(|cx| pump.poll(&mut source, cx)).await;
+            let sending = poll_fn(|cx| pump.poll(&mut source, cx));
+            let result = match deadline {
+                None => sending.await,
+                Some(at) => match timeout_at(at, sending).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        pump.sink.send_reset(Reason::CANCEL);
+                        Err(Status::deadline_exceeded(format!(
+                            "{}: the deadline passed while the request was sent",
+                            held.address()
+                        )))
+                    }
+                },
+            };
             drop(pump);
             drop(held);
             result

@@ -9,12 +9,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use meshless_core::{Lease, Outcome};
+use meshless_core::{Address, CodeSet, EndpointId, Lease, Outcome};
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::shared::{DriverEvent, Shared};
-use crate::call::{self, CallGuard};
+use crate::call::{self, CallGuard, MessageLimit, TooLong, core_code};
 use crate::connection::Connection;
 use crate::orca;
 
@@ -26,6 +26,7 @@ pub struct ResponseBody {
     deadline: Option<Instant>,
     /// Made when the first wait begins: the answer of most calls is all there at once.
     timer: Option<Pin<Box<Sleep>>>,
+    limit: Option<Box<MessageLimit>>,
 }
 
 impl ResponseBody {
@@ -33,10 +34,21 @@ impl ResponseBody {
         response: http::Response<call::ResponseBody>,
         end: CallEnd,
         deadline: Option<Instant>,
+        message_max: Option<u32>,
     ) -> http::Response<Self> {
         let (parts, received) = response.into_parts();
         let received = received.guarded(&parts.headers, end);
-        http::Response::from_parts(parts, Self { received, deadline, timer: None })
+        let limit = message_max.map(|max| Box::new(MessageLimit::new(max)));
+        http::Response::from_parts(parts, Self { received, deadline, timer: None, limit })
+    }
+
+    fn check(&mut self, frame: &Frame<Bytes>) -> Result<(), Status> {
+        let (Some(limit), Some(bytes)) = (&mut self.limit, frame.data_ref()) else { return Ok(()) };
+        limit.pass(bytes).map_err(|TooLong { len, max }| {
+            Status::resource_exhausted(format!(
+                "a message of {len} bytes is longer than the {max} that the service config allows in a response"
+            ))
+        })
     }
 
     fn has_passed(&self) -> bool {
@@ -62,6 +74,13 @@ impl Body for ResponseBody {
         match Pin::new(&mut this.received).poll_frame(cx) {
             // A stream that always has a message ready is late without ever waiting.
             Poll::Ready(Some(Ok(frame))) if frame.is_data() && this.has_passed() => {}
+            Poll::Ready(Some(Ok(frame))) => match this.check(&frame) {
+                Ok(()) => return Poll::Ready(Some(Ok(frame))),
+                Err(too_long) => {
+                    this.received.cancel(Code::ResourceExhausted);
+                    return Poll::Ready(Some(Err(too_long)));
+                }
+            },
             Poll::Ready(frame) => return Poll::Ready(frame),
             Poll::Pending if this.is_late(cx) => {}
             Poll::Pending => return Poll::Pending,
@@ -95,26 +114,41 @@ pub(super) struct CallEnd {
     /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a stream that lives for
     /// an hour would count as a latency of an hour.
     answered: Option<std::time::Instant>,
+    /// The codes that count against the retry throttle; none without a policy.
+    failures: CodeSet,
     shared: Arc<Shared>,
 }
 
 impl CallEnd {
     pub(super) fn new(lease: Lease<Connection>, shared: Arc<Shared>) -> Self {
-        Self { lease: Some(lease), answered: None, shared }
+        Self { lease: Some(lease), answered: None, failures: CodeSet::EMPTY, shared }
     }
 
-    /// The backend has answered, now.
-    pub(super) fn answered(self) -> Self {
-        let mut this = self;
-        this.answered = Some(Instant::now().into_std());
-        this
+    /// The backend has answered, now. From here on the end of the call counts for the retry throttle: against it if its
+    /// code is one of `failures`.
+    pub(super) fn answered(mut self, failures: CodeSet) -> Self {
+        self.answered = Some(Instant::now().into_std());
+        self.failures = failures;
+        self
+    }
+
+    /// Where the attempt went.
+    pub(super) fn endpoint(&self) -> EndpointId {
+        self.lease().endpoint()
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        self.lease().connection().address()
+    }
+
+    fn lease(&self) -> &Lease<Connection> {
+        self.lease.as_ref().expect("the lease is held until the end")
     }
 
     /// What the caller is told when the deadline has passed with the response under way.
     fn deadline_exceeded(&self) -> String {
         let target = &self.shared.target;
-        let endpoint = self.lease.as_ref().map(|lease| lease.connection().address());
-        let endpoint = endpoint.expect("the lease is held until the end");
+        let endpoint = self.address();
         format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
@@ -134,6 +168,9 @@ impl CallGuard for CallEnd {
     }
 
     fn ended(mut self, code: Code) {
+        if !self.failures.is_empty() {
+            self.shared.retries.record_end(core_code(code), self.failures);
+        }
         if let Some(lease) = self.lease.take() {
             let at = self.answered.unwrap_or_else(|| Instant::now().into_std());
             if let Some(report) = lease.finish(at, outcome(code)) {

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use meshless_core::{BalancerConfig, EjectionConfig, Policy, Rng};
+use meshless_core::{
+    BalancerConfig, EjectionConfig, HedgingPolicy, Policy, RetryPolicy, RetryThrottle, RetryThrottling, Rng,
+};
 use tokio::sync::mpsc;
 
 use super::Channel;
+use super::method::{MethodSettings, Methods, Repeat};
 use super::place::{WaitsFor, wait_for_place};
+use super::retries::Retries;
 use super::shared::{CallSettings, Shared};
 use crate::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
 use crate::connector::{Connect, Connector};
@@ -18,6 +22,7 @@ use crate::driver::{Driver, DriverConfig};
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
 use crate::resolver::{Resolver, StaticResolver};
+use crate::service_config::ServiceConfig;
 use crate::target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 use crate::tls::{TlsConfig, TlsError};
@@ -36,8 +41,10 @@ pub struct ChannelBuilder {
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     health_service: Option<String>,
-    timeout: Option<Duration>,
-    wait_for_ready: bool,
+    method: MethodSettings,
+    service_config: Option<ServiceConfig>,
+    /// `None`: not set. `Some(None)`: switched off.
+    retry_throttle: Option<Option<RetryThrottling>>,
     waiting_calls_max: usize,
     idle_timeout: Option<Duration>,
     user_agent: Option<String>,
@@ -62,8 +69,9 @@ impl ChannelBuilder {
             #[cfg(feature = "tls")]
             tls: None,
             health_service: None,
-            timeout: None,
-            wait_for_ready: false,
+            method: MethodSettings::default(),
+            service_config: None,
+            retry_throttle: None,
             waiting_calls_max: WAITING_CALLS_MAX,
             idle_timeout: Some(IDLE_TIMEOUT),
             user_agent: None,
@@ -95,14 +103,47 @@ impl ChannelBuilder {
     /// The longest that a call may take, from the moment it is made. Default: as long as the call's own deadline says,
     /// for ever without one. Where both are set, the shorter counts. Zero fails every call.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
+        self.method.timeout = Some(timeout);
         self
     }
 
     /// Whether calls wait when no backend can be reached, until their deadline, rather than fail with UNAVAILABLE at
     /// once (gRPC's "wait for ready"). Default `false`. One call can differ: [`WaitForReady`](crate::WaitForReady).
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
-        self.wait_for_ready = wait;
+        self.method.wait_for_ready = wait;
+        self
+    }
+
+    /// Sends calls that failed again (gRFC A6). Default: only those that no server has processed, which needs no
+    /// policy. One call can differ: [`Retry`](crate::Retry); methods can: [`service_config`](Self::service_config).
+    ///
+    /// The next attempt goes to another backend, if there is one. A call whose response has begun is not sent again, nor one
+    /// whose request is longer than what is kept of it: 4 MiB if unary, 256 KiB if a stream.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.method.repeat = Some(Repeat::Retry(policy));
+        self
+    }
+
+    /// Sends unary calls a second time before the first attempt has failed (gRFC A6). In place of
+    /// [`retry`](Self::retry).
+    pub fn hedging(mut self, policy: HedgingPolicy) -> Self {
+        self.method.repeat = Some(Repeat::Hedge(policy));
+        self
+    }
+
+    /// Bounds what retries and hedges add to the load of backends that fail: one bucket for the channel. Default, where
+    /// there is a policy: 1000 tokens, 0.1 for a success. `None` removes the bound; do that only where something else
+    /// protects the backends from a storm of retries.
+    pub fn retry_throttle(mut self, throttling: impl Into<Option<RetryThrottling>>) -> Self {
+        self.retry_throttle = Some(throttling.into());
+        self
+    }
+
+    /// Takes gRPC's service config, as Go and Java channels read it. What it says comes before what is set here,
+    /// field by field and method by method; of two timeouts the shorter counts. Only
+    /// [`retry_throttle`](Self::retry_throttle) comes before the config's.
+    pub fn service_config(mut self, config: ServiceConfig) -> Self {
+        self.service_config = Some(config);
         self
     }
 
@@ -237,15 +278,27 @@ impl ChannelBuilder {
     ///
     /// # Errors
     /// If something in the settings does not fit. Whether there are backends is for the first call to find out.
-    pub fn connect_lazy(self) -> Result<Channel, ChannelError> {
+    pub fn connect_lazy(mut self) -> Result<Channel, ChannelError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ChannelError::NoRuntime)?;
         let target: Target = self.target.parse()?;
+        let throttling = self.retry_throttle.unwrap_or_else(|| {
+            let configured = self.service_config.as_ref().and_then(ServiceConfig::retry_throttling);
+            Some(configured.unwrap_or_default())
+        });
+        let methods = match &self.service_config {
+            Some(config) => config.methods(&self.method),
+            None => Methods::new(self.method.clone()),
+        };
+        if let Some(config) = &self.service_config {
+            self.balancer = config.apply_to(self.balancer);
+            self.health_service =
+                self.health_service.or_else(|| config.health_check_service().map(str::to_owned));
+        }
         let settings = CallSettings {
             scheme: if self.uses_tls() { Scheme::HTTPS } else { Scheme::HTTP },
             authority: self.parsed_authority(&target)?,
             user_agent: self.parsed_user_agent()?,
-            timeout: self.timeout,
-            wait_for_ready: self.wait_for_ready,
+            methods,
             waiting_max: self.waiting_calls_max,
         };
         #[cfg(feature = "tls")]
@@ -261,7 +314,8 @@ impl ChannelBuilder {
         }
         let seed = self.seed.unwrap_or_else(random_seed);
         let (events, received) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(self.target, settings, seed, events.clone()));
+        let retries = Retries::new(throttling.map(RetryThrottle::new));
+        let shared = Arc::new(Shared::new(self.target, settings, retries, seed, events.clone()));
         let resolver = match self.resolver {
             Some(resolver) => resolver,
             #[cfg(feature = "dns")]

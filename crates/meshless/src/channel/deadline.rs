@@ -1,14 +1,15 @@
 //! One call's deadline: from the header and the channel's settings to an instant, and back into the header.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::shared::CallSettings;
 use crate::grpc_timeout::{self, GRPC_TIMEOUT};
 
-/// When a call must have ended. The earlier of what its caller and the channel allow.
-pub(super) fn deadline(headers: &HeaderMap, settings: &CallSettings, now: Instant) -> Option<Instant> {
-    let timeout = match (grpc_timeout::read(headers), settings.timeout) {
+/// When a call must have ended. The earlier of what its caller and the settings of its method allow.
+pub(super) fn deadline(headers: &HeaderMap, most: Option<Duration>, now: Instant) -> Option<Instant> {
+    let timeout = match (grpc_timeout::read(headers), most) {
         (Some(own), Some(most)) => Some(own.min(most)),
         (own, most) => own.or(most),
     };

@@ -1,21 +1,29 @@
 //! Sees one call through, up to the headers of its response: place it, attempt it, and attempt it again if the server
-//! provably did not process it. The only place that repeats an attempt; whether to, `meshless-core` decides.
+//! provably did not process it, or the call's retry policy says so. The only place that repeats an attempt; whether to,
+//! `meshless-core` decides. [`hedge`](super::hedge) runs several of these at a time.
 
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::USER_AGENT;
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::Uri;
-use meshless_core::{AttemptFate, EndpointId, RetryDecision, TransparentRetry};
-use tokio::time::{Instant, timeout_at};
+use meshless_core::{
+    AttemptEnd, AttemptFate, CallRetry, CodeSet, EndpointId, GiveUpReason, RetryDecision, RetryPolicy, Rng,
+};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::body::{CallEnd, ResponseBody};
+use super::hedge::{Beside, hedge};
+use super::method::{MethodSettings, Repeat};
 use super::place::{Place, WaitsFor, try_place, wait_for_place};
 use super::shared::{CallSettings, Shared};
+use super::tried::Tried;
 use super::{Channel, deadline};
-use crate::call::{Outgoing, attempt};
+use crate::call::{self, Failure, Outgoing, Refusal, attempt, core_code};
+use crate::connection::Slot;
 
 /// For one call, in place of the channel's setting: whether it waits when no backend can be reached, rather than
 /// fail with UNAVAILABLE at once (gRPC's "wait for ready"). Put it into the extensions of a tonic `Request`.
@@ -27,6 +35,28 @@ use crate::call::{Outgoing, attempt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitForReady(pub bool);
 
+/// For one call, in place of the channel's retry or hedging policy: another retry policy, or none. Put it into the
+/// extensions of a tonic `Request`. Transparent retries cannot be switched off: they are invisible to servers.
+///
+/// ```
+/// let mut request = tonic::Request::new(());
+/// request.extensions_mut().insert(meshless::Retry::off());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Retry(Option<Box<RetryPolicy>>);
+
+impl Retry {
+    /// The call is sent again only if no server has processed it.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// The call is sent again by this policy.
+    pub fn by(policy: RetryPolicy) -> Self {
+        Self(Some(Box::new(policy)))
+    }
+}
+
 /// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
 pub(super) async fn exchange(
     channel: Channel,
@@ -34,98 +64,320 @@ pub(super) async fn exchange(
 ) -> Result<http::Response<ResponseBody>, Status> {
     let shared = channel.shared();
     let now = Instant::now();
-    let deadline = deadline::deadline(request.headers(), &shared.settings, now);
-    let wait_for_ready =
-        request.extensions().get().map_or(shared.settings.wait_for_ready, |WaitForReady(wait)| *wait);
+    let method = shared.settings.methods.of(request.uri().path());
+    let deadline = deadline::deadline(request.headers(), method.timeout, now);
+    let wait_for_ready = request.extensions().get().map_or(method.wait_for_ready, |WaitForReady(wait)| *wait);
+    let own: Option<Retry> = request.extensions_mut().remove();
     address(&mut request, &shared.settings)?;
-    if shared.settings.timeout.is_some() {
+    if method.timeout.is_some() {
         deadline::announce(deadline, request.headers_mut(), now);
     }
-    let outgoing = Outgoing::new(request);
-    let waits_for = WaitsFor::Backend(None);
+    let outgoing = Outgoing::new(request).until(deadline).with_message_max(method.request_message_max);
     if deadline.is_some_and(|at| at <= now) {
         // It would otherwise be sent, and executed, before the clock is looked at.
         let message = format!("{}: the deadline had passed before the call was made", shared.target);
         return Err(Status::deadline_exceeded(message));
     }
-    let mut call = Call { shared, outgoing, deadline, wait_for_ready, waits_for, attempted: None };
-    match deadline {
-        None => call.run().await,
-        Some(at) => match timeout_at(at, call.run()).await {
-            Ok(result) => result,
-            Err(_) => {
-                if let Some(end) = call.attempted.take() {
-                    end.failed(Code::DeadlineExceeded);
-                }
-                Err(call.waits_for.deadline_exceeded(&shared.target))
-            }
-        },
+    let (policy, failures) = match (&own, &method.repeat) {
+        (Some(Retry(own)), _) => (own.as_deref(), own.as_ref().map(|policy| policy.retryable())),
+        (None, Some(repeat)) => (repeat.retry(), Some(repeat.failures())),
+        (None, None) => (None, None),
+    };
+    let mut call = Call {
+        shared,
+        method,
+        outgoing,
+        wait_for_ready,
+        waits_for: WaitsFor::Backend(None),
+        attempted: None,
+        policy,
+        failures: failures.unwrap_or(CodeSet::EMPTY),
+        tried: Tried::default(),
+        beside: None,
+    };
+    match method.repeat.as_ref().and_then(Repeat::hedge) {
+        Some(policy) if own.is_none() => Box::pin(hedge(call, policy)).await,
+        _ => call.see_through().await,
     }
 }
 
-struct Call<'a> {
+/// A call, or one attempt of a hedged one.
+pub(super) struct Call<'a> {
     shared: &'a Arc<Shared>,
+    method: &'a MethodSettings,
+    /// Knows the deadline, too.
     outgoing: Outgoing,
-    deadline: Option<Instant>,
     wait_for_ready: bool,
     waits_for: WaitsFor,
     /// The attempt under way. Here rather than in `run`, so that a deadline counts against the backend.
     attempted: Option<CallEnd>,
+    policy: Option<&'a RetryPolicy>,
+    /// Codes that count against the throttle; none without a policy.
+    failures: CodeSet,
+    tried: Tried,
+    /// Where the other attempts of a hedged call went.
+    beside: Option<Arc<Beside>>,
 }
 
-impl Call<'_> {
+/// When a call is attempted again.
+enum Again {
+    Now,
+    At(Instant),
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn shared(&self) -> &'a Arc<Shared> {
+        self.shared
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.outgoing.deadline()
+    }
+
+    /// The call once more, to be attempted beside those that share `beside`. `None` if its request is a stream.
+    pub(super) async fn fork(&mut self, previous_attempts: u32, beside: &Arc<Beside>) -> Option<Self> {
+        let mut outgoing = std::future::poll_fn(|cx| std::task::Poll::Ready(self.outgoing.fork(cx))).await?;
+        if previous_attempts > 0 {
+            number(&mut outgoing, previous_attempts);
+            deadline::announce(self.deadline(), outgoing.headers_mut(), Instant::now());
+        }
+        Some(Self {
+            shared: self.shared,
+            method: self.method,
+            outgoing,
+            wait_for_ready: self.wait_for_ready,
+            waits_for: WaitsFor::Backend(None),
+            attempted: None,
+            policy: None,
+            failures: self.failures,
+            tried: Tried::default(),
+            beside: Some(Arc::clone(beside)),
+        })
+    }
+
+    /// Runs the call within its deadline.
+    pub(super) async fn see_through(&mut self) -> Result<http::Response<ResponseBody>, Status> {
+        let Some(at) = self.deadline() else { return self.run().await };
+        match timeout_at(at, self.run()).await {
+            Ok(result) => result,
+            Err(_) => {
+                if let Some(end) = self.attempted.take() {
+                    end.failed(Code::DeadlineExceeded);
+                }
+                Err(self.tried.add_to(self.waits_for.deadline_exceeded(&self.shared.target)))
+            }
+        }
+    }
+
     async fn run(&mut self) -> Result<http::Response<ResponseBody>, Status> {
         let mut rng = self.shared.begin_call();
-        let mut retry = TransparentRetry::new();
-        let mut avoid: Vec<EndpointId> = Vec::new();
+        let mut retry = CallRetry::new(self.policy, self.shared.retries.throttle());
         loop {
-            let place = match try_place(self.shared, &mut rng, &avoid) {
+            if let Some(beside) = &self.beside {
+                self.tried.avoid_also(beside.endpoints().iter().copied());
+            }
+            let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
                 Ok(place) => place,
-                Err(_) => {
-                    let place = self.wait(&mut rng, &avoid).await?;
-                    deadline::announce(self.deadline, self.outgoing.headers_mut(), Instant::now());
-                    place
-                }
+                Err(_) => match self.wait(&mut rng).await {
+                    Ok(place) => {
+                        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
+                        place
+                    }
+                    Err(status) => {
+                        let again = self.after_no_place(&mut retry, &mut rng, status)?;
+                        self.pause(again).await;
+                        continue;
+                    }
+                },
             };
             let Place { slot, lease } = place;
             let endpoint = lease.endpoint();
+            if let Some(beside) = &self.beside {
+                beside.push(endpoint);
+            }
             self.waits_for = WaitsFor::Answer(slot.address().clone());
             self.attempted = Some(CallEnd::new(lease, Arc::clone(self.shared)));
-            let answer = attempt(slot, &mut self.outgoing).await;
-            let end = self.attempted.take().expect("set above, and taken elsewhere only after the deadline");
-            let failure = match answer {
-                Ok(response) => return Ok(ResponseBody::attach(response, end.answered(), self.deadline)),
-                Err(failure) => failure,
+            let answer = match self.policy.and_then(RetryPolicy::per_attempt_timeout) {
+                None => attempt(slot, &mut self.outgoing).await,
+                Some(limit) => self.attempt_within(limit, slot).await,
             };
-            match failure.fate() {
-                // The connection went away under the call, which says nothing about the backend.
-                AttemptFate::NeverSent | AttemptFate::LeftBehind => drop(end),
-                _ => end.failed(failure.code()),
-            }
-            let now = Instant::now();
-            let again = retry.after(now.into_std(), self.deadline.map(Instant::into_std), failure.fate());
-            if again != RetryDecision::Retry || !self.outgoing.can_replay() {
-                return Err(failure.into_status());
-            }
-            tracing::debug!(target = %self.shared.target, endpoint = %failure.endpoint(), ?failure, "retrying transparently");
-            if !avoid.contains(&endpoint) && avoid.len() < AVOIDED_MAX {
-                avoid.push(endpoint);
-            }
-            deadline::announce(self.deadline, self.outgoing.headers_mut(), now);
-            // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
-            tokio::task::yield_now().await;
+            let end = self.attempted.take().expect("set above, and taken elsewhere only after the deadline");
+            let again = match answer {
+                Ok(response) => match self.after_response(&mut retry, &mut rng, response, end) {
+                    ControlFlow::Break(response) => return Ok(response),
+                    ControlFlow::Continue(again) => again,
+                },
+                Err(failure) => self.after_failure(&mut retry, &mut rng, failure, end)?,
+            };
+            self.pause(again).await;
         }
     }
 
     /// Boxed: the path that hardly any call takes must not make the future of every call larger.
-    fn wait<'a>(
-        &'a mut self,
-        rng: &'a mut meshless_core::Rng,
-        avoid: &'a [EndpointId],
-    ) -> Pin<Box<dyn Future<Output = Result<Place, Status>> + Send + 'a>> {
+    fn wait<'b>(
+        &'b mut self,
+        rng: &'b mut Rng,
+    ) -> Pin<Box<dyn Future<Output = Result<Place, Status>> + Send + 'b>> {
         self.waits_for = WaitsFor::Backend(None);
+        let avoid = self.tried.avoid();
         Box::pin(wait_for_place(self.shared, rng, avoid, self.wait_for_ready, &mut self.waits_for))
     }
+
+    fn attempt_within<'b>(
+        &'b mut self,
+        limit: std::time::Duration,
+        slot: Slot,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<call::ResponseBody>, Failure>> + Send + 'b>> {
+        Box::pin(async move {
+            let endpoint = slot.address().clone();
+            match timeout(limit, attempt(slot, &mut self.outgoing)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Failure::timed_out(endpoint, limit)),
+            }
+        })
+    }
+
+    /// Returns the response, unless it is a refusal that is to be tried elsewhere.
+    fn after_response(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        response: http::Response<call::ResponseBody>,
+        end: CallEnd,
+    ) -> ControlFlow<http::Response<ResponseBody>, Again> {
+        // Without failures to count there is no policy either.
+        let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
+        // The end of a refusal is counted when it is decided on, here or by the hedging.
+        let failures = if refusal.is_some() { CodeSet::EMPTY } else { self.failures };
+        let attach = |response, end: CallEnd| {
+            let end = end.answered(failures);
+            let (deadline, max) = (self.deadline(), self.method.response_message_max);
+            ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+        };
+        let Some(refusal) = refusal else { return attach(response, end) };
+        let attempt = AttemptEnd {
+            fate: AttemptFate::MaybeProcessed,
+            code: refusal.code,
+            pushback: refusal.pushback,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                let cause = format!("{}: {}", end.address(), refusal.describe(response.headers()));
+                self.note(Some(end.endpoint()), &cause, retry);
+                drop(response);
+                end.failed(Code::from(i32::from(refusal.code)));
+                ControlFlow::Continue(again)
+            }
+            // What the server says about its failure stays in the server's words.
+            Err(_) => attach(response, end),
+        }
+    }
+
+    fn after_failure(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        failure: Failure,
+        end: CallEnd,
+    ) -> Result<Again, Status> {
+        let endpoint = end.endpoint();
+        match failure.fate() {
+            // The connection went away under the call, which says nothing about the backend.
+            AttemptFate::NeverSent | AttemptFate::LeftBehind => drop(end),
+            _ => end.failed(failure.code()),
+        }
+        let attempt = AttemptEnd {
+            fate: failure.fate(),
+            code: core_code(failure.code()),
+            pushback: None,
+            timed_out: failure.is_timeout(),
+            replayable: self.outgoing.can_replay(),
+        };
+        if failure.is_the_request_s() {
+            return Err(failure.into_status());
+        }
+        let cause = failure.describe();
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                self.note(Some(endpoint), &cause, retry);
+                Ok(again)
+            }
+            Err(reason) => Err(Status::new(failure.code(), self.tried.explain(&cause, Some(reason)))),
+        }
+    }
+
+    /// No backend can be reached: for a retry policy an attempt like another (gRFC A6).
+    fn after_no_place(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        status: Status,
+    ) -> Result<Again, Status> {
+        let attempt = AttemptEnd {
+            fate: AttemptFate::Unplaced,
+            code: core_code(status.code()),
+            pushback: None,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        let reason = match status.code() {
+            Code::Unavailable => match self.decide(retry, rng, attempt) {
+                Ok(again) => {
+                    self.note(None, status.message(), retry);
+                    return Ok(again);
+                }
+                Err(reason) => Some(reason),
+            },
+            // Too many calls wait, and one that comes back waits no less.
+            _ => None,
+        };
+        Err(Status::new(status.code(), self.tried.explain(status.message(), reason)))
+    }
+
+    fn decide(
+        &self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        attempt: AttemptEnd,
+    ) -> Result<Again, GiveUpReason> {
+        let now = Instant::now().into_std();
+        match retry.after(now, self.deadline().map(Instant::into_std), attempt, rng) {
+            RetryDecision::Retry => {
+                self.shared.retries.record_transparent_retry();
+                Ok(Again::Now)
+            }
+            RetryDecision::RetryAt(at) => {
+                self.shared.retries.record_retry(at.saturating_duration_since(now));
+                Ok(Again::At(Instant::from_std(at)))
+            }
+            RetryDecision::GiveUp(reason) => Err(reason),
+        }
+    }
+
+    /// Remembers an attempt that is not the last.
+    fn note(&mut self, endpoint: Option<EndpointId>, cause: &str, retry: &CallRetry<'_>) {
+        tracing::debug!(target = %self.shared.target, cause, "sending a call again");
+        self.tried.failed(endpoint, cause);
+        if retry.previous_attempts() > 0 {
+            number(&mut self.outgoing, retry.previous_attempts());
+        }
+    }
+
+    async fn pause(&mut self, again: Again) {
+        // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
+        tokio::task::yield_now().await;
+        if let Again::At(at) = again {
+            Box::pin(sleep_until(at)).await;
+        }
+        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
+    }
+}
+
+/// Tells the server how many attempts came before this one (gRFC A6, "Exposed Retry Metadata").
+fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
+    outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
 }
 
 /// Completes the URI, which HTTP/2 sends with every request, and names the client.
@@ -139,5 +391,4 @@ fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result
     Ok(())
 }
 
-/// Endpoints that a call remembers as not having taken it. More failures than this are the same few, again.
-const AVOIDED_MAX: usize = 16;
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
@@ -10,6 +9,8 @@ use http::uri::{Authority, Scheme};
 use meshless_core::{ChannelState, ConnectionId, EndpointId, OutcomeReport, Picker, Rng};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
+use super::method::Methods;
+use super::retries::Retries;
 use crate::connection::{self, ConnectError, Connection};
 
 /// The state that a channel's calls share with its driver.
@@ -17,6 +18,7 @@ pub(crate) struct Shared {
     /// As the user wrote it, for statuses and logs.
     pub(crate) target: String,
     pub(crate) settings: CallSettings,
+    pub(super) retries: Retries,
     picker: ArcSwap<Picker<Connection>>,
     /// A new picker was published. Wakes every call that waits: each must hear that it fails.
     pub(super) published: Notify,
@@ -44,10 +46,8 @@ pub(crate) struct CallSettings {
     /// `:authority` of requests.
     pub(crate) authority: Authority,
     pub(crate) user_agent: HeaderValue,
-    /// For calls that bring no deadline of their own, and the most for those that do.
-    pub(crate) timeout: Option<Duration>,
-    /// For calls that do not say.
-    pub(crate) wait_for_ready: bool,
+    /// What depends on the method.
+    pub(crate) methods: Methods,
     /// How many calls may wait for a backend at a time.
     pub(crate) waiting_max: usize,
 }
@@ -78,12 +78,14 @@ impl Shared {
     pub(crate) fn new(
         target: String,
         settings: CallSettings,
+        retries: Retries,
         seed: u64,
         events: mpsc::UnboundedSender<DriverEvent>,
     ) -> Self {
         Self {
             target,
             settings,
+            retries,
             picker: ArcSwap::from_pointee(Picker::idle()),
             published: Notify::new(),
             room: Notify::new(),

@@ -196,6 +196,26 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// Answers with a status alone ("Trailers-Only"), and this further header.
+    pub(super) fn refuse(mut self, code: tonic::Code, message: &str, header: Option<(&str, &str)>) {
+        let mut response = http::Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", code as i32)
+            .header("grpc-message", message);
+        if let Some((name, value)) = header {
+            response = response.header(name, value);
+        }
+        let _ = self.respond.send_response(response.body(()).unwrap(), true);
+    }
+
+    /// Begins to answer, and then fails.
+    pub(super) fn fail_after_headers(mut self, code: tonic::Code) {
+        let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+        let Ok(mut body) = self.respond.send_response(response, false) else { return };
+        let status = (code as i32).to_string().parse().unwrap();
+        let _ = body.send_trailers(http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), status)]));
+    }
+
     /// Answers with SERVING.
     pub(super) fn answer(mut self) {
         let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
@@ -240,7 +260,13 @@ impl Call {
     }
 }
 
-async fn serve(io: DuplexStream, backend: Address, max_concurrent_streams: u32, handler: impl Fn(Call)) {
+/// Serves one connection.
+pub(super) async fn serve(
+    io: DuplexStream,
+    backend: Address,
+    max_concurrent_streams: u32,
+    handler: impl Fn(Call),
+) {
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(max_concurrent_streams);
     let mut connection = builder.handshake(io).await.unwrap();

@@ -1,0 +1,112 @@
+//! A response that is an error before it has begun: what a retry policy may send again.
+//!
+//! gRFC A6: a call is committed when "the client receives Response-Headers". A Trailers-Only response has none: its
+//! one block of headers is the trailers. Nor has one with another HTTP status than 200, which is the word of a proxy.
+
+use http::{HeaderMap, StatusCode};
+use http_body::Body;
+use meshless_core::{Code, Pushback};
+use tonic::Status;
+
+/// The status of a response that ends its call at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) code: Code,
+    /// What the server says about another attempt.
+    pub(crate) pushback: Option<Pushback>,
+}
+
+impl Refusal {
+    /// `None` if the response is none: it succeeded, or there is more to come, whatever its end.
+    pub(crate) fn of<B: Body>(response: &http::Response<B>) -> Option<Self> {
+        if is_committed(response.status(), response.body().is_end_stream()) {
+            return None;
+        }
+        let headers = response.headers();
+        let code = code(headers, response.status());
+        let pushback = headers.get(Pushback::METADATA).map(|value| Pushback::parse(value.as_bytes()));
+        (code != Code::Ok).then_some(Self { code, pushback })
+    }
+
+    /// The code, and the server's message, for the status of a call that fails elsewhere in the end.
+    pub(crate) fn describe(self, headers: &HeaderMap) -> String {
+        let code = self.code;
+        match Status::from_header_map(headers) {
+            Some(status) if !status.message().is_empty() => format!("{code}: {}", status.message()),
+            _ => code.to_string(),
+        }
+    }
+}
+
+/// Whether nothing can be sent again, since the caller is shown the response.
+pub(super) fn is_committed(status: StatusCode, is_end_stream: bool) -> bool {
+    status == StatusCode::OK && !is_end_stream
+}
+
+/// The same code as tonic's.
+pub(crate) fn core_code(code: tonic::Code) -> Code {
+    Code::try_from(i32::from(code)).unwrap_or(Code::Unknown)
+}
+
+fn code(headers: &HeaderMap, status: StatusCode) -> Code {
+    match headers.get(Status::GRPC_STATUS) {
+        Some(code) => core_code(tonic::Code::from_bytes(code.as_bytes())),
+        None => http_code(status),
+    }
+}
+
+/// grpc/doc/http-grpc-status-mapping.md, for responses without `grpc-status`.
+fn http_code(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use http_body_util::{Empty, Full};
+
+    fn trailers_only(headers: &[(&'static str, &'static str)]) -> http::Response<Empty<bytes::Bytes>> {
+        let builder = http::Response::builder();
+        let builder = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value));
+        builder.body(Empty::new()).unwrap()
+    }
+
+    #[test]
+    fn trailers_without_headers_are_a_refusal() {
+        let headers =
+            [("grpc-status", "14"), ("grpc-message", "full%20up"), ("grpc-retry-pushback-ms", "20")];
+        let response = trailers_only(&headers);
+        let refusal = Refusal::of(&response).unwrap();
+        assert_eq!(refusal.code, Code::Unavailable);
+        assert_eq!(refusal.pushback, Some(Pushback::After(Duration::from_millis(20))));
+        assert_eq!(refusal.describe(response.headers()), "UNAVAILABLE: full up");
+        assert!(Refusal::of(&trailers_only(&[("grpc-status", "0")])).is_none(), "a success");
+    }
+
+    #[test]
+    fn headers_commit_whatever_they_say() {
+        let response = http::Response::builder().header("grpc-status", "14");
+        let response = response.body(Full::new(bytes::Bytes::from_static(b"message"))).unwrap();
+        assert!(Refusal::of(&response).is_none());
+    }
+
+    #[test]
+    fn a_proxy_s_word_is_a_refusal_with_a_body_too() {
+        let body = Full::new(bytes::Bytes::from_static(b"<html>"));
+        let response = http::Response::builder().status(503).body(body).unwrap();
+        let refusal = Refusal::of(&response).unwrap();
+        assert_eq!((refusal.code, refusal.pushback), (Code::Unavailable, None));
+    }
+}

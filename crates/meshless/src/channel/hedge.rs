@@ -1,0 +1,100 @@
+//! Sees a hedged call through: several attempts at a time, of which the first answer counts.
+//!
+//! When to start one and which answer counts, `meshless-core` decides. Each attempt is a call of its own that shares the
+//! request, goes where no other has gone, and may be sent again transparently. Dropping an attempt cancels it. All of
+//! them run in the caller's task, so that nothing outlives the call.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use meshless_core::{Code, EndpointId, HedgeDecision, Hedging, HedgingPolicy};
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+
+use super::body::ResponseBody;
+use super::exchange::Call;
+use super::tried::Tried;
+use crate::call::{Refusal, core_code};
+
+type Answer = Result<http::Response<ResponseBody>, Status>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// Endpoints that the attempts of one call have gone to.
+#[derive(Debug, Default)]
+pub(super) struct Beside(Mutex<Vec<EndpointId>>);
+
+impl Beside {
+    /// Bounded by the attempts of a policy and their transparent retries.
+    pub(super) fn push(&self, endpoint: EndpointId) {
+        self.endpoints().push(endpoint);
+    }
+
+    pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<EndpointId>> {
+        // A push is all that happens while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot read it at a time.
+pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer {
+    let retries = &call.shared().retries;
+    let deadline = call.deadline();
+    let mut hedging =
+        Hedging::new(policy, retries.throttle(), Instant::now().into_std(), deadline.map(Instant::into_std));
+    let beside = Arc::new(Beside::default());
+    let mut tried = Tried::default();
+    let mut attempts: Vec<Attempt<'_>> = Vec::new();
+    loop {
+        while hedging.poll_start(Instant::now().into_std()) {
+            let previous = hedging.started() - 1;
+            let Some(mut attempt) = call.fork(previous, &beside).await else {
+                return call.see_through().await;
+            };
+            if previous > 0 {
+                retries.record_hedge();
+            }
+            attempts.push(Box::pin(async move { attempt.see_through().await }));
+        }
+        let Some(answer) = next_answer(&mut attempts, hedging.poll_timeout()).await else { continue };
+        let refusal = answer.as_ref().ok().and_then(Refusal::of);
+        let code = match (&answer, &refusal) {
+            (Ok(_), None) => Code::Ok,
+            (Ok(_), Some(refusal)) => refusal.code,
+            (Err(status), _) => core_code(status.code()),
+        };
+        let pushback = refusal.and_then(|refusal| refusal.pushback);
+        match (hedging.after(Instant::now().into_std(), code, pushback), answer) {
+            (HedgeDecision::Finish, Ok(response)) => return Ok(response),
+            (HedgeDecision::Finish, Err(status)) => {
+                return Err(Status::new(status.code(), tried.explain(status.message(), None)));
+            }
+            (HedgeDecision::Wait, Ok(response)) => {
+                let cause = refusal.map(|refusal| refusal.describe(response.headers()));
+                tried.failed(None, &cause.unwrap_or_default());
+            }
+            (HedgeDecision::Wait, Err(status)) => tried.failed(None, status.message()),
+        }
+    }
+}
+
+/// The answer of the attempt that has one first, which is then taken out; `None` at `until`.
+async fn next_answer(attempts: &mut Vec<Attempt<'_>>, until: Option<std::time::Instant>) -> Option<Answer> {
+    let mut timer = pin!(async {
+        match until {
+            Some(at) => sleep_until(Instant::from_std(at)).await,
+            None => pending().await,
+        }
+    });
+    poll_fn(|cx| {
+        for n in 0..attempts.len() {
+            if let Poll::Ready(answer) = attempts[n].as_mut().poll(cx) {
+                drop(attempts.swap_remove(n));
+                return Poll::Ready(Some(answer));
+            }
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
