@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meshless::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason};
+use meshless::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -17,7 +17,6 @@ use crate::clock;
 use crate::control::{FromServer, ServerUsage, ToServer};
 use crate::echo::hello::hello_service_server::HelloServiceServer;
 use crate::echo::{Echo, Ledger};
-use crate::interrupt::Interrupt;
 use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
 
@@ -40,7 +39,7 @@ pub(crate) enum ServeError {
 /// # Errors
 /// If it cannot begin, or its parent cannot be understood.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let mut interrupt = (!args.control).then(Interrupt::new);
+    let shutdown = (!args.control).then(Shutdown::on_signals).transpose()?;
     let listeners =
         args.listen.iter().map(|address| meshless::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
@@ -56,7 +55,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .add_service(HelloServiceServer::new(echo))
         .add_service(StreamServiceServer::new(streams));
 
-    let Some(interrupt) = &mut interrupt else {
+    let Some(shutdown) = shutdown else {
         let noted = rotations.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
         // The parent has no use for a graceful end: its calls are over, or it is dead.
@@ -66,11 +65,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         };
     };
     tracing::info!(?addresses, service_time = ?args.service_time, "serving");
-    let stop = async {
-        interrupt.wait().await;
-        tracing::info!("stopping: no new calls, those in flight finish");
-    };
-    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await?;
+    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }
