@@ -72,6 +72,8 @@ pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
+#[cfg(feature = "tls")]
+pub use server::ServerTlsConfig;
 pub use server::{
     Accepted, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary,
     HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown, ShutdownHandle, bind,
@@ -81,4 +83,4 @@ pub use server::{
 pub use server::{UnixListener, bind_unix};
 pub use target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
-pub use tls::{TlsConfig, TlsError};
+pub use tls::{Pem, TlsConfig, TlsError};

@@ -16,6 +16,8 @@ mod peer;
 mod serve;
 mod shutdown;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 mod wire;
@@ -42,6 +44,8 @@ pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
 pub use peer::Peer;
 pub use shutdown::{Shutdown, ShutdownHandle};
+#[cfg(feature = "tls")]
+pub use tls::ServerTlsConfig;
 #[cfg(unix)]
 pub use unix::{UnixListener, bind_unix};
 
@@ -90,6 +94,8 @@ pub struct Server {
     /// `None`: what began the shutdown decides.
     lame_duck: Option<Duration>,
     observer: Option<Arc<Observer>>,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTlsConfig>,
 }
 
 impl Server {
@@ -164,7 +170,18 @@ impl Server {
         self
     }
 
-    /// Replaces all settings above.
+    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as gRPC's all do. The handshake
+    /// falls under [`LifetimeConfig::handshake_timeout`](crate::LifetimeConfig::handshake_timeout), and a connection's age
+    /// begins after it.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTlsConfig) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Replaces the settings above that concern one connection: ages, idleness, keepalive, pings, the drain timeout,
+    /// streams.
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
         self.config = config;
@@ -296,6 +313,8 @@ impl Default for Server {
             has_own_health: true,
             lame_duck: None,
             observer: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }

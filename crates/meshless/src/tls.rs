@@ -5,18 +5,22 @@
 //! a cluster are signed by the cluster's own; for a public one, give the bundle of the system (on most Linux images
 //! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your own.
 
+pub(crate) mod pem;
+
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::WantsClientCert;
 use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
 
 use crate::connector::BoxIo;
+
+pub use pem::Pem;
 
 /// Whom to trust, who to be, and which name to expect.
 #[derive(Clone)]
@@ -32,15 +36,8 @@ impl TlsConfig {
     /// # Errors
     /// If there is no certificate in `pem`, or one that cannot be read.
     pub fn trusting(pem: impl AsRef<[u8]>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_ref()) {
-            let certificate = certificate.map_err(TlsError::from_pem)?;
-            roots.add(certificate).map_err(|error| TlsError(Kind::Certificate(error)))?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError(Kind::Missing("certificate")));
-        }
-        Ok(Self { trust: Trust::Roots(Arc::new(roots)), identity: None, server_name: None })
+        let roots = Arc::new(pem::roots(pem.as_ref())?);
+        Ok(Self { trust: Trust::Roots(roots), identity: None, server_name: None })
     }
 
     /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does not work.
@@ -54,16 +51,7 @@ impl TlsConfig {
     /// # Errors
     /// If a certificate or the key is missing or cannot be read.
     pub fn identity(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, TlsError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_ref())
-            .collect::<Result<_, _>>()
-            .map_err(TlsError::from_pem)?;
-        if chain.is_empty() {
-            return Err(TlsError(Kind::Missing("certificate")));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key.as_ref()).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError(Kind::Missing("private key")),
-            other => TlsError::from_pem(other),
-        })?;
+        let (chain, key) = (pem::chain(chain.as_ref())?, pem::key(key.as_ref())?);
         self.identity = Some(Arc::new(Identity { chain, key }));
         Ok(self)
     }
@@ -109,8 +97,20 @@ impl fmt::Debug for TlsConfig {
 pub struct TlsError(Kind);
 
 impl TlsError {
-    fn from_pem(error: pem::Error) -> Self {
+    fn from_pem(error: rustls::pki_types::pem::Error) -> Self {
         Self(Kind::Pem(error))
+    }
+
+    pub(crate) fn from_rustls(error: rustls::Error) -> Self {
+        Self(Kind::Certificate(error))
+    }
+
+    pub(crate) fn from_verifier(error: rustls::server::VerifierBuilderError) -> Self {
+        Self(Kind::Authorities(error))
+    }
+
+    pub(crate) fn from_file(path: &Path, error: io::Error) -> Self {
+        Self(Kind::File { path: path.to_owned(), error })
     }
 
     fn from_handshake(error: io::Error, name: &ServerName<'static>) -> Self {
@@ -175,11 +175,19 @@ struct Identity {
 #[derive(Debug, thiserror::Error)]
 enum Kind {
     #[error("cannot read PEM: {0}")]
-    Pem(pem::Error),
+    Pem(rustls::pki_types::pem::Error),
     #[error("no {0} found; give it as PEM")]
     Missing(&'static str),
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
     #[error("unusable certificate or key: {0}")]
     Certificate(rustls::Error),
+    #[error("unusable authorities for clients: {0}")]
+    Authorities(rustls::server::VerifierBuilderError),
     #[error("{name:?} is neither a DNS name nor an IP address")]
     Name {
         name: String,
@@ -210,7 +218,7 @@ enum Kind {
 fn builder() -> Result<ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError> {
     ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError(Kind::Certificate(error)))
+        .map_err(TlsError::from_rustls)
 }
 
 fn authenticated(
@@ -219,9 +227,9 @@ fn authenticated(
 ) -> Result<ClientConfig, TlsError> {
     match identity {
         None => Ok(builder.with_no_client_auth()),
-        Some(Identity { chain, key }) => builder
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|error| TlsError(Kind::Certificate(error))),
+        Some(Identity { chain, key }) => {
+            builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(TlsError::from_rustls)
+        }
     }
 }
 
@@ -230,7 +238,7 @@ fn parse_name(name: String) -> Result<ServerName<'static>, TlsError> {
 }
 
 /// The ALPN protocol id of HTTP/2 over TLS (RFC 9113 §3.2).
-const ALPN_H2: &[u8] = b"h2";
+pub(crate) const ALPN_H2: &[u8] = b"h2";
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,8 @@ use super::accepted::Accepted;
 use super::connection::drive;
 use super::event::ConnectionChange;
 use super::grpc::GrpcCalls;
+#[cfg(feature = "tls")]
+use super::tls::{Current, TlsIo};
 
 /// All end when this is dropped.
 pub(super) struct Connections {
@@ -21,16 +23,36 @@ pub(super) struct Connections {
     order: watch::Sender<Order>,
     next: u64,
     tasks: JoinSet<()>,
+    #[cfg(feature = "tls")]
+    tls: Option<Current>,
 }
 
 impl Connections {
     pub(super) fn new(server: Arc<Server>) -> Self {
-        Self { server, order: watch::Sender::new(Order::Serve), next: 0, tasks: JoinSet::new() }
+        Self {
+            server,
+            order: watch::Sender::new(Order::Serve),
+            next: 0,
+            tasks: JoinSet::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Puts TLS on the connections to come.
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&mut self, tls: Option<Current>) {
+        self.tls = tls;
     }
 
     pub(super) fn spawn(&mut self, accepted: Accepted) {
         let connection = self.next;
         self.next += 1;
+        #[cfg(feature = "tls")]
+        let accepted = match &self.tls {
+            Some(tls) => TlsIo::accept(&tls.acceptor(), accepted),
+            None => accepted,
+        };
         let drain = reached(self.order.subscribe(), Order::Drain);
         let hurry = reached(self.order.subscribe(), Order::Hurry);
         self.tasks.spawn(run(self.server.clone(), connection, accepted, drain, hurry));

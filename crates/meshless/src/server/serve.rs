@@ -15,11 +15,18 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
         server.routes = server.routes.add_service(server.health.service());
     }
     server.routes = server.routes.prepare();
+    #[cfg(feature = "tls")]
+    let mut reload = server.tls.take().map(super::tls::Reload::new);
     let server = Arc::new(server);
     let mut acceptor = Acceptor::new(listeners);
     let mut connections = Connections::new(server.clone());
+    #[cfg(feature = "tls")]
+    connections.set_tls(reload.as_ref().map(super::tls::Reload::current));
 
-    let trigger = accept_until(shutdown.begun(), &mut acceptor, &mut connections).await;
+    let begun = shutdown.begun();
+    #[cfg(feature = "tls")]
+    let begun = reloading(&mut reload, begun);
+    let trigger = accept_until(begun, &mut acceptor, &mut connections).await;
 
     server.health.shut_down();
     let lame_duck = server.lame_duck.unwrap_or_else(|| trigger.default_lame_duck());
@@ -60,5 +67,15 @@ async fn accept_until<T>(
             Some(()) = connections.ended() => {}
             accepted = acceptor.accept() => connections.spawn(accepted),
         }
+    }
+}
+
+/// Keeps the certificates up to date until `end`.
+#[cfg(feature = "tls")]
+async fn reloading<T>(reload: &mut Option<super::tls::Reload>, end: impl Future<Output = T>) -> T {
+    let Some(reload) = reload else { return end.await };
+    tokio::select! {
+        ended = end => ended,
+        never = reload.run() => match never {},
     }
 }

@@ -5,6 +5,8 @@ mod health;
 mod listeners;
 mod pipes;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -54,9 +54,14 @@ impl Piped {
 
     /// A client with its connection open; fails if the server listens no more.
     pub(super) async fn connect(&self) -> RawPeer<DuplexStream> {
+        RawPeer::connect(self.pipe()).await
+    }
+
+    /// A client that has said nothing yet.
+    pub(super) fn pipe(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(PIPE_LEN);
         self.connect.send(far).expect("the server listens");
-        RawPeer::connect(near).await
+        near
     }
 
     pub(super) fn is_listening(&self) -> bool {
