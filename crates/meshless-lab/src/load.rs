@@ -5,13 +5,11 @@
 //! itself; latency then counts from the moment a call is made, since nothing else schedules it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, io};
 
-use meshless::{Channel, ChannelError, TlsConfig, TlsError};
+use meshless::{Channel, ChannelError, Pem, TlsConfig, TlsError};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
@@ -36,14 +34,6 @@ pub(crate) enum LoadError {
     /// Certificate, key or authorities are unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// A file cannot be read.
-    #[error("cannot read {}: {error}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
 }
 
 /// What became of a load.
@@ -93,15 +83,14 @@ pub(crate) async fn run(args: LoadArgs) -> Result<bool, LoadError> {
     Ok(report.failed == 0)
 }
 
-fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, LoadError> {
-    let read = |path: &PathBuf| fs::read(path).map_err(|error| LoadError::File { path: path.clone(), error });
+fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, TlsError> {
     let Some(authorities) = &args.tls_ca else { return Ok(None) };
-    let mut tls = TlsConfig::trusting(read(authorities)?)?;
+    let mut tls = TlsConfig::trusting(Pem::file(authorities))?;
     if let Some(name) = &args.tls_server_name {
         tls = tls.server_name(name)?;
     }
     if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        tls = tls.identity(read(chain)?, read(key)?)?;
+        tls = tls.identity(Pem::file(chain), Pem::file(key))?;
     }
     Ok(Some(tls))
 }

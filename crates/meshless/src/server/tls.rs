@@ -15,7 +15,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
-use crate::tls::pem::{self, Pem};
+use crate::tls::pem::{self, Pem, Text};
 use crate::tls::{ALPN_H2, TlsError};
 
 pub(super) use handshake::TlsIo;
@@ -135,9 +135,9 @@ struct Sources {
 /// What stood there at one time.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Contents {
-    chain: Arc<[u8]>,
-    key: Arc<[u8]>,
-    client_ca: Option<Arc<[u8]>>,
+    chain: Text,
+    key: Text,
+    client_ca: Option<Text>,
 }
 
 impl Sources {

@@ -18,9 +18,12 @@ use super::{Kind, TlsError};
 #[derive(Clone)]
 pub struct Pem(Source);
 
+/// What was read.
+pub(crate) type Text = Arc<[u8]>;
+
 #[derive(Clone)]
 enum Source {
-    Text(Arc<[u8]>),
+    Text(Text),
     File(PathBuf),
 }
 
@@ -32,7 +35,7 @@ impl Pem {
     }
 
     /// Reads it; blocks if it is a file.
-    pub(crate) fn read(&self) -> Result<Arc<[u8]>, TlsError> {
+    pub(crate) fn read(&self) -> Result<Text, TlsError> {
         match &self.0 {
             Source::Text(text) => Ok(text.clone()),
             Source::File(path) => read_file(path).map_err(|error| TlsError::from_file(path, error)),
@@ -54,6 +57,12 @@ impl From<&str> for Pem {
 impl From<String> for Pem {
     fn from(text: String) -> Self {
         text.into_bytes().into()
+    }
+}
+
+impl From<&String> for Pem {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
     }
 }
 
@@ -105,7 +114,7 @@ pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-fn read_file(path: &Path) -> io::Result<Arc<[u8]>> {
+fn read_file(path: &Path) -> io::Result<Text> {
     let mut text = Vec::new();
     File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_LEN_MAX {
