@@ -147,7 +147,7 @@ impl Server {
     /// a [`ShutdownHandle`]; what is set here holds for all of them.
     ///
     /// Clients go on connecting to a pod for as long as the news of its end takes to reach every kube-proxy, DNS cache
-    /// and load balancer: 1 to 5 s in most clusters, 10 to 15 s behind a cloud's load balancer. A listener that closes
+    /// and load balancer: some seconds in most clusters, more behind a cloud's load balancer. A listener that closes
     /// sooner refuses them. See [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn lame_duck(mut self, delay: Duration) -> Self {

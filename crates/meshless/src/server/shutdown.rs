@@ -214,6 +214,6 @@ impl Signals {
     }
 }
 
-/// How long a Kubernetes cluster takes, most of the time, to tell every kube-proxy and every client that a pod is on its
-/// way out: the Endpoints controller, the watch and iptables take one to a few seconds. (ingress-nginx waits 10 s.)
+/// What a Kubernetes cluster takes, most of the time, until every kube-proxy and every client that watches knows that a pod
+/// is on its way out; it leaves 25 s of the default `terminationGracePeriodSeconds`.
 const LAME_DUCK: Duration = Duration::from_secs(5);
