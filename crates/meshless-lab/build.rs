@@ -1,12 +1,17 @@
 //! Generates the services' code, and tells the program which versions it is built with.
 
 use std::error::Error;
-use std::fs;
+use std::path::Path;
+use std::{env, fs};
+
+use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     // protox parses the .proto files in Rust, so that no `protoc` is needed.
     let descriptors = protox::compile(["proto/hello.proto", "proto/streams.proto"], ["proto"])?;
+    let folder = env::var("OUT_DIR")?;
+    fs::write(Path::new(&folder).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
     println!("cargo:rerun-if-changed={LOCK_FILE}");

@@ -1,11 +1,10 @@
 //! The command line: what can be asked for, in which words, and what is refused before anything runs.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use meshless::Policy;
+use meshless::{Address, Policy};
 
 use crate::strategy::Strategy;
 
@@ -97,9 +96,9 @@ pub(crate) enum Experiment {
 /// What `meshless serve` can be asked for.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; can be given more than once
+    /// Where to listen, an IP address with its port or unix:path; can be given more than once
     #[arg(long, default_value = "0.0.0.0:3001", value_name = "ADDRESS", value_parser = listen_address)]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) listen: Vec<Address>,
     /// How long to work on a call
     #[arg(long, default_value = "100ms", value_name = "DURATION", value_parser = duration)]
     pub(crate) service_time: Duration,
@@ -118,6 +117,22 @@ pub(crate) struct ServeArgs {
     /// How long the answer to a ping may take
     #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) keepalive_timeout: Duration,
+    /// How long to go on serving and accepting after SIGTERM, with health at NOT_SERVING, before connections are told to go
+    /// [default: 5s; after Ctrl-C 0s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) lame_duck: Option<Duration>,
+    /// How long calls may still run after that; a second signal cuts them at once
+    #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// Certificate and intermediates for TLS, a PEM file, read again every minute [default: plain text]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// Let in only clients with a certificate of these authorities, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) client_ca: Option<PathBuf>,
     /// Name of this backend in the response header meshless-backend [default: its first address]
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -147,6 +162,18 @@ pub(crate) struct LoadArgs {
     /// How many of them at a time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) in_flight: u64,
+    /// Speak TLS with servers whose certificates these authorities have signed, a PEM file [default: plain text]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// Name to expect in the server's certificate [default: the target's host]
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    pub(crate) tls_server_name: Option<String>,
+    /// Certificate to present to servers that ask for one, a PEM file
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// Private key of that certificate, a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// How long a call may take
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) deadline: Duration,
@@ -168,8 +195,14 @@ pub(crate) enum Shape {
     BidiStream,
 }
 
-fn listen_address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:3001 or [::]:3001".into())
+fn listen_address(text: &str) -> Result<Address, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("write a path after unix:, such as unix:/run/echo.sock".into()),
+        Some(path) => Ok(Address::Unix(path.into())),
+        None => text.parse().map(Address::Tcp).map_err(|_| {
+            "write an IP address and a port, such as 0.0.0.0:3001 or [::]:3001, or unix: and a path".into()
+        }),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

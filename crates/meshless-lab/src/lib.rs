@@ -17,6 +17,7 @@ mod pacer;
 mod process;
 mod progress;
 mod record;
+mod reflection;
 pub mod report;
 pub mod results;
 pub mod run;

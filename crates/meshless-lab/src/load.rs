@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meshless::{Channel, ChannelError};
+use meshless::{Channel, ChannelError, Pem, TlsConfig, TlsError};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
@@ -24,6 +24,17 @@ use crate::results::Latency;
 use crate::stats::Latencies;
 use crate::streams::wire::stream_service_client::StreamServiceClient;
 use crate::streams::wire::{StreamItem, StreamRequest};
+
+/// A load could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The target has no backend that can be reached, or is none.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    /// Certificate, key or authorities are unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
 
 /// What became of a load.
 #[derive(Debug, Default, Serialize)]
@@ -43,8 +54,12 @@ struct Report {
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
-pub(crate) async fn run(args: LoadArgs) -> Result<bool, ChannelError> {
-    let channel = Channel::builder(&args.target).policy(args.policy).connect().await?;
+pub(crate) async fn run(args: LoadArgs) -> Result<bool, LoadError> {
+    let mut builder = Channel::builder(&args.target).policy(args.policy);
+    if let Some(tls) = tls(&args)? {
+        builder = builder.tls(tls);
+    }
+    let channel = builder.connect().await?;
     let started = Instant::now();
     let next = Arc::new(AtomicU64::new(0));
     let mut callers = JoinSet::new();
@@ -66,6 +81,18 @@ pub(crate) async fn run(args: LoadArgs) -> Result<bool, ChannelError> {
         print!("{}", report.text());
     }
     Ok(report.failed == 0)
+}
+
+fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, TlsError> {
+    let Some(authorities) = &args.tls_ca else { return Ok(None) };
+    let mut tls = TlsConfig::trusting(Pem::file(authorities))?;
+    if let Some(name) = &args.tls_server_name {
+        tls = tls.server_name(name)?;
+    }
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        tls = tls.identity(Pem::file(chain), Pem::file(key))?;
+    }
+    Ok(Some(tls))
 }
 
 /// One caller after another until all calls are made.

@@ -8,9 +8,11 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG. What goes wrong in
-    // the channel comes back as an error, and is then said once.
+    // the channel comes back as an error, and is then said once; how a server shuts down is said by the server.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("warn,meshless::driver=error,meshless::resolver=error,meshless_lab=info")
+        EnvFilter::new(
+            "warn,meshless::server=info,meshless::driver=error,meshless::resolver=error,meshless_lab=info",
+        )
     });
     let ansi = io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();

@@ -1,15 +1,18 @@
 //! `meshless serve`: the echo service behind a server that ages its connections.
 //!
-//! For people, it logs each connection's birth and end and stops gracefully on SIGTERM and Ctrl-C. For `compare`
+//! For people, it logs each connection's birth and end and stops gracefully on SIGTERM and Ctrl-C; a second one ends it at
+//! once. For `compare`
 //! (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends with its stdin.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use meshless::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason};
+use meshless::{
+    Address, ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener, Pem,
+    ServerTlsConfig, Shutdown, TlsError,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
 use tonic::metadata::{Ascii, MetadataValue};
 
 use crate::cli::ServeArgs;
@@ -17,7 +20,7 @@ use crate::clock;
 use crate::control::{FromServer, ServerUsage, ToServer};
 use crate::echo::hello::hello_service_server::HelloServiceServer;
 use crate::echo::{Echo, Ledger};
-use crate::interrupt::Interrupt;
+use crate::reflection;
 use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
 
@@ -27,6 +30,9 @@ pub(crate) enum ServeError {
     /// An address is taken or is not this machine's, or a setting is none.
     #[error(transparent)]
     Server(#[from] meshless::ServeError),
+    /// Certificate, key or authorities are unusable.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The backend's name cannot travel in a header.
     #[error("--name must be printable ASCII, because it travels in a header")]
     Name,
@@ -40,10 +46,9 @@ pub(crate) enum ServeError {
 /// # Errors
 /// If it cannot begin, or its parent cannot be understood.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let mut interrupt = (!args.control).then(Interrupt::new);
-    let listeners =
-        args.listen.iter().map(|address| meshless::bind(*address)).collect::<Result<Vec<_>, _>>()?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let shutdown = (!args.control).then(Shutdown::on_signals).transpose()?;
+    let bound = args.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let (listeners, addresses): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
     let ledger = Arc::new(Ledger::default());
     let rotations = Arc::new(Rotations::default());
@@ -52,30 +57,50 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     name.to_str().map_err(|_| ServeError::Name)?;
     let echo = Echo::new(name.clone(), args.service_time, ledger.clone());
     let streams = Streams::new(name, ledger.clone());
-    let server = server(&args)
+    let server = server(&args)?
         .add_service(HelloServiceServer::new(echo))
-        .add_service(StreamServiceServer::new(streams));
+        .add_service(StreamServiceServer::new(streams))
+        .add_service(reflection::v1())
+        .add_service(reflection::v1alpha());
 
-    let Some(interrupt) = &mut interrupt else {
+    let Some(shutdown) = shutdown else {
         let noted = rotations.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
         // The parent has no use for a graceful end: its calls are over, or it is dead.
         return tokio::select! {
-            told = answer_parent(addresses, &ledger, &rotations) => Ok(told?),
+            told = answer_parent(sockets(&addresses), &ledger, &rotations) => Ok(told?),
             served = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(served?),
         };
     };
-    tracing::info!(?addresses, service_time = ?args.service_time, "serving");
-    let stop = async {
-        interrupt.wait().await;
-        tracing::info!("stopping: no new calls, those in flight finish");
-    };
-    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, stop).await?;
+    let shown: Vec<_> = addresses.iter().map(Address::to_string).collect();
+    tracing::info!(addresses = %shown.join(", "), service_time = ?args.service_time, "serving");
+    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
-fn server(args: &ServeArgs) -> meshless::Server {
+/// A listener, and where it listens.
+fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
+    match address {
+        Address::Tcp(address) => {
+            let listener = meshless::bind(*address)?;
+            let address = listener.local_addr()?;
+            Ok((Box::new(listener), Address::Tcp(address)))
+        }
+        Address::Unix(path) => Ok((Box::new(meshless::bind_unix(path)?), address.clone())),
+        other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot listen on {other}")).into()),
+    }
+}
+
+fn sockets(addresses: &[Address]) -> Vec<SocketAddr> {
+    let socket = |address: &Address| match address {
+        Address::Tcp(address) => Some(*address),
+        _ => None,
+    };
+    addresses.iter().filter_map(socket).collect()
+}
+
+fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
     let mut server = meshless::Server::builder();
     if let Some(seed) = args.seed {
         server = server.connection_config(ConnectionConfig::default().seed(seed));
@@ -90,7 +115,18 @@ fn server(args: &ServeArgs) -> meshless::Server {
     if let Some(idle) = args.max_connection_idle {
         server = server.max_connection_idle(idle);
     }
-    server
+    server = server.drain_timeout(args.drain_timeout);
+    if let Some(delay) = args.lame_duck {
+        server = server.lame_duck(delay);
+    }
+    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        let mut tls = ServerTlsConfig::new(Pem::file(chain), Pem::file(key))?;
+        if let Some(authorities) = &args.client_ca {
+            tls = tls.client_ca(Pem::file(authorities))?;
+        }
+        server = server.tls(tls);
+    }
+    Ok(server)
 }
 
 fn log(event: &ConnectionEvent) {

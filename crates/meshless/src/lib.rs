@@ -32,13 +32,13 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let (_reporter, health) = tonic_health::server::health_reporter();
+//!     # let (_, echo) = tonic_health::server::health_reporter();
 //!     meshless::Server::builder()
 //!         .max_connection_age(Duration::from_secs(60)) // ± 10 % for each connection
 //!         .max_connection_age_grace(Duration::from_secs(10))
 //!         .max_connection_idle(Duration::from_secs(300))
-//!         .add_service(health)
-//!         .serve_with_shutdown("[::]:50051".parse()?, async { tokio::signal::ctrl_c().await.unwrap() })
+//!         .add_service(echo)
+//!         .serve_with_shutdown("[::]:50051".parse()?, meshless::Shutdown::on_signals()?)
 //!         .await?;
 //!     Ok(())
 //! }
@@ -79,11 +79,16 @@ pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPo
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
+#[cfg(feature = "tls")]
+pub use server::ServerTlsConfig;
 pub use server::{
-    ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary, ServeError, Server,
-    bind, serve_connection,
+    Accepted, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary,
+    HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown, ShutdownHandle, bind,
+    serve_connection,
 };
 pub use service_config::{ServiceConfig, ServiceConfigError};
+#[cfg(unix)]
+pub use server::{UnixListener, bind_unix};
 pub use target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
-pub use tls::{TlsConfig, TlsError};
+pub use tls::{Pem, TlsConfig, TlsError};

@@ -1,16 +1,25 @@
 //! A gRPC server whose connections age, so that clients which keep one connection are spread again and again.
 //!
-//! [`Server`] accepts connections, gives each to the connection driver, and ends them all at shutdown. It knows nothing of
-//! HTTP/2 and decides nothing about one connection.
+//! [`Server`] holds the settings; `serve` runs it. It knows nothing of HTTP/2 and decides nothing about one connection.
 
+mod accepted;
 mod calls;
 mod config;
 mod connection;
+mod connections;
 mod error;
 mod event;
 mod grpc;
+mod health;
 mod listener;
+mod peer;
+mod serve;
+mod shutdown;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(unix)]
+mod unix;
 mod wire;
 
 use std::convert::Infallible;
@@ -22,49 +31,75 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::server::Connected;
 use tower_service::Service;
 
+pub use accepted::Accepted;
 pub use config::ConnectionConfig;
 pub use connection::serve_connection;
 pub use error::ServeError;
 pub use event::{ClosedReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
-pub use listener::bind;
-
-use connection::drive;
-use grpc::GrpcCalls;
-use listener::Acceptor;
+pub use health::{HealthReporter, ServingStatus};
+pub use listener::{Listener, bind};
+pub use peer::Peer;
+pub use shutdown::{Shutdown, ShutdownHandle};
+#[cfg(feature = "tls")]
+pub use tls::ServerTlsConfig;
+#[cfg(unix)]
+pub use unix::{UnixListener, bind_unix};
 
 /// A gRPC server for tonic's services.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// # use std::time::Duration;
-/// # let (_, health) = tonic_health::server::health_reporter();
+/// # let (_, echo) = tonic_health::server::health_reporter();
 /// meshless::Server::builder()
 ///     .max_connection_age(Duration::from_secs(60))
 ///     .max_connection_age_grace(Duration::from_secs(10))
-///     .add_service(health)
-///     .serve("[::]:50051".parse()?)
+///     .add_service(echo)
+///     .serve_with_shutdown("[::]:50051".parse()?, meshless::Shutdown::on_signals()?)
 ///     .await?;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Default)]
+///
+/// # Shutdown
+///
+/// In this order: health turns to NOT_SERVING; the server goes on serving and accepting for the
+/// [lame duck](Self::lame_duck); every connection gets a GOAWAY and the listeners close; calls finish, for at most the
+/// [drain timeout](Self::drain_timeout); what is left is cut; `serve_with_shutdown` returns, and no task or socket of the
+/// server is left, but for handlers that block their thread. A second signal, or [`ShutdownHandle::hurry`], skips what
+/// is left of both waits.
+///
+/// ## Kubernetes' arithmetic
+///
+/// Kubernetes sends SIGTERM and takes the pod out of its Services *at the same time*, and SIGKILL
+/// `terminationGracePeriodSeconds` later, a `preStop` hook included. So
+///
+/// ```text
+/// preStop + lame duck + drain timeout + 1 s goodbye + what the process does after it < terminationGracePeriodSeconds
+///       0 +       5 s +          20 s + 1 s         + 0                              < 30 s, by default
+/// ```
+///
+/// A `preStop` sleep does what the lame duck does, but keeps health at SERVING: have one of the two.
+#[derive(Clone)]
 pub struct Server {
     config: ConnectionConfig,
     routes: Routes,
+    health: HealthReporter,
+    /// The health service is the built-in one.
+    has_own_health: bool,
+    /// `None`: what began the shutdown decides.
+    lame_duck: Option<Duration>,
     observer: Option<Arc<Observer>>,
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTlsConfig>,
 }
 
 impl Server {
-    /// A server with gRPC's defaults: connections do not age and may idle; keepalive after 2 h; a drain of 30 s.
+    /// A server with gRPC's defaults: connections do not age and may idle; keepalive after 2 h; a drain of 20 s.
     pub fn builder() -> Self {
         Self::default()
     }
@@ -107,10 +142,21 @@ impl Server {
         self.lifetime(|lifetime| lifetime.ping_interval_min(interval_min).pings_without_calls(without_calls))
     }
 
-    /// How long calls may still run after shutdown began; then they are cut. Default: 30 s. Zero: not at all.
+    /// How long the server goes on serving and accepting once its shutdown has begun, with health at NOT_SERVING, before it
+    /// sends connections away. Default: 5 s after SIGTERM (see [`Shutdown::on_signals`]), and none after Ctrl-C, a future or
+    /// a [`ShutdownHandle`]; what is set here holds for all of them.
     ///
-    /// Kubernetes kills the process `terminationGracePeriodSeconds` (30 s by default) after SIGTERM, a `preStop` hook
-    /// included: keep the sum of that hook's time, this one and 3 s below it.
+    /// Clients go on connecting to a pod for as long as the news of its end takes to reach every kube-proxy, DNS cache
+    /// and load balancer: some seconds in most clusters, more behind a cloud's load balancer. A listener that closes
+    /// sooner refuses them. See [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
+    #[must_use]
+    pub fn lame_duck(mut self, delay: Duration) -> Self {
+        self.lame_duck = Some(delay);
+        self
+    }
+
+    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero: not at all. See
+    /// [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn drain_timeout(self, timeout: Duration) -> Self {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
@@ -124,7 +170,18 @@ impl Server {
         self
     }
 
-    /// Replaces all settings above.
+    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as gRPC's all do. The handshake
+    /// falls under [`LifetimeConfig::handshake_timeout`](crate::LifetimeConfig::handshake_timeout), and a connection's age
+    /// begins after it.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: ServerTlsConfig) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Replaces the settings above that concern one connection: ages, idleness, keepalive, pings, the drain timeout,
+    /// streams.
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
         self.config = config;
@@ -141,8 +198,35 @@ impl Server {
         self
     }
 
+    /// Sets the statuses that the built-in `grpc.health.v1.Health` reports, before and while the server runs.
+    ///
+    /// Nothing needs to be set: services are SERVING once added, and NOT_SERVING once the shutdown begins. Clones of this
+    /// `Server` share the reporter.
+    pub fn health(&self) -> HealthReporter {
+        self.health.clone()
+    }
+
+    /// Leaves out the built-in `grpc.health.v1.Health`, which is not needed to add another: an added service of that name
+    /// takes its place (and is not told of shutdowns).
+    #[must_use]
+    pub fn without_health(mut self) -> Self {
+        self.has_own_health = false;
+        self
+    }
+
+    /// Serves these routes in place of what was added so far: tonic's `Routes`, or an axum `Router`, whose plain HTTP/2
+    /// handlers then have ageing connections, TLS and this shutdown too. Services can be added to them.
+    #[must_use]
+    pub fn routes(mut self, routes: impl Into<Routes>) -> Self {
+        self.routes = routes.into();
+        self
+    }
+
     /// Adds a service, as generated by tonic, with or without interceptors and layers. Calls to services that were not
     /// added end with UNIMPLEMENTED.
+    ///
+    /// # Panics
+    /// If a service of that name was added before, as tonic's `Routes` do.
     #[must_use]
     pub fn add_service<S, B>(mut self, service: S) -> Self
     where
@@ -157,6 +241,11 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.routes = self.routes.add_service(service);
+        if S::NAME == HEALTH_SERVICE {
+            self.has_own_health = false;
+        } else {
+            self.health.set_status(S::NAME, ServingStatus::Serving);
+        }
         self
     }
 
@@ -168,52 +257,33 @@ impl Server {
         self.serve_with_shutdown(addr, std::future::pending()).await
     }
 
-    /// Serves on `addr` until `shutdown` completes, then drains: it stops listening, sends every connection away, waits for
-    /// their calls (at most the drain timeout), cuts what is left, and returns. No connection is left then.
+    /// Serves on `addr` until `shutdown`, then drains; see [above](Self#shutdown). `shutdown` is a [`Shutdown`], or any
+    /// future whose completion begins one.
     ///
     /// # Errors
     /// If `addr` cannot be listened on.
-    pub async fn serve_with_shutdown<F>(self, addr: SocketAddr, shutdown: F) -> Result<(), ServeError>
-    where
-        F: Future<Output = ()>,
-    {
+    pub async fn serve_with_shutdown(
+        self,
+        addr: SocketAddr,
+        shutdown: impl Into<Shutdown>,
+    ) -> Result<(), ServeError> {
         let listener = bind(addr)?;
         self.serve_with_incoming_shutdown([listener], shutdown).await
     }
 
-    /// The same on listeners that exist already, for instance from [`bind`] with port 0, or from
-    /// `tokio::net::TcpListener::from_std`.
+    /// The same on listeners that exist already: from [`bind`] with port 0, from [`bind_unix`], from
+    /// `tokio::net::TcpListener::from_std`, or a [`Listener`] of one's own. Those of different kinds go in as
+    /// `Box<dyn Listener>`.
     ///
     /// # Errors
     /// None today: what fails once the listeners exist concerns one connection, or passes.
-    pub async fn serve_with_incoming_shutdown<L, F>(self, listeners: L, shutdown: F) -> Result<(), ServeError>
-    where
-        L: IntoIterator<Item = TcpListener>,
-        F: Future<Output = ()>,
-    {
-        let mut acceptor = Acceptor::new(listeners.into_iter().collect());
-        let (drain, draining) = watch::channel(false);
-        let mut connections = Connections { server: self, draining, next: 0, tasks: JoinSet::new() };
-        let mut shutdown = std::pin::pin!(shutdown);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut shutdown => break,
-                Some(ended) = connections.tasks.join_next() => log_panic(ended),
-                (io, peer) = acceptor.accept() => connections.spawn(io, peer),
-            }
-        }
-        // A client whose connection waits in the backlog believes that it is connected: it is told to go, not reset.
-        let mut acceptor = Some(acceptor);
-        let waiting = std::future::poll_fn(|cx| {
-            std::task::Poll::Ready(acceptor.take().map_or_else(Vec::new, |acceptor| acceptor.close(cx)))
-        });
-        for (io, peer) in waiting.await {
-            connections.spawn(io, peer);
-        }
-        tracing::debug!(connections = connections.tasks.len(), "draining");
-        drain.send_replace(true);
-        connections.end().await;
+    pub async fn serve_with_incoming_shutdown<L: Listener>(
+        self,
+        listeners: impl IntoIterator<Item = L>,
+        shutdown: impl Into<Shutdown>,
+    ) -> Result<(), ServeError> {
+        let listeners = listeners.into_iter().map(|listener| Box::new(listener) as Box<dyn Listener>);
+        serve::serve(self, listeners.collect(), shutdown.into()).await;
         Ok(())
     }
 
@@ -226,17 +296,25 @@ impl Server {
         self
     }
 
-    fn observe(
-        &self,
-        connection: u64,
-        peer: SocketAddr,
-        change: ConnectionChange,
-        age: Duration,
-        calls: u64,
-    ) {
+    fn observe(&self, connection: u64, peer: &Peer, change: ConnectionChange, age: Duration, calls: u64) {
         tracing::debug!(connection, %peer, ?change, ?age, calls, "connection");
         if let Some(observer) = &self.observer {
-            observer(&ConnectionEvent { connection, peer, change, age, calls });
+            observer(&ConnectionEvent { connection, peer: peer.clone(), change, age, calls });
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            config: ConnectionConfig::default(),
+            routes: Routes::default(),
+            health: HealthReporter::default(),
+            has_own_health: true,
+            lame_duck: None,
+            observer: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 }
@@ -246,6 +324,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("config", &self.config)
             .field("routes", &self.routes)
+            .field("lame_duck", &self.lame_duck)
             .field("observer", &self.observer.as_ref().map(|_| ".."))
             .finish()
     }
@@ -253,55 +332,5 @@ impl fmt::Debug for Server {
 
 type Observer = dyn Fn(&ConnectionEvent) + Send + Sync;
 
-/// The connections of a running server; all end when this is dropped.
-struct Connections {
-    server: Server,
-    draining: watch::Receiver<bool>,
-    next: u64,
-    tasks: JoinSet<()>,
-}
-
-impl Connections {
-    fn spawn(&mut self, io: TcpStream, peer: SocketAddr) {
-        // It fails if the client is gone already, which the first read tells as well.
-        let _ = io.set_nodelay(true);
-        let connection = self.next;
-        self.next += 1;
-        let server = self.server.clone();
-        let mut draining = self.draining.clone();
-        self.tasks.spawn(async move {
-            let opened = Instant::now();
-            server.observe(connection, peer, ConnectionChange::Opened, Duration::ZERO, 0);
-            let service = GrpcCalls::new(server.routes.clone(), io.connect_info());
-            let drain = async move {
-                // An error: the server is gone, which is a drain too.
-                let _ = draining.wait_for(|draining| *draining).await;
-            };
-            let ended = drive(io, service, &server.config, drain, |reason, calls| {
-                server.observe(
-                    connection,
-                    peer,
-                    ConnectionChange::GoingAway(reason),
-                    opened.elapsed(),
-                    calls,
-                );
-            });
-            let summary = ended.await;
-            let closed = ConnectionChange::Closed(summary.reason);
-            server.observe(connection, peer, closed, summary.age, summary.calls);
-        });
-    }
-
-    /// Waits until all have ended. Each ends itself by its own drain timeout.
-    async fn end(mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            log_panic(ended);
-        }
-    }
-}
-
-fn log_panic(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "a connection's task failed");
-    }
-}
+/// The name of the health service, built in or not.
+const HEALTH_SERVICE: &str = "grpc.health.v1.Health";

@@ -5,24 +5,30 @@
 //! a cluster are signed by the cluster's own; for a public one, give the bundle of the system (on most Linux images
 //! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your own.
 
+mod credentials;
+pub(crate) mod pem;
+
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::WantsClientCert;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, ConfigBuilder, RootCertStore};
+use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::connector::BoxIo;
+use credentials::{Credentials, Sources};
+pub use pem::Pem;
 
 /// Whom to trust, who to be, and which name to expect.
+///
+/// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret that changes, a channel
+/// presents its new certificate from the next connection on. Files that cannot be used are refused with a warning, and the
+/// old ones stay.
 #[derive(Clone)]
 pub struct TlsConfig {
     trust: Trust,
-    identity: Option<Arc<Identity>>,
     server_name: Option<ServerName<'static>>,
 }
 
@@ -31,41 +37,24 @@ impl TlsConfig {
     ///
     /// # Errors
     /// If there is no certificate in `pem`, or one that cannot be read.
-    pub fn trusting(pem: impl AsRef<[u8]>) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_ref()) {
-            let certificate = certificate.map_err(TlsError::from_pem)?;
-            roots.add(certificate).map_err(|error| TlsError(Kind::Certificate(error)))?;
-        }
-        if roots.is_empty() {
-            return Err(TlsError(Kind::Missing("certificate")));
-        }
-        Ok(Self { trust: Trust::Roots(Arc::new(roots)), identity: None, server_name: None })
+    pub fn trusting(pem: impl Into<Pem>) -> Result<Self, TlsError> {
+        Self::from_sources(Sources { authorities: pem.into(), identity: None })
     }
 
     /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does not work.
     pub fn from_rustls(config: ClientConfig) -> Self {
-        Self { trust: Trust::Own(Arc::new(config)), identity: None, server_name: None }
+        Self { trust: Trust::Own(Arc::new(config)), server_name: None }
     }
 
     /// Presents a certificate to servers that ask for one (mutual TLS): `chain` holds it and its intermediates, `key`
     /// its private key. Has no effect with [`from_rustls`](Self::from_rustls), whose configuration holds its own.
     ///
     /// # Errors
-    /// If a certificate or the key is missing or cannot be read.
-    pub fn identity(mut self, chain: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Result<Self, TlsError> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_ref())
-            .collect::<Result<_, _>>()
-            .map_err(TlsError::from_pem)?;
-        if chain.is_empty() {
-            return Err(TlsError(Kind::Missing("certificate")));
-        }
-        let key = PrivateKeyDer::from_pem_slice(key.as_ref()).map_err(|error| match error {
-            pem::Error::NoItemsFound => TlsError(Kind::Missing("private key")),
-            other => TlsError::from_pem(other),
-        })?;
-        self.identity = Some(Arc::new(Identity { chain, key }));
-        Ok(self)
+    /// If one of them is missing or cannot be read, or they do not belong together.
+    pub fn identity(self, chain: impl Into<Pem>, key: impl Into<Pem>) -> Result<Self, TlsError> {
+        let Trust::Sources(sources) = self.trust else { return Ok(self) };
+        let changed = Self::from_sources(Sources { identity: Some((chain.into(), key.into())), ..sources })?;
+        Ok(Self { server_name: self.server_name, ..changed })
     }
 
     /// Expects this name in the server's certificate, and asks for it with SNI. Default: the host in the channel's
@@ -80,19 +69,21 @@ impl TlsConfig {
 
     /// Puts it all together. `host` is the host in the channel's target.
     pub(crate) fn build(&self, host: &str) -> Result<ClientTls, TlsError> {
-        let mut config = match &self.trust {
-            Trust::Own(config) => ClientConfig::clone(config),
-            Trust::Roots(roots) => {
-                let builder = builder()?.with_root_certificates(Arc::clone(roots));
-                authenticated(builder, self.identity.as_deref())?
-            }
+        let credentials = match &self.trust {
+            Trust::Own(config) => Credentials::own(ClientConfig::clone(config)),
+            Trust::Sources(sources) => Credentials::new(sources.clone())?,
         };
-        config.alpn_protocols = vec![ALPN_H2.to_vec()];
         let server_name = match &self.server_name {
             Some(name) => name.clone(),
             None => parse_name(host.trim_start_matches('[').trim_end_matches(']').to_owned())?,
         };
-        Ok(ClientTls { connector: TlsConnector::from(Arc::new(config)), server_name })
+        Ok(ClientTls { credentials, server_name })
+    }
+
+    fn from_sources(sources: Sources) -> Result<Self, TlsError> {
+        // What is wrong is to be said now.
+        Credentials::new(sources.clone())?;
+        Ok(Self { trust: Trust::Sources(sources), server_name: None })
     }
 }
 
@@ -109,8 +100,20 @@ impl fmt::Debug for TlsConfig {
 pub struct TlsError(Kind);
 
 impl TlsError {
-    fn from_pem(error: pem::Error) -> Self {
+    fn from_pem(error: rustls::pki_types::pem::Error) -> Self {
         Self(Kind::Pem(error))
+    }
+
+    pub(crate) fn from_rustls(error: rustls::Error) -> Self {
+        Self(Kind::Certificate(error))
+    }
+
+    pub(crate) fn from_verifier(error: rustls::server::VerifierBuilderError) -> Self {
+        Self(Kind::Authorities(error))
+    }
+
+    pub(crate) fn from_file(path: &Path, error: io::Error) -> Self {
+        Self(Kind::File { path: path.to_owned(), error })
     }
 
     fn from_handshake(error: io::Error, name: &ServerName<'static>) -> Self {
@@ -136,15 +139,14 @@ impl TlsError {
 /// TLS as one channel uses it.
 #[derive(Clone)]
 pub(crate) struct ClientTls {
-    connector: TlsConnector,
+    credentials: Credentials,
     server_name: ServerName<'static>,
 }
 
 impl ClientTls {
     /// Runs the handshake, and makes sure that both sides mean HTTP/2.
     pub(crate) async fn handshake(&self, io: BoxIo) -> Result<BoxIo, TlsError> {
-        let stream = self
-            .connector
+        let stream = TlsConnector::from(self.credentials.current().await)
             .connect(self.server_name.clone(), io)
             .await
             .map_err(|error| TlsError::from_handshake(error, &self.server_name))?;
@@ -163,23 +165,26 @@ impl fmt::Debug for ClientTls {
 
 #[derive(Clone)]
 enum Trust {
-    Roots(Arc<RootCertStore>),
+    Sources(Sources),
     Own(Arc<ClientConfig>),
-}
-
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Kind {
     #[error("cannot read PEM: {0}")]
-    Pem(pem::Error),
+    Pem(rustls::pki_types::pem::Error),
     #[error("no {0} found; give it as PEM")]
     Missing(&'static str),
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
     #[error("unusable certificate or key: {0}")]
     Certificate(rustls::Error),
+    #[error("unusable authorities for clients: {0}")]
+    Authorities(rustls::server::VerifierBuilderError),
     #[error("{name:?} is neither a DNS name nor an IP address")]
     Name {
         name: String,
@@ -206,31 +211,12 @@ enum Kind {
     Handshake(io::Error),
 }
 
-/// Names the provider, so that nothing depends on which one the process has installed.
-fn builder() -> Result<ConfigBuilder<ClientConfig, rustls::WantsVerifier>, TlsError> {
-    ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError(Kind::Certificate(error)))
-}
-
-fn authenticated(
-    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
-    identity: Option<&Identity>,
-) -> Result<ClientConfig, TlsError> {
-    match identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some(Identity { chain, key }) => builder
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|error| TlsError(Kind::Certificate(error))),
-    }
-}
-
 fn parse_name(name: String) -> Result<ServerName<'static>, TlsError> {
     ServerName::try_from(name.clone()).map_err(|source| TlsError(Kind::Name { name, source }))
 }
 
 /// The ALPN protocol id of HTTP/2 over TLS (RFC 9113 §3.2).
-const ALPN_H2: &[u8] = b"h2";
+pub(crate) const ALPN_H2: &[u8] = b"h2";
 
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The limits of one connection's lifetime (gRFC A9), and which pings it bears (gRFC A8).
 ///
-/// The defaults are gRPC's: no limit on age, grace and idleness; a drain ends after 30 s, which is ours.
+/// The defaults are gRPC's: no limit on age, grace and idleness; a drain ends after 20 s, which is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifetimeConfig {
     pub(super) max_age: Option<Duration>,
@@ -48,7 +48,7 @@ impl LifetimeConfig {
         self
     }
 
-    /// How long calls may still run once the server drains. Default: 30 s. Zero: not at all. `Duration::MAX`: as long
+    /// How long calls may still run once the server drains. Default: 20 s. Zero: not at all. `Duration::MAX`: as long
     /// as they like.
     ///
     /// A drain does not take over the grace of age, which may be endless: the process must end.
@@ -98,8 +98,9 @@ fn limit(duration: Duration) -> Option<Duration> {
     (!duration.is_zero() && duration < FOREVER).then_some(duration)
 }
 
-/// Kubernetes' own `terminationGracePeriodSeconds` is 30 s by default; what takes longer is killed anyway.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Kubernetes kills the process `terminationGracePeriodSeconds` after SIGTERM, 30 s by default: this leaves 10 s for the
+/// time before the drain, in which the news of the pod's end spreads, and for what the process does after it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// gRPC's minimum connect timeout (connection-backoff): a client that is still connecting after it has given up.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -62,15 +62,17 @@ where
     B::Error: Into<BoxError>,
     D: Future<Output = ()>,
 {
-    drive(io, service, config, drain, |_, _| {}).await
+    drive(io, service, config, drain, std::future::pending(), |_, _| {}).await
 }
 
-/// The same, and `on_going_away` hears why and with how many calls the connection is sent away.
+/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why and with how many calls it is
+/// sent away.
 pub(super) async fn drive<I, S, B, D>(
     io: I,
     service: S,
     config: &ConnectionConfig,
     drain: D,
+    hurry: impl Future<Output = ()>,
     on_going_away: impl FnMut(GoAwayReason, u64),
 ) -> ConnectionSummary
 where
@@ -90,8 +92,13 @@ where
     let reason = {
         let calls = CountedCalls::new(service, state.clone());
         let mut connection = pin!(config.http2().serve_connection(TokioIo::new(wire), calls));
-        let mut driver =
-            Driver { state: &state, timer: pin!(Timer::default()), drain: Some(pin!(drain)), on_going_away };
+        let mut driver = Driver {
+            state: &state,
+            timer: pin!(Timer::default()),
+            drain: Some(pin!(drain)),
+            hurry: pin!(hurry),
+            on_going_away,
+        };
         std::future::poll_fn(|cx| driver.poll(connection.as_mut(), cx)).await
     };
     if let Ok(remains) = remains.try_recv() {
@@ -102,14 +109,20 @@ where
     ConnectionSummary { reason, age: opened.elapsed(), calls: state.calls_started() }
 }
 
-struct Driver<'a, D, F> {
+struct Driver<'a, D, H, F> {
     state: &'a Arc<ConnectionState>,
     timer: Pin<&'a mut Timer>,
     drain: Option<Pin<&'a mut D>>,
+    hurry: Pin<&'a mut H>,
     on_going_away: F,
 }
 
-impl<D: Future<Output = ()>, F: FnMut(GoAwayReason, u64)> Driver<'_, D, F> {
+impl<D, H, F> Driver<'_, D, H, F>
+where
+    D: Future<Output = ()>,
+    H: Future<Output = ()>,
+    F: FnMut(GoAwayReason, u64),
+{
     fn poll<C: Http2Connection>(
         &mut self,
         mut connection: Pin<&mut C>,
@@ -122,6 +135,9 @@ impl<D: Future<Output = ()>, F: FnMut(GoAwayReason, u64)> Driver<'_, D, F> {
             if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
                 self.drain = None;
                 self.state.lifetime().handle_drain(Instant::now().into_std());
+            }
+            if self.hurry.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(ClosedReason::Hurried);
             }
             match self.poll_action(cx) {
                 None => return Poll::Pending,
@@ -219,6 +235,9 @@ async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason
         ClosedReason::Cut(CloseReason::TooManyPings) if remains.at_boundary => {
             wire::go_away(remains.last_stream, ENHANCE_YOUR_CALM, "too_many_pings")
         }
+        ClosedReason::Hurried if remains.at_boundary => {
+            wire::go_away(remains.last_stream, NO_ERROR, GoAwayReason::Drain.debug_data())
+        }
         _ => Bytes::new(),
     };
     if remains.io.write_all(&last_words).await.is_err() || remains.io.shutdown().await.is_err() {
@@ -246,6 +265,9 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How long a closed connection is read from, and its handlers are waited for. A client that reads at all closes within
 /// a round trip.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// NO_ERROR (RFC 9113 §7).
+const NO_ERROR: u32 = 0;
 
 /// ENHANCE_YOUR_CALM (RFC 9113 §7).
 const ENHANCE_YOUR_CALM: u32 = 0xb;

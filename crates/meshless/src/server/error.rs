@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// A server could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,20 @@ pub enum ServeError {
         /// What the operating system said.
         error: io::Error,
     },
+    /// Another process, or another server of this one, listens on the Unix socket, or the file there is none.
+    #[error("cannot listen on unix:{}: it is in use; choose another path, or stop what listens there", path.display())]
+    SocketInUse {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The operating system refused a Unix socket.
+    #[error("cannot listen on unix:{}: {error}", path.display())]
+    ListenUnix {
+        /// Where.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
 }
 
 impl ServeError {
@@ -37,6 +52,14 @@ impl ServeError {
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
             io::ErrorKind::AddrNotAvailable => Self::NotOurs { addr },
             _ => Self::Listen { addr, error },
+        }
+    }
+
+    #[cfg(unix)]
+    pub(super) fn listen_unix(path: PathBuf, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::SocketInUse { path },
+            _ => Self::ListenUnix { path, error },
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a server tells about its connections.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use meshless_core::{CloseReason, GoAwayReason};
+
+use super::peer::Peer;
 
 /// Something happened to a connection. See [`Server::on_connection_event`](crate::Server::on_connection_event).
 #[derive(Clone, Debug)]
@@ -13,7 +14,7 @@ pub struct ConnectionEvent {
     /// Counts the connections of one server from 0 on.
     pub connection: u64,
     /// The client.
-    pub peer: SocketAddr,
+    pub peer: Peer,
     /// What happened.
     pub change: ConnectionChange,
     /// Time since the connection was accepted.
@@ -44,6 +45,8 @@ pub enum ClosedReason {
     GoneAway(GoAwayReason),
     /// The server cut it.
     Cut(CloseReason),
+    /// The server's shutdown was hurried. See [`ShutdownHandle::hurry`](crate::ShutdownHandle::hurry).
+    Hurried,
     /// The client did not acknowledge a keepalive PING in time.
     KeepaliveTimeout,
     /// Transport or protocol failed.
@@ -75,6 +78,7 @@ impl fmt::Display for ClosedReason {
             Self::Cut(CloseReason::TooManyPings) => "too many pings",
             Self::Cut(CloseReason::HandshakeTimeout) => "handshake timeout",
             Self::Cut(_) => "cut",
+            Self::Hurried => "cut by a hurried shutdown",
             Self::KeepaliveTimeout => "keepalive timeout",
             Self::Failed(error) => return write!(f, "failed: {error}"),
         })

@@ -15,21 +15,21 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tonic::Status;
-use tonic::transport::server::TcpConnectInfo;
 use tower_service::Service;
 
+use super::accepted::ConnectInfo;
 use crate::grpc_timeout;
 
 /// The services of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct GrpcCalls<S> {
     service: S,
-    /// What tonic's `Request::remote_addr` looks for.
-    connect_info: TcpConnectInfo,
+    /// What tonic's `Request::remote_addr` looks for, and its like.
+    connect_info: ConnectInfo,
 }
 
 impl<S> GrpcCalls<S> {
-    pub(super) fn new(service: S, connect_info: TcpConnectInfo) -> Self {
+    pub(super) fn new(service: S, connect_info: ConnectInfo) -> Self {
         Self { service, connect_info }
     }
 }
@@ -48,7 +48,7 @@ where
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
         let deadline = grpc_timeout::read(request.headers()).map(|after| Box::pin(tokio::time::sleep(after)));
-        request.extensions_mut().insert(self.connect_info.clone());
+        self.connect_info.insert_into(request.extensions_mut());
         DeadlineCall { call: self.service.call(request), deadline }
     }
 }

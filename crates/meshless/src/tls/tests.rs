@@ -5,9 +5,12 @@ use std::sync::LazyLock;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::*;
 
@@ -82,6 +85,33 @@ async fn a_server_that_asks_for_a_certificate_gets_ours() {
     }
 }
 
+#[tokio::test]
+async fn a_certificate_that_changes_is_presented_from_the_next_connection_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let file = |name: &str| Pem::file(folder.path().join(name));
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(), Arc::new(default_provider()));
+    let verifier = verifier.build().unwrap();
+    let (stranger, key) = issue_by(&authority("elsewhere"), "client");
+    write("tls.crt", &stranger);
+    write("tls.key", &key);
+    let config = TlsConfig::trusting(AUTHORITY.pem()).unwrap();
+    let config = config.identity(file("tls.crt"), file("tls.key")).unwrap();
+    let tls = config.build("backend.test").unwrap();
+    let welcome = async || {
+        let server = serve(Arc::clone(&verifier), "backend.test", &[b"h2"]);
+        exchange(&tls, server).await.is_ok()
+    };
+    assert!(!welcome().await);
+    let (certificate, key) = issue("client");
+    write("tls.key", &key);
+    assert!(!welcome().await, "half of the pair");
+    write("tls.crt", &certificate);
+    assert!(welcome().await);
+    write("tls.crt", "");
+    assert!(welcome().await, "what cannot be used is not");
+}
+
 #[test]
 fn pem_without_what_is_needed_is_refused() {
     let (certificate, key) = issue("client");
@@ -96,6 +126,10 @@ fn pem_without_what_is_needed_is_refused() {
 
 /// Runs both sides, and sends a byte each way: a server's refusal of the client's certificate shows only then.
 async fn handshake(tls: &TlsConfig, host: &str, server: ServerConfig) -> Result<(), String> {
+    exchange(&tls.build(host).map_err(|error| error.to_string())?, server).await
+}
+
+async fn exchange(tls: &ClientTls, server: ServerConfig) -> Result<(), String> {
     let (near, far) = tokio::io::duplex(1 << 16);
     let server = tokio::spawn(async move {
         let mut io = TlsAcceptor::from(Arc::new(server)).accept(far).await.ok()?;
@@ -103,7 +137,6 @@ async fn handshake(tls: &TlsConfig, host: &str, server: ServerConfig) -> Result<
         io.write_u8(byte).await.ok()
     });
     let client = async {
-        let tls = tls.build(host).map_err(|error| error.to_string())?;
         let mut io = tls.handshake(Box::new(near)).await.map_err(|error| error.to_string())?;
         io.write_u8(7).await.map_err(|error| error.to_string())?;
         io.read_u8().await.map_err(|error| error.to_string())
@@ -122,9 +155,13 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 
 /// A certificate for `name` and its key, as PEM.
 fn issue(name: &str) -> (String, String) {
+    issue_by(&AUTHORITY, name)
+}
+
+fn issue_by(issuer: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new([name.to_owned()]).unwrap();
-    (params.signed_by(&key, &AUTHORITY).unwrap().pem(), key.serialize_pem())
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }
 
 fn roots() -> Arc<RootCertStore> {

@@ -1,4 +1,12 @@
-//! The whole server, over loopback sockets.
+//! The whole server, over loopback sockets and pipes.
+
+mod health;
+#[cfg(unix)]
+mod listeners;
+mod pipes;
+mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +25,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::raw_peer::{ALL_STREAMS, END_STREAM, RawPeer, Received, go_away, request};
 
-/// A service whose calls never end. `/test.Stuck/Stream` sends its response's head first.
+/// A service whose calls never end. `/test.Stuck/Stream` sends its response's head first, `/test.Stuck/Flood` data
+/// without an end too.
 #[derive(Clone)]
 struct Stuck;
 
@@ -36,15 +45,18 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Stuck {
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         Box::pin(async move {
-            if request.uri().path() != "/test.Stuck/Stream" {
-                std::future::pending::<()>().await;
+            match request.uri().path() {
+                "/test.Stuck/Stream" => Ok(http::Response::new(StuckBody { flood: false })),
+                "/test.Stuck/Flood" => Ok(http::Response::new(StuckBody { flood: true })),
+                _ => std::future::pending().await,
             }
-            Ok(http::Response::new(StuckBody))
         })
     }
 }
 
-struct StuckBody;
+struct StuckBody {
+    flood: bool,
+}
 
 impl http_body::Body for StuckBody {
     type Data = bytes::Bytes;
@@ -54,7 +66,10 @@ impl http_body::Body for StuckBody {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Infallible>>> {
-        Poll::Pending
+        match self.flood {
+            true => Poll::Ready(Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(&[7; 1024]))))),
+            false => Poll::Pending,
+        }
     }
 }
 
@@ -73,10 +88,8 @@ fn start(server: Server, listeners: usize) -> Running {
     let events = Arc::new(Mutex::new(Vec::new()));
     let log = events.clone();
     let (shutdown, stop) = oneshot::channel();
-    let server = server
-        .add_service(Stuck)
-        .add_service(tonic_health::server::health_reporter().1)
-        .on_connection_event(move |event| log.lock().unwrap().push(event.clone()));
+    let server =
+        server.add_service(Stuck).on_connection_event(move |event| log.lock().unwrap().push(event.clone()));
     let task = tokio::spawn(server.serve_with_incoming_shutdown(listeners, async {
         let _ = stop.await;
     }));

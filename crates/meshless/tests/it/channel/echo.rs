@@ -66,7 +66,9 @@ impl Backends {
     /// Backends whose connections live this long.
     pub(super) async fn start(n: usize, age: Duration) -> Self {
         Self::bind(n, |listener, echo| {
-            let server = Server::builder().max_connection_age(age).max_connection_age_grace(GRACE);
+            // Health is the service that these backends do not have.
+            let server = Server::builder().without_health().max_connection_age(age);
+            let server = server.max_connection_age_grace(GRACE);
             let serving =
                 server.add_service(echo).serve_with_incoming_shutdown([listener], std::future::pending());
             tokio::spawn(serving);

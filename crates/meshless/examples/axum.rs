@@ -1,0 +1,46 @@
+//! Not only gRPC: an axum router over HTTP/2, on connections that age, drain and report their health.
+//!
+//! ```console
+//! $ cargo run -p meshless --example axum
+//! $ curl --http2-prior-knowledge http://127.0.0.1:8080/hello/world
+//! $ curl --http2-prior-knowledge http://127.0.0.1:8080/healthz
+//! ```
+//!
+//! Ctrl-C drains it. For hyper's services, or an accept loop of your own, `meshless::serve_connection` drives one
+//! connection at a time.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::routing::get;
+use meshless::{HealthReporter, ServingStatus};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into()).parse()?;
+    let server = meshless::Server::builder()
+        .max_connection_age(Duration::from_secs(60))
+        .max_connection_age_grace(Duration::from_secs(10))
+        .on_connection_event(|event| println!("{}: {:?}", event.peer, event.change));
+    let app = Router::new()
+        .route("/hello/{name}", get(hello))
+        // What a Kubernetes HTTP probe asks for; gRPC probes are answered on the same port.
+        .route("/healthz", get(healthz))
+        .with_state(server.health());
+    println!("listening on {addr}");
+    server.routes(app).serve_with_shutdown(addr, meshless::Shutdown::on_signals()?).await?;
+    Ok(())
+}
+
+async fn hello(Path(name): Path<String>) -> String {
+    format!("Hello, {name}!\n")
+}
+
+async fn healthz(State(health): State<HealthReporter>) -> StatusCode {
+    match health.status("") {
+        Some(ServingStatus::Serving) => StatusCode::OK,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}

@@ -1,0 +1,119 @@
+//! The connections of a running server: each on a task of its own, all ended together.
+//!
+//! The serving loop owns this. It knows neither listeners nor signals.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::Server;
+use super::accepted::Accepted;
+use super::connection::drive;
+use super::event::ConnectionChange;
+use super::grpc::GrpcCalls;
+#[cfg(feature = "tls")]
+use super::tls::{Current, TlsIo};
+
+/// All end when this is dropped.
+pub(super) struct Connections {
+    server: Arc<Server>,
+    order: watch::Sender<Order>,
+    next: u64,
+    tasks: JoinSet<()>,
+    #[cfg(feature = "tls")]
+    tls: Option<Current>,
+}
+
+impl Connections {
+    pub(super) fn new(server: Arc<Server>) -> Self {
+        Self {
+            server,
+            order: watch::Sender::new(Order::Serve),
+            next: 0,
+            tasks: JoinSet::new(),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// Puts TLS on the connections to come.
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&mut self, tls: Option<Current>) {
+        self.tls = tls;
+    }
+
+    pub(super) fn spawn(&mut self, accepted: Accepted) {
+        let connection = self.next;
+        self.next += 1;
+        #[cfg(feature = "tls")]
+        let accepted = match &self.tls {
+            Some(tls) => TlsIo::accept(&tls.acceptor(), accepted),
+            None => accepted,
+        };
+        let drain = reached(self.order.subscribe(), Order::Drain);
+        let hurry = reached(self.order.subscribe(), Order::Hurry);
+        self.tasks.spawn(run(self.server.clone(), connection, accepted, drain, hurry));
+    }
+
+    /// Sends every connection away. Each ends itself by its own drain timeout.
+    pub(super) fn drain(&self) {
+        tracing::info!(connections = self.tasks.len(), "connections are sent away");
+        self.order.send_replace(Order::Drain);
+    }
+
+    /// Cuts what is left.
+    pub(super) fn hurry(&self) {
+        tracing::info!(connections = self.tasks.len(), "connections are cut");
+        self.order.send_replace(Order::Hurry);
+    }
+
+    /// Waits for the next end of a connection; `None` if there is none left.
+    pub(super) async fn ended(&mut self) -> Option<()> {
+        self.tasks.join_next().await.map(log_panic)
+    }
+
+    /// Waits until all have ended.
+    pub(super) async fn all_ended(&mut self) {
+        while self.ended().await.is_some() {}
+    }
+}
+
+async fn run(
+    server: Arc<Server>,
+    connection: u64,
+    accepted: Accepted,
+    drain: impl Future<Output = ()>,
+    hurry: impl Future<Output = ()>,
+) {
+    let Accepted { io, peer, info } = accepted;
+    let opened = Instant::now();
+    server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, 0);
+    let service = GrpcCalls::new(server.routes.clone(), info);
+    let ended = drive(io, service, &server.config, drain, hurry, |reason, calls| {
+        server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), calls);
+    });
+    let summary = ended.await;
+    server.observe(connection, &peer, ConnectionChange::Closed(summary.reason), summary.age, summary.calls);
+}
+
+/// What all connections are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Order {
+    Serve,
+    Drain,
+    Hurry,
+}
+
+async fn reached(mut orders: watch::Receiver<Order>, order: Order) {
+    // An error: the server is gone, which ends its connections too.
+    let _ = orders.wait_for(|given| *given >= order).await;
+}
+
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection's task failed");
+    }
+}

@@ -1,0 +1,147 @@
+//! `grpc.health.v1.Health`, in step with the server: SERVING while it runs, NOT_SERVING from the moment its shutdown begins.
+//!
+//! tonic-health's messages are used, its service is not, for three reasons: once the server shuts down nothing may say
+//! SERVING again; a `Watch` must end when connections drain, or each watching client holds the shutdown up to the drain
+//! timeout; and a `Watch` of an unknown service is answered with SERVICE_UNKNOWN ("If the requested service name is
+//! unknown at call time, the server should immediately send back a message indicating SERVICE_UNKNOWN", health.proto).
+//!
+//! The server moves the stage; users move the statuses.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use futures_core::Stream;
+use tokio::sync::watch;
+pub use tonic_health::ServingStatus;
+use tonic_health::pb::health_check_response::ServingStatus as Wire;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+
+use tonic::{Request, Response, Status};
+
+/// The statuses that a server's health service reports, from [`Server::health`](crate::Server::health).
+///
+/// A service is SERVING from [`Server::add_service`](crate::Server::add_service) on, and so is the whole server, whose
+/// name is `""`. Kubernetes' gRPC probes ask for that one unless they name a service. Clones report to the same server.
+#[derive(Clone, Debug)]
+pub struct HealthReporter {
+    board: watch::Sender<Board>,
+}
+
+impl HealthReporter {
+    /// Sets the status of a service, for instance to NOT_SERVING while a database is away. The name is that of the
+    /// `.proto` file with its package, or `""` for the whole server; the two do not influence each other.
+    ///
+    /// Once the server shuts down this has no effect.
+    pub fn set_status(&self, service: impl Into<String>, status: ServingStatus) {
+        let service = service.into();
+        self.board.send_if_modified(|board| {
+            board.stage == Stage::Serving && board.statuses.insert(service, status) != Some(status)
+        });
+    }
+
+    /// What is reported of a service; `None` if the server knows none of that name.
+    pub fn status(&self, service: &str) -> Option<ServingStatus> {
+        self.board.borrow().status(service)
+    }
+
+    /// Everything is NOT_SERVING from here on.
+    pub(super) fn shut_down(&self) {
+        self.board.send_modify(|board| board.stage = board.stage.max(Stage::ShuttingDown));
+    }
+
+    /// Ends every `Watch`.
+    pub(super) fn drain(&self) {
+        self.board.send_modify(|board| board.stage = Stage::Draining);
+    }
+
+    pub(super) fn service(&self) -> HealthServer<HealthService> {
+        HealthServer::new(HealthService { board: self.board.subscribe() })
+    }
+}
+
+impl Default for HealthReporter {
+    fn default() -> Self {
+        let statuses = BTreeMap::from([(String::new(), ServingStatus::Serving)]);
+        Self { board: watch::Sender::new(Board { statuses, stage: Stage::Serving }) }
+    }
+}
+
+/// The service of one server.
+#[derive(Debug)]
+pub(super) struct HealthService {
+    board: watch::Receiver<Board>,
+}
+
+#[tonic::async_trait]
+impl Health for HealthService {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        let Some(status) = self.board.borrow().status(&service) else {
+            return Err(Status::not_found(format!("this server has no service {service:?}")));
+        };
+        Ok(Response::new(HealthCheckResponse { status: Wire::from(status).into() }))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let watch = Watch { board: self.board.clone(), service: request.into_inner().service, last: None };
+        let messages = futures_util::stream::unfold(Some(watch), |watch| async move { watch?.next().await });
+        Ok(Response::new(Box::pin(messages)))
+    }
+}
+
+/// One client that watches one service.
+struct Watch {
+    board: watch::Receiver<Board>,
+    service: String,
+    /// The status that was sent last.
+    last: Option<Wire>,
+}
+
+impl Watch {
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Option<Self>)> {
+        loop {
+            let (status, stage) = {
+                let board = self.board.borrow_and_update();
+                (board.status(&self.service).map_or(Wire::ServiceUnknown, Wire::from), board.stage)
+            };
+            if self.last != Some(status) {
+                self.last = Some(status);
+                return Some((Ok(HealthCheckResponse { status: status.into() }), Some(self)));
+            }
+            if stage == Stage::Draining {
+                return Some((Err(Status::unavailable("the server shuts down")), None));
+            }
+            // An error: the server is gone.
+            self.board.changed().await.ok()?;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Board {
+    statuses: BTreeMap<String, ServingStatus>,
+    stage: Stage,
+}
+
+impl Board {
+    fn status(&self, service: &str) -> Option<ServingStatus> {
+        let status = *self.statuses.get(service)?;
+        Some(if self.stage == Stage::Serving { status } else { ServingStatus::NotServing })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    ShuttingDown,
+    Draining,
+}

@@ -1,0 +1,185 @@
+//! TLS for a server's clients, with rustls: who the server is, which clients it lets in, and certificates that change
+//! under a running server.
+//!
+//! [`ServerTlsConfig`] is what users fill in. Each connection's handshake runs as the first part of the connection, under its
+//! handshake timeout; `reload` keeps the certificate up to date.
+
+mod handshake;
+mod reload;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+
+use crate::tls::pem::{self, Pem, Text};
+use crate::tls::{ALPN_H2, TlsError};
+
+pub(super) use handshake::TlsIo;
+pub(super) use reload::{Current, Reload};
+
+/// Who the server is, and which clients it lets in. See [`Server::tls`](crate::Server::tls).
+///
+/// ```no_run
+/// use meshless::{Pem, ServerTlsConfig};
+/// # fn config() -> Result<ServerTlsConfig, meshless::TlsError> {
+/// // A Secret of type kubernetes.io/tls, as cert-manager keeps it up to date.
+/// let tls = ServerTlsConfig::new(Pem::file("/tls/tls.crt"), Pem::file("/tls/tls.key"))?
+///     .client_ca(Pem::file("/tls/ca.crt"))?;
+/// # Ok(tls)
+/// # }
+/// ```
+///
+/// # Certificates that change
+///
+/// Files are read again every [`reload_interval`](Self::reload_interval) and compared with what was read before, which is as
+/// sure with the symbolic links of a Kubernetes volume as with files that are written in place. New handshakes use the new
+/// certificate; connections that stand keep the old one, until their age replaces them: with a
+/// [`max_connection_age`](crate::Server::max_connection_age) a new certificate, or a new list of client authorities, is in
+/// effect everywhere one such age later, with no restart. Files that cannot be read, or of which certificate and key do
+/// not belong together, as in the middle of a write, are refused with a warning, and the old ones stay.
+#[derive(Clone)]
+pub struct ServerTlsConfig {
+    sources: Option<Sources>,
+    /// Valid, and made from what the sources held.
+    config: Arc<ServerConfig>,
+    contents: Contents,
+    reload_interval: Duration,
+}
+
+impl ServerTlsConfig {
+    /// Presents a certificate: `chain` holds it and its intermediates, `key` its private key.
+    ///
+    /// # Errors
+    /// If one of them cannot be read, or they do not belong together.
+    pub fn new(chain: impl Into<Pem>, key: impl Into<Pem>) -> Result<Self, TlsError> {
+        Self::from_sources(Sources {
+            chain: chain.into(),
+            key: key.into(),
+            client_ca: None,
+            client_certificate_optional: false,
+        })
+    }
+
+    /// Uses a configuration of your own, whose ALPN list is replaced by `h2`. Nothing is read again, but rustls' own
+    /// certificate resolvers work; the settings below that concern certificates have no effect.
+    pub fn from_rustls(mut config: ServerConfig) -> Self {
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Self {
+            sources: None,
+            config: Arc::new(config),
+            contents: Contents::default(),
+            reload_interval: RELOAD_INTERVAL,
+        }
+    }
+
+    /// Lets in only clients with a certificate that one of these authorities has signed (mutual TLS). Handlers find it
+    /// with tonic's `Request::peer_certs`.
+    ///
+    /// # Errors
+    /// If there is no certificate in it, or one that cannot be read.
+    pub fn client_ca(self, authorities: impl Into<Pem>) -> Result<Self, TlsError> {
+        self.change(|sources| sources.client_ca = Some(authorities.into()))
+    }
+
+    /// With [`client_ca`](Self::client_ca), also lets in clients without a certificate: handlers decide. A certificate that
+    /// is presented must be good. Default: every client needs one.
+    ///
+    /// # Errors
+    /// If a file cannot be read any more.
+    pub fn client_certificate_optional(self) -> Result<Self, TlsError> {
+        self.change(|sources| sources.client_certificate_optional = true)
+    }
+
+    /// How often files are looked at. Default: 60 s, which is about what a kubelet takes to bring a changed Secret into a
+    /// pod. At least 100 ms; `Duration::MAX`: never.
+    #[must_use]
+    pub fn reload_interval(mut self, interval: Duration) -> Self {
+        self.reload_interval = interval.max(RELOAD_INTERVAL_MIN);
+        self
+    }
+
+    fn from_sources(sources: Sources) -> Result<Self, TlsError> {
+        let contents = sources.read()?;
+        let config = sources.build(&contents)?;
+        Ok(Self { sources: Some(sources), config, contents, reload_interval: RELOAD_INTERVAL })
+    }
+
+    fn change(self, change: impl FnOnce(&mut Sources)) -> Result<Self, TlsError> {
+        let Some(mut sources) = self.sources else { return Ok(self) };
+        change(&mut sources);
+        let changed = Self::from_sources(sources)?;
+        Ok(Self { reload_interval: self.reload_interval, ..changed })
+    }
+}
+
+impl fmt::Debug for ServerTlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the key.
+        f.debug_struct("ServerTlsConfig").field("sources", &self.sources).finish_non_exhaustive()
+    }
+}
+
+/// Where everything comes from.
+#[derive(Clone, Debug)]
+struct Sources {
+    chain: Pem,
+    key: Pem,
+    client_ca: Option<Pem>,
+    client_certificate_optional: bool,
+}
+
+/// What stood there at one time.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Contents {
+    chain: Text,
+    key: Text,
+    client_ca: Option<Text>,
+}
+
+impl Sources {
+    fn has_files(&self) -> bool {
+        let client_ca = self.client_ca.as_ref().is_some_and(Pem::is_file);
+        self.chain.is_file() || self.key.is_file() || client_ca
+    }
+
+    /// Blocks on files.
+    fn read(&self) -> Result<Contents, TlsError> {
+        let client_ca = self.client_ca.as_ref().map(Pem::read).transpose()?;
+        Ok(Contents { chain: self.chain.read()?, key: self.key.read()?, client_ca })
+    }
+
+    /// rustls looks whether the key is the certificate's. Each configuration has its own session cache, so no session
+    /// outlives the authorities that let it in.
+    fn build(&self, contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(default_provider());
+        let verifier = match &contents.client_ca {
+            None => WebPkiClientVerifier::no_client_auth(),
+            Some(authorities) => {
+                let roots = Arc::new(pem::roots(authorities)?);
+                let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
+                if self.client_certificate_optional {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                verifier.build().map_err(TlsError::from_verifier)?
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::from_rustls)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(pem::chain(&contents.chain)?, pem::key(&contents.key)?)
+            .map_err(TlsError::from_rustls)?;
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+/// The kubelet looks at its Secrets every minute or so (`syncFrequency`, 1 min).
+const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Three small files ten times a second cost nothing that can be measured.
+const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -1,0 +1,183 @@
+//! A connection's byte stream, from the first byte of the TLS handshake on.
+//!
+//! The handshake is driven by whoever reads or writes first, so it is a part of the connection like any other: the lifetime
+//! machine's handshake timeout spans it together with the HTTP/2 preface, its age begins after both, and a drain finds
+//! it where it finds every connection.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls;
+use tokio_rustls::server::{FallibleAccept, TlsStream};
+use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
+
+use crate::connector::BoxIo;
+use crate::server::accepted::Accepted;
+use crate::tls::ALPN_H2;
+
+/// A stream that speaks TLS.
+pub(in crate::server) struct TlsIo {
+    state: State,
+    /// Filled by the handshake, and so before the first request.
+    connect_info: Arc<OnceLock<TlsConnectInfo<TcpConnectInfo>>>,
+}
+
+enum State {
+    Handshaking(Box<FallibleAccept<Plain>>),
+    Established(Box<TlsStream<Plain>>),
+    /// All that is left to do is to close it.
+    Failed(BoxIo),
+}
+
+impl TlsIo {
+    /// Puts TLS on an accepted connection. Its requests then also carry tonic's `TlsConnectInfo`.
+    pub(in crate::server) fn accept(acceptor: &TlsAcceptor, accepted: Accepted) -> Accepted {
+        let Accepted { io, peer, info } = accepted;
+        let handshake = acceptor.accept(Plain { io, tcp: info.tcp() }).into_fallible();
+        let connect_info = Arc::new(OnceLock::new());
+        let io = Self { state: State::Handshaking(Box::new(handshake)), connect_info: connect_info.clone() };
+        let info = info.and(move |extensions| {
+            if let Some(info) = connect_info.get() {
+                extensions.insert::<TlsConnectInfo<TcpConnectInfo>>(info.clone());
+            }
+        });
+        Accepted { io: Box::new(io), peer, info }
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut TlsStream<Plain>>>> {
+        if let State::Handshaking(handshake) = &mut self.state {
+            match ready!(Pin::new(handshake).poll(cx)) {
+                Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) => {
+                    // It is the only handshake of this connection.
+                    let _ = self.connect_info.set(stream.connect_info());
+                    self.state = State::Established(Box::new(stream));
+                    // A write that waited for the handshake is not woken by a read that ended it.
+                    cx.waker().wake_by_ref();
+                }
+                Ok(stream) => {
+                    self.state = State::Failed(Box::new(stream));
+                    return Poll::Ready(Err(io::Error::other("the client did not ask for HTTP/2 by ALPN")));
+                }
+                Err((error, Plain { io, .. })) => {
+                    self.state = State::Failed(io);
+                    return Poll::Ready(Err(explained(error)));
+                }
+            }
+        }
+        Poll::Ready(match &mut self.state {
+            State::Established(stream) => Ok(Pin::new(stream)),
+            State::Handshaking(_) | State::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
+        })
+    }
+}
+
+impl AsyncRead for TlsIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let me = self.get_mut();
+        match &mut me.state {
+            // The goodbye reads what is left, so that the alert arrives.
+            State::Failed(io) => Pin::new(io).poll_read(cx, buf),
+            _ => ready!(me.poll_established(cx))?.poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for TlsIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.get_mut().poll_established(cx))?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.get_mut().poll_established(cx))?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        // TLS encrypts many pieces into one record.
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.get_mut().poll_established(cx))?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().state {
+            // Nothing was said that could get lost: the socket may close at once.
+            State::Handshaking(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            State::Established(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Failed(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The stream below TLS, which knows its addresses.
+struct Plain {
+    io: BoxIo,
+    tcp: TcpConnectInfo,
+}
+
+impl Connected for Plain {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.tcp.clone()
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// rustls speaks of messages and alerts; this says what to look at.
+fn explained(error: io::Error) -> io::Error {
+    use rustls::Error;
+    let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(Error::InvalidMessage(_)) => "the client does not speak TLS on this port",
+        Some(Error::NoCertificatesPresented) => "the client presented no certificate",
+        Some(Error::InvalidCertificate(_)) => "the client's certificate is not accepted",
+        Some(Error::AlertReceived(_)) => "the client gave the handshake up",
+        _ if error.kind() == io::ErrorKind::UnexpectedEof => "the client closed during the handshake",
+        _ => "the handshake failed",
+    };
+    io::Error::new(error.kind(), format!("{hint}: {error}"))
+}

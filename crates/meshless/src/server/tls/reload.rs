@@ -1,0 +1,84 @@
+//! Keeps a server's certificates those of its files.
+//!
+//! The serving loop polls [`Reload::run`] beside its listeners and signals; connections take the [`Current`] configuration
+//! when their handshake begins. Nothing here touches a connection that stands.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use super::{Contents, ServerTlsConfig, Sources};
+use crate::tls::TlsError;
+
+/// What the next handshake uses.
+#[derive(Clone)]
+pub(in crate::server) struct Current(Arc<ArcSwap<ServerConfig>>);
+
+impl Current {
+    pub(in crate::server) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(self.0.load_full())
+    }
+}
+
+/// Looks at the files again and again.
+pub(in crate::server) struct Reload {
+    config: ServerTlsConfig,
+    current: Current,
+    /// What was wrong when it was last looked at, so that the same is said once.
+    trouble: Option<String>,
+}
+
+impl Reload {
+    pub(in crate::server) fn new(config: ServerTlsConfig) -> Self {
+        let current = Current(Arc::new(ArcSwap::new(config.config.clone())));
+        Self { config, current, trouble: None }
+    }
+
+    pub(in crate::server) fn current(&self) -> Current {
+        self.current.clone()
+    }
+
+    /// Never returns. Loses nothing when it is dropped.
+    pub(in crate::server) async fn run(&mut self) -> Infallible {
+        let Some(sources) = self.config.sources.clone().filter(Sources::has_files) else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(self.config.reload_interval).await;
+            let sources = sources.clone();
+            let known = self.config.contents.clone();
+            let look = tokio::task::spawn_blocking(move || look(&sources, &known));
+            match look.await {
+                Ok(Ok(Some((contents, config)))) => {
+                    self.config.contents = contents;
+                    self.current.0.store(config);
+                    self.trouble = None;
+                    tracing::info!("new certificates are in use for new connections");
+                }
+                Ok(Ok(None)) => self.trouble = None,
+                Ok(Err(error)) => {
+                    let trouble = error.to_string();
+                    if self.trouble.as_ref() != Some(&trouble) {
+                        tracing::warn!(error = %trouble, "changed certificates are refused, the old ones stay");
+                        self.trouble = Some(trouble);
+                    }
+                }
+                // The runtime is on its way down.
+                Err(_) => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// The new configuration, if what the files hold differs from what is known.
+fn look(sources: &Sources, known: &Contents) -> Result<Option<(Contents, Arc<ServerConfig>)>, TlsError> {
+    let contents = sources.read()?;
+    if contents == *known {
+        return Ok(None);
+    }
+    let config = sources.build(&contents)?;
+    Ok(Some((contents, config)))
+}

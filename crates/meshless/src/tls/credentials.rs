@@ -1,0 +1,115 @@
+//! Whom a channel trusts and who it is, as of now: a rustls configuration that follows its files.
+//!
+//! Asked once for each handshake. Files are read again then, which spares a task and a timer: a channel connects seldom,
+//! and a connection that stands keeps what it has until it is replaced.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+
+use super::pem::{self, Pem, Text};
+use super::{ALPN_H2, TlsError};
+
+/// Where certificates and key come from.
+#[derive(Clone, Debug)]
+pub(super) struct Sources {
+    pub(super) authorities: Pem,
+    pub(super) identity: Option<(Pem, Pem)>,
+}
+
+/// The configuration of one channel. Clones share it.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    /// `None`: the user's own configuration, which does not change.
+    sources: Option<Sources>,
+    current: Arc<Mutex<Current>>,
+}
+
+struct Current {
+    contents: Contents,
+    config: Arc<ClientConfig>,
+}
+
+/// What stood in the sources at one time.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Contents {
+    authorities: Text,
+    identity: Option<(Text, Text)>,
+}
+
+impl Credentials {
+    /// Blocks on files.
+    pub(super) fn new(sources: Sources) -> Result<Self, TlsError> {
+        let contents = sources.read()?;
+        let config = sources.build(&contents)?;
+        let sources = Some(sources).filter(Sources::has_files);
+        Ok(Self { sources, current: Arc::new(Mutex::new(Current { contents, config })) })
+    }
+
+    pub(super) fn own(mut config: ClientConfig) -> Self {
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        let current = Current { contents: Contents::default(), config: Arc::new(config) };
+        Self { sources: None, current: Arc::new(Mutex::new(current)) }
+    }
+
+    /// The configuration for a handshake that begins now. Files that cannot be used change nothing.
+    pub(super) async fn current(&self) -> Arc<ClientConfig> {
+        let (known, config) = self.read_current(|current| (current.contents.clone(), current.config.clone()));
+        let Some(sources) = self.sources.clone() else { return config };
+        let look = tokio::task::spawn_blocking(move || {
+            let contents = sources.read()?;
+            if contents == known {
+                return Ok(None);
+            }
+            let config = sources.build(&contents)?;
+            Ok::<_, TlsError>(Some(Current { contents, config }))
+        });
+        match look.await {
+            Ok(Ok(Some(changed))) => {
+                let config = changed.config.clone();
+                self.read_current(|current| *current = changed);
+                config
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "changed certificates are refused, the old ones stay");
+                config
+            }
+            // Nothing has changed, or the runtime is on its way down.
+            Ok(Ok(None)) | Err(_) => config,
+        }
+    }
+
+    fn read_current<T>(&self, read: impl FnOnce(&mut Current) -> T) -> T {
+        read(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sources {
+    fn has_files(&self) -> bool {
+        let identity = self.identity.as_ref().is_some_and(|(chain, key)| chain.is_file() || key.is_file());
+        self.authorities.is_file() || identity
+    }
+
+    fn read(&self) -> Result<Contents, TlsError> {
+        let pair = |(chain, key): &(Pem, Pem)| Ok::<_, TlsError>((chain.read()?, key.read()?));
+        let identity = self.identity.as_ref().map(pair).transpose()?;
+        Ok(Contents { authorities: self.authorities.read()?, identity })
+    }
+
+    fn build(&self, contents: &Contents) -> Result<Arc<ClientConfig>, TlsError> {
+        // Named, so that nothing depends on which provider the process has installed.
+        let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::from_rustls)?
+            .with_root_certificates(pem::roots(&contents.authorities)?);
+        let mut config = match &contents.identity {
+            None => builder.with_no_client_auth(),
+            Some((chain, key)) => builder
+                .with_client_auth_cert(pem::chain(chain)?, pem::key(key)?)
+                .map_err(TlsError::from_rustls)?,
+        };
+        config.alpn_protocols = vec![ALPN_H2.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
