@@ -26,7 +26,9 @@ pub use balancer::{
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
-pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, LifetimeConfig};
+pub use lifetime::{
+    CloseReason, ControlFrames, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
+};
 pub use picker::lease::{Lease, Outcome};
 pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
 pub use retry::{AttemptFate, RetryDecision, TransparentRetry};
