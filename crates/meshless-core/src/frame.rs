@@ -92,8 +92,10 @@ impl FrameHeader {
 
     /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of them (END_HEADERS).
     fn leaves_header_block_open(&self) -> bool {
-        let carries_headers =
-            matches!(self.kind, FrameKind::Headers | FrameKind::Continuation | FrameKind::Other(PUSH_PROMISE));
+        let carries_headers = matches!(
+            self.kind,
+            FrameKind::Headers | FrameKind::Continuation | FrameKind::Other(PUSH_PROMISE)
+        );
         carries_headers && self.flags & 0x4 == 0
     }
 }

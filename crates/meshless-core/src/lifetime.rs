@@ -15,8 +15,8 @@
 //! without calls ends after the second GOAWAY is the HTTP/2 library's doing; this machine only sets the limits.
 //!
 //! One property spares the driver a wake-up per call: the instant of `poll_timeout` never moves forward because a
-//! call started or ended. A busy connection cannot be idle for long enough before *now + max idle*, and when
-//! that instant comes the machine looks again.
+//! call started, ended, or began to wait for its client. A busy connection cannot be idle for long enough before
+//! *now + max idle*, and when that instant comes the machine looks again; so with responses that wait.
 
 mod config;
 mod frame_budget;
@@ -157,6 +157,7 @@ impl Lifetime {
         }
         self.ready = true;
         self.timers.handshake = None;
+        self.timers.slow_reader = after(now, self.config.slow_reader_timeout);
         self.idle_since = now;
         if self.phase == Phase::Serving {
             self.timers.age = after(now, self.age_max);
@@ -211,9 +212,8 @@ impl Lifetime {
     /// A response, or the socket, waits for the client to take bytes.
     pub fn handle_blocked(&mut self, now: Instant) {
         self.blocked += 1;
-        if self.blocked == 1 && self.phase != Phase::Closed {
+        if self.blocked == 1 {
             self.taken_at = now;
-            self.timers.slow_reader = after(now, self.config.slow_reader_timeout);
         }
     }
 
@@ -221,9 +221,6 @@ impl Lifetime {
     pub fn handle_unblocked(&mut self) {
         debug_assert!(self.blocked > 0, "what waits no longer has waited");
         self.blocked = self.blocked.saturating_sub(1);
-        if self.blocked == 0 {
-            self.timers.slow_reader = None;
-        }
     }
 
     /// The client took bytes of a response. Need be told only while something waits.
@@ -275,7 +272,8 @@ impl Lifetime {
         } else if due(self.timers.drain) {
             self.close(CloseReason::DrainTimeout);
         } else if due(self.timers.slow_reader) {
-            self.timers.slow_reader = after(self.taken_at, self.config.slow_reader_timeout);
+            let taken_at = if self.blocked > 0 { self.taken_at } else { now };
+            self.timers.slow_reader = after(taken_at, self.config.slow_reader_timeout);
             if due(self.timers.slow_reader) {
                 self.close(CloseReason::SlowReader);
             }

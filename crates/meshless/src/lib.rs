@@ -50,6 +50,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod bounced;
 mod call;
 mod channel;
 mod connection;
@@ -73,8 +74,8 @@ pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
 pub use server::{
-    ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary, ServeError, Server,
-    bind, serve_connection,
+    CallContext, CallLimit, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent,
+    ConnectionSummary, ServeError, Server, bind, serve_connection,
 };
 pub use target::{Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]

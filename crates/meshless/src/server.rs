@@ -3,6 +3,9 @@
 //! [`Server`] accepts connections, gives each to the connection driver, and ends them all at shutdown. It knows nothing of
 //! HTTP/2 and decides nothing about one connection.
 
+mod admission;
+mod call;
+mod call_task;
 mod calls;
 mod config;
 mod connection;
@@ -10,6 +13,7 @@ mod error;
 mod event;
 mod grpc;
 mod listener;
+mod overload;
 mod state;
 mod wire;
 
@@ -23,7 +27,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::server::NamedService;
@@ -31,15 +35,19 @@ use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tower_service::Service;
 
+pub use call::CallContext;
 pub use config::ConnectionConfig;
 pub use connection::serve_connection;
 pub use error::ServeError;
 pub use event::{ClosedReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
 pub use listener::bind;
+pub use overload::CallLimit;
 
+use admission::{Admission, Admitted, ConnectionLimits, refuse};
 use connection::drive;
 use grpc::GrpcCalls;
 use listener::Acceptor;
+use overload::{CallGate, GatedCalls};
 
 /// A gRPC server for tonic's services.
 ///
@@ -59,6 +67,8 @@ use listener::Acceptor;
 #[derive(Clone, Default)]
 pub struct Server {
     config: ConnectionConfig,
+    limits: ConnectionLimits,
+    call_gate: Option<Arc<CallGate>>,
     routes: Routes,
     observer: Option<Arc<Observer>>,
 }
@@ -116,18 +126,59 @@ impl Server {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
     }
 
-    /// How many calls a client may have open on one connection. Default: 100 000. See [`ConnectionConfig`] for what
-    /// that means against hostile clients.
+    /// How many calls a client may have open on one connection. Default: 10 000. See [`ConnectionConfig`] for what
+    /// one hostile client can pin.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.config = self.config.max_concurrent_streams(streams);
         self
     }
 
-    /// Replaces all settings above.
+    /// How long one call, above all a stream, may last (± 10 % each) before its handler is told to end it, and how long it may
+    /// go on after that; then it ends with UNAVAILABLE. Defaults: no limit, 10 s. See
+    /// [`CallContext::stream_ending`].
+    #[must_use]
+    pub fn max_stream_age(self, age: Duration, grace: Duration) -> Self {
+        self.lifetime(|lifetime| lifetime.max_stream_age(age).max_stream_age_grace(grace))
+    }
+
+    /// Ages connections sooner while there are more of them than usual: see [`ConnectionConfig::level_connections`].
+    /// Default: off. `exponent` 3 nearly halves the spread of clients that keep one connection.
+    #[must_use]
+    pub fn level_connections(mut self, exponent: u32) -> Self {
+        self.config = self.config.level_connections(exponent);
+        self
+    }
+
+    /// Replaces all settings above. Those below are not of one connection.
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// How many connections the server serves at once. Default: 10 000. The client of one more is told to go (GOAWAY, no call
+    /// of it processed), so that it tries another backend.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.max = connections;
+        self
+    }
+
+    /// How many new connections the server takes in a second, on average; a second's worth may come at once, the others wait
+    /// in the listener's backlog. Default and zero: no limit (a connection costs as much CPU as four calls, with TLS some
+    /// ten times that).
+    #[must_use]
+    pub fn max_connections_per_second(mut self, connections: u32) -> Self {
+        self.limits.per_second = std::num::NonZeroU32::new(connections);
+        self
+    }
+
+    /// How many calls the server works on at once, on all connections together, and what becomes of the others. Default:
+    /// no limit. A number lets as many more wait and fails the rest with RESOURCE_EXHAUSTED; [`CallLimit`] says more.
+    #[must_use]
+    pub fn max_concurrent_calls(mut self, limit: impl Into<CallLimit>) -> Self {
+        self.call_gate = Some(Arc::new(CallGate::new(limit.into())));
         self
     }
 
@@ -193,6 +244,7 @@ impl Server {
     {
         let mut acceptor = Acceptor::new(listeners.into_iter().collect());
         let (drain, draining) = watch::channel(false);
+        let mut admission = Admission::new(self.limits);
         let mut connections = Connections { server: self, draining, next: 0, tasks: JoinSet::new() };
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -200,7 +252,8 @@ impl Server {
                 biased;
                 () = &mut shutdown => break,
                 Some(ended) = connections.tasks.join_next() => log_panic(ended),
-                (io, peer) = acceptor.accept() => connections.spawn(io, peer),
+                (io, peer) = async { admission.ready().await; acceptor.accept().await } =>
+                    connections.admit(io, peer, admission.admit()),
             }
         }
         // A client whose connection waits in the backlog believes that it is connected: it is told to go, not reset.
@@ -209,7 +262,7 @@ impl Server {
             std::task::Poll::Ready(acceptor.take().map_or_else(Vec::new, |acceptor| acceptor.close(cx)))
         });
         for (io, peer) in waiting.await {
-            connections.spawn(io, peer);
+            connections.admit(io, peer, admission.admit());
         }
         tracing::debug!(connections = connections.tasks.len(), "draining");
         drain.send_replace(true);
@@ -245,6 +298,8 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("config", &self.config)
+            .field("limits", &self.limits)
+            .field("call_gate", &self.call_gate)
             .field("routes", &self.routes)
             .field("observer", &self.observer.as_ref().map(|_| ".."))
             .finish()
@@ -262,7 +317,15 @@ struct Connections {
 }
 
 impl Connections {
-    fn spawn(&mut self, io: TcpStream, peer: SocketAddr) {
+    fn admit(&mut self, io: TcpStream, peer: SocketAddr, admitted: Admitted) {
+        match admitted {
+            Admitted::Serve(place) => self.spawn(io, peer, place),
+            Admitted::Refuse(refusal) => drop(self.tasks.spawn(refuse(io, refusal))),
+            Admitted::Close => tracing::debug!(%peer, "closed: too many connections"),
+        }
+    }
+
+    fn spawn(&mut self, io: TcpStream, peer: SocketAddr, place: OwnedSemaphorePermit) {
         // It fails if the client is gone already, which the first read tells as well.
         let _ = io.set_nodelay(true);
         let connection = self.next;
@@ -272,7 +335,9 @@ impl Connections {
         self.tasks.spawn(async move {
             let opened = Instant::now();
             server.observe(connection, peer, ConnectionChange::Opened, Duration::ZERO, 0);
-            let service = GrpcCalls::new(server.routes.clone(), io.connect_info());
+            let _place = place;
+            let services = GatedCalls::new(server.routes.clone(), server.call_gate.clone());
+            let service = GrpcCalls::new(services, io.connect_info());
             let drain = async move {
                 // An error: the server is gone, which is a drain too.
                 let _ = draining.wait_for(|draining| *draining).await;

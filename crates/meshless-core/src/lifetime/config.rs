@@ -113,7 +113,8 @@ impl LifetimeConfig {
     }
 
     /// How many calls a client may cancel at once before it is taken for hostile; beyond that, as many as were answered
-    /// and 1000 a second. Default: 10 000; at least 1000.
+    /// and 1000 a second. Default: 10 000; at least 1000. A server sets it to twice the calls that a connection may have
+    /// open.
     #[must_use]
     pub fn reset_burst(mut self, resets: u32) -> Self {
         self.reset_burst = resets;

@@ -58,11 +58,11 @@ fn simulate(exponent: Option<u32>, ages: u32, seed: u64) -> (f64, f64) {
 /// Without levelling the variance is binomial, n̄(1−1/M); with exponent a it is that over 1 + a − a/(W+1).
 #[test]
 fn levelling_divides_the_variance_of_connections_as_the_closed_form_says() {
-    let (ages, seed) = (150, 11);
+    let (ages, seed) = (80, 11);
     let binomial = 100.0 * (1.0 - 1.0 / SERVERS as f64);
     // The time average of x², x of relaxation time τ, over D ages and M−1 free servers has a relative standard deviation of
-    // √(2τ/(D(M−1))): 7 % for a = 0 (τ = 1), as much for a = 3, whose wandering mean is slow. Five of them.
-    let tolerance = 0.35;
+    // √(2τ/(D(M−1))): 9 % for a = 0 (τ = 1), as much for a = 3, whose wandering mean is slow. Five of them.
+    let tolerance = 0.45;
     for exponent in [None, Some(0), Some(3)] {
         let (variance, rotations) = simulate(exponent, ages, seed);
         let a = f64::from(exponent.unwrap_or(0));

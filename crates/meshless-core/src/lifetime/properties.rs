@@ -186,7 +186,8 @@ fn durations_without_bound_are_no_limit_and_overflow_nothing() {
         .max_age_grace(Duration::MAX)
         .max_idle(Duration::MAX)
         .drain_timeout(Duration::MAX)
-        .handshake_timeout(Duration::ZERO);
+        .handshake_timeout(Duration::ZERO)
+        .slow_reader_timeout(Duration::MAX);
     let mut lifetime = machine(config, start);
     assert_eq!(lifetime.poll_timeout(), None);
     lifetime.handle_drain(start);
@@ -329,6 +330,8 @@ proptest! {
             match event {
                 Event::CallStarted => { calls += 1; lifetime.handle_call_started() }
                 Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
+                Event::Blocked => lifetime.handle_blocked(now),
+                Event::Taken => lifetime.handle_bytes_taken(now),
                 Event::Pass(millis) => {
                     let then = now + Duration::from_millis(millis);
                     now = armed.map_or(then, |at| then.min(at));

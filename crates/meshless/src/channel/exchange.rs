@@ -15,6 +15,7 @@ use super::body::{CallEnd, ResponseBody};
 use super::place::{Place, WaitsFor, try_place, wait_for_place};
 use super::shared::{CallSettings, Shared};
 use super::{Channel, deadline};
+use crate::bounced;
 use crate::call::{Outgoing, attempt};
 
 /// For one call, in place of the channel's setting: whether it waits when no backend can be reached, rather than
@@ -108,6 +109,9 @@ impl Call<'_> {
                 return Err(failure.into_status());
             }
             tracing::debug!(target = %self.shared.target, endpoint = %failure.endpoint(), ?failure, "retrying transparently");
+            if failure.fate() == AttemptFate::Refused {
+                bounced::mark(self.outgoing.headers_mut());
+            }
             if !avoid.contains(&endpoint) && avoid.len() < AVOIDED_MAX {
                 avoid.push(endpoint);
             }
