@@ -31,6 +31,8 @@ pub enum FrameKind {
     GoAway,
     /// WINDOW_UPDATE (0x8).
     WindowUpdate,
+    /// CONTINUATION (0x9).
+    Continuation,
     /// Any other type, by its code.
     Other(u8),
 }
@@ -46,6 +48,7 @@ impl FrameKind {
             0x6 => Self::Ping,
             0x7 => Self::GoAway,
             0x8 => Self::WindowUpdate,
+            0x9 => Self::Continuation,
             other => Self::Other(other),
         }
     }
@@ -81,6 +84,20 @@ impl FrameHeader {
     pub fn is_ack(&self) -> bool {
         matches!(self.kind, FrameKind::Ping | FrameKind::Settings) && self.flags & 0x1 != 0
     }
+
+    /// Whether this is the sender's last frame of its stream (END_STREAM).
+    pub fn is_end_stream(&self) -> bool {
+        matches!(self.kind, FrameKind::Data | FrameKind::Headers) && self.flags & 0x1 != 0
+    }
+
+    /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of them (END_HEADERS).
+    fn leaves_header_block_open(&self) -> bool {
+        let carries_headers = matches!(
+            self.kind,
+            FrameKind::Headers | FrameKind::Continuation | FrameKind::Other(PUSH_PROMISE)
+        );
+        carries_headers && self.flags & 0x4 == 0
+    }
 }
 
 /// Names the frames of one direction of one connection.
@@ -90,12 +107,13 @@ pub struct FrameScanner {
     skip: usize,
     header: [u8; FRAME_HEADER_LEN],
     filled: usize,
+    header_block_open: bool,
 }
 
 impl FrameScanner {
     /// For what a server sends: frames from the first byte on.
     pub fn from_server() -> Self {
-        Self { skip: 0, header: [0; FRAME_HEADER_LEN], filled: 0 }
+        Self { skip: 0, header: [0; FRAME_HEADER_LEN], filled: 0, header_block_open: false }
     }
 
     /// For what a client sends: the preface, then frames.
@@ -132,6 +150,7 @@ impl FrameScanner {
         }
         self.filled = 0;
         let header = FrameHeader::parse(&self.header);
+        self.header_block_open = header.leaves_header_block_open();
         let payload = (header.payload_len as usize).min(bytes.len() - taken);
         self.skip = header.payload_len as usize - payload;
         (taken + payload, Some(header))
@@ -141,7 +160,15 @@ impl FrameScanner {
     pub fn at_boundary(&self) -> bool {
         self.skip == 0 && self.filled == 0
     }
+
+    /// Whether another frame may be put in here: between two frames, but not between HEADERS and its CONTINUATION,
+    /// where only a CONTINUATION of the same stream may stand (RFC 9113 §6.10).
+    pub fn may_insert(&self) -> bool {
+        self.at_boundary() && !self.header_block_open
+    }
 }
+
+const PUSH_PROMISE: u8 = 0x5;
 
 #[cfg(test)]
 mod tests {
@@ -172,5 +199,19 @@ mod tests {
             assert_eq!(seen, expected, "cut every {cut} bytes");
             assert!(scanner.at_boundary());
         }
+    }
+
+    #[test]
+    fn nothing_may_be_inserted_into_an_open_header_block() {
+        let mut scanner = FrameScanner::from_server();
+        let mut may_insert_after = |bytes: &[u8]| {
+            scanner.scan(bytes, |_| {});
+            assert!(scanner.at_boundary());
+            scanner.may_insert()
+        };
+        assert!(!may_insert_after(&frame(0x1, 0, 1, &[7; 10])));
+        assert!(!may_insert_after(&frame(0x9, 0, 1, &[7; 10])));
+        assert!(may_insert_after(&frame(0x9, 0x4, 1, &[7; 10])));
+        assert!(may_insert_after(&frame(0x0, 0, 1, &[7; 10])));
     }
 }

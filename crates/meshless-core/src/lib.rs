@@ -29,7 +29,9 @@ pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
-pub use lifetime::{CloseReason, GoAwayReason, Lifetime, LifetimeAction, LifetimeConfig};
+pub use lifetime::{
+    CloseReason, ControlFrames, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
+};
 pub use outlier::OutlierConfig;
 pub use picker::lease::{Lease, Outcome};
 pub use picker::outcomes::OutcomeReport;

@@ -111,6 +111,27 @@ pub(crate) struct ServeArgs {
     /// Time without a call after which a connection is told to go [default: never]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_idle: Option<Duration>,
+    /// Ages connections sooner while there are more than usual: the exponent, 3 being a good one [default: off]
+    #[arg(long, value_name = "EXPONENT", value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub(crate) level_connections: Option<u32>,
+    /// How long a stream may last, ± 10 %, before it is told to end, and 10 s later ended [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
+    pub(crate) max_stream_age: Option<Duration>,
+    /// How many calls a client may have open on one connection
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_concurrent_streams: u32,
+    /// How many connections may be open at once
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: u32,
+    /// How many calls to work on at once, on all connections [default: no limit]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_concurrent_calls: Option<u32>,
+    /// How many calls may wait for that [default: as many as run]
+    #[arg(long, requires = "max_concurrent_calls")]
+    pub(crate) queue: Option<u32>,
+    /// Refuse a call's first attempt rather than let it wait
+    #[arg(long, requires = "max_concurrent_calls")]
+    pub(crate) bounce: bool,
     /// Silence after which the server pings
     #[arg(long, default_value = "2h", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) keepalive_time: Duration,

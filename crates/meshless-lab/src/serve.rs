@@ -7,9 +7,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use meshless::{
-    Address, ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener, Pem,
+    Address, CallLimit, ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener, Pem,
     ServerTlsConfig, Shutdown, TlsError,
 };
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -105,7 +106,10 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
     if let Some(seed) = args.seed {
         server = server.connection_config(ConnectionConfig::default().seed(seed));
     }
-    server = server.keepalive(args.keepalive_time, args.keepalive_timeout);
+    server = server
+        .keepalive(args.keepalive_time, args.keepalive_timeout)
+        .max_concurrent_streams(args.max_concurrent_streams)
+        .max_connections(args.max_connections as usize);
     if let Some(age) = args.max_connection_age {
         server = server.max_connection_age(age);
     }
@@ -126,8 +130,24 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
         }
         server = server.tls(tls);
     }
+    if let Some(age) = args.max_stream_age {
+        server = server.max_stream_age(age, STREAM_AGE_GRACE);
+    }
+    if let Some(exponent) = args.level_connections {
+        server = server.level_connections(exponent);
+    }
+    if let Some(calls) = args.max_concurrent_calls {
+        let mut limit = CallLimit::new(calls as usize).queue(args.queue.unwrap_or(calls) as usize);
+        if args.bounce {
+            limit = limit.bounce();
+        }
+        server = server.max_concurrent_calls(limit);
+    }
     Ok(server)
 }
+
+/// How long a stream may go on after its age.
+const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
 
 fn log(event: &ConnectionEvent) {
     let ConnectionEvent { connection, peer, age, calls, .. } = event;

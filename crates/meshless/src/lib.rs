@@ -50,6 +50,7 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+mod bounced;
 mod call;
 mod channel;
 mod connection;
@@ -82,9 +83,9 @@ pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolv
 #[cfg(feature = "tls")]
 pub use server::ServerTlsConfig;
 pub use server::{
-    Accepted, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary,
-    HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown, ShutdownHandle, bind,
-    serve_connection,
+    Accepted, CallContext, CallLimit, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent,
+    ConnectionSummary, HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown,
+    ShutdownHandle, bind, serve_connection,
 };
 pub use service_config::{ServiceConfig, ServiceConfigError};
 #[cfg(unix)]

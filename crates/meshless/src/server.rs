@@ -3,6 +3,9 @@
 //! [`Server`] holds the settings; `serve` runs it. It knows nothing of HTTP/2 and decides nothing about one connection.
 
 mod accepted;
+mod admission;
+mod call;
+mod call_task;
 mod calls;
 mod config;
 mod connection;
@@ -15,6 +18,7 @@ mod listener;
 mod peer;
 mod serve;
 mod shutdown;
+mod overload;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;
@@ -36,18 +40,23 @@ use tonic::service::Routes;
 use tower_service::Service;
 
 pub use accepted::Accepted;
+pub use call::CallContext;
 pub use config::ConnectionConfig;
 pub use connection::serve_connection;
 pub use error::ServeError;
 pub use event::{ClosedReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
 pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
+pub use overload::CallLimit;
 pub use peer::Peer;
 pub use shutdown::{Shutdown, ShutdownHandle};
 #[cfg(feature = "tls")]
 pub use tls::ServerTlsConfig;
 #[cfg(unix)]
 pub use unix::{UnixListener, bind_unix};
+
+use admission::ConnectionLimits;
+use overload::CallGate;
 
 /// A gRPC server for tonic's services.
 ///
@@ -87,6 +96,8 @@ pub use unix::{UnixListener, bind_unix};
 #[derive(Clone)]
 pub struct Server {
     config: ConnectionConfig,
+    limits: ConnectionLimits,
+    call_gate: Option<Arc<CallGate>>,
     routes: Routes,
     health: HealthReporter,
     /// The health service is the built-in one.
@@ -162,11 +173,27 @@ impl Server {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
     }
 
-    /// How many calls a client may have open on one connection. Default: 100 000. See [`ConnectionConfig`] for what
-    /// that means against hostile clients.
+    /// How many calls a client may have open on one connection. Default: 10 000. See [`ConnectionConfig`] for what
+    /// one hostile client can pin.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.config = self.config.max_concurrent_streams(streams);
+        self
+    }
+
+    /// How long one call, above all a stream, may last (± 10 % each) before its handler is told to end it, and how long it may
+    /// go on after that; then it ends with UNAVAILABLE. Defaults: no limit, 10 s. See
+    /// [`CallContext::stream_ending`].
+    #[must_use]
+    pub fn max_stream_age(self, age: Duration, grace: Duration) -> Self {
+        self.lifetime(|lifetime| lifetime.max_stream_age(age).max_stream_age_grace(grace))
+    }
+
+    /// Ages connections sooner while there are more of them than usual: see [`ConnectionConfig::level_connections`].
+    /// Default: off. `exponent` 3 nearly halves the spread of clients that keep one connection.
+    #[must_use]
+    pub fn level_connections(mut self, exponent: u32) -> Self {
+        self.config = self.config.level_connections(exponent);
         self
     }
 
@@ -185,6 +212,31 @@ impl Server {
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
         self.config = config;
+        self
+    }
+
+    /// How many connections the server serves at once. Default: 10 000. The client of one more is told to go (GOAWAY, no call
+    /// of it processed), so that it tries another backend.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.limits.max = connections;
+        self
+    }
+
+    /// How many new connections the server takes in a second, on average; a second's worth may come at once, the others wait
+    /// in the listener's backlog. Default and zero: no limit (a connection costs as much CPU as four calls, with TLS some
+    /// ten times that).
+    #[must_use]
+    pub fn max_connections_per_second(mut self, connections: u32) -> Self {
+        self.limits.per_second = std::num::NonZeroU32::new(connections);
+        self
+    }
+
+    /// How many calls the server works on at once, on all connections together, and what becomes of the others. Default:
+    /// no limit. A number lets as many more wait and fails the rest with RESOURCE_EXHAUSTED; [`CallLimit`] says more.
+    #[must_use]
+    pub fn max_concurrent_calls(mut self, limit: impl Into<CallLimit>) -> Self {
+        self.call_gate = Some(Arc::new(CallGate::new(limit.into())));
         self
     }
 
@@ -307,6 +359,8 @@ impl Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
+            limits: ConnectionLimits::default(),
+            call_gate: None,
             config: ConnectionConfig::default(),
             routes: Routes::default(),
             health: HealthReporter::default(),
@@ -323,6 +377,8 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("config", &self.config)
+            .field("limits", &self.limits)
+            .field("call_gate", &self.call_gate)
             .field("routes", &self.routes)
             .field("lame_duck", &self.lame_duck)
             .field("observer", &self.observer.as_ref().map(|_| ".."))

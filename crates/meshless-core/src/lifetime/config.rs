@@ -17,6 +17,10 @@ pub struct LifetimeConfig {
     pub(super) handshake_timeout: Option<Duration>,
     pub(super) ping_interval_min: Duration,
     pub(super) pings_without_calls: bool,
+    pub(super) max_stream_age: Option<Duration>,
+    pub(super) max_stream_age_grace: Option<Duration>,
+    pub(super) slow_reader_timeout: Option<Duration>,
+    pub(super) reset_burst: u32,
 }
 
 impl LifetimeConfig {
@@ -78,6 +82,44 @@ impl LifetimeConfig {
         self.pings_without_calls = permitted;
         self
     }
+
+    /// How long one call may last before its handler is told to end it. Default and zero: no limit.
+    ///
+    /// For streams that never end by themselves: each draws its own limit, uniform within ±10 %, so that streams which
+    /// began together do not end together. Set it above the longest call that must not be cut.
+    #[must_use]
+    pub fn max_stream_age(mut self, age: Duration) -> Self {
+        self.max_stream_age = limit(age);
+        self
+    }
+
+    /// How long a call may go on after that; then it is ended with a status that a client may retry on. Default: 10 s.
+    /// Zero and `Duration::MAX`: as long as it likes.
+    #[must_use]
+    pub fn max_stream_age_grace(mut self, grace: Duration) -> Self {
+        self.max_stream_age_grace = limit(grace);
+        self
+    }
+
+    /// How long a client may take no byte of any response while at least one waits for it; then the connection is cut.
+    /// Default: 5 min. Zero: as long as it likes.
+    ///
+    /// A client that stops reading is legal flow control, and pins what waits. Envoy gives a stream as long
+    /// (`stream_idle_timeout`); clients that pause longer on purpose need a longer one here.
+    #[must_use]
+    pub fn slow_reader_timeout(mut self, timeout: Duration) -> Self {
+        self.slow_reader_timeout = limit(timeout);
+        self
+    }
+
+    /// How many calls a client may cancel at once before it is taken for hostile; beyond that, as many as were answered
+    /// and 1000 a second. Default: 10 000; at least 1000. A server sets it to twice the calls that a connection may have
+    /// open.
+    #[must_use]
+    pub fn reset_burst(mut self, resets: u32) -> Self {
+        self.reset_burst = resets;
+        self
+    }
 }
 
 impl Default for LifetimeConfig {
@@ -90,6 +132,10 @@ impl Default for LifetimeConfig {
             handshake_timeout: Some(HANDSHAKE_TIMEOUT),
             ping_interval_min: PING_INTERVAL_MIN,
             pings_without_calls: false,
+            max_stream_age: None,
+            max_stream_age_grace: Some(STREAM_AGE_GRACE),
+            slow_reader_timeout: Some(SLOW_READER_TIMEOUT),
+            reset_burst: 10_000,
         }
     }
 }
@@ -107,6 +153,12 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// "PERMIT_KEEPALIVE_TIME [...] default: 5 minutes" (gRFC A8).
 const PING_INTERVAL_MIN: Duration = Duration::from_secs(300);
+
+/// Enough for a handler to send its last messages, and below the drain timeout.
+const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
+
+/// Envoy's default of `stream_idle_timeout`, which also ends streams that wait for a window.
+const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// From here on a duration means "no limit": a century, which no arithmetic on instants overflows.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

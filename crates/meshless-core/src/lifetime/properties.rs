@@ -119,6 +119,66 @@ fn a_peer_that_never_opens_the_connection_is_cut() {
 }
 
 #[test]
+fn the_second_go_away_follows_the_acknowledgement_after_another_round_trip() {
+    let millis = Duration::from_millis;
+    for (round_trip, wait) in [(millis(0), millis(5)), (millis(40), millis(40)), (SECOND * 2, millis(100))] {
+        let start = Instant::now();
+        let mut lifetime = machine(LifetimeConfig::default().max_idle(SECOND), start);
+        assert_eq!(actions(&mut lifetime, start, 1), [(1, IDLE)]);
+        let acknowledged = start + SECOND + round_trip;
+        lifetime.handle_go_away_acknowledged(acknowledged);
+        assert_eq!(lifetime.poll_timeout(), Some(acknowledged + wait));
+        lifetime.handle_go_away_acknowledged(acknowledged + SECOND);
+        lifetime.handle_timeout(acknowledged + wait);
+        assert_eq!(lifetime.poll_action(), Some(LifetimeAction::FinishGoAway));
+    }
+}
+
+#[test]
+fn a_client_that_takes_nothing_while_responses_wait_is_cut() {
+    let start = Instant::now();
+    let cut = LifetimeAction::Close { reason: CloseReason::SlowReader };
+    let mut lifetime = machine(LifetimeConfig::default().slow_reader_timeout(SECOND * 60), start);
+    lifetime.handle_call_started();
+    lifetime.handle_blocked(start + SECOND * 10);
+    lifetime.handle_blocked(start + SECOND * 30);
+    lifetime.handle_unblocked();
+    lifetime.handle_bytes_taken(start + SECOND * 50);
+    assert_eq!(actions(&mut lifetime, start, 1000), [(110, cut)]);
+}
+
+#[test]
+fn a_client_that_takes_a_little_now_and_then_is_not_and_neither_is_one_with_nothing_to_take() {
+    let start = Instant::now();
+    let mut lifetime = machine(LifetimeConfig::default().slow_reader_timeout(SECOND * 60), start);
+    lifetime.handle_call_started();
+    lifetime.handle_blocked(start);
+    for minute in 1..100 {
+        lifetime.handle_bytes_taken(start + SECOND * (60 * minute - 1));
+        assert_eq!(actions(&mut lifetime, start, u64::from(60 * minute)), []);
+    }
+    lifetime.handle_unblocked();
+    assert_eq!(actions(&mut lifetime, start, 1_000_000), []);
+}
+
+#[test]
+fn a_stream_is_told_to_end_at_its_age_and_ended_after_the_grace() {
+    let now = Instant::now();
+    let config = LifetimeConfig::default().max_stream_age(SECOND * 100).max_stream_age_grace(SECOND * 7);
+    let mut lifetime = machine(config, now);
+    let ages: Vec<f64> = (0..1000)
+        .map(|_| {
+            let StreamAge { ending_at, ended_at } = lifetime.stream_age(now);
+            assert_eq!(ended_at, ending_at.map(|at| at + SECOND * 7));
+            (ending_at.unwrap() - now).as_secs_f64()
+        })
+        .collect();
+    assert!(ages.iter().all(|age| (90.0..=110.0).contains(age)));
+    assert!(ages.iter().any(|age| *age < 92.0) && ages.iter().any(|age| *age > 108.0));
+    assert_eq!(machine(LifetimeConfig::default(), now).stream_age(now), StreamAge::default());
+}
+
+#[test]
 fn durations_without_bound_are_no_limit_and_overflow_nothing() {
     let start = Instant::now();
     let config = LifetimeConfig::default()
@@ -126,7 +186,8 @@ fn durations_without_bound_are_no_limit_and_overflow_nothing() {
         .max_age_grace(Duration::MAX)
         .max_idle(Duration::MAX)
         .drain_timeout(Duration::MAX)
-        .handshake_timeout(Duration::ZERO);
+        .handshake_timeout(Duration::ZERO)
+        .slow_reader_timeout(Duration::MAX);
     let mut lifetime = machine(config, start);
     assert_eq!(lifetime.poll_timeout(), None);
     lifetime.handle_drain(start);
@@ -140,6 +201,10 @@ enum Event {
     CallEnded,
     Ping,
     Sent,
+    Blocked,
+    Unblocked,
+    Taken,
+    Acknowledged,
     Finished,
     Drain,
     /// The driver comes when `poll_timeout` says so.
@@ -155,6 +220,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => Just(Event::CallEnded),
         1 => Just(Event::Ping),
         1 => Just(Event::Sent),
+        1 => Just(Event::Blocked),
+        1 => Just(Event::Unblocked),
+        1 => Just(Event::Taken),
+        1 => Just(Event::Acknowledged),
         1 => Just(Event::Finished),
         1 => Just(Event::Drain),
         4 => Just(Event::Timer),
@@ -181,6 +250,7 @@ proptest! {
         let mut now = start;
         let mut lifetime = Lifetime::new(config.clone(), now, &mut Rng::new(seed, 1));
         let (mut gone_away, mut finished, mut closed, mut drained) = (None, false, None, None);
+        let (mut acknowledged, mut blocked) = (None, 0usize);
         let mut calls = 0usize;
         for event in events {
             let idle_before = calls == 0;
@@ -191,6 +261,14 @@ proptest! {
                 Event::CallEnded => {}
                 Event::Ping => lifetime.handle_ping(now),
                 Event::Sent => lifetime.handle_response_sent(),
+                Event::Blocked => { blocked += 1; lifetime.handle_blocked(now) }
+                Event::Unblocked if blocked > 0 => { blocked -= 1; lifetime.handle_unblocked() }
+                Event::Unblocked => {}
+                Event::Taken => lifetime.handle_bytes_taken(now),
+                Event::Acknowledged => {
+                    if gone_away.is_some() { acknowledged.get_or_insert(now); }
+                    lifetime.handle_go_away_acknowledged(now);
+                }
                 Event::Finished => if gone_away.is_some() { lifetime.handle_go_away_finished() },
                 Event::Drain => { drained.get_or_insert(now); lifetime.handle_drain(now) }
                 Event::Timer => if let Some(at) = lifetime.poll_timeout() {
@@ -214,7 +292,9 @@ proptest! {
                         gone_away = Some(now);
                     }
                     LifetimeAction::FinishGoAway => {
-                        prop_assert!(!finished && now - gone_away.unwrap() >= GO_AWAY_CAP);
+                        let waited = |since: Option<Instant>, least| since.is_some_and(|at| now - at >= least);
+                        prop_assert!(!finished);
+                        prop_assert!(waited(gone_away, GO_AWAY_CAP) || waited(acknowledged, FINISH_DELAY_MIN));
                         finished = true;
                     }
                     LifetimeAction::Close { reason } => {
@@ -223,7 +303,9 @@ proptest! {
                                 prop_assert!(now - gone_away.unwrap() >= config.max_age_grace.unwrap()),
                             CloseReason::DrainTimeout =>
                                 prop_assert!(now - drained.unwrap() >= config.drain_timeout.unwrap()),
-                            CloseReason::TooManyPings | CloseReason::HandshakeTimeout => {}
+                            CloseReason::SlowReader => prop_assert!(blocked > 0),
+                            CloseReason::TooManyPings | CloseReason::HandshakeTimeout
+                                | CloseReason::FrameFlood => {}
                         }
                         closed = Some(now);
                     }
@@ -248,6 +330,8 @@ proptest! {
             match event {
                 Event::CallStarted => { calls += 1; lifetime.handle_call_started() }
                 Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
+                Event::Blocked => lifetime.handle_blocked(now),
+                Event::Taken => lifetime.handle_bytes_taken(now),
                 Event::Pass(millis) => {
                     let then = now + Duration::from_millis(millis);
                     now = armed.map_or(then, |at| then.min(at));

@@ -22,6 +22,7 @@ use super::place::{Place, WaitsFor, try_place, wait_for_place};
 use super::shared::{CallSettings, Shared};
 use super::tried::Tried;
 use super::{Channel, deadline};
+use crate::bounced;
 use crate::call::{self, Failure, Outgoing, Refusal, attempt, core_code};
 use crate::connection::Slot;
 
@@ -302,6 +303,9 @@ impl<'a> Call<'a> {
         match self.decide(retry, rng, attempt) {
             Ok(again) => {
                 self.note(Some(endpoint), &cause, retry);
+                if failure.fate() == AttemptFate::Refused {
+                    bounced::mark(self.outgoing.headers_mut());
+                }
                 Ok(again)
             }
             Err(reason) => Err(Status::new(failure.code(), self.tried.explain(&cause, Some(reason)))),

@@ -7,13 +7,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::state::{CallLease, ConnectionState};
+use super::call::{CallContext, CallLease};
+use super::state::ConnectionState;
+use crate::grpc_timeout;
 
 /// A service whose calls are counted.
 #[derive(Debug)]
@@ -36,9 +39,11 @@ where
     type Error = S::Error;
     type Future = CountedCall<S, S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let call = self.state.start_call(grpc_timeout::read(request.headers()));
+        request.extensions_mut().insert(CallContext::new(call.clone()));
         let stage = Stage::Waiting { service: self.service.clone(), request: Some(request) };
-        CountedCall { stage, lease: Some(self.state.start_call()) }
+        CountedCall { stage, lease: Some(CallLease::new(call)) }
     }
 }
 
@@ -102,7 +107,13 @@ impl<B: Body> Body for CountedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let frame = this.body.poll_frame(cx);
+        if let Some(lease) = this.lease {
+            // hyper asks again as soon as HTTP/2 has taken it.
+            lease.call().set_waits(is_message(&frame));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -111,5 +122,12 @@ impl<B: Body> Body for CountedBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+fn is_message<D: Buf, E>(frame: &Poll<Option<Result<Frame<D>, E>>>) -> bool {
+    match frame {
+        Poll::Ready(Some(Ok(frame))) => frame.data_ref().is_some_and(Buf::has_remaining),
+        _ => false,
     }
 }

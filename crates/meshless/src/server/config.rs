@@ -6,17 +6,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use meshless_core::{LifetimeConfig, Rng};
+use hyper_util::rt::TokioTimer;
+use meshless_core::{Levelling, LifetimeConfig, Rng};
 
-/// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of randomness.
+use super::call_task::CallExecutor;
+
+/// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of randomness, and the level
+/// of connections.
 ///
 /// # What one connection can pin
 ///
-/// With the defaults a hostile client can make the server hold, on one connection, 64 MiB of unread request bytes, and
-/// 100 000 open calls with a header list of 16 KiB each (1.6 GB). Between services that trust each other the
-/// limits let a burst of 100 000 calls pass; a server that strangers reach should set
-/// [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds.
+/// What a hostile client can make the server hold on one connection under the defaults (measured: `cargo bench -p meshless
+/// --bench pinned`):
+///
+/// | By | Bounded by | Default | Memory at most |
+/// |---|---|---|---|
+/// | being there | [`Server::max_connections`](crate::Server::max_connections) | 10 000 | 37 KB each |
+/// | open streams | [`max_concurrent_streams`](Self::max_concurrent_streams) | 10 000 | 26 MB, and what handlers hold |
+/// | large headers | [`max_header_list_size`](Self::max_header_list_size) | 16 KiB | 450 MB: 45 KB for 150 small headers on each stream |
+/// | bodies that no handler reads | the connection's window, which follows the number of streams | 8 MiB | 15 MB; frames of some bytes are counted as 256 |
+/// | responses that it does not read | [`slow_reader_timeout`](LifetimeConfig::slow_reader_timeout) | 5 min | one message on each stream |
+/// | cancelled calls, PINGs, SETTINGS | [`reset_burst`](LifetimeConfig::reset_burst) | 20 000, then 1000/s | nothing but CPU time |
+/// | header blocks without end | h2: five CONTINUATION frames | | 100 KB |
+/// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 37 KB |
+///
+/// So a server that strangers reach should set [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the
+/// memory falls with it. The default is for services that trust each other: a client whose streams are used up waits without
+/// an error, and gateways with thousands of streams on one connection exist.
+///
+/// The size of a message is up to its service: tonic's decode at most 4 MiB (`max_decoding_message_size`), and their
+/// handlers hold what they have decoded. A response that HTTP/2 has taken and whose client then gives too little window is not
+/// seen as waiting; it stays until the connection ends by age, idleness or keepalive.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     lifetime: LifetimeConfig,
@@ -24,6 +44,7 @@ pub struct ConnectionConfig {
     keepalive_timeout: Duration,
     max_concurrent_streams: u32,
     max_header_list_size: u32,
+    levelling: Option<Arc<Levelling>>,
     seed: u64,
     connections: Arc<AtomicU64>,
 }
@@ -48,8 +69,10 @@ impl ConnectionConfig {
         self
     }
 
-    /// How many calls a client may have open on one connection; it queues the others. Default: 100 000 (grpc-go and tonic
-    /// have no limit).
+    /// How many calls a client may have open on one connection; it queues the others. Default: 10 000 (grpc-go and tonic
+    /// have no limit). What else one connection may hold follows it: up to 64 MiB of unread request bytes from 65 536 on.
+    ///
+    /// A client that needs more waits, or opens another connection.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.max_concurrent_streams = streams;
@@ -61,6 +84,18 @@ impl ConnectionConfig {
     #[must_use]
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.max_header_list_size = bytes;
+        self
+    }
+
+    /// Lets connections age by how many there are: a server with n of them, n̄ on average, ends each with hazard (n/n̄)ᵃ over the
+    /// maximum age, so that clients which keep one connection are spread more evenly. Default: off, and without a maximum
+    /// age it does nothing. `exponent` is the a, at most 8; 3 is a good one: half the spread for some per cent more rotations.
+    ///
+    /// Ages are then exponentially distributed around the maximum age (at most five times it), no longer within ±10 %. A
+    /// fleet whose size changes all the time should leave it off: see the cost in `meshless-core`, `lifetime/levelling.rs`.
+    #[must_use]
+    pub fn level_connections(mut self, exponent: u32) -> Self {
+        self.levelling = (exponent > 0).then(|| Arc::new(Levelling::new(exponent)));
         self
     }
 
@@ -76,8 +111,13 @@ impl ConnectionConfig {
         &mut self.lifetime
     }
 
+    /// With room for the cancellation of all calls at once, twice.
     pub(super) fn lifetime_config(&self) -> LifetimeConfig {
-        self.lifetime.clone()
+        self.lifetime.clone().reset_burst(self.max_concurrent_streams.saturating_mul(2))
+    }
+
+    pub(super) fn levelling(&self) -> Option<&Arc<Levelling>> {
+        self.levelling.as_ref()
     }
 
     /// The random stream of the next connection.
@@ -85,18 +125,20 @@ impl ConnectionConfig {
         Rng::new(self.seed, self.connections.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) fn http2(&self) -> http2::Builder<TokioExecutor> {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+    pub(super) fn http2(&self, executor: CallExecutor) -> http2::Builder<CallExecutor> {
+        let mut http2 = http2::Builder::new(executor);
         http2
             .timer(TokioTimer::new())
             .keep_alive_interval((self.keepalive_time < KEEPALIVE_OFF).then_some(self.keepalive_time))
             .keep_alive_timeout(self.keepalive_timeout)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(connection_window(self.max_concurrent_streams))
             .initial_stream_window_size(STREAM_WINDOW)
             .max_concurrent_streams(self.max_concurrent_streams)
             .max_header_list_size(self.max_header_list_size)
-            .max_pending_accept_reset_streams(BURST)
-            .max_local_error_reset_streams(BURST)
+            // Streams that wait for their acceptance although the client has reset them: h2's 20 kills the connection when the
+            // deadlines of a burst pass while its requests are still unread. Each costs what a call costs.
+            .max_pending_accept_reset_streams(self.max_concurrent_streams as usize)
+            .max_local_error_reset_streams(ERROR_RESETS_MAX)
             // No gRPC client reads a date, and every response would carry 29 bytes of it.
             .auto_date_header(false);
         http2
@@ -109,30 +151,37 @@ impl Default for ConnectionConfig {
             lifetime: LifetimeConfig::default(),
             keepalive_time: Duration::from_secs(2 * 3600),
             keepalive_timeout: Duration::from_secs(20),
-            max_concurrent_streams: BURST as u32,
+            max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             max_header_list_size: 16 * 1024,
+            levelling: None,
             seed: RandomState::new().hash_one("meshless"),
             connections: Arc::default(),
         }
     }
 }
 
-/// The calls at once on one connection that all limits below are made for.
-///
-/// It is also how many streams may wait for their acceptance although the client has reset them: h2's 20 kills the
-/// connection when the deadlines of a burst pass while its requests are still unread. Each costs what a call costs
-/// until its handler sees the reset. And it is how many resets for stream errors h2 sends in a connection's whole life; its
-/// 1024 would kill a busy connection some day. Their memory (some 100 bytes each while unsent) stays at 10 MB.
-const BURST: usize = 100_000;
+/// More than a client of a service should have open at once on one connection.
+const MAX_CONCURRENT_STREAMS: u32 = 10_000;
+
+/// How many resets for stream errors h2 sends in a connection's whole life. Its 1024 would kill a busy connection some day.
+const ERROR_RESETS_MAX: usize = 100_000;
 
 /// Unread request bytes that a client may have on the way, on all streams of a connection together.
 ///
 /// h2 ≥ 0.4.16 (`proto/streams/counts.rs`, `record_data_frame`) closes a connection with ENHANCE_YOUR_CALM when small unread
 /// DATA frames exhaust a budget of half this window: a frame of `len` < 256 bytes costs 256 − len. tonic's clients send
-/// messages without END_STREAM, so a burst of 100 000 calls of 5 to 20 bytes costs up to 25 MB: 32 MiB hold it, hyper's
-/// default of 512 KiB holds 2 150 calls. The guard exists because each such frame pins memory (RUSTSEC-2026-0258); with
-/// this window one connection pins at most 64 MiB of bytes, or 131 000 frames of one byte.
-const CONNECTION_WINDOW: u32 = 64 << 20;
+/// messages without END_STREAM, so each call of a burst costs up to 256 bytes of that budget: hyper's default of 512 KiB
+/// holds 2 150 calls. The guard exists because each such frame pins memory (RUSTSEC-2026-0258).
+fn connection_window(streams: u32) -> u32 {
+    const COST_OF_A_CALL: u32 = 2 * 256;
+    streams.saturating_mul(COST_OF_A_CALL).clamp(CONNECTION_WINDOW_MIN, CONNECTION_WINDOW_MAX)
+}
+
+/// 800 MB/s over 10 ms of round trip.
+const CONNECTION_WINDOW_MIN: u32 = 8 << 20;
+
+/// The budget of 131 000 small calls.
+const CONNECTION_WINDOW_MAX: u32 = 64 << 20;
 
 /// Unread request bytes on one stream: 1 MiB carries 100 MB/s over 10 ms of round trip.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -148,8 +197,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_window_bears_a_burst_of_tonic_calls() {
-        let cost_of_a_call = 256 - (5 + 5);
-        assert!(BURST * cost_of_a_call <= CONNECTION_WINDOW as usize / 2);
+    fn the_window_bears_a_small_call_on_every_stream() {
+        for streams in [1, 100, MAX_CONCURRENT_STREAMS, 100_000] {
+            let budget = connection_window(streams) / 2;
+            assert!(streams * (256 - (5 + 5)) <= budget, "{streams} streams");
+        }
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
+use super::call_task::CallExecutor;
 use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
 use super::event::{ClosedReason, ConnectionSummary};
@@ -27,8 +27,9 @@ use super::wire::{self, Remains, Wire};
 /// Serves HTTP/2 on `io`, which is established (TLS included), until the connection has ended.
 ///
 /// The connection ages, idles and answers to pings as `config` says; when `drain` completes, it is sent away as at a
-/// server's shutdown. For gRPC the deadline of a call (`grpc-timeout`) is up to `service`; [`Server`](crate::Server) sees
-/// to it. Must run on a Tokio runtime with its timer enabled. Dropping the future cuts the connection.
+/// server's shutdown. Each request carries a [`CallContext`](crate::CallContext). For gRPC the deadline of a call
+/// (`grpc-timeout`) is up to `service`; [`Server`](crate::Server) sees to it. A stream that has not ended one second after its
+/// deadline, or after its maximum age and grace, is reset. Must run on a Tokio runtime with its timer enabled. Dropping the future cuts the connection.
 ///
 /// ```no_run
 /// # async fn serve(app: impl tower_service::Service<
@@ -86,12 +87,16 @@ where
     D: Future<Output = ()>,
 {
     let opened = Instant::now();
-    let lifetime = Lifetime::new(config.lifetime_config(), opened.into_std(), &mut config.next_rng());
+    let mut lifetime = Lifetime::new(config.lifetime_config(), opened.into_std(), &mut config.next_rng());
+    if let Some(levelling) = config.levelling() {
+        lifetime = lifetime.levelled(levelling.clone());
+    }
     let state = ConnectionState::new(lifetime);
     let (wire, mut remains) = Wire::new(io, state.clone());
     let reason = {
         let calls = CountedCalls::new(service, state.clone());
-        let mut connection = pin!(config.http2().serve_connection(TokioIo::new(wire), calls));
+        let mut connection =
+            pin!(config.http2(CallExecutor::new(state.clone())).serve_connection(TokioIo::new(wire), calls));
         let mut driver = Driver {
             state: &state,
             timer: pin!(Timer::default()),
@@ -182,8 +187,7 @@ trait Http2Connection: Future<Output = hyper::Result<()>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<I, S, B> Http2Connection
-    for hyper::server::conn::http2::Connection<TokioIo<Wire<I>>, S, hyper_util::rt::TokioExecutor>
+impl<I, S, B> Http2Connection for hyper::server::conn::http2::Connection<TokioIo<Wire<I>>, S, CallExecutor>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
@@ -232,14 +236,15 @@ impl Timer {
 /// GOAWAY among it: a stream that was never processed then looks like one that broke in the middle.
 async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &ClosedReason) {
     let last_words = match reason {
-        ClosedReason::Cut(CloseReason::TooManyPings) if remains.at_boundary => {
-            wire::go_away(remains.last_stream, ENHANCE_YOUR_CALM, "too_many_pings")
-        }
-        ClosedReason::Hurried if remains.at_boundary => {
-            wire::go_away(remains.last_stream, NO_ERROR, GoAwayReason::Drain.debug_data())
-        }
-        _ => Bytes::new(),
+        ClosedReason::Cut(CloseReason::TooManyPings) => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
+        ClosedReason::Cut(CloseReason::FrameFlood) => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),
+        ClosedReason::Hurried => Some((NO_ERROR, GoAwayReason::Drain.debug_data())),
+        _ => None,
     };
+    let last_words = last_words
+        .filter(|_| remains.may_insert)
+        .map(|(code, why)| wire::go_away(remains.last_stream, code, why))
+        .unwrap_or_default();
     if remains.io.write_all(&last_words).await.is_err() || remains.io.shutdown().await.is_err() {
         return;
     }

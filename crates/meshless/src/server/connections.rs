@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Server;
 use super::accepted::Accepted;
+use super::admission::{Admitted, refuse};
 use super::connection::drive;
 use super::event::ConnectionChange;
 use super::grpc::GrpcCalls;
+use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
 
@@ -45,17 +47,30 @@ impl Connections {
         self.tls = tls;
     }
 
-    pub(super) fn spawn(&mut self, accepted: Accepted) {
-        let connection = self.next;
-        self.next += 1;
+    /// Serves a connection, or tells it to go.
+    pub(super) fn admit(&mut self, accepted: Accepted, admitted: Admitted) {
         #[cfg(feature = "tls")]
         let accepted = match &self.tls {
             Some(tls) => TlsIo::accept(&tls.acceptor(), accepted),
             None => accepted,
         };
+        match admitted {
+            Admitted::Serve(place) => self.spawn(accepted, place),
+            Admitted::Refuse(refusal) => drop(self.tasks.spawn(refuse(accepted.io, refusal))),
+            Admitted::Close => tracing::debug!(peer = %accepted.peer, "closed: too many connections"),
+        }
+    }
+
+    fn spawn(&mut self, accepted: Accepted, place: OwnedSemaphorePermit) {
+        let connection = self.next;
+        self.next += 1;
         let drain = reached(self.order.subscribe(), Order::Drain);
         let hurry = reached(self.order.subscribe(), Order::Hurry);
-        self.tasks.spawn(run(self.server.clone(), connection, accepted, drain, hurry));
+        let run = run(self.server.clone(), connection, accepted, drain, hurry);
+        self.tasks.spawn(async move {
+            run.await;
+            drop(place);
+        });
     }
 
     /// Sends every connection away. Each ends itself by its own drain timeout.
@@ -91,7 +106,8 @@ async fn run(
     let Accepted { io, peer, info } = accepted;
     let opened = Instant::now();
     server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, 0);
-    let service = GrpcCalls::new(server.routes.clone(), info);
+    let services = GatedCalls::new(server.routes.clone(), server.call_gate.clone());
+    let service = GrpcCalls::new(services, info);
     let ended = drive(io, service, &server.config, drain, hurry, |reason, calls| {
         server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), calls);
     });

@@ -77,6 +77,8 @@ impl fmt::Display for ClosedReason {
             Self::Cut(CloseReason::DrainTimeout) => "cut after the drain timeout",
             Self::Cut(CloseReason::TooManyPings) => "too many pings",
             Self::Cut(CloseReason::HandshakeTimeout) => "handshake timeout",
+            Self::Cut(CloseReason::FrameFlood) => "too many control frames",
+            Self::Cut(CloseReason::SlowReader) => "slow reader",
             Self::Cut(_) => "cut",
             Self::Hurried => "cut by a hurried shutdown",
             Self::KeepaliveTimeout => "keepalive timeout",

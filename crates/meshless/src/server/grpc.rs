@@ -2,8 +2,9 @@
 //!
 //! A call with `grpc-timeout` ends with DEADLINE_EXCEEDED when the time is over, in the middle of its messages too; the
 //! handler is dropped. (tonic's own server ends such a call with CANCELLED, and leaves streams alone.) A call without the
-//! header costs one look at it and no timer. A body is only asked while the client reads: a stream whose client has
-//! stopped reading is held until it reads on, resets the stream, or loses the connection.
+//! header costs one look at it and no timer. A stream that reaches the server's maximum age and its grace ends likewise,
+//! with UNAVAILABLE. The call's task keeps the timer, and resets a stream whose client has stopped reading: a body is only
+//! asked while the client reads.
 //!
 //! Called by the connection, around the user's services.
 
@@ -13,12 +14,10 @@ use std::task::{Context, Poll};
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
-use tonic::Status;
 use tower_service::Service;
 
 use super::accepted::ConnectInfo;
-use crate::grpc_timeout;
+use super::call::{CallContext, CallEnd};
 
 /// The services of one connection.
 #[derive(Clone, Debug)]
@@ -47,9 +46,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        let deadline = grpc_timeout::read(request.headers()).map(|after| Box::pin(tokio::time::sleep(after)));
+        let end = request.extensions().get::<CallContext>().map(CallContext::end).unwrap_or_default();
         self.connect_info.insert_into(request.extensions_mut());
-        DeadlineCall { call: self.service.call(request), deadline }
+        DeadlineCall { call: self.service.call(request), end }
     }
 }
 
@@ -58,7 +57,7 @@ pin_project! {
     pub(super) struct DeadlineCall<F> {
         #[pin]
         call: F,
-        deadline: Deadline,
+        end: CallEnd,
     }
 }
 
@@ -70,26 +69,28 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let end = *this.end;
         if let Poll::Ready(response) = this.call.poll(cx) {
-            let deadline = this.deadline.take();
             return Poll::Ready(
-                response.map(|response| response.map(|body| DeadlineBody { body: Some(body), deadline })),
+                response.map(|response| response.map(|body| DeadlineBody { body: Some(body), end })),
             );
         }
-        if is_over(this.deadline, cx) {
-            let response = deadline_exceeded().into_http::<()>();
-            return Poll::Ready(Ok(response.map(|()| DeadlineBody { body: None, deadline: None })));
+        match end.status() {
+            Some(status) => {
+                let response = status.into_http::<()>();
+                Poll::Ready(Ok(response.map(|()| DeadlineBody { body: None, end })))
+            }
+            None => Poll::Pending,
         }
-        Poll::Pending
     }
 }
 
 pin_project! {
-    /// The response body of one call; `None` when the deadline ended it.
+    /// The response body of one call; `None` when the end of its time ended it.
     pub(super) struct DeadlineBody<B> {
         #[pin]
         body: Option<B>,
-        deadline: Deadline,
+        end: CallEnd,
     }
 }
 
@@ -103,16 +104,17 @@ impl<B: Body> Body for DeadlineBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        match body.poll_frame(cx) {
-            // A stream that always has a message ready is late without ever waiting.
-            Poll::Ready(Some(Ok(frame))) if frame.is_data() && has_passed(this.deadline) => {}
-            Poll::Ready(frame) => return Poll::Ready(frame),
-            Poll::Pending if is_over(this.deadline, cx) => {}
-            Poll::Pending => return Poll::Pending,
-        }
+        let frame = body.poll_frame(cx);
+        // A stream that always has a message ready is late without ever waiting.
+        let goes_on = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.is_data(),
+            Poll::Ready(_) => false,
+            Poll::Pending => true,
+        };
+        let Some(status) = goes_on.then(|| this.end.status()).flatten() else { return frame };
         this.body.set(None);
         let mut trailers = HeaderMap::new();
-        deadline_exceeded().add_header(&mut trailers).expect("code and message are valid header values");
+        status.add_header(&mut trailers).expect("code and message are valid header values");
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
@@ -123,24 +125,9 @@ impl<B: Body> Body for DeadlineBody<B> {
     fn size_hint(&self) -> SizeHint {
         match &self.body {
             // The deadline may cut what the body promises.
-            Some(body) if self.deadline.is_none() => body.size_hint(),
+            Some(body) if self.end.at().is_none() => body.size_hint(),
             Some(_) => SizeHint::default(),
             None => SizeHint::with_exact(0),
         }
     }
-}
-
-/// A timer only where the client set a deadline.
-type Deadline = Option<Pin<Box<Sleep>>>;
-
-fn has_passed(deadline: &Deadline) -> bool {
-    deadline.as_ref().is_some_and(|sleep| sleep.deadline() <= tokio::time::Instant::now())
-}
-
-fn is_over(deadline: &mut Deadline, cx: &mut Context<'_>) -> bool {
-    deadline.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready())
-}
-
-fn deadline_exceeded() -> Status {
-    Status::deadline_exceeded("the deadline that the client set has passed")
 }

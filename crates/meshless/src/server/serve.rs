@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::Server;
+use super::accepted::Accepted;
+use super::admission::Admission;
 use super::connections::Connections;
 use super::listener::{Acceptor, Listener};
 use super::shutdown::Shutdown;
@@ -18,7 +20,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
     #[cfg(feature = "tls")]
     let mut reload = server.tls.take().map(super::tls::Reload::new);
     let server = Arc::new(server);
-    let mut acceptor = Acceptor::new(listeners);
+    let mut door = Door { acceptor: Acceptor::new(listeners), admission: Admission::new(server.limits) };
     let mut connections = Connections::new(server.clone());
     #[cfg(feature = "tls")]
     connections.set_tls(reload.as_ref().map(super::tls::Reload::current));
@@ -26,23 +28,24 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
     let begun = shutdown.begun();
     #[cfg(feature = "tls")]
     let begun = reloading(&mut reload, begun);
-    let trigger = accept_until(begun, &mut acceptor, &mut connections).await;
+    let trigger = accept_until(begun, &mut door, &mut connections).await;
 
     server.health.shut_down();
     let lame_duck = server.lame_duck.unwrap_or_else(|| trigger.default_lame_duck());
     tracing::info!(?trigger, ?lame_duck, "shutdown has begun");
     if !lame_duck.is_zero() {
         let over = tokio::time::timeout(lame_duck, shutdown.hurried());
-        let _ = accept_until(over, &mut acceptor, &mut connections).await;
+        let _ = accept_until(over, &mut door, &mut connections).await;
     }
 
     // A client whose connection waits in the backlog believes that it is connected: it is told to go, not reset.
+    let Door { acceptor, mut admission } = door;
     let mut acceptor = Some(acceptor);
     let waiting = std::future::poll_fn(|cx| {
         Poll::Ready(acceptor.take().map_or_else(Vec::new, |acceptor| acceptor.close(cx)))
     });
     for accepted in waiting.await {
-        connections.spawn(accepted);
+        connections.admit(accepted, admission.admit());
     }
     server.health.drain();
     connections.drain();
@@ -56,7 +59,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
 
 async fn accept_until<T>(
     end: impl Future<Output = T>,
-    acceptor: &mut Acceptor,
+    door: &mut Door,
     connections: &mut Connections,
 ) -> T {
     let mut end: Pin<&mut _> = pin!(end);
@@ -65,8 +68,22 @@ async fn accept_until<T>(
             biased;
             ended = &mut end => return ended,
             Some(()) = connections.ended() => {}
-            accepted = acceptor.accept() => connections.spawn(accepted),
+            accepted = door.accept() => connections.admit(accepted, door.admission.admit()),
         }
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    acceptor: Acceptor,
+    admission: Admission,
+}
+
+impl Door {
+    /// Loses nothing when it is dropped.
+    async fn accept(&mut self) -> Accepted {
+        self.admission.ready().await;
+        self.acceptor.accept().await
     }
 }
 

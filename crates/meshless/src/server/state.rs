@@ -1,13 +1,17 @@
 //! What the parts of one connection share: its driver, its wire, and its calls.
 //!
 //! The lifetime machine stands behind a lock that is held for a few instructions and never across an `await`; it is taken
-//! twice per call (h2 takes its own dozens of times), and otherwise only when something happens.
+//! twice or three times per call (h2 takes its own dozens of times), and otherwise only when something happens.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use meshless_core::{GoAwayReason, Lifetime};
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::call::Call;
 
 /// The shared state of one connection.
 #[derive(Debug)]
@@ -16,7 +20,11 @@ pub(super) struct ConnectionState {
     calls_started: AtomicU64,
     no_calls: Notify,
     going_away: OnceLock<GoAwayReason>,
+    sent_away: Notify,
     finish_go_away: AtomicBool,
+    blocked: AtomicUsize,
+    /// The call that hyper has accepted and not yet spawned.
+    accepted: Mutex<Option<Arc<Call>>>,
 }
 
 impl ConnectionState {
@@ -26,7 +34,10 @@ impl ConnectionState {
             calls_started: AtomicU64::new(0),
             no_calls: Notify::new(),
             going_away: OnceLock::new(),
+            sent_away: Notify::new(),
             finish_go_away: AtomicBool::new(false),
+            blocked: AtomicUsize::new(0),
+            accepted: Mutex::new(None),
         })
     }
 
@@ -38,10 +49,22 @@ impl ConnectionState {
     pub(super) fn go_away(&self, reason: GoAwayReason) {
         // The machine sends a connection away once.
         let _ = self.going_away.set(reason);
+        self.sent_away.notify_waiters();
     }
 
     pub(super) fn going_away(&self) -> Option<GoAwayReason> {
         self.going_away.get().copied()
+    }
+
+    /// Waits until the connection is sent away.
+    pub(super) async fn sent_away(&self) -> GoAwayReason {
+        loop {
+            let notified = self.sent_away.notified();
+            if let Some(reason) = self.going_away() {
+                return reason;
+            }
+            notified.await;
+        }
     }
 
     /// Orders the wire to bring about the second GOAWAY.
@@ -53,11 +76,36 @@ impl ConnectionState {
         self.finish_go_away.load(Ordering::Relaxed)
     }
 
-    /// Counts a call in, until the lease is dropped.
-    pub(super) fn start_call(self: &Arc<Self>) -> CallLease {
+    /// Counts a call in that may last for `timeout`, until its lease is dropped.
+    ///
+    /// It is kept for [`ConnectionState::take_accepted`]: hyper spawns a call right after it has asked the service for it.
+    pub(super) fn start_call(self: &Arc<Self>, timeout: Option<Duration>) -> Arc<Call> {
+        let now = Instant::now();
         self.calls_started.fetch_add(1, Ordering::Relaxed);
-        self.lifetime().handle_call_started();
-        CallLease { state: self.clone() }
+        let age = {
+            let mut lifetime = self.lifetime();
+            lifetime.handle_call_started();
+            lifetime.stream_age(now.into_std())
+        };
+        // No clock reaches a deadline that cannot be represented.
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        let call = Arc::new(Call::new(self.clone(), deadline, age));
+        *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
+        call
+    }
+
+    /// The call that was started last, once.
+    pub(super) fn take_accepted(&self) -> Option<Arc<Call>> {
+        self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(super) fn end_call(&self) {
+        let now = Instant::now().into_std();
+        let mut lifetime = self.lifetime();
+        lifetime.handle_call_ended(now);
+        if lifetime.calls() == 0 {
+            self.no_calls.notify_waiters();
+        }
     }
 
     /// How many calls were accepted.
@@ -75,21 +123,29 @@ impl ConnectionState {
             notified.await;
         }
     }
+
+    /// A response, or the socket, waits for the client to take bytes, until what is returned is dropped.
+    pub(super) fn block(self: &Arc<Self>) -> Blocked {
+        self.blocked.fetch_add(1, Ordering::Relaxed);
+        self.lifetime().handle_blocked(Instant::now().into_std());
+        Blocked { state: self.clone() }
+    }
+
+    /// Whether something does.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) > 0
+    }
 }
 
-/// One open call. Dropping it ends the call, however that came about.
+/// Something that waits for the client to take bytes.
 #[derive(Debug)]
-pub(super) struct CallLease {
+pub(super) struct Blocked {
     state: Arc<ConnectionState>,
 }
 
-impl Drop for CallLease {
+impl Drop for Blocked {
     fn drop(&mut self) {
-        let now = tokio::time::Instant::now().into_std();
-        let mut lifetime = self.state.lifetime();
-        lifetime.handle_call_ended(now);
-        if lifetime.calls() == 0 {
-            self.state.no_calls.notify_waiters();
-        }
+        self.state.blocked.fetch_sub(1, Ordering::Relaxed);
+        self.state.lifetime().handle_unblocked();
     }
 }

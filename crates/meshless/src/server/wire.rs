@@ -15,10 +15,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use meshless_core::ControlFrames;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::state::ConnectionState;
+use super::state::{Blocked, ConnectionState};
 use inbound::{Inbound, Seen};
 pub(super) use outbound::go_away;
 use outbound::{Outbound, Plan};
@@ -35,6 +36,10 @@ pub(super) struct Wire<I> {
     replacement: Bytes,
     peer_closed: bool,
     going_away: bool,
+    /// How often the socket may still be read before the second GOAWAY, once that is ordered.
+    reads_before_finish: Option<u32>,
+    /// Held while the socket takes no bytes.
+    blocked: Option<Blocked>,
 }
 
 /// What is left when the HTTP/2 library is done with the connection.
@@ -43,8 +48,8 @@ pub(super) struct Remains<I> {
     pub(super) io: I,
     /// The client has closed its side.
     pub(super) peer_closed: bool,
-    /// The library ended between two frames: one more can be sent.
-    pub(super) at_boundary: bool,
+    /// The library ended between two frames, and not within a header block: one more frame can be sent.
+    pub(super) may_insert: bool,
     /// The highest stream that the client opened.
     pub(super) last_stream: u32,
 }
@@ -62,6 +67,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             replacement: Bytes::new(),
             peer_closed: false,
             going_away: false,
+            reads_before_finish: None,
+            blocked: None,
         };
         (wire, remains)
     }
@@ -75,7 +82,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             self.inbound.start_filter();
         }
         if self.going_away && self.state.is_go_away_to_finish() {
-            self.inbound.answer_ping();
+            self.reads_before_finish.get_or_insert(READS_BEFORE_FINISH);
         }
     }
 
@@ -88,11 +95,38 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         if seen.opened {
             lifetime.handle_ready(now);
         }
+        if seen.acknowledged {
+            lifetime.handle_go_away_acknowledged(now);
+        }
         for _ in 0..seen.pings {
-            if self.outbound.take_response_sent() {
+            if std::mem::take(&mut self.outbound.sent().response) {
                 lifetime.handle_response_sent();
             }
             lifetime.handle_ping(now);
+        }
+        let Seen { pings, settings, resets, .. } = seen;
+        if pings + settings + resets > 0 {
+            let responses = std::mem::take(&mut self.outbound.sent().ended);
+            lifetime.handle_control_frames(now, ControlFrames { pings, settings, resets, responses });
+        }
+    }
+
+    /// Notes whether the socket takes bytes.
+    fn poll_taken(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Pending => {
+                let state = &self.state;
+                self.blocked.get_or_insert_with(|| state.block());
+            }
+            Poll::Ready(_) => self.blocked = None,
+        }
+        written
+    }
+
+    /// Notes whether the client took bytes of a response.
+    fn report_taken(&mut self) {
+        if std::mem::take(&mut self.outbound.sent().data) && self.state.is_blocked() {
+            self.state.lifetime().handle_bytes_taken(tokio::time::Instant::now().into_std());
         }
     }
 
@@ -121,8 +155,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             }
             let mut chunk = [0; FILTER_READ_LEN];
             let mut chunk = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(socket(&mut self.io)).poll_read(cx, &mut chunk))?;
-            if chunk.filled().is_empty() {
+            let read = Pin::new(socket(&mut self.io)).poll_read(cx, &mut chunk)?;
+            if let Some(left) = self.reads_before_finish.as_mut().filter(|left| **left > 0) {
+                // Calls that have arrived are to be accepted, not ruled out.
+                *left = if read.is_ready() { *left - 1 } else { 0 };
+                if *left == 0 {
+                    self.inbound.answer_ping();
+                }
+            } else if read.is_pending() {
+                return Poll::Pending;
+            }
+            if read.is_ready() && chunk.filled().is_empty() {
                 self.peer_closed = true;
                 return Poll::Ready(Ok(()));
             }
@@ -158,8 +201,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         ready!(me.poll_replacement(cx))?;
         match me.outbound.plan(buf) {
             Plan::Write(length) => {
-                let written = ready!(Pin::new(socket(&mut me.io)).poll_write(cx, &buf[..length]))?;
+                let written = Pin::new(socket(&mut me.io)).poll_write(cx, &buf[..length]);
+                let written = ready!(me.poll_taken(written))?;
                 me.outbound.written(&buf[..written]);
+                me.report_taken();
                 Poll::Ready(Ok(written))
             }
             Plan::Replace { length, frame } => {
@@ -188,13 +233,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
             return Pin::new(me).poll_write(cx, first);
         }
-        let written = ready!(Pin::new(socket(&mut me.io)).poll_write_vectored(cx, bufs))?;
+        let written = Pin::new(socket(&mut me.io)).poll_write_vectored(cx, bufs);
+        let written = ready!(me.poll_taken(written))?;
         let mut left = written;
         for buf in bufs {
             let piece = left.min(buf.len());
             me.outbound.written(&buf[..piece]);
             left -= piece;
         }
+        me.report_taken();
         Poll::Ready(Ok(written))
     }
 
@@ -221,7 +268,7 @@ impl<I> Drop for Wire<I> {
             let remains = Remains {
                 io,
                 peer_closed: self.peer_closed,
-                at_boundary: self.outbound.at_boundary() && self.replacement.is_empty(),
+                may_insert: self.outbound.may_insert() && self.replacement.is_empty(),
                 // A later GOAWAY must not name a higher id (RFC 9113 §6.8).
                 last_stream: self
                     .inbound
@@ -240,3 +287,6 @@ fn socket<I>(io: &mut Option<I>) -> &mut I {
 
 /// How many bytes are read at once on a connection that is going away.
 const FILTER_READ_LEN: usize = 8 * 1024;
+
+/// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the second GOAWAY.
+const READS_BEFORE_FINISH: u32 = 32;

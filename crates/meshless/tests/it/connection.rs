@@ -289,14 +289,35 @@ async fn window_update_above_the_last_stream(peer: &mut RawPeer<DuplexStream>, a
 
 #[tokio::test(start_paused = true)]
 async fn a_window_update_for_a_ruled_out_stream_costs_no_call() {
-    for at_once in [false, true] {
-        let (mut peer, served) = serve(age()).await;
-        peer.call(1, "/gated").await;
-        window_update_above_the_last_stream(&mut peer, at_once).await;
-        tokio::time::sleep(SECOND).await;
-        served.gate.add_permits(1);
+    let (mut peer, served) = serve(age()).await;
+    peer.call(1, "/gated").await;
+    window_update_above_the_last_stream(&mut peer, false).await;
+    tokio::time::sleep(SECOND).await;
+    served.gate.add_permits(1);
+    let rest = peer.rest().await;
+    assert!(rest.len() == 2 && is_response(&rest[0], 1), "{rest:?}");
+}
+
+/// h2's client answers a PING before it writes the calls that it has queued: without transparent retry they would fail.
+#[tokio::test(start_paused = true)]
+async fn calls_behind_the_pings_acknowledgement_are_served() {
+    // In one segment with it, and in another that comes a moment later.
+    for later in [Duration::ZERO, Duration::from_millis(4)] {
+        let (mut peer, _served) = serve(age()).await;
+        assert_eq!(peer.next().await, go_away(ALL_STREAMS, 0, "max_age"));
+        let Received::Ping { payload, .. } = peer.next().await else { panic!("no ping") };
+        let ack = frame(PING, 1, 0, &payload);
+        if later.is_zero() {
+            peer.send(&[ack, request(1, "/now", &[], END_STREAM)].concat()).await;
+        } else {
+            peer.send(&ack).await;
+            tokio::time::sleep(later).await;
+            peer.call(1, "/now").await;
+        }
+        peer.call(3, "/now").await;
         let rest = peer.rest().await;
-        assert!(rest.len() == 2 && is_response(&rest[0], 1), "at once: {at_once}: {rest:?}");
+        assert!(rest.contains(&go_away(3, 0, "max_age")), "{rest:?}");
+        assert!([1, 3].iter().all(|stream| rest.iter().any(|r| is_response(r, *stream))), "{rest:?}");
     }
 }
 

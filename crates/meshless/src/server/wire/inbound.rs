@@ -3,10 +3,12 @@
 //! Until the connection is sent away this only watches: header arithmetic, nothing is copied. From then on the bytes
 //! pass through a buffer, because three frames need a hand:
 //!
-//! - The client's acknowledgement of h2's shutdown PING is the last thing h2 reads until its second GOAWAY is written.
-//!   What comes behind the acknowledgement may belong to streams which that GOAWAY rules out.
-//! - If the acknowledgement does not come, one is put in its place (h2 waits for it without limit,
-//!   `proto/connection.rs`, `go_away_gracefully`); the client's own is then withheld, should it still come.
+//! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer with the second GOAWAY at
+//!   once, and name the last stream that it has read by then (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a
+//!   client's calls that were queued when it acknowledged come behind the acknowledgement.
+//! - One is put in its place when the lifetime machine says so, be it that the client's came or that it did not (h2 waits
+//!   for it without limit). It is the last thing h2 reads until its second GOAWAY is written: what comes behind it may
+//!   belong to streams which that GOAWAY rules out.
 //! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to ignore it, as it does
 //!   with HEADERS, DATA and RST_STREAM: `recv_window_update` → `ensure_not_idle` takes the stream for one that was never
 //!   opened, answers GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
@@ -32,6 +34,12 @@ pub(super) struct Seen {
     pub(super) opened: bool,
     /// PINGs that are not acknowledgements.
     pub(super) pings: u32,
+    /// SETTINGS that are not acknowledgements.
+    pub(super) settings: u32,
+    /// Streams that the client reset.
+    pub(super) resets: u32,
+    /// The acknowledgement of the shutdown PING.
+    pub(super) acknowledged: bool,
 }
 
 impl Inbound {
@@ -52,7 +60,7 @@ impl Inbound {
         self.filter.get_or_insert_default();
     }
 
-    /// Puts an acknowledgement of the shutdown PING in place of the client's, at the next boundary of frames.
+    /// Puts in an acknowledgement of the shutdown PING, as soon as a frame may stand there.
     pub(super) fn answer_ping(&mut self) {
         if let Some(filter) = self.filter.as_mut().filter(|filter| !filter.answered) {
             filter.answer = true;
@@ -74,13 +82,14 @@ impl Inbound {
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
+            if filter.answer && scanner.may_insert() {
+                filter.passed.put_slice(&SHUTDOWN_ACK);
+                filter.answer = false;
+                filter.answered = true;
+                filter.held = true;
+            }
             if scanner.at_boundary() {
-                if std::mem::take(&mut filter.answer) && !filter.answered {
-                    filter.passed.put_slice(&SHUTDOWN_ACK);
-                    filter.answered = true;
-                    filter.held = true;
-                }
-                match filter.next_frame() {
+                match filter.next_frame(&mut seen) {
                     Some(verdict) => filter.withholding = verdict == Verdict::Withhold,
                     None => return seen,
                 }
@@ -135,7 +144,7 @@ enum Verdict {
 
 impl Filter {
     /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
-    fn next_frame(&mut self) -> Option<Verdict> {
+    fn next_frame(&mut self, seen: &mut Seen) -> Option<Verdict> {
         if self.held {
             return None;
         }
@@ -148,12 +157,8 @@ impl Filter {
                 if *self.raw.first_chunk::<{ SHUTDOWN_ACK.len() }>()? != SHUTDOWN_ACK {
                     return Some(Verdict::Pass);
                 }
-                if self.answered {
-                    return Some(Verdict::Withhold);
-                }
-                self.answered = true;
-                self.held = true;
-                Some(Verdict::Pass)
+                seen.acknowledged |= !self.answered;
+                Some(Verdict::Withhold)
             }
             _ => Some(Verdict::Pass),
         }
@@ -164,6 +169,8 @@ fn note(header: FrameHeader, opened: &mut bool, last_stream: &mut u32, seen: &mu
     seen.opened |= !std::mem::replace(opened, true);
     match header.kind {
         FrameKind::Ping if !header.is_ack() => seen.pings += 1,
+        FrameKind::Settings if !header.is_ack() => seen.settings += 1,
+        FrameKind::ResetStream => seen.resets += 1,
         FrameKind::Headers => *last_stream = header.stream_id.max(*last_stream),
         _ => {}
     }
@@ -190,34 +197,33 @@ mod tests {
         frame(0x8, 0, stream, &[0, 0, 1, 0])
     }
 
-    /// Sends `pieces` through a filter cut into chunks of `cut` bytes; the second GOAWAY names stream 5 when the filter holds.
-    fn filtered(bytes: &[u8], cut: usize) -> Vec<u8> {
-        let mut inbound = Inbound::new();
-        inbound.start_filter();
-        for piece in bytes.chunks(cut) {
-            inbound.filter(piece);
-            if inbound.is_held() {
-                inbound.release(5);
-                inbound.filter(&[]);
-            }
-        }
-        inbound.passed().unwrap().to_vec()
-    }
-
     #[test]
     fn only_updates_of_ruled_out_streams_are_withheld_however_the_bytes_are_cut() {
         let early = [CLIENT_PREFACE.to_vec(), window_update(7), frame(0x0, 0, 5, &[9; 30])].concat();
         let late = [window_update(5), frame(0x1, 0x4, 7, &[1; 20]), window_update(0)].concat();
-        let sent =
-            [early.clone(), SHUTDOWN_ACK.to_vec(), late.clone(), window_update(7), SHUTDOWN_ACK.to_vec()];
-        let passed = [early, SHUTDOWN_ACK.to_vec(), late].concat();
         for cut in 1..100 {
-            assert_eq!(filtered(&sent.concat(), cut), passed, "cut every {cut} bytes");
+            let mut inbound = Inbound::new();
+            inbound.start_filter();
+            let mut acknowledged = false;
+            for piece in early.chunks(cut).chain(SHUTDOWN_ACK.chunks(cut)) {
+                acknowledged |= inbound.filter(piece).acknowledged;
+            }
+            assert!(acknowledged && !inbound.is_held(), "cut every {cut} bytes");
+            inbound.answer_ping();
+            assert_eq!(inbound.filter(&[]), Seen::default());
+            assert!(inbound.is_held());
+            inbound.release(5);
+            let rest = [late.clone(), window_update(7), SHUTDOWN_ACK.to_vec()].concat();
+            for piece in rest.chunks(cut) {
+                assert!(!inbound.filter(piece).acknowledged);
+            }
+            let passed = [early.clone(), SHUTDOWN_ACK.to_vec(), late.clone()].concat();
+            assert_eq!(inbound.passed().unwrap().to_vec(), passed, "cut every {cut} bytes");
         }
     }
 
     #[test]
-    fn an_answer_in_the_clients_place_waits_for_the_end_of_a_frame() {
+    fn an_answer_waits_for_the_end_of_a_frame() {
         let mut inbound = Inbound::new();
         inbound.watch(&[&CLIENT_PREFACE[..], &frame(0x0, 0, 1, &[9; 30])[..20]].concat());
         inbound.start_filter();
@@ -229,14 +235,36 @@ mod tests {
         assert!(inbound.is_held());
     }
 
+    /// Between HEADERS and CONTINUATION any other frame is an error of the connection (RFC 9113 §6.10).
+    #[test]
+    fn an_answer_waits_for_the_end_of_a_header_block_however_the_bytes_are_cut() {
+        let (headers, continuation) = (frame(0x1, 0, 1, &[7; 20]), frame(0x9, 0, 1, &[8; 20]));
+        let (last, data) = (frame(0x9, 0x4, 1, &[9; 20]), frame(0x0, 0, 1, &[6; 5]));
+        let block = [&headers[..], &continuation, &last].concat();
+        for watched in 1..block.len() {
+            let mut inbound = Inbound::new();
+            inbound.watch(&[&CLIENT_PREFACE[..], &block[..watched]].concat());
+            inbound.start_filter();
+            inbound.answer_ping();
+            for byte in &block[watched..] {
+                inbound.filter(std::slice::from_ref(byte));
+            }
+            let passed = [&block[watched..], &SHUTDOWN_ACK].concat();
+            assert_eq!(inbound.passed().unwrap().to_vec(), passed, "{watched} bytes watched");
+            inbound.release(1);
+            inbound.filter(&data);
+            assert!(inbound.passed().unwrap().ends_with(&data));
+        }
+    }
+
     #[test]
     fn pings_are_counted_watched_or_filtered_and_acknowledgements_are_not() {
         let pings =
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
         let mut inbound = Inbound::new();
         assert_eq!(inbound.watch(CLIENT_PREFACE), Seen::default());
-        assert_eq!(inbound.watch(&pings), Seen { opened: true, pings: 2 });
+        assert_eq!(inbound.watch(&pings), Seen { opened: true, pings: 2, ..Seen::default() });
         inbound.start_filter();
-        assert_eq!(inbound.filter(&pings), Seen { opened: false, pings: 2 });
+        assert_eq!(inbound.filter(&pings), Seen { pings: 2, ..Seen::default() });
     }
 }

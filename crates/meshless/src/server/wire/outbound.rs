@@ -13,9 +13,20 @@ use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 #[derive(Debug)]
 pub(super) struct Outbound {
     scanner: FrameScanner,
-    response_sent: bool,
+    sent: Sent,
     debug_data: Option<&'static str>,
     last_accepted: Option<u32>,
+}
+
+/// What was sent since the last time it was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// HEADERS or DATA.
+    pub(super) response: bool,
+    /// DATA that is not empty: the client has taken bytes.
+    pub(super) data: bool,
+    /// Streams that ended with their response.
+    pub(super) ended: u32,
 }
 
 /// What to do with bytes that the library wants to send.
@@ -36,7 +47,7 @@ impl Outbound {
     pub(super) fn new() -> Self {
         Self {
             scanner: FrameScanner::from_server(),
-            response_sent: false,
+            sent: Sent::default(),
             debug_data: None,
             last_accepted: None,
         }
@@ -79,15 +90,17 @@ impl Outbound {
 
     /// These bytes were written.
     pub(super) fn written(&mut self, bytes: &[u8]) {
-        let response_sent = &mut self.response_sent;
+        let sent = &mut self.sent;
         self.scanner.scan(bytes, |header| {
-            *response_sent |= matches!(header.kind, FrameKind::Headers | FrameKind::Data);
+            sent.response |= matches!(header.kind, FrameKind::Headers | FrameKind::Data);
+            sent.data |= header.kind == FrameKind::Data && header.payload_len > 0;
+            sent.ended = sent.ended.saturating_add(header.is_end_stream().into());
         });
     }
 
-    /// Whether HEADERS or DATA were sent since the last time this was asked.
-    pub(super) fn take_response_sent(&mut self) -> bool {
-        std::mem::take(&mut self.response_sent)
+    /// What has gone out and was not looked at.
+    pub(super) fn sent(&mut self) -> &mut Sent {
+        &mut self.sent
     }
 
     /// The stream that the second GOAWAY named, once it is out.
@@ -96,8 +109,8 @@ impl Outbound {
     }
 
     /// Whether a frame may be put in here.
-    pub(super) fn at_boundary(&self) -> bool {
-        self.scanner.at_boundary()
+    pub(super) fn may_insert(&self) -> bool {
+        self.scanner.may_insert()
     }
 }
 
@@ -160,7 +173,7 @@ mod tests {
                 .concat();
         assert_eq!(sent, expected);
         assert_eq!(outbound.last_accepted(), Some(5));
-        assert!(outbound.at_boundary() && !outbound.looks_ahead());
+        assert!(outbound.may_insert() && !outbound.looks_ahead());
     }
 
     #[test]

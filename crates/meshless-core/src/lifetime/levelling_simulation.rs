@@ -1,0 +1,102 @@
+//! A fleet in virtual time: what self-levelling age does to the spread of sticky clients, against the closed form.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::*;
+use crate::virtual_time::epoch;
+
+const SERVERS: usize = 4;
+const CLIENTS: usize = 400;
+const AGE: Duration = Duration::from_secs(60);
+
+/// The variance of the servers' numbers of connections, over so many ages after the first ten; and the mean number of
+/// rotations per client and age.
+fn simulate(exponent: Option<u32>, ages: u32, seed: u64) -> (f64, f64) {
+    let mut rng = Rng::new(seed, 0);
+    let levelling: Vec<_> = (0..SERVERS).map(|_| Arc::new(Levelling::new(exponent.unwrap_or(0)))).collect();
+    let (mut counts, mut connections) = ([0usize; SERVERS], 0);
+    let mut connect = |now: Instant, counts: &mut [usize; SERVERS]| {
+        let server = rng.below(SERVERS);
+        counts[server] += 1;
+        connections += 1;
+        let config = LifetimeConfig::default().max_age(AGE);
+        let mut lifetime = Lifetime::new(config, now, &mut Rng::new(seed, connections));
+        if exponent.is_some() {
+            lifetime = lifetime.levelled(levelling[server].clone());
+        }
+        lifetime.handle_ready(now);
+        (server, lifetime)
+    };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| connect(epoch(), &mut counts)).collect();
+    let due = |client: usize, lifetime: &Lifetime| {
+        Reverse((lifetime.poll_timeout().expect("every connection ages"), client))
+    };
+    let mut timers: BinaryHeap<_> = clients.iter().enumerate().map(|(id, (_, life))| due(id, life)).collect();
+    let (warm, end) = (epoch() + AGE * 10, epoch() + AGE * (10 + ages));
+    let (mut last, mut area, mut rotations) = (warm, 0.0, 0u64);
+    while let Some(Reverse((now, client))) = timers.pop().filter(|Reverse((now, _))| *now < end) {
+        if now > last {
+            let mean = CLIENTS as f64 / SERVERS as f64;
+            let squares: f64 = counts.iter().map(|count| (*count as f64 - mean).powi(2)).sum();
+            area += squares / SERVERS as f64 * (now - last).as_secs_f64();
+            last = now;
+        }
+        let (server, lifetime) = &mut clients[client];
+        lifetime.handle_timeout(now);
+        if lifetime.poll_action().is_some() {
+            counts[*server] -= 1;
+            rotations += u64::from(now >= warm);
+            clients[client] = connect(now, &mut counts);
+        }
+        timers.push(due(client, &clients[client].1));
+    }
+    let rotations_per_age = rotations as f64 / (CLIENTS as f64 * f64::from(ages));
+    (area / (end - warm).as_secs_f64(), rotations_per_age)
+}
+
+/// Without levelling the variance is binomial, n̄(1−1/M); with exponent a it is that over 1 + a − a/(W+1).
+#[test]
+fn levelling_divides_the_variance_of_connections_as_the_closed_form_says() {
+    let (ages, seed) = (80, 11);
+    let binomial = 100.0 * (1.0 - 1.0 / SERVERS as f64);
+    // The time average of x², x of relaxation time τ, over D ages and M−1 free servers has a relative standard deviation of
+    // √(2τ/(D(M−1))): 9 % for a = 0 (τ = 1), as much for a = 3, whose wandering mean is slow. Five of them.
+    let tolerance = 0.45;
+    for exponent in [None, Some(0), Some(3)] {
+        let (variance, rotations) = simulate(exponent, ages, seed);
+        let a = f64::from(exponent.unwrap_or(0));
+        let expected = binomial / (1.0 + a - a / f64::from(levelling::MEAN_AGES + 1));
+        assert!(
+            (variance / expected - 1.0).abs() < tolerance,
+            "a = {exponent:?}: variance {variance:.1}, not {expected:.1} (seed {seed})"
+        );
+        // At a mean of 100 connections levelling costs a few per cent of churn.
+        assert!((0.9..1.1).contains(&rotations), "a = {exponent:?}: {rotations:.3} rotations per age");
+    }
+}
+
+#[test]
+fn a_server_that_fills_up_keeps_what_comes() {
+    let levelling = Arc::new(Levelling::new(3));
+    let mut left = 0;
+    let mut open: Vec<Lifetime> = Vec::new();
+    for second in 0..60u32 {
+        let now = epoch() + Duration::from_secs(1) * second;
+        open.iter_mut().for_each(|lifetime| lifetime.handle_timeout(now));
+        let before = open.len();
+        open.retain_mut(|lifetime| lifetime.poll_action().is_none());
+        left += before - open.len();
+        for id in 0..10 {
+            let config = LifetimeConfig::default().max_age(AGE);
+            let rng = &mut Rng::new(3, u64::from(second * 10 + id));
+            let mut lifetime = Lifetime::new(config, now, rng).levelled(levelling.clone());
+            lifetime.handle_ready(now);
+            open.push(lifetime);
+        }
+        assert_eq!(levelling.connections(), open.len());
+    }
+    // Of connections that came evenly over one mean age, e⁻¹ = 37 % are gone by the exponential law. At the highest pace nearly
+    // all would be.
+    assert!((150..300).contains(&left), "{left} of 600 left");
+}

@@ -1,0 +1,177 @@
+//! One call as the server sees it: its limits in time, and what its handler may ask about it.
+//!
+//! Shared by the call's task, its body and its handler. It does nothing by itself.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use meshless_core::{GoAwayReason, StreamAge};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::state::{Blocked, ConnectionState};
+
+/// What a handler may know of its call and its connection. In the extensions of each request.
+///
+/// A handler that streams for long can end in good order before it is cut, and tell its client where to go on:
+///
+/// ```
+/// # async fn handle(request: tonic::Request<()>) -> Result<(), tonic::Status> {
+/// let call = request.extensions().get::<meshless::CallContext>().cloned();
+/// let ending = async {
+///     match &call {
+///         Some(call) => call.stream_ending().await,
+///         None => std::future::pending().await,
+///     }
+/// };
+/// # let next_message = async {};
+/// tokio::select! {
+///     () = next_message => { /* send it */ }
+///     () = ending => { /* say goodbye and return */ }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    call: Arc<Call>,
+}
+
+impl CallContext {
+    pub(super) fn new(call: Arc<Call>) -> Self {
+        Self { call }
+    }
+
+    /// How long the connection may still serve new calls; `None` if its age has no limit, zero once it was sent away. With
+    /// levelled ages it is an estimate.
+    ///
+    /// The calls on it may go on for [`LifetimeConfig::max_age_grace`](crate::LifetimeConfig::max_age_grace) longer.
+    pub fn remaining_connection_age(&self) -> Option<Duration> {
+        let state = &self.call.connection;
+        if state.going_away().is_some() {
+            return Some(Duration::ZERO);
+        }
+        let ages_at = state.lifetime().ages_at()?;
+        Some(ages_at.saturating_duration_since(Instant::now().into_std()))
+    }
+
+    /// Waits until the connection is sent away: for its age, for idleness, or because the server shuts down.
+    pub async fn connection_going_away(&self) -> GoAwayReason {
+        self.call.connection.sent_away().await
+    }
+
+    /// Waits until the handler should bring its stream to an end: the stream has reached
+    /// [`LifetimeConfig::max_stream_age`](crate::LifetimeConfig::max_stream_age), or its connection was sent away. The
+    /// stream is cut when the grace of whichever it was is over.
+    pub async fn stream_ending(&self) {
+        let aged = async {
+            match self.call.age.ending_at {
+                Some(at) => tokio::time::sleep_until(Instant::from_std(at)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = aged => {}
+            _ = self.connection_going_away() => {}
+        }
+    }
+
+    /// When the call must be over: the client's deadline (`grpc-timeout`), or the end of the grace after the maximum
+    /// stream age, whichever is sooner. `None`: no limit.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.call.end.at
+    }
+
+    pub(super) fn end(&self) -> CallEnd {
+        self.call.end
+    }
+}
+
+/// The shared state of one call.
+#[derive(Debug)]
+pub(super) struct Call {
+    connection: Arc<ConnectionState>,
+    age: StreamAge,
+    end: CallEnd,
+    /// The body has given a message that HTTP/2 has not taken.
+    waits: AtomicBool,
+}
+
+impl Call {
+    pub(super) fn new(connection: Arc<ConnectionState>, deadline: Option<Instant>, age: StreamAge) -> Self {
+        Self { connection, age, end: CallEnd::new(deadline, age), waits: AtomicBool::new(false) }
+    }
+
+    pub(super) fn end(&self) -> CallEnd {
+        self.end
+    }
+
+    /// The body gave a message that is not empty, or said something else.
+    pub(super) fn set_waits(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
+    }
+
+    /// A mark on the connection, if a message waits for the client.
+    pub(super) fn blocked(&self) -> Option<Blocked> {
+        self.waits.load(Ordering::Relaxed).then(|| self.connection.block())
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.waits.load(Ordering::Relaxed)
+    }
+}
+
+/// When and how a call is ended by the server.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CallEnd {
+    at: Option<Instant>,
+    of_age: bool,
+}
+
+impl CallEnd {
+    fn new(deadline: Option<Instant>, age: StreamAge) -> Self {
+        let aged = age.ended_at.map(Instant::from_std);
+        let at = [deadline, aged].into_iter().flatten().min();
+        Self { at, of_age: at != deadline }
+    }
+
+    pub(super) fn at(self) -> Option<Instant> {
+        self.at
+    }
+
+    /// What the call ends with, if its time is over. A call without limits does not look at the clock.
+    pub(super) fn status(self) -> Option<Status> {
+        let over = self.at.is_some_and(|at| at <= Instant::now());
+        over.then(|| {
+            if self.of_age {
+                // UNAVAILABLE: "the client can retry [...] with a backoff", which a new stream is.
+                Status::unavailable("the stream has reached the server's max stream age; open a new one")
+            } else {
+                Status::deadline_exceeded("the deadline that the client set has passed")
+            }
+        })
+    }
+}
+
+/// One open call. Dropping it ends the call, however that came about.
+#[derive(Debug)]
+pub(super) struct CallLease {
+    call: Arc<Call>,
+}
+
+impl CallLease {
+    pub(super) fn new(call: Arc<Call>) -> Self {
+        Self { call }
+    }
+
+    pub(super) fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
+impl Drop for CallLease {
+    fn drop(&mut self) {
+        self.call.connection.end_call();
+    }
+}
