@@ -52,7 +52,9 @@ impl Caller {
             Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
             Strategy::ConnectionPerCall => Client::New(Arc::new(endpoint), connector),
-            Strategy::TonicBalance => Client::Kept(HelloServiceClient::new(tonic_balance::channel(connector, &endpoint))),
+            Strategy::TonicBalance => {
+                Client::Kept(HelloServiceClient::new(tonic_balance::channel(connector, &endpoint)))
+            }
             _ => Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
         };
         Ok(Self { client, deadline })

@@ -175,7 +175,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_faulty_backend_is_slow_or_fails_at_once_without_executing() {
         let (ledger, faults) = (Arc::new(Ledger::default()), Arc::new(Faults::default()));
-        let echo = Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).faults(faults.clone());
+        let echo =
+            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).faults(faults.clone());
         faults.begin(Fault::Slow(3.0));
         let begun = tokio::time::Instant::now();
         echo.echo(request(Some("1"))).await.unwrap();
@@ -189,7 +190,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_workers_wait_their_turn() {
         let ledger = Arc::new(Ledger::default());
-        let echo = Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).workers(Some(1));
+        let echo =
+            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).workers(Some(1));
         let begun = tokio::time::Instant::now();
         let (one, two) = tokio::join!(echo.echo(request(Some("1"))), echo.echo(request(Some("2"))));
         assert!(one.is_ok() && two.is_ok());

@@ -184,14 +184,18 @@ impl Event {
             Self::DnsNxdomain => "DNS answers NXDOMAIN while connections age quickly.",
             Self::DnsEmpty => "DNS answers without an address while connections age quickly.",
             Self::DnsSlow => "DNS takes 2.5 s to answer while connections age quickly.",
-            Self::DnsStale => "One backend is killed, and DNS never stops naming it; connections age quickly.",
+            Self::DnsStale => {
+                "One backend is killed, and DNS never stops naming it; connections age quickly."
+            }
             Self::DnsFlap => {
                 "DNS names now all backends and now only one, four times a second, while connections age quickly."
             }
             Self::DnsTruncated => {
                 "DNS truncates its answers over UDP, so that clients must ask over TCP, while connections age quickly."
             }
-            Self::Outage => "All backends are killed at once; a while later they are back at the same addresses.",
+            Self::Outage => {
+                "All backends are killed at once; a while later they are back at the same addresses."
+            }
             Self::Overload => {
                 "Each backend works on two calls at a time and queues the others. The load doubles what all of them can do \
                  together, then falls back to a quarter of it."
@@ -408,7 +412,8 @@ const LISTING_LAG: Duration = Duration::from_secs(1);
 const OVERLOAD_WORKERS: usize = 2;
 
 /// Calls per second that all backends can work on.
-const OVERLOAD_CAPACITY: f64 = BACKENDS as f64 * OVERLOAD_WORKERS as f64 * 1000.0 / SERVICE_TIME.as_millis() as f64;
+const OVERLOAD_CAPACITY: f64 =
+    BACKENDS as f64 * OVERLOAD_WORKERS as f64 * 1000.0 / SERVICE_TIME.as_millis() as f64;
 
 #[cfg(test)]
 mod tests {
@@ -465,7 +470,7 @@ mod tests {
         let offsets: Vec<_> = Event::Overload.pacing(0.0, WATCH, 1).offsets().collect();
         let within = |from: u64, to: u64| {
             let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
-            offsets.iter().filter(|at| (from..to).contains(at)).count()
+            offsets.iter().filter(|at| (from..to).contains(*at)).count()
         };
         assert_eq!((within(0, 1), within(1, 3), within(3, 5), within(5, 99)), (75, 1200, 150, 0));
     }

@@ -54,7 +54,9 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
     // Bytes above ASCII may travel in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
-    let echo = Echo::new(name.clone(), args.service_time, ledger.clone()).faults(faults.clone()).workers(args.workers);
+    let echo = Echo::new(name.clone(), args.service_time, ledger.clone())
+        .faults(faults.clone())
+        .workers(args.workers);
     let streams = Streams::new(name, ledger.clone());
     let server = server(&args)
         .add_service(HelloServiceServer::new(echo))

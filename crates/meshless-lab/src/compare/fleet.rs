@@ -50,7 +50,8 @@ impl Fleet {
         event: Event,
         journals: &Path,
     ) -> Result<Self, RigError> {
-        let arguments: Vec<_> = (0..FLEET).map(|index| arguments(plan, strategy, event, index, journals)).collect();
+        let arguments: Vec<_> =
+            (0..FLEET).map(|index| arguments(plan, strategy, event, index, journals)).collect();
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let seed = u64::from(plan.seed);
         let entry = match strategy.entrance() {
@@ -68,8 +69,13 @@ impl Fleet {
             };
             plan.churn_addresses.iter().map(backend).collect()
         };
-        let mut fleet =
-            Self { arguments, backends: at(0), entry, relayed: event.needs_relays(), journals: journals.to_owned() };
+        let mut fleet = Self {
+            arguments,
+            backends: at(0),
+            entry,
+            relayed: event.needs_relays(),
+            journals: journals.to_owned(),
+        };
         let mut attempt = 1;
         loop {
             match fleet.start_on_one_port(at).await {

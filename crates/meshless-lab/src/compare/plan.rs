@@ -71,7 +71,12 @@ impl Plan {
         let file_descriptors = limits::raise_file_descriptors();
         let addresses = limits::loopback_addresses(args.backends);
         let churn_addresses = limits::loopback_addresses(FLEET as u8);
-        Self::within(args, file_descriptors, (addresses, churn_addresses), Proxy::find().map_err(|missing| missing.to_string()))
+        Self::within(
+            args,
+            file_descriptors,
+            (addresses, churn_addresses),
+            Proxy::find().map_err(|missing| missing.to_string()),
+        )
     }
 
     /// The plan on a machine with these limits: addresses for the spread and for the churn, where there are so many.
@@ -175,7 +180,8 @@ impl Plan {
             true => 0,
             false => self.events.iter().map(|event| event.watched(self.churn_watch).as_secs() + 1).sum(),
         };
-        events + self.bursts.len() as u64 * u64::from(self.rounds)
+        events
+            + self.bursts.len() as u64 * u64::from(self.rounds)
             + self.spreads.len() as u64 * u64::from(self.seconds)
     }
 }
@@ -264,7 +270,9 @@ fn churns(mut strategies: Vec<Strategy>, many_addresses: bool, notes: &mut Vec<S
         return Vec::new();
     }
     if strategies.contains(&Strategy::L7Proxy) {
-        notes.push("l7-proxy was left out of the churn: the lab's proxy cannot be told of new backends.".into());
+        notes.push(
+            "l7-proxy was left out of the churn: the lab's proxy cannot be told of new backends.".into(),
+        );
         strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
     }
     strategies
@@ -332,8 +340,7 @@ mod tests {
 
     fn plan(line: &str, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
         let args = Line::parse_from(std::iter::once("compare").chain(line.split_whitespace())).args;
-        let addresses =
-            |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
+        let addresses = |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
         let addresses = (addresses(usize::from(args.backends)), addresses(FLEET));
         Plan::within(&args, file_descriptors, addresses, Err("there is none".into()))
     }

@@ -86,8 +86,7 @@ impl Rig {
         self.collect().await?;
         let cpu_before = self.usage().await?.cpu;
         let mut round = Round::default();
-        (round.calls, round.totals) =
-            run_client(&mut self.client, pacing, self.next_id, on_progress).await?;
+        (round.calls, round.totals) = run_client(&mut self.client, pacing, self.next_id, on_progress).await?;
         self.next_id += round.calls.len() as u64;
         round.server_cpu = self.settle().await?.cpu.saturating_sub(cpu_before);
         (round.executed, round.rotations_ns) = self.collect().await?;

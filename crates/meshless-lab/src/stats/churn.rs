@@ -150,7 +150,8 @@ fn timeline(seen: &Seen, before: Duration, calls: &[CallRecord]) -> Vec<ChurnSli
     let first = seen.begin - slices_before * SLICE_NS;
     let starts = (first..seen.end).step_by(SLICE_NS as usize).take(SLICES_MAX);
     let slice = |from: u64| {
-        let mut slice = ChurnSlice { at_ms: (from as f64 - seen.begin as f64) / 1e6, ..ChurnSlice::default() };
+        let mut slice =
+            ChurnSlice { at_ms: (from as f64 - seen.begin as f64) / 1e6, ..ChurnSlice::default() };
         let calls = within(calls, from, from + SLICE_NS);
         for call in calls {
             match &call.end {
@@ -253,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_kill_is_got_over_with_the_last_failed_call() {
-        let row = row(Event::Sigkill, run(&[(BEGINS, 1000)], |at| (!(1000..=1400).contains(&at)).then_some(0)));
+        let row =
+            row(Event::Sigkill, run(&[(BEGINS, 1000)], |at| (!(1000..=1400).contains(&at)).then_some(0)));
         assert_eq!((row.failed, row.converged_ms), (41, Some(420.0)));
     }
 
@@ -284,8 +286,8 @@ mod tests {
         let row_of = |from: u64| {
             row(Event::Scale, run(&marks, |at| Some((at / 10) as usize % if at < from { 3 } else { 6 })))
         };
-        // A window of half a second that begins 50 ms early has the new ones at 45 % of the calls.
-        assert_eq!(row_of(2050).converged_ms, Some(1000.0));
+        // A window of half a second that begins 40 ms early has the new ones at 46 % of the calls.
+        assert_eq!(row_of(2040).converged_ms, Some(1000.0));
         assert_eq!(row_of(5000).converged_ms, None);
     }
 
@@ -317,7 +319,10 @@ mod tests {
         assert_eq!(row.timeline.len(), 60);
         assert_eq!((row.timeline[0].at_ms, row.timeline[59].at_ms), (-1000.0, 4900.0));
         let slice = &row.timeline[11];
-        assert_eq!((slice.at_ms, slice.ok, slice.failed, slice.concerned, slice.p50_ms), (100.0, 9, 1, 9, 20.0));
+        assert_eq!(
+            (slice.at_ms, slice.ok, slice.failed, slice.concerned, slice.p50_ms),
+            (100.0, 9, 1, 9, 20.0)
+        );
         assert_eq!((row.latency_ms.before.p50, row.latency_ms.after.p99), (20.0, 20.0));
     }
 
