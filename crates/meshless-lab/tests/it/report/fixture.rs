@@ -274,8 +274,7 @@ fn churn_into(results: &mut Results) {
     let events =
         [("sigkill", [34, 7, 0]), ("hung", [800, 260, 0]), ("scale", [0, 0, 0]), ("ageing", [0, 9, 0])];
     for (event, failed) in events {
-        for (strategy, failed) in
-            ["single-connection", "tonic-balance", "peak_ewma"].into_iter().zip(failed)
+        for (strategy, failed) in ["single-connection", "tonic-balance", "peak_ewma"].into_iter().zip(failed)
         {
             results.churn.push(churn(strategy, event, failed));
         }
