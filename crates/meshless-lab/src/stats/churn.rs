@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Latencies, Round, milliseconds, outcome, ratio};
+use super::{Latencies, Round, milliseconds, outcome, ratio, start_lag};
 use crate::event::{BACKENDS, Convergence, Event, FLEET};
 use crate::record::{CallEnd, CallRecord};
 use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Latency, Mark};
@@ -44,6 +44,7 @@ pub(crate) fn churn_row(
         concerned: concerned(event, &run),
     };
     let timeline = timeline(&seen, before, &calls);
+    let start_lag_ms_p99 = start_lag(&calls);
     let converged = seen.converged(event.convergence(), &calls);
 
     // The first calls of a client pay for its connections.
@@ -67,6 +68,7 @@ pub(crate) fn churn_row(
         attempts_per_call: ratio(arrived as f64, ids.len() as f64),
         converges: event.convergence() != Convergence::None,
         converged_ms: converged.map(milliseconds),
+        start_lag_ms_p99,
         latency_ms: BeforeAfter { before, after: outcome.latency_ms },
         marks: seen.marks.iter().map(|(name, at)| mark(name, at.saturating_sub(begin))).collect(),
         timeline,
