@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, Lines};
@@ -104,6 +105,24 @@ impl Process {
     ) -> Result<T, ProcessError> {
         self.send(message).await?;
         self.receive().await
+    }
+
+    /// Sends a signal. A child that is gone already does not mind.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // `id` is none once the child was waited for, so that the number of another process is never hit.
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
+            tracing::debug!(role = self.role, %error, "the signal was not sent");
+        }
+    }
+
+    /// Waits until the child is gone.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub(crate) async fn ended(&mut self) -> Result<(), ProcessError> {
+        let waited = self.child.wait().await;
+        waited.map(|_| ()).map_err(|error| self.error(format!("is lost ({error})")))
     }
 
     /// An error about this child.

@@ -3,6 +3,7 @@
 //! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
 //! two together tell what became of a failed call.
 
+mod churn;
 mod latencies;
 mod spread;
 
@@ -14,6 +15,7 @@ use crate::record::{CallEnd, CallRecord, Failure, Hint};
 use crate::results::{BurstRow, Causes, Cpu, Outcome};
 use crate::strategy::Strategy;
 
+pub(crate) use churn::{ChurnRun, churn_row};
 pub(crate) use latencies::Latencies;
 pub(crate) use spread::{SpreadSettings, spread_row};
 
@@ -98,6 +100,16 @@ fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 
         Hint::NeverSent => &mut causes.never_sent,
         Hint::Unknown => &mut causes.sent_not_processed,
     }
+}
+
+/// What the generator itself was late, 99th percentile.
+fn start_lag(calls: &[CallRecord]) -> f64 {
+    let mut lags: Vec<u64> =
+        calls.iter().map(|call| call.started_ns.saturating_sub(call.scheduled_ns)).collect();
+    lags.sort_unstable();
+    // Nearest rank: the smallest lag that 99 % of the calls do not exceed.
+    let rank = (lags.len() as f64 * 0.99).ceil() as usize;
+    milliseconds(rank.checked_sub(1).map_or(0, |rank| lags[rank]))
 }
 
 fn milliseconds(ns: u64) -> f64 {
