@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshless::Policy;
 
+use crate::network::NetworkKind;
 use crate::strategy::Strategy;
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
@@ -44,6 +45,10 @@ pub(crate) struct CompareArgs {
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers)
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread")]
     pub(crate) experiments: Vec<Experiment>,
+    /// What lies between the processes: loopback, or kernel, a network namespace per pod and kube-proxy's kind of nftables rules
+    /// (Linux, as root; the host's network is not touched)
+    #[arg(long, value_enum, default_value_t = NetworkKind::Loopback, hide_possible_values = true)]
+    pub(crate) network: NetworkKind,
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = calls)]
     pub(crate) calls: Vec<u64>,

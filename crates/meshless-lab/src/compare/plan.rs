@@ -9,13 +9,15 @@ use meshless_core::Rng;
 
 use crate::cli::{CompareArgs, Experiment};
 use crate::limits;
-use crate::network::Proxy;
+use crate::network::{Network, Proxy};
 use crate::results::Settings;
 use crate::strategy::{Entrance, Strategy};
 
 /// A run that can be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// Where its processes live.
+    pub(crate) network: Network,
     pub(crate) seed: u32,
     pub(crate) deadline: Duration,
     pub(crate) service_time: Duration,
@@ -50,14 +52,16 @@ pub(crate) enum PlanError {
 }
 
 impl Plan {
-    /// Plans what `args` ask for on this machine.
+    /// Plans what `args` ask for on this machine and this network.
     ///
     /// # Errors
     /// If nothing of it can be done here.
-    pub(crate) fn new(args: &CompareArgs) -> Result<Self, PlanError> {
+    pub(crate) fn new(args: &CompareArgs, network: Network) -> Result<Self, PlanError> {
         let file_descriptors = limits::raise_file_descriptors();
-        let addresses = limits::loopback_addresses(args.backends);
-        Self::within(args, file_descriptors, addresses, Proxy::find().map_err(|missing| missing.to_string()))
+        let proxy = Proxy::find().map_err(|missing| missing.to_string());
+        let addresses = network.addresses(args.backends);
+        let plan = Self::within(args, file_descriptors, addresses, proxy)?;
+        Ok(Self { network, ..plan })
     }
 
     /// The plan on a machine with these limits.
@@ -100,6 +104,7 @@ impl Plan {
             return Err(PlanError::Nothing(notes.join(" ")));
         }
         Ok(Self {
+            network: Network::Loopback,
             seed: args.seed.unwrap_or_else(random_seed),
             deadline: args.deadline,
             service_time: args.service_time,
