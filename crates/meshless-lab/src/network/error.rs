@@ -1,6 +1,7 @@
 //! Why a network could not be had, and what to do about it.
 
 use std::io;
+use std::net::Ipv4Addr;
 
 /// A network could not be made, or not be changed.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub enum NetworkError {
         /// What it said, on one line.
         said: String,
     },
+    /// A pod's link was made and carries nothing.
+    #[error("the pod at {0} cannot be reached; does a firewall of this machine filter all namespaces?")]
+    Unreachable(Ipv4Addr),
     /// Something could not be listened on, or not be started.
     #[error("cannot set up the network: {0}")]
     Io(#[from] io::Error),

@@ -62,6 +62,7 @@ impl KernelNetwork {
         program::ip(&links).await?;
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
         program::nft(pod::CUT_OFF_RULES).await?;
+        program::nft(service::BASE_RULES).await?;
         // A kernel without NAT is found out here and not in the middle of the run.
         let network = Self(Arc::default());
         drop(network.service(vec![SocketAddr::from((Self::backend_address(0), service::PORT))]).await?);

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod compare;
+mod kernel;
 mod report;
 mod serve;
 mod support;

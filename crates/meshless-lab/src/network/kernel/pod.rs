@@ -4,12 +4,16 @@
 //! close, which happens when the pod is dropped or this process ends in whatever way.
 
 use std::ffi::OsStr;
+use std::io;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 
 use super::{KernelNetwork, program};
 use crate::network::NetworkError;
@@ -55,9 +59,12 @@ impl KernelPod {
             _keeper: keeper,
         };
         let node = KernelNetwork::NODE_ADDRESS;
-        // `replace`: the route of a pod that had this address may not be gone yet.
+        // `replace`: the route of a pod that had this address may not be gone yet. The index differs from eth0's, which is 2: a
+        // link whose index equals its peer's counts as no link to elsewhere, and the kernel takes up to a second longer to
+        // notice that it is up (linkwatch_urgent_event).
+        let index = u32::from(n) + INDEX_FIRST;
         let outside = format!(
-            "link add pod{n} type veth peer name eth0 netns {pid}\nlink set pod{n} up\n\
+            "link add pod{n} index {index} type veth peer name eth0 netns {pid}\nlink set pod{n} up\n\
              route replace {address}/32 dev pod{n} src {node}\n"
         );
         program::ip(&outside).await?;
@@ -68,7 +75,21 @@ impl KernelPod {
         let mut ip = pod.command(OsStr::new("ip"));
         ip.args(["-batch", "-"]);
         program::feed("ip", ip, &inside).await?;
+        pod.wait_until_reachable().await?;
         Ok(pod)
+    }
+
+    /// A new link loses packets until the kernel has noticed on both sides that it is up, and a lost SYN costs its
+    /// connection a second. So the first is ours: nobody listens in there yet, and a refusal is the answer that we want.
+    async fn wait_until_reachable(&self) -> Result<(), NetworkError> {
+        for _ in 0..REACH_ATTEMPTS {
+            match timeout(REACH_TIMEOUT, TcpStream::connect((self.address, REACH_PORT))).await {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(()),
+                Ok(_) => sleep(REACH_TIMEOUT).await,
+                Err(_) => {}
+            }
+        }
+        Err(NetworkError::Unreachable(self.address))
     }
 
     /// A command that runs `program` in this namespace.
@@ -137,6 +158,18 @@ table ip meshless-faults {
   }
 }
 ";
+
+/// Above what a new namespace numbers by itself.
+const INDEX_FIRST: u32 = 100;
+
+/// Port of the discard service (RFC 863), which nobody runs.
+const REACH_PORT: u16 = 9;
+
+/// How long a connection may take that crosses one link: a thousand times what it needs.
+const REACH_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Ten seconds; the kernel looks at a new link within one.
+const REACH_ATTEMPTS: u32 = 200;
 
 /// Says a word when the namespace stands, then keeps it until stdin closes.
 ///

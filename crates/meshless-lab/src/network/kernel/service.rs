@@ -83,6 +83,21 @@ fn rules(table: &str, address: SocketAddr, backends: &[SocketAddr]) -> String {
     text + "}\n"
 }
 
+/// What keeps connections that exist going while tables of services come and go, or have no backends: the kernel translates
+/// only while there is a chain of type nat, and tracks connections only while there is a rule that asks for it. Without
+/// either, packets of old connections would pass untranslated. The rule is one that kube-proxy has as well.
+pub(super) const BASE_RULES: &str = "\
+table ip meshless-node {
+  chain translation {
+    type nat hook prerouting priority -100; policy accept;
+  }
+  chain tracking {
+    type filter hook forward priority 0; policy accept;
+    ct state invalid drop
+  }
+}
+";
+
 /// The port of every service.
 pub(super) const PORT: u16 = 80;
 
