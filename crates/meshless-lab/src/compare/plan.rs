@@ -60,7 +60,13 @@ impl Plan {
         let file_descriptors = limits::raise_file_descriptors();
         let proxy = Proxy::find().map_err(|missing| missing.to_string());
         let addresses = network.addresses(args.backends);
-        let plan = Self::within(args, file_descriptors, addresses, proxy)?;
+        let mut plan = Self::within(args, file_descriptors, addresses, proxy)?;
+        if let Network::Kernel(_) = network {
+            plan.notes.push(
+                "The kernel draws the backend of each connection to the virtual address; the seed does not repeat that."
+                    .into(),
+            );
+        }
         Ok(Self { network, ..plan })
     }
 
