@@ -77,7 +77,7 @@ impl Network {
     pub async fn client_pod(&self) -> Result<Pod, NetworkError> {
         Ok(match self {
             Self::Loopback => Pod::Loopback,
-            Self::Kernel(network) => Pod::Kernel(network.client_pod().await?),
+            Self::Kernel(network) => Pod::Kernel(network.pod(network.address()).await?),
         })
     }
 
@@ -108,15 +108,16 @@ impl Network {
     pub fn one_address(&self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
-            Self::Kernel(_) => KernelNetwork::backend_address(0),
+            Self::Kernel(network) => network.address(),
         }
     }
 
-    /// Where `count` backends live, each at an address of its own. None if the system has not got so many.
+    /// Where `count` backends live, each at an address of its own. None if the system has not got so many. Whoever asks
+    /// again may get the same ones, at which only other ports are free, or other ones.
     pub fn addresses(&self, count: u8) -> Option<Vec<Ipv4Addr>> {
         match self {
             Self::Loopback => limits::loopback_addresses(count),
-            Self::Kernel(_) => Some((0..count).map(KernelNetwork::backend_address).collect()),
+            Self::Kernel(network) => Some((0..count).map(|_| network.address()).collect()),
         }
     }
 
@@ -126,6 +127,11 @@ impl Network {
             Self::Loopback => Ipv4Addr::LOCALHOST,
             Self::Kernel(_) => KernelNetwork::NODE_ADDRESS,
         }
+    }
+
+    /// Whether a [`Pod`] can be cut off.
+    pub fn can_cut_off(&self) -> bool {
+        matches!(self, Self::Kernel(_))
     }
 
     /// Whether a [`Service`] costs its connections next to nothing. Packets that the kernel rewrites do not notice it; bytes

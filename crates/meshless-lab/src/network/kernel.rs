@@ -5,7 +5,7 @@
 //!     │   nftables: 10.96.x.y:80 → a random backend per connection
 //!     ├── pod1 ═ eth0   backend-1                            10.244.1.1
 //!     ├── pod2 ═ eth0   backend-2                            10.244.1.2
-//!     └── pod3 ═ eth0   the client                           10.244.2.1
+//!     └── pod3 ═ eth0   the client                           10.244.1.3
 //! ```
 //!
 //! Each pod hangs on a link of its own and routes everything through the node, as with Calico: answers then come back
@@ -34,12 +34,12 @@ pub use service::KernelService;
 #[derive(Clone, Debug)]
 pub struct KernelNetwork(Arc<Counters>);
 
-/// How many of each were made. Every client and every service gets an address that none had before, so that connections
-/// which the kernel still remembers never meet new ones.
+/// How many of each were given out. Every client and every service gets an address that none had before, so that
+/// connections which the kernel still remembers never meet new ones.
 #[derive(Debug, Default)]
 struct Counters {
-    pods: AtomicU16,
-    clients: AtomicU16,
+    links: AtomicU16,
+    addresses: AtomicU16,
     services: AtomicU16,
 }
 
@@ -65,24 +65,16 @@ impl KernelNetwork {
         program::nft(service::BASE_RULES).await?;
         // A kernel without NAT is found out here and not in the middle of the run.
         let network = Self(Arc::default());
-        drop(network.service(vec![SocketAddr::from((Self::backend_address(0), service::PORT))]).await?);
+        drop(network.service(vec![SocketAddr::from((network.address(), service::PORT))]).await?);
         Ok(network)
     }
 
-    /// A pod for a backend at this address.
+    /// A pod at this address, which must be one of [`address`](Self::address) and nobody else's now.
     ///
     /// # Errors
     /// If its namespace or its link cannot be made.
     pub async fn pod(&self, address: Ipv4Addr) -> Result<KernelPod, NetworkError> {
-        KernelPod::start(self.0.pods.fetch_add(1, Ordering::Relaxed), address).await
-    }
-
-    /// A pod for a client.
-    ///
-    /// # Errors
-    /// If its namespace or its link cannot be made.
-    pub async fn client_pod(&self) -> Result<KernelPod, NetworkError> {
-        self.pod(nth([10, 244, 2], self.0.clients.fetch_add(1, Ordering::Relaxed))).await
+        KernelPod::start(self.0.links.fetch_add(1, Ordering::Relaxed), address).await
     }
 
     /// An address in front of `backends`.
@@ -94,17 +86,17 @@ impl KernelNetwork {
         KernelService::start(n, nth([10, 96, 0], n), &backends).await
     }
 
-    /// The address of the backend with this index.
-    pub fn backend_address(index: u8) -> Ipv4Addr {
-        nth([10, 244, 1], index.into())
+    /// An address for a pod, a new one each time.
+    pub fn address(&self) -> Ipv4Addr {
+        nth([10, 244, 1], self.0.addresses.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The n-th address from `a.b.c.1` on, leaving out those that end in 0 or 255, which look like a network's.
+/// The n-th address from `a.b.c.1` on, leaving out those that end in 0 or 255, which look like a network's. After 200
+/// blocks, some 50 000 addresses, they begin anew.
 fn nth([a, b, c]: [u8; 3], n: u16) -> Ipv4Addr {
-    let [third, fourth] = [n / 254, n % 254].map(|part| u8::try_from(part).unwrap_or(u8::MAX));
-    // 65 536 / 254 = 258 blocks: the last few rigs of an absurdly long run share addresses with the first.
-    Ipv4Addr::new(a, b, c.wrapping_add(third), fourth + 1)
+    let [third, fourth] = [n / 254 % 200, n % 254].map(|part| part.to_be_bytes()[1]);
+    Ipv4Addr::new(a, b, c + third, fourth + 1)
 }
 
 #[cfg(all(test, target_os = "linux"))]

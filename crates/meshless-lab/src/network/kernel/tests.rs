@@ -15,11 +15,12 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use super::*;
 
 #[test]
-fn no_two_clients_share_an_address_and_none_looks_like_a_network() {
-    let addresses: std::collections::BTreeSet<_> = (0..60_000).map(|n| nth([10, 0, 0], n)).collect();
-    assert_eq!(addresses.len(), 60_000);
+fn no_two_pods_share_an_address_and_none_looks_like_a_network() {
+    let addresses: std::collections::BTreeSet<_> = (0..50_000).map(|n| nth([10, 0, 0], n)).collect();
+    assert_eq!(addresses.len(), 50_000);
     assert!(addresses.iter().all(|address| !matches!(address.octets()[3], 0 | 255)));
-    assert_eq!(nth([10, 244, 2], 254), Ipv4Addr::new(10, 244, 3, 1));
+    assert!(!(0..=u16::MAX).any(|n| nth([10, 244, 1], n) == KernelNetwork::NODE_ADDRESS));
+    assert_eq!(nth([10, 244, 1], 254), Ipv4Addr::new(10, 244, 2, 1));
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn each_connection_reaches_a_random_backend() {
         let network = KernelNetwork::make_node().await.unwrap();
         let pods = [backend(&network, 0).await, backend(&network, 1).await, backend(&network, 2).await];
         let service = network.service(pods.iter().map(|(_, address)| *address).collect()).await.unwrap();
-        let client = network.client_pod().await.unwrap();
+        let client = network.pod(network.address()).await.unwrap();
         let mut counts = [0_u32; 3];
         let n = 300;
         for _ in 0..n {
@@ -48,7 +49,7 @@ fn connections_that_exist_stay_when_backends_change() {
         let network = KernelNetwork::make_node().await.unwrap();
         let ((_old_pod, old), (_new_pod, new)) = (backend(&network, 0).await, backend(&network, 1).await);
         let service = network.service(vec![old]).await.unwrap();
-        let client = network.client_pod().await.unwrap();
+        let client = network.pod(network.address()).await.unwrap();
         let mut kept = Connection::open(&client, service.local_addr()).unwrap();
         assert_eq!(kept.ask().unwrap(), 0);
         service.set_backends(&[new]).await.unwrap();
@@ -67,7 +68,7 @@ fn a_pod_that_is_cut_off_is_silent_until_it_is_reconnected() {
     in_a_namespace("a_pod_that_is_cut_off_is_silent_until_it_is_reconnected", async {
         let network = KernelNetwork::make_node().await.unwrap();
         let (pod, address) = backend(&network, 0).await;
-        let client = network.client_pod().await.unwrap();
+        let client = network.pod(network.address()).await.unwrap();
         let mut kept = Connection::open(&client, address).unwrap();
         assert_eq!(kept.ask().unwrap(), 0);
         pod.cut_off().await.unwrap();
@@ -84,9 +85,10 @@ fn a_pod_that_is_cut_off_is_silent_until_it_is_reconnected() {
 fn an_address_can_be_used_again_at_once_and_is_not_born_cut_off() {
     in_a_namespace("an_address_can_be_used_again_at_once_and_is_not_born_cut_off", async {
         let network = KernelNetwork::make_node().await.unwrap();
+        let address = network.address();
         for _ in 0..3 {
-            let (pod, address) = backend(&network, 0).await;
-            let client = network.client_pod().await.unwrap();
+            let (pod, address) = backend_at(&network, address, 0).await;
+            let client = network.pod(network.address()).await.unwrap();
             assert_eq!(Connection::open(&client, address).unwrap().ask().unwrap(), 0);
             pod.cut_off().await.unwrap();
         }
@@ -106,9 +108,13 @@ fn in_a_namespace(test: &str, body: impl Future<Output = ()>) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// A pod that answers each byte with its index.
+/// A pod at a new address that answers each byte with its index.
 async fn backend(network: &KernelNetwork, index: u8) -> (KernelPod, SocketAddr) {
-    let pod = network.pod(KernelNetwork::backend_address(index)).await.unwrap();
+    backend_at(network, network.address(), index).await
+}
+
+async fn backend_at(network: &KernelNetwork, address: Ipv4Addr, index: u8) -> (KernelPod, SocketAddr) {
+    let pod = network.pod(address).await.unwrap();
     let listener = inside(&pod, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 3001))).unwrap();
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
@@ -117,7 +123,7 @@ async fn backend(network: &KernelNetwork, index: u8) -> (KernelPod, SocketAddr) 
             );
         }
     });
-    (pod, (KernelNetwork::backend_address(index), 3001).into())
+    (pod, (address, 3001).into())
 }
 
 #[derive(Debug)]
