@@ -17,6 +17,7 @@ use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
 use crate::record::{CallEnd, Failure};
 use crate::strategy::Strategy;
+use crate::tonic_balance;
 
 /// A client of the echo service. Clones share its connections.
 #[derive(Clone)]
@@ -51,6 +52,9 @@ impl Caller {
             Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
         let client = match target.strategy {
             Strategy::ConnectionPerCall => Client::New(Arc::new(endpoint), connector),
+            Strategy::TonicBalance => {
+                Client::Kept(HelloServiceClient::new(tonic_balance::channel(connector, &endpoint)))
+            }
             _ => Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
         };
         Ok(Self { client, deadline })
@@ -99,8 +103,16 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
         Some(dns) => format!("dns://{dns}/{authority}"),
         None => format!("dns:///{authority}"),
     };
-    let channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
+    let mut channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
+    if target.strategy.retries() {
+        channel = with_retries(channel);
+    }
     channel.connect_lazy().map_err(io::Error::other)
+}
+
+/// The retry policy of the strategies that have one.
+fn with_retries(channel: meshless::ChannelBuilder) -> meshless::ChannelBuilder {
+    channel
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshless::Policy;
 
+use crate::event::Event;
 use crate::network::NetworkKind;
 use crate::strategy::Strategy;
 
@@ -38,21 +40,27 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Ways of connecting to compare, separated by commas: connection-per-call, single-connection, max-age-l4,
-    /// max-age-dns, l7-proxy, pick_first, round_robin, least_request, peak_ewma [default: all; in the burst those
-    /// that differ with one server]
+    /// max-age-dns, tonic-balance, l7-proxy, pick_first, round_robin, least_request, peak_ewma, round_robin+retry [default:
+    /// those that differ in an experiment]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) strategies: Vec<Strategy>,
-    /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers)
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread")]
+    /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load
+    /// while things break)
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread,churn")]
     pub(crate) experiments: Vec<Experiment>,
     /// What lies between the processes: loopback, or kernel, a network namespace per pod and kube-proxy's kind of nftables rules
     /// (Linux, as root; the host's network is not touched)
     #[arg(long, value_enum, default_value_t = NetworkKind::Loopback, hide_possible_values = true)]
     pub(crate) network: NetworkKind,
+    /// Events of the churn: ageing, rolling, scale, sigkill, fail-fast, slow, hung, black-hole, dns-servfail, dns-nxdomain,
+    /// dns-empty, dns-slow, dns-stale, dns-flap, dns-truncated, outage, overload [default: one of each kind; with
+    /// --full all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub(crate) events: Vec<Event>,
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = calls)]
     pub(crate) calls: Vec<u64>,
-    /// Burst with the whole range of the original experiment, up to 100000 calls at once
+    /// Burst with the whole range of the original experiment, up to 100000 calls at once, and churn with every event
     #[arg(long)]
     pub(crate) full: bool,
     /// Rounds of each burst
@@ -70,9 +78,10 @@ pub(crate) struct CompareArgs {
     /// Calls per second of the spread
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// Length of the spread in seconds, for each strategy
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
-    pub(crate) seconds: u32,
+    /// Length of the spread in seconds, for each strategy, and how long an event of the churn is watched [default: 6 and 4;
+    /// with --full 8]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: Option<u32>,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_age: Duration,
@@ -91,12 +100,27 @@ pub(crate) struct CompareArgs {
 }
 
 /// An experiment of `meshless compare`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Experiment {
     /// N calls at once on one server.
     Burst,
     /// Open-loop load on several servers.
     Spread,
+    /// The same while things break.
+    Churn,
+}
+
+impl FromStr for Experiment {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "burst" => Ok(Self::Burst),
+            "spread" => Ok(Self::Spread),
+            "churn" => Ok(Self::Churn),
+            _ => Err(format!("there is no experiment `{name}`; choose from burst, spread, churn")),
+        }
+    }
 }
 
 /// What `meshless serve` can be asked for.
@@ -126,6 +150,12 @@ pub(crate) struct ServeArgs {
     /// Name of this backend in the response header meshless-backend [default: its first address]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// Calls to work on at a time; the others wait their turn [default: all]
+    #[arg(long, value_name = "NUMBER", value_parser = workers)]
+    pub(crate) workers: Option<usize>,
+    /// File in which to note the ids of calls
+    #[arg(long, hide = true)]
+    pub(crate) journal: Option<PathBuf>,
     /// Seed of the jitter of ages
     #[arg(long, hide = true)]
     pub(crate) seed: Option<u64>,
@@ -196,6 +226,13 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if (1..=WORKERS_MAX).contains(&workers) => Ok(workers),
+        _ => Err(format!("give a number from 1 to {WORKERS_MAX}")),
+    }
+}
+
 fn calls(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(calls) if (1..=CALLS_MAX).contains(&calls) => Ok(calls),
@@ -205,6 +242,9 @@ fn calls(text: &str) -> Result<u64, String> {
 
 /// Ten times the largest burst of the original experiment; a client needs some tens of kB per call.
 const CALLS_MAX: u64 = 1_000_000;
+
+/// More is no limit at all.
+const WORKERS_MAX: usize = 1_000_000;
 
 /// One pacing thread begins no more than this.
 const RATE_MAX: f64 = 200_000.0;

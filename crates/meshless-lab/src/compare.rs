@@ -4,6 +4,8 @@
 //! address and the DNS server.
 
 mod burst;
+mod churn;
+mod fleet;
 mod plan;
 mod rig;
 mod spread;
@@ -97,6 +99,9 @@ async fn experiments(
     if !interrupt.is_heard() {
         spread::run(plan, progress, interrupt, &mut results.spread).await?;
     }
+    if !interrupt.is_heard() {
+        churn::run(plan, progress, interrupt, results).await?;
+    }
     Ok(())
 }
 
@@ -123,7 +128,7 @@ fn empty_results(plan: &Plan) -> Results {
         versions.insert(proxy.name().into(), proxy.version().into());
     }
     Results {
-        schema_version: 1,
+        schema_version: 2,
         command: command(plan.seed),
         seed: plan.seed.into(),
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
@@ -135,6 +140,8 @@ fn empty_results(plan: &Plan) -> Results {
         settings: plan.settings(),
         burst: Vec::new(),
         spread: Vec::new(),
+        churn: Vec::new(),
+        events: Vec::new(),
         notes: plan.notes.clone(),
     }
 }

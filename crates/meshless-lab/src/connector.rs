@@ -48,6 +48,21 @@ impl Connector {
         Ok(Self { resolver: dns.map(resolver).transpose()?, counters })
     }
 
+    /// What DNS says now about a host.
+    ///
+    /// # Errors
+    /// If it does not answer, or says that there is no such name or no address.
+    pub(crate) async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+            return Ok(vec![address]);
+        }
+        let Some(resolver) = &self.resolver else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no DNS server knows {host}")));
+        };
+        let answer = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
+        Ok(answer.iter().collect())
+    }
+
     async fn connect(self, uri: Uri) -> io::Result<TokioIo<Counted>> {
         let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(80);
@@ -59,17 +74,6 @@ impl Connector {
             }
         }
         Err(failure)
-    }
-
-    async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-            return Ok(vec![address]);
-        }
-        let Some(resolver) = &self.resolver else {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("no DNS server knows {host}")));
-        };
-        let answer = resolver.lookup_ip(host).await.map_err(io::Error::other)?;
-        Ok(answer.iter().collect())
     }
 }
 
@@ -177,9 +181,9 @@ impl AsyncWrite for Counted {
 }
 
 fn resolver(server: SocketAddr) -> io::Result<TokioResolver> {
-    let mut transport = ConnectionConfig::udp();
-    transport.port = server.port();
-    let server = NameServerConfig::new(server.ip(), true, vec![transport]);
+    let mut transports = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    transports.iter_mut().for_each(|transport| transport.port = server.port());
+    let server = NameServerConfig::new(server.ip(), true, transports);
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let options = builder.options_mut();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::Fault;
 use crate::pacer::Pacing;
 use crate::record::CallRecord;
 use crate::strategy::Strategy;
@@ -20,6 +21,8 @@ pub(crate) enum ToServer {
     Usage,
     /// Answer with [`FromServer::Collected`], and start the ledger anew.
     Collect,
+    /// Have this fault from now on. Answered with [`FromServer::Obeyed`].
+    Fault(Fault),
 }
 
 /// From a server to `compare`.
@@ -39,6 +42,8 @@ pub(crate) enum FromServer {
         /// When the first GOAWAY went out on a connection that had reached its age.
         rotations_ns: Vec<u64>,
     },
+    /// It is done.
+    Obeyed,
 }
 
 /// How busy a server is.

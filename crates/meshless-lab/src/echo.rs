@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
+use crate::fault::Faults;
+use crate::journal::Journal;
 use hello::hello_service_server::HelloService;
 
 /// Generated from `proto/hello.proto`.
@@ -31,12 +34,24 @@ pub(crate) struct Echo {
     backend: MetadataValue<Ascii>,
     service_time: Duration,
     ledger: Arc<Ledger>,
+    faults: Arc<Faults>,
+    workers: Option<Arc<Semaphore>>,
 }
 
 impl Echo {
     /// A service that works `service_time` on each call and notes it in `ledger`.
     pub(crate) fn new(backend: MetadataValue<Ascii>, service_time: Duration, ledger: Arc<Ledger>) -> Self {
-        Self { backend, service_time, ledger }
+        Self { backend, service_time, ledger, faults: Arc::default(), workers: None }
+    }
+
+    /// With these faults.
+    pub(crate) fn faults(self, faults: Arc<Faults>) -> Self {
+        Self { faults, ..self }
+    }
+
+    /// Works on so many calls at a time; the others wait their turn. As ever with none.
+    pub(crate) fn workers(self, workers: Option<usize>) -> Self {
+        Self { workers: workers.map(|workers| Arc::new(Semaphore::new(workers))), ..self }
     }
 }
 
@@ -44,8 +59,17 @@ impl Echo {
 impl HelloService for Echo {
     async fn echo(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Status> {
         let id = request.metadata().get(CALL_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
+        self.ledger.arrive(id);
+        if self.faults.fails_fast() {
+            return Err(Status::unavailable("this backend was told to fail"));
+        }
+        // The semaphore is never closed, so there is a turn for everyone who stays; who gives up leaves the queue.
+        let _turn = match &self.workers {
+            Some(workers) => workers.acquire().await.ok(),
+            None => None,
+        };
         let _execution = self.ledger.begin(id);
-        tokio::time::sleep(self.service_time).await;
+        tokio::time::sleep(self.faults.stretched(self.service_time)).await;
         let mut response = Response::new(hello::Response { message: request.into_inner().message });
         response.metadata_mut().insert(BACKEND_HEADER, self.backend.clone());
         Ok(response)
@@ -57,13 +81,29 @@ impl HelloService for Echo {
 pub(crate) struct Ledger {
     executed: Mutex<Vec<u64>>,
     in_flight: AtomicU64,
+    journal: Option<Journal>,
 }
 
 impl Ledger {
+    /// A ledger that is also kept in `journal`, if there is one.
+    pub(crate) fn new(journal: Option<Journal>) -> Self {
+        Self { journal, ..Self::default() }
+    }
+
+    /// Notes that a call is here, whether or not it will be executed.
+    pub(crate) fn arrive(&self, id: Option<u64>) {
+        if let (Some(journal), Some(id)) = (&self.journal, id) {
+            journal.arrived(id);
+        }
+    }
+
     /// Notes that a handler begins; it ends when the guard is dropped, also by cancellation.
     pub(crate) fn begin(self: &Arc<Self>, id: Option<u64>) -> Execution {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         if let Some(id) = id {
+            if let Some(journal) = &self.journal {
+                journal.executed(id);
+            }
             self.executed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
         Execution { ledger: Arc::clone(self) }
@@ -100,6 +140,7 @@ impl Drop for Execution {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Fault;
 
     fn request(id: Option<&str>) -> Request<hello::Request> {
         let mut request = Request::new(hello::Request { message: "hi".into() });
@@ -129,6 +170,32 @@ mod tests {
         let call = tokio::time::timeout(Duration::from_millis(1), echo.echo(request(Some("9"))));
         assert!(call.await.is_err());
         assert_eq!((ledger.in_flight(), ledger.take()), (0, vec![9]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_faulty_backend_is_slow_or_fails_at_once_without_executing() {
+        let (ledger, faults) = (Arc::new(Ledger::default()), Arc::new(Faults::default()));
+        let echo =
+            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).faults(faults.clone());
+        faults.begin(Fault::Slow(3.0));
+        let begun = tokio::time::Instant::now();
+        echo.echo(request(Some("1"))).await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::from_millis(60));
+        faults.begin(Fault::FailFast);
+        let status = echo.echo(request(Some("2"))).await.unwrap_err();
+        assert_eq!((status.code(), begun.elapsed()), (tonic::Code::Unavailable, Duration::from_millis(60)));
+        assert_eq!(ledger.take(), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_beyond_the_workers_wait_their_turn() {
+        let ledger = Arc::new(Ledger::default());
+        let echo =
+            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).workers(Some(1));
+        let begun = tokio::time::Instant::now();
+        let (one, two) = tokio::join!(echo.echo(request(Some("1"))), echo.echo(request(Some("2"))));
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(begun.elapsed(), Duration::from_millis(40));
     }
 
     #[tokio::test(start_paused = true)]

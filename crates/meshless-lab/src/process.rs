@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, Lines};
@@ -25,7 +26,7 @@ pub(crate) struct Process {
     answers: Lines<BufReader<ChildStdout>>,
     last_words: LastWords,
     /// Where it lives; gone with it.
-    _pod: Pod,
+    pod: Pod,
 }
 
 /// A child did not do what it was asked. Says which and, if it left any, its last words.
@@ -65,7 +66,7 @@ impl Process {
         let last_words = LastWords::default();
         tokio::spawn(keep_last_words(stderr, last_words.clone()));
         let answers = BufReader::new(stdout).lines();
-        Ok(Self { role: role.into(), child, commands: stdin, answers, last_words, _pod: pod })
+        Ok(Self { role: role.into(), child, commands: stdin, answers, last_words, pod })
     }
 
     /// Sends one line.
@@ -108,6 +109,29 @@ impl Process {
     ) -> Result<T, ProcessError> {
         self.send(message).await?;
         self.receive().await
+    }
+
+    /// Where the child lives.
+    pub(crate) fn pod(&self) -> &Pod {
+        &self.pod
+    }
+
+    /// Sends a signal. A child that is gone already does not mind.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // `id` is none once the child was waited for, so that the number of another process is never hit.
+        let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
+            tracing::debug!(role = self.role, %error, "the signal was not sent");
+        }
+    }
+
+    /// Waits until the child is gone.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub(crate) async fn ended(&mut self) -> Result<(), ProcessError> {
+        let waited = self.child.wait().await;
+        waited.map(|_| ()).map_err(|error| self.error(format!("is lost ({error})")))
     }
 
     /// An error about this child.

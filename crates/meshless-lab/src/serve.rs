@@ -1,7 +1,8 @@
 //! `meshless serve`: the echo service behind a server that ages its connections.
 //!
 //! For people, it logs each connection's birth and end and stops gracefully on SIGTERM and Ctrl-C. For `compare`
-//! (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends with its stdin.
+//! (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends at once with its stdin;
+//! SIGTERM stops it as gracefully as ever.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,9 @@ use crate::clock;
 use crate::control::{FromServer, ServerUsage, ToServer};
 use crate::echo::hello::hello_service_server::HelloServiceServer;
 use crate::echo::{Echo, Ledger};
+use crate::fault::Faults;
 use crate::interrupt::Interrupt;
+use crate::journal::Journal;
 use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
 
@@ -40,31 +43,34 @@ pub(crate) enum ServeError {
 /// # Errors
 /// If it cannot begin, or its parent cannot be understood.
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let mut interrupt = (!args.control).then(Interrupt::new);
+    let mut interrupt = Interrupt::new();
     let listeners =
         args.listen.iter().map(|address| meshless::bind(*address)).collect::<Result<Vec<_>, _>>()?;
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
-    let ledger = Arc::new(Ledger::default());
+    let journal = args.journal.as_deref().map(Journal::open).transpose()?;
+    let (ledger, faults) = (Arc::new(Ledger::new(journal)), Arc::new(Faults::default()));
     let rotations = Arc::new(Rotations::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
     // Bytes above ASCII may travel in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
-    let echo = Echo::new(name.clone(), args.service_time, ledger.clone());
+    let echo = Echo::new(name.clone(), args.service_time, ledger.clone())
+        .faults(faults.clone())
+        .workers(args.workers);
     let streams = Streams::new(name, ledger.clone());
     let server = server(&args)
         .add_service(HelloServiceServer::new(echo))
         .add_service(StreamServiceServer::new(streams));
 
-    let Some(interrupt) = &mut interrupt else {
+    if args.control {
         let noted = rotations.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
-        // The parent has no use for a graceful end: its calls are over, or it is dead.
+        // The parent that closes stdin has no use for a graceful end: its calls are over, or it is dead.
         return tokio::select! {
-            told = answer_parent(addresses, &ledger, &rotations) => Ok(told?),
-            served = server.serve_with_incoming_shutdown(listeners, std::future::pending()) => Ok(served?),
+            told = answer_parent(addresses, &ledger, &rotations, &faults) => Ok(told?),
+            served = server.serve_with_incoming_shutdown(listeners, interrupt.wait()) => Ok(served?),
         };
-    };
+    }
     tracing::info!(?addresses, service_time = ?args.service_time, "serving");
     let stop = async {
         interrupt.wait().await;
@@ -126,7 +132,12 @@ impl Rotations {
     }
 }
 
-async fn answer_parent(addresses: Vec<SocketAddr>, ledger: &Ledger, rotations: &Rotations) -> io::Result<()> {
+async fn answer_parent(
+    addresses: Vec<SocketAddr>,
+    ledger: &Ledger,
+    rotations: &Rotations,
+    faults: &Faults,
+) -> io::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     let mut answers = tokio::io::stdout();
     let mut answer = FromServer::Ready { addresses };
@@ -144,6 +155,10 @@ async fn answer_parent(addresses: Vec<SocketAddr>, ledger: &Ledger, rotations: &
             }),
             ToServer::Collect => {
                 FromServer::Collected { executed: ledger.take(), rotations_ns: rotations.take() }
+            }
+            ToServer::Fault(fault) => {
+                faults.begin(fault);
+                FromServer::Obeyed
             }
         };
     }

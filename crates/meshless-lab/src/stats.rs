@@ -3,6 +3,7 @@
 //! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
 //! two together tell what became of a failed call.
 
+mod churn;
 mod latencies;
 mod spread;
 
@@ -14,6 +15,7 @@ use crate::record::{CallEnd, CallRecord, Failure, Hint};
 use crate::results::{BurstRow, Causes, Cpu, Outcome};
 use crate::strategy::Strategy;
 
+pub(crate) use churn::{ChurnRun, churn_row};
 pub(crate) use latencies::Latencies;
 pub(crate) use spread::{SpreadSettings, spread_row};
 

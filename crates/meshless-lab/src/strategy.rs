@@ -1,7 +1,7 @@
 //! The ways of connecting that are compared, by name.
 //!
 //! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers age their connections;
-//! `caller` turns it into a client, `compare` into processes. The first five run today's tonic client; those with the name of
+//! `caller` turns it into a client, `compare` into processes. The first six run today's tonic client; those with the name of
 //! a gRPC policy run the channel of this project.
 
 use std::fmt;
@@ -22,6 +22,9 @@ pub(crate) enum Strategy {
     MaxAgeL4,
     /// The same, and the client comes back through the DNS name.
     MaxAgeDns,
+    /// tonic's `Channel::balance_channel`, told every second what DNS says. This is what `ginepro` does every ten seconds; its
+    /// current version, 0.9.3, stands on tonic 0.13, whose channel no client generated for 0.14 takes.
+    TonicBalance,
     /// One connection to a proxy that balances calls: a mesh's data plane.
     L7Proxy,
     /// The channel with this policy, through the DNS name; the servers age its connections.
@@ -36,6 +39,9 @@ pub(crate) enum Strategy {
     /// The same.
     #[serde(rename = "peak_ewma")]
     PeakEwma,
+    /// The same, and what failed is sent again where the retry policy allows it.
+    #[serde(rename = "round_robin+retry")]
+    RoundRobinRetry,
 }
 
 /// What a strategy's client connects to.
@@ -51,7 +57,22 @@ pub(crate) enum Entrance {
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
+        Self::ConnectionPerCall,
+        Self::SingleConnection,
+        Self::MaxAgeL4,
+        Self::MaxAgeDns,
+        Self::TonicBalance,
+        Self::L7Proxy,
+        Self::PickFirst,
+        Self::RoundRobin,
+        Self::LeastRequest,
+        Self::PeakEwma,
+        Self::RoundRobinRetry,
+    ];
+
+    /// Those whose balance a steady load compares, unless others are asked for.
+    pub(crate) const SPREAD: [Self; 9] = [
         Self::ConnectionPerCall,
         Self::SingleConnection,
         Self::MaxAgeL4,
@@ -61,6 +82,16 @@ impl Strategy {
         Self::RoundRobin,
         Self::LeastRequest,
         Self::PeakEwma,
+    ];
+
+    /// Those that differ when things break, unless others are asked for.
+    pub(crate) const CHURN: [Self; 6] = [
+        Self::SingleConnection,
+        Self::MaxAgeDns,
+        Self::TonicBalance,
+        Self::RoundRobin,
+        Self::PeakEwma,
+        Self::RoundRobinRetry,
     ];
 
     /// Those that differ when there is one server to choose from, and so no choice.
@@ -74,11 +105,13 @@ impl Strategy {
             Self::SingleConnection => "single-connection",
             Self::MaxAgeL4 => "max-age-l4",
             Self::MaxAgeDns => "max-age-dns",
+            Self::TonicBalance => "tonic-balance",
             Self::L7Proxy => "l7-proxy",
             Self::PickFirst => Policy::PickFirst.as_str(),
             Self::RoundRobin => Policy::RoundRobin.as_str(),
             Self::LeastRequest => Policy::LeastRequest.as_str(),
             Self::PeakEwma => Policy::PeakEwma.as_str(),
+            Self::RoundRobinRetry => "round_robin+retry",
         }
     }
 
@@ -87,9 +120,13 @@ impl Strategy {
         match self {
             Self::ConnectionPerCall | Self::SingleConnection | Self::MaxAgeL4 => Entrance::VirtualAddress,
             Self::L7Proxy => Entrance::Proxy,
-            Self::MaxAgeDns | Self::PickFirst | Self::RoundRobin | Self::LeastRequest | Self::PeakEwma => {
-                Entrance::Name
-            }
+            Self::MaxAgeDns
+            | Self::TonicBalance
+            | Self::PickFirst
+            | Self::RoundRobin
+            | Self::LeastRequest
+            | Self::PeakEwma
+            | Self::RoundRobinRetry => Entrance::Name,
         }
     }
 
@@ -102,11 +139,16 @@ impl Strategy {
     pub(crate) fn policy(self) -> Option<Policy> {
         match self {
             Self::PickFirst => Some(Policy::PickFirst),
-            Self::RoundRobin => Some(Policy::RoundRobin),
+            Self::RoundRobin | Self::RoundRobinRetry => Some(Policy::RoundRobin),
             Self::LeastRequest => Some(Policy::LeastRequest),
             Self::PeakEwma => Some(Policy::PeakEwma),
             _ => None,
         }
+    }
+
+    /// Whether its channel has a retry policy.
+    pub(crate) fn retries(self) -> bool {
+        self == Self::RoundRobinRetry
     }
 
     /// Whether its client keeps a connection from call to call.

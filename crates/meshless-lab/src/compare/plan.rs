@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use meshless_core::Rng;
 
 use crate::cli::{CompareArgs, Experiment};
+use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
 use crate::network::{Network, Proxy};
-use crate::results::Settings;
+use crate::results::{ChurnSettings, Settings};
 use crate::strategy::{Entrance, Strategy};
 
 /// A run that can be made.
@@ -32,6 +33,16 @@ pub(crate) struct Plan {
     pub(crate) addresses: Vec<Ipv4Addr>,
     pub(crate) rate: f64,
     pub(crate) seconds: u32,
+    /// Strategies of the churn, all at the same time.
+    pub(crate) churns: Vec<Strategy>,
+    /// Its events, in order.
+    pub(crate) events: Vec<Event>,
+    pub(crate) churn_rate: f64,
+    pub(crate) churn_deadline: Duration,
+    /// Of the strategies that age, in events without quick ageing.
+    pub(crate) churn_age: Duration,
+    /// How long most events are watched.
+    pub(crate) churn_watch: Duration,
     /// The proxy that `l7-proxy` runs, if it is in the plan.
     pub(crate) proxy: Option<Proxy>,
     /// File descriptors that each process can have.
@@ -59,7 +70,7 @@ impl Plan {
     pub(crate) fn new(args: &CompareArgs, network: Network) -> Result<Self, PlanError> {
         let file_descriptors = limits::raise_file_descriptors();
         let proxy = Proxy::find().map_err(|missing| missing.to_string());
-        let addresses = network.addresses(args.backends);
+        let addresses = (network.addresses(args.backends), network.addresses(FLEET as u8));
         let mut plan = Self::within(args, file_descriptors, addresses, proxy)?;
         if let Network::Kernel(_) = network {
             plan.notes.push(
@@ -70,26 +81,28 @@ impl Plan {
         Ok(Self { network, ..plan })
     }
 
-    /// The plan on a machine with these limits.
+    /// The plan on a machine with these limits: addresses for the spread and for the churn, where there are so many.
     fn within(
         args: &CompareArgs,
         file_descriptors: u64,
-        addresses: Option<Vec<Ipv4Addr>>,
+        (addresses, churn_addresses): (Option<Vec<Ipv4Addr>>, Option<Vec<Ipv4Addr>>),
         proxy: Result<Proxy, String>,
     ) -> Result<Self, PlanError> {
         if file_descriptors < FILES_MIN {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
         let mut notes = Vec::new();
-        let mut strategies = match args.strategies.is_empty() {
-            true => Strategy::ALL.to_vec(),
+        let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
+            true => default.to_vec(),
             false => distinct(&args.strategies),
         };
+        let makes = |experiment| args.experiments.contains(&experiment);
+        let mut strategies = chosen(&Strategy::SPREAD);
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
             notes.push(format!("l7-proxy was left out: {missing}."));
             strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
         }
-        let bursts = match args.experiments.contains(&Experiment::Burst) {
+        let bursts = match makes(Experiment::Burst) {
             true => {
                 let mut bursting = strategies.clone();
                 if args.strategies.is_empty() {
@@ -99,14 +112,19 @@ impl Plan {
             }
             false => Vec::new(),
         };
-        let spreads = match args.experiments.contains(&Experiment::Spread) {
+        let spreads = match makes(Experiment::Spread) {
             true => spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
             false => Vec::new(),
         };
-        if strategies.contains(&Strategy::L7Proxy) {
+        let churns = match makes(Experiment::Churn) {
+            true => churns(chosen(&Strategy::CHURN), churn_addresses.is_some(), &mut notes),
+            false => Vec::new(),
+        };
+        let proxied = strategies.contains(&Strategy::L7Proxy) && !(bursts.is_empty() && spreads.is_empty());
+        if proxied {
             notes.push("The processor time of l7-proxy is that of client and servers; what the proxy used comes on top.".into());
         }
-        if bursts.is_empty() && spreads.is_empty() {
+        if bursts.is_empty() && spreads.is_empty() && churns.is_empty() {
             return Err(PlanError::Nothing(notes.join(" ")));
         }
         Ok(Self {
@@ -121,8 +139,16 @@ impl Plan {
             spreads,
             addresses: addresses.unwrap_or_else(|| vec![Ipv4Addr::LOCALHOST; usize::from(args.backends)]),
             rate: args.rate,
-            seconds: args.seconds,
-            proxy: proxy.ok().filter(|_| strategies.contains(&Strategy::L7Proxy)),
+            seconds: args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { SECONDS }),
+            churns,
+            events: events(args),
+            churn_rate: CHURN_RATE,
+            churn_deadline: CHURN_DEADLINE,
+            churn_age: args.max_connection_age * CHURN_AGES,
+            churn_watch: Duration::from_secs(
+                args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { CHURN_SECONDS }).into(),
+            ),
+            proxy: proxy.ok().filter(|_| proxied),
             file_descriptors,
             notes,
         })
@@ -140,12 +166,24 @@ impl Plan {
             seconds: f64::from(self.seconds),
             max_connection_age_ms: milliseconds(self.max_age),
             max_connection_age_grace_ms: milliseconds(self.max_age_grace),
+            churn: ChurnSettings {
+                rate: self.churn_rate,
+                service_time_ms: milliseconds(SERVICE_TIME),
+                deadline_ms: milliseconds(self.churn_deadline),
+                seconds: self.churn_watch.as_secs_f64(),
+                max_connection_age_ms: milliseconds(self.churn_age),
+            },
         }
     }
 
-    /// Steps of its progress: a round of a burst is one, a second of a spread is one.
+    /// Steps of its progress: a round of a burst is one, a second of a spread or of an event is one, and an event one more.
     pub(crate) fn steps(&self) -> u64 {
-        self.bursts.len() as u64 * u64::from(self.rounds)
+        let events = match self.churns.is_empty() {
+            true => 0,
+            false => self.events.iter().map(|event| event.watched(self.churn_watch).as_secs() + 1).sum(),
+        };
+        events
+            + self.bursts.len() as u64 * u64::from(self.rounds)
             + self.spreads.len() as u64 * u64::from(self.seconds)
     }
 }
@@ -223,6 +261,35 @@ fn spreads(
     strategies
 }
 
+/// All strategies that can take part. Each has all its backends at the same port, so on addresses of their own.
+fn churns(mut strategies: Vec<Strategy>, many_addresses: bool, notes: &mut Vec<String>) -> Vec<Strategy> {
+    if !many_addresses {
+        notes.push(format!(
+            "The churn was left out: it needs a backend on each of 127.0.0.2 to 127.0.0.{}, which this system lacks; get \
+             them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
+            FLEET + 1
+        ));
+        return Vec::new();
+    }
+    if strategies.contains(&Strategy::L7Proxy) {
+        notes.push(
+            "l7-proxy was left out of the churn: the lab's proxy cannot be told of new backends.".into(),
+        );
+        strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
+    }
+    strategies
+}
+
+/// In the order of the report, each once.
+fn events(args: &CompareArgs) -> Vec<Event> {
+    let asked = match (args.events.is_empty(), args.full) {
+        (false, _) => args.events.clone(),
+        (true, true) => Event::ALL.to_vec(),
+        (true, false) => Event::DEFAULT.to_vec(),
+    };
+    Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
+}
+
 /// In the order of the report, each once.
 fn distinct(strategies: &[Strategy]) -> Vec<Strategy> {
     Strategy::ALL.into_iter().filter(|strategy| strategies.contains(strategy)).collect()
@@ -239,6 +306,21 @@ const CALLS: [u64; 7] = [100, 500, 1000, 2000, 5000, 10_000, 20_000];
 
 /// The original experiment's whole range.
 const FULL_CALLS: [u64; 9] = [100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000];
+
+/// Length of the spread, and how long an event is watched: as much as three minutes for all allow.
+const SECONDS: u32 = 6;
+const CHURN_SECONDS: u32 = 4;
+/// Both in a full run.
+const SECONDS_FULL: u32 = 8;
+
+/// Calls per second of each client in the churn: some in flight at any moment, and six clients at once do not fill a processor.
+const CHURN_RATE: f64 = 200.0;
+
+/// Many times the service time, so that only what is broken or queued misses it, and short beside the watch.
+const CHURN_DEADLINE: Duration = Duration::from_millis(500);
+
+/// In the churn connections age so many times slower than elsewhere: what is lost should be lost to the event.
+const CHURN_AGES: u32 = 3;
 
 /// Files that a process has open beside its calls' connections, generously.
 const FILES_SPARE: u64 = 64;
@@ -260,7 +342,8 @@ mod tests {
 
     fn plan(line: &str, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
         let args = Line::parse_from(std::iter::once("compare").chain(line.split_whitespace())).args;
-        let addresses = many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); usize::from(args.backends)]);
+        let addresses = |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
+        let addresses = (addresses(usize::from(args.backends)), addresses(FLEET));
         Plan::within(&args, file_descriptors, addresses, Err("there is none".into()))
     }
 

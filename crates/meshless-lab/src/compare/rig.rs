@@ -8,10 +8,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::compare::Plan;
-use crate::control::{FromClient, FromServer, ServerUsage, Target, ToClient, ToServer};
+use crate::control::{FromClient, FromServer, RunTotals, ServerUsage, Target, ToClient, ToServer};
 use crate::network::{DnsServer, NetworkError, ProxyError, RunningProxy, Service};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
+use crate::record::CallRecord;
 use crate::stats::Round;
 use crate::strategy::{Entrance, Strategy};
 
@@ -34,9 +35,9 @@ pub(crate) enum RigError {
     /// A pod or the virtual address.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The DNS server.
-    #[error("the DNS server cannot listen: {0}")]
-    Dns(#[from] io::Error),
+    /// The DNS server, a relay, or the temporary folder.
+    #[error("cannot listen, or use the temporary folder (see TMPDIR): {0}")]
+    Io(#[from] io::Error),
     /// The proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -79,27 +80,16 @@ impl Rig {
     pub(crate) async fn round(
         &mut self,
         pacing: Pacing,
-        mut on_progress: impl FnMut(u64),
+        on_progress: impl FnMut(u64),
     ) -> Result<Round, RigError> {
         // A service in use has its connection; what the first call after a connect costs is connection-per-call's row.
         if self.strategy.keeps_connection() {
-            match self.client.ask(&ToClient::WarmUp).await? {
-                FromClient::Warm => {}
-                other => return Err(self.client.error(format!("answered a warm-up with {other:?}")).into()),
-            }
+            warm_up(&mut self.client).await?;
         }
         self.collect().await?;
         let cpu_before = self.usage().await?.cpu;
         let mut round = Round::default();
-        self.client.send(&ToClient::Run { pacing, first_id: self.next_id }).await?;
-        round.totals = loop {
-            match self.client.receive().await? {
-                FromClient::Warm => {}
-                FromClient::Progress(ended) => on_progress(ended),
-                FromClient::Calls(calls) => round.calls.extend(calls),
-                FromClient::Done(totals) => break totals,
-            }
-        };
+        (round.calls, round.totals) = run_client(&mut self.client, pacing, self.next_id, on_progress).await?;
         self.next_id += round.calls.len() as u64;
         round.server_cpu = self.settle().await?.cpu.saturating_sub(cpu_before);
         (round.executed, round.rotations_ns) = self.collect().await?;
@@ -158,6 +148,33 @@ impl Rig {
     }
 }
 
+/// Has the client make a call that is not recorded.
+pub(crate) async fn warm_up(client: &mut Process) -> Result<(), RigError> {
+    match client.ask(&ToClient::WarmUp).await? {
+        FromClient::Warm => Ok(()),
+        other => Err(client.error(format!("answered a warm-up with {other:?}")).into()),
+    }
+}
+
+/// Has the client make the calls of one run. `on_progress` hears how many have ended.
+pub(crate) async fn run_client(
+    client: &mut Process,
+    pacing: Pacing,
+    first_id: u64,
+    mut on_progress: impl FnMut(u64),
+) -> Result<(Vec<CallRecord>, RunTotals), RigError> {
+    client.send(&ToClient::Run { pacing, first_id }).await?;
+    let mut calls = Vec::new();
+    loop {
+        match client.receive().await? {
+            FromClient::Warm => {}
+            FromClient::Progress(ended) => on_progress(ended),
+            FromClient::Calls(some) => calls.extend(some),
+            FromClient::Done(totals) => return Ok((calls, totals)),
+        }
+    }
+}
+
 /// Name of the backend with this index, in the response header and in the results.
 pub(crate) fn backend_name(index: usize) -> String {
     format!("backend-{}", index + 1)
@@ -202,18 +219,22 @@ async fn start_on_one_port(
 }
 
 fn server_arguments(plan: &Plan, strategy: Strategy, index: usize, listen: SocketAddr) -> Vec<String> {
-    let duration = |duration: Duration| humantime::format_duration(duration).to_string();
     let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
     arguments.extend(["--listen".into(), listen.to_string()]);
-    arguments.extend(["--service-time".into(), duration(plan.service_time)]);
+    arguments.extend(["--service-time".into(), duration_argument(plan.service_time)]);
     if strategy.ages() {
         // One stream per backend, or all would age their n-th connections at the same age.
         let seed = u64::from(plan.seed) | (index as u64) << 32;
         arguments.extend(["--seed".into(), seed.to_string()]);
-        arguments.extend(["--max-connection-age".into(), duration(plan.max_age)]);
-        arguments.extend(["--max-connection-age-grace".into(), duration(plan.max_age_grace)]);
+        arguments.extend(["--max-connection-age".into(), duration_argument(plan.max_age)]);
+        arguments.extend(["--max-connection-age-grace".into(), duration_argument(plan.max_age_grace)]);
     }
     arguments
+}
+
+/// A duration as the command line takes it.
+pub(crate) fn duration_argument(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string()
 }
 
 /// What the client is told to call: an authority and, for a name, who resolves it.
@@ -249,10 +270,10 @@ async fn enter(
 }
 
 /// The name of the backends. `.test` is reserved for this (RFC 6761 §6.2).
-const SERVICE_NAME: &str = "echo.lab.test";
+pub(crate) const SERVICE_NAME: &str = "echo.lab.test";
 
 /// Short, as a headless Service's in effect is: each connection asks anew.
-const DNS_TTL: Duration = Duration::from_secs(1);
+pub(crate) const DNS_TTL: Duration = Duration::from_secs(1);
 
 /// Tries to find a port that is free on the addresses of all backends.
 const PORT_ATTEMPTS: u32 = 5;

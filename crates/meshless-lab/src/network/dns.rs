@@ -3,6 +3,8 @@
 //! Scenarios publish the backends of a headless service here, as CoreDNS does: one A or AAAA record per backend, in
 //! random order (its `loadbalance` plugin), with a short TTL. UDP and TCP share one port; an answer that does not fit a
 //! datagram is truncated, so that clients come back over TCP. It never recurses and knows no name it was not told.
+//!
+//! With a [`DnsTrouble`] it answers as a DNS server in trouble does.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use hickory_proto::op::{Edns, Metadata, ResponseCode};
 use hickory_proto::rr::{RData, Record, RecordType};
 use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 use meshless_core::Rng;
@@ -41,6 +44,7 @@ impl DnsServer {
             names: Mutex::default(),
             rng: Mutex::new(Rng::new(seed, RNG_STREAM)),
             queries: AtomicU64::new(0),
+            trouble: Mutex::default(),
         });
         let mut server = hickory_server::Server::new(Handler { zone: Arc::clone(&zone) });
         server.register_socket(udp);
@@ -54,6 +58,11 @@ impl DnsServer {
         self.zone.lock_names().insert(canonical(name), addresses);
     }
 
+    /// Answers every query in this way from now on, or as it should.
+    pub fn set_trouble(&self, trouble: Option<DnsTrouble>) {
+        *self.zone.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
     /// The address to query.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -65,12 +74,32 @@ impl DnsServer {
     }
 }
 
+/// A way in which DNS goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DnsTrouble {
+    /// SERVFAIL, as from a resolver that cannot reach the servers behind it.
+    ServerFailure,
+    /// NXDOMAIN, as while a Service is made anew.
+    NoSuchName,
+    /// NOERROR without an address, as when no pod is ready.
+    NoAddress,
+    /// The right answer, so much later.
+    Slow(Duration),
+    /// Over UDP, a truncated answer without a record; over TCP the right one.
+    Truncated,
+}
+
 /// What a query gets.
 enum Answer {
     /// These addresses of the family that was asked for, in this order.
     Addresses(Vec<IpAddr>),
     /// NXDOMAIN.
     NoSuchName,
+    /// SERVFAIL.
+    ServerFailure,
+    /// None, and the TC bit.
+    Truncated,
 }
 
 struct Zone {
@@ -78,10 +107,20 @@ struct Zone {
     names: Mutex<HashMap<String, Vec<IpAddr>>>,
     rng: Mutex<Rng>,
     queries: AtomicU64,
+    trouble: Mutex<Option<DnsTrouble>>,
 }
 
 impl Zone {
-    fn answer(&self, name: &str, family: RecordType) -> Answer {
+    async fn answer(&self, name: &str, family: RecordType, protocol: Protocol) -> Answer {
+        let trouble = *self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match trouble {
+            Some(DnsTrouble::ServerFailure) => return Answer::ServerFailure,
+            Some(DnsTrouble::NoSuchName) => return Answer::NoSuchName,
+            Some(DnsTrouble::NoAddress) => return Answer::Addresses(Vec::new()),
+            Some(DnsTrouble::Truncated) if protocol == Protocol::Udp => return Answer::Truncated,
+            Some(DnsTrouble::Slow(late)) => tokio::time::sleep(late).await,
+            Some(DnsTrouble::Truncated) | None => {}
+        }
         let Some(addresses) = self.lock_names().get(&canonical(name)).cloned() else {
             return Answer::NoSuchName;
         };
@@ -120,8 +159,10 @@ impl RequestHandler for Handler {
         match request.request_info() {
             Ok(info) => {
                 let name = info.query.original().name();
-                match self.zone.answer(&name.to_ascii(), info.query.query_type()) {
+                match self.zone.answer(&name.to_ascii(), info.query.query_type(), request.protocol()).await {
                     Answer::NoSuchName => metadata.response_code = ResponseCode::NXDomain,
+                    Answer::ServerFailure => metadata.response_code = ResponseCode::ServFail,
+                    Answer::Truncated => metadata.truncation = true,
                     Answer::Addresses(addresses) => records.extend(addresses.into_iter().map(|address| {
                         let data = match address {
                             IpAddr::V4(v4) => RData::from(v4),

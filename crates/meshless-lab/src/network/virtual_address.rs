@@ -136,11 +136,11 @@ async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<
 }
 
 /// Makes the coming close a RST. Fails only on a socket that is gone already, which is as good.
-fn reset_on_close(stream: &TcpStream) {
+pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+pub(super) fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;

@@ -9,6 +9,8 @@ pub(super) fn tables(results: &Results) -> Vec<(&'static str, String)> {
         ("spread.csv", spread(results)),
         ("spread_timeline.csv", timeline(results)),
         ("around_rotation.csv", around_rotation(results)),
+        ("churn.csv", churn(results)),
+        ("churn_timeline.csv", churn_timeline(results)),
     ]
 }
 
@@ -78,6 +80,39 @@ fn around_rotation(results: &Results) -> String {
     table(&["strategy", "offset_ms", "ok", "failed", "p50_ms", "p99_ms"], rows)
 }
 
+fn churn(results: &Results) -> String {
+    let rows = results.churn.iter().map(|row| {
+        let statuses: Vec<String> =
+            row.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
+        let c = &row.failed_by_cause;
+        let mut cells = vec![row.strategy.clone(), row.event.clone()];
+        cells.extend([row.calls, row.failed].map(|v| v.to_string()));
+        cells.extend([row.error_rate.to_string(), statuses.join(" ")]);
+        cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
+        cells.extend([row.duplicated, row.executed_though_failed].map(|v| v.to_string()));
+        cells.push(row.attempts_per_call.to_string());
+        // Empty where it did not happen.
+        cells.push(row.converged_ms.map_or_else(String::new, |v| v.to_string()));
+        for l in [&row.latency_ms.before, &row.latency_ms.after] {
+            cells.extend([l.p50, l.p99, l.p999, l.max].map(|v| v.to_string()));
+        }
+        cells
+    });
+    table(&CHURN, rows)
+}
+
+fn churn_timeline(results: &Results) -> String {
+    let rows = results.churn.iter().flat_map(|row| {
+        row.timeline.iter().map(|s| {
+            let numbers = [s.ok, s.failed, s.concerned].map(|v| v.to_string());
+            let latency = [s.p50_ms, s.p99_ms].map(|v| v.to_string());
+            let names = [row.strategy.clone(), row.event.clone(), s.at_ms.to_string()];
+            names.into_iter().chain(numbers).chain(latency).collect()
+        })
+    });
+    table(&["strategy", "event", "at_ms", "ok", "failed", "concerned", "p50_ms", "p99_ms"], rows)
+}
+
 fn outcome(o: &Outcome) -> Vec<String> {
     let statuses: Vec<String> =
         o.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
@@ -111,6 +146,32 @@ fn quoted(cell: &str) -> String {
         cell.to_owned()
     }
 }
+
+/// Columns of [`churn`].
+const CHURN: [&str; 22] = [
+    "strategy",
+    "event",
+    "calls",
+    "failed",
+    "error_rate",
+    "statuses",
+    "cause_deadline",
+    "cause_never_sent",
+    "cause_sent_not_processed",
+    "cause_processed",
+    "duplicated",
+    "executed_though_failed",
+    "attempts_per_call",
+    "converged_ms",
+    "before_p50_ms",
+    "before_p99_ms",
+    "before_p999_ms",
+    "before_max_ms",
+    "after_p50_ms",
+    "after_p99_ms",
+    "after_p999_ms",
+    "after_max_ms",
+];
 
 /// Columns of [`outcome`].
 const OUTCOME: [&str; 20] = [

@@ -2,7 +2,7 @@
 //!
 //! The only place that derives something from rows. Sentences, tables and pictures read this and [`Results`].
 
-use crate::results::{BurstRow, Causes, Outcome, Results, SpreadRow};
+use crate::results::{BurstRow, Causes, ChurnRow, Outcome, Results, SpreadRow};
 
 /// The bursts of one strategy.
 pub(super) struct BurstFact<'a> {
@@ -43,6 +43,84 @@ pub(super) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
     }
     for fact in &mut facts {
         fact.rows.sort_by_key(|row| row.calls);
+    }
+    facts
+}
+
+/// One event of the churn.
+pub(super) struct EventFact<'a> {
+    pub(super) name: &'a str,
+    pub(super) story: &'a str,
+    pub(super) watched_ms: f64,
+    /// One per strategy, in the order of the run; never empty.
+    pub(super) rows: Vec<&'a ChurnRow>,
+}
+
+impl<'a> EventFact<'a> {
+    pub(super) fn row(&self, strategy: &str) -> Option<&'a ChurnRow> {
+        self.rows.iter().copied().find(|row| row.strategy == strategy)
+    }
+
+    /// True if what matters is who gets how much.
+    pub(super) fn is_about_shares(&self) -> bool {
+        matches!(self.name, "scale" | "slow")
+    }
+}
+
+/// Events in the order in which they were made. Rows of an event without a note are still an event.
+pub(super) fn events(results: &Results) -> Vec<EventFact<'_>> {
+    let mut facts: Vec<EventFact<'_>> = Vec::new();
+    for row in results.churn.iter().filter(|row| row.calls > 0) {
+        match facts.iter_mut().find(|fact| fact.name == row.event) {
+            Some(fact) => fact.rows.push(row),
+            None => {
+                let note = results.events.iter().find(|note| note.event == row.event);
+                let (story, watched_ms) =
+                    note.map_or(("", 0.0), |note| (note.story.as_str(), note.watched_ms));
+                facts.push(EventFact { name: &row.event, story, watched_ms, rows: vec![row] });
+            }
+        }
+    }
+    facts
+}
+
+/// What became of one strategy's calls in all events together.
+pub(super) struct ChurnFact<'a> {
+    pub(super) strategy: &'a str,
+    pub(super) calls: u64,
+    pub(super) failed: u64,
+    pub(super) duplicated: u64,
+    /// Events that it had not got over when the watch ended.
+    pub(super) not_over: Vec<&'a str>,
+}
+
+impl ChurnFact<'_> {
+    pub(super) fn error_rate(&self) -> f64 {
+        self.failed as f64 / self.calls.max(1) as f64
+    }
+}
+
+/// Strategies of the churn, in the order of the run.
+pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
+    let mut facts: Vec<ChurnFact<'_>> = Vec::new();
+    for row in results.churn.iter().filter(|row| row.calls > 0) {
+        let at = facts.iter().position(|fact| fact.strategy == row.strategy).unwrap_or_else(|| {
+            facts.push(ChurnFact {
+                strategy: &row.strategy,
+                calls: 0,
+                failed: 0,
+                duplicated: 0,
+                not_over: Vec::new(),
+            });
+            facts.len() - 1
+        });
+        let fact = &mut facts[at];
+        fact.calls += row.calls;
+        fact.failed += row.failed;
+        fact.duplicated += row.duplicated;
+        if row.converges && row.converged_ms.is_none() {
+            fact.not_over.push(&row.event);
+        }
     }
     facts
 }

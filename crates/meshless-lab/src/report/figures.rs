@@ -8,6 +8,7 @@ use crate::results::Results;
 
 mod burst;
 mod causes;
+mod churn;
 mod rotation;
 mod spread;
 mod unevenness;
@@ -36,6 +37,8 @@ pub(super) enum Pictures {
     },
     /// Small ones side by side, as heading and picture.
     Several(Vec<Panel>),
+    /// A table, as HTML.
+    Table(String),
 }
 
 /// One of several small pictures.
@@ -92,6 +95,8 @@ pub(super) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
         unevenness::since_start(results, palette),
         rotation::around(results, palette),
         causes::causes(results, palette),
+        churn::matrix(results, palette),
+        churn::timelines(results, palette),
     ];
     figures.into_iter().flatten().collect()
 }

@@ -38,6 +38,8 @@ pub(super) fn page(results: &Results) -> String {
     out += NUMBERS;
     out += &tables::burst(results, &palette);
     out += &tables::spread(results, &palette);
+    out += &tables::churn(results, &palette);
+    out += &tables::events(results);
     out += "</section>\n";
     out += &how_it_was_run(results);
     out += "</main>\n</body>\n</html>\n";
@@ -45,16 +47,15 @@ pub(super) fn page(results: &Results) -> String {
 }
 
 fn header(results: &Results) -> String {
-    let [first, second] = verdict(results);
+    let verdict: String =
+        verdict(results).iter().map(|said| format!("<p class=\"verdict\">{}</p>\n", inline(said))).collect();
     let interrupted = if results.complete {
         ""
     } else {
         "<p class=\"alert\" role=\"note\"><strong>Interrupted.</strong> This run was stopped before its end; what follows was measured until then.</p>\n"
     };
     format!(
-        "<header>\n<p class=\"kicker\">{kicker}</p>\n<h1>{TITLE}</h1>\n{interrupted}<p class=\"verdict\">{}</p>\n<p class=\"verdict\">{}</p>\n</header>\n",
-        inline(&first),
-        inline(&second),
+        "<header>\n<p class=\"kicker\">{kicker}</p>\n<h1>{TITLE}</h1>\n{interrupted}{verdict}</header>\n",
         kicker = escape(&format!("meshless compare, {}", day(&results.started_at))),
     )
 }
@@ -94,6 +95,7 @@ fn section(number: usize, figure: &Figure) -> String {
             }
             out += "</div>\n";
         }
+        Pictures::Table(table) => out += table,
     }
     let _ = write!(out, "<figcaption>{}</figcaption>\n</figure>\n</section>\n", escape(&figure.method));
     out
@@ -153,6 +155,16 @@ fn how_it_was_run(results: &Results) -> String {
             ),
         ),
         (
+            "Churn",
+            format!(
+                "{} calls a second for each strategy, the server works {}, the client waits at most {}, most events are watched for {}",
+                ratio_or_whole(s.churn.rate),
+                ms(s.churn.service_time_ms),
+                ms(s.churn.deadline_ms),
+                ms(s.churn.seconds * 1000.0)
+            ),
+        ),
+        (
             "Ageing",
             format!(
                 "maximum connection age {} ± 10 % for each connection, grace {}",
@@ -174,7 +186,15 @@ fn how_it_was_run(results: &Results) -> String {
         out += "</ul>\n";
     }
     out += "<p class=\"files\">Beside this page: ";
-    let files = ["results.json", "burst.csv", "spread.csv", "spread_timeline.csv", "around_rotation.csv"];
+    let files = [
+        "results.json",
+        "burst.csv",
+        "spread.csv",
+        "spread_timeline.csv",
+        "around_rotation.csv",
+        "churn.csv",
+        "churn_timeline.csv",
+    ];
     let links: Vec<String> = files.iter().map(|file| format!("<a href=\"{file}\">{file}</a>")).collect();
     out += &links.join(", ");
     out += ".</p>\n</section>\n";
@@ -192,7 +212,7 @@ fn day(instant: &str) -> &str {
 
 /// The tables are wider than paper, so there they give way to a sentence.
 const NUMBERS: &str = "<section id=\"numbers\"><h2>Every number</h2>\n\
-<p class=\"paper\">The full tables do not fit on paper; they are in burst.csv and spread.csv beside the page.</p>\n";
+<p class=\"paper\">The full tables do not fit on paper; they are in burst.csv, spread.csv and churn.csv beside the page.</p>\n";
 
 const TITLE: &str = "How gRPC calls reach their backends";
 
@@ -203,8 +223,9 @@ const HOW_TO_READ: &str = "<section id=\"reading\"><h2>How to read this</h2>\n\
 <dl class=\"reading\">\
 <dt>Strategies</dt><dd><code>connection-per-call</code>: a new connection for each call. <code>single-connection</code>: one for all, \
 which is what a gRPC client does by itself. <code>max-age-l4</code>, <code>max-age-dns</code>: the server ends the connection at its age, and the \
-client comes back through a virtual address or a DNS name. <code>l7-proxy</code>: a proxy that balances calls, as a mesh does. \
-<code>pick_first</code>, <code>round_robin</code>, <code>least_request</code>, <code>peak_ewma</code>: the channel of meshless, with servers that age. \
+client comes back through a virtual address or a DNS name. <code>tonic-balance</code>: tonic’s own balancing over all addresses that DNS gives, asked \
+every second. <code>l7-proxy</code>: a proxy that balances calls, as a mesh does. \
+<code>pick_first</code>, <code>round_robin</code>, <code>least_request</code>, <code>peak_ewma</code>: the channel of meshless, with servers that age; <code>+retry</code>: with a retry policy. \
 All the others are today’s tonic client.</dd>\
 <dt>Failed</dt><dd>Not answered within the deadline, or ended with an error. Failed calls never enter a latency.</dd>\
 <dt>Latency</dt><dd>From the moment a call was due, not from when it was sent: a client that falls behind cannot hide it.</dd>\

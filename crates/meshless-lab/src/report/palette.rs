@@ -46,8 +46,9 @@ impl Palette {
 pub(super) fn strategies(results: &Results) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     // The spread first: it has every strategy where the burst leaves some out, and so their order.
-    let rows = results.spread.iter().map(|r| &r.strategy).chain(results.burst.iter().map(|r| &r.strategy));
-    for name in rows {
+    let spread_and_burst =
+        results.spread.iter().map(|r| &r.strategy).chain(results.burst.iter().map(|r| &r.strategy));
+    for name in spread_and_burst.chain(results.churn.iter().map(|r| &r.strategy)) {
         if !names.contains(name) {
             names.push(name.clone());
         }
@@ -86,7 +87,7 @@ pub(super) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
 }
 
 /// Index is the slot in [`COLOURS`].
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "single-connection",
     "connection-per-call",
     "max-age-l4",
@@ -96,10 +97,12 @@ const KNOWN: [&str; 9] = [
     "pick_first",
     "least_request",
     "peak_ewma",
+    "tonic-balance",
+    "round_robin+retry",
 ];
 
 /// On the light page, on the dark page.
-const COLOURS: [(&str, &str); 9] = [
+const COLOURS: [(&str, &str); 11] = [
     ("#4d5358", "#b9c0c6"),
     ("#c8460b", "#ff8f55"),
     ("#00609f", "#63b1ee"),
@@ -109,6 +112,8 @@ const COLOURS: [(&str, &str); 9] = [
     ("#946600", "#e6b342"),
     ("#5b45a8", "#b5a4f4"),
     ("#66740a", "#c2cf52"),
+    ("#7d5330", "#d3a984"),
+    ("#004f5a", "#93e4ec"),
 ];
 
 #[cfg(test)]

@@ -173,6 +173,63 @@ impl Rotated {
     }
 }
 
+/// Which event cost most, and which strategies lost nothing to which.
+pub(super) fn churn(results: &Results) -> String {
+    let events = facts::events(results);
+    let untouched: Vec<String> = events
+        .iter()
+        .filter(|event| event.rows.iter().all(|row| row.failed == 0))
+        .map(|event| format!("`{}`", event.name))
+        .collect();
+    let worst = events
+        .iter()
+        .flat_map(|event| event.rows.iter().map(move |row| (event, *row)))
+        .max_by(|(_, a), (_, b)| a.error_rate.total_cmp(&b.error_rate));
+    let Some((event, row)) = worst.filter(|(_, row)| row.failed > 0) else {
+        return if events.is_empty() { String::new() } else { "No call failed in any event.".into() };
+    };
+    let spared: Vec<String> = event
+        .rows
+        .iter()
+        .filter(|other| other.error_rate <= row.error_rate * MUCH_LESS)
+        .map(|other| format!("`{}` {}", other.strategy, percent(other.error_rate)))
+        .collect();
+    let mut text = format!(
+        "The hardest blow was `{}` for `{}`, which lost {} of its calls",
+        event.name,
+        row.strategy,
+        percent(row.error_rate)
+    );
+    if !spared.is_empty() {
+        text += &format!("; in the same event {}", list(&spared));
+    }
+    text.push('.');
+    if !untouched.is_empty() {
+        text += &format!(" Nobody lost a call to {}.", list(&untouched));
+    }
+    text
+}
+
+/// Who had not got over what.
+pub(super) fn churn_time(results: &Results) -> String {
+    let facts = facts::churned(results);
+    let over: Vec<String> =
+        facts.iter().filter(|f| f.not_over.is_empty()).map(|f| format!("`{}`", f.strategy)).collect();
+    let not: Vec<String> = facts
+        .iter()
+        .filter(|f| !f.not_over.is_empty())
+        .map(|f| format!("`{}` ({})", f.strategy, f.not_over.join(", ")))
+        .collect();
+    match (over.is_empty(), not.is_empty()) {
+        (true, true) => String::new(),
+        (false, true) => "Every client had got over every event when the watch ended.".into(),
+        (true, false) => format!("Not got over when the watch ended: {}.", list(&not)),
+        (false, false) => {
+            format!("Got over every event: {}. Not when the watch ended: {}.", list(&over), list(&not))
+        }
+    }
+}
+
 /// What failures were, and whether they were safe to repeat.
 pub(super) fn causes(results: &Results) -> String {
     let part = |place: &str, (_, failed, causes): (u64, u64, crate::results::Causes)| {
@@ -197,3 +254,6 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
+
+/// A tenth of what another lost is worth a word.
+const MUCH_LESS: f64 = 0.1;

@@ -17,7 +17,9 @@ pub(super) fn text(results: &Results, width: u16, colour: bool) -> String {
         out += &style.warning("Interrupted: what follows was measured until then.");
         out += "\n\n";
     }
-    for (title, table) in [burst(results, width), spread(results, width)].into_iter().flatten() {
+    for (title, table) in
+        [burst(results, width), spread(results, width), churn(results, width)].into_iter().flatten()
+    {
         out += &style.bold(&title);
         out.push('\n');
         out += &style.table(&table);
@@ -103,6 +105,41 @@ fn spread(results: &Results, width: u16) -> Option<(String, Table)> {
     ))
 }
 
+/// A row per event, a column per strategy; what a client had not got over has a mark.
+fn churn(results: &Results, width: u16) -> Option<(String, Table)> {
+    let events = facts::events(results);
+    let churned = facts::churned(results);
+    let longest = events.iter().map(|event| event.name.chars().count()).max()?;
+    // At least as wide as a name's longest part, so that headers break at their joints only.
+    let room = (usize::from(width).saturating_sub(longest + 2) / CHURN_CELL).max(1);
+    let shown: Vec<&str> = churned.iter().map(|fact| fact.strategy).take(room).collect();
+    let mut table = table(width);
+    table.set_header(["failed".to_owned()].into_iter().chain(shown.iter().map(|name| broken(name))));
+    for event in &events {
+        let cells = shown.iter().map(|name| {
+            event.row(name).map_or_else(
+                || "–".into(),
+                |row| {
+                    let failed = if row.failed == 0 { "0".into() } else { percent(row.error_rate) };
+                    let mark = if row.converges && row.converged_ms.is_none() { "*" } else { " " };
+                    failed + mark
+                },
+            )
+        });
+        table.add_row([event.name.to_owned()].into_iter().chain(cells));
+    }
+    align(&mut table);
+    let starred = churned.iter().any(|fact| !fact.not_over.is_empty());
+    let star = if starred { "; * not got over when the watch ended" } else { "" };
+    let more = if shown.len() < churned.len() { "; more strategies in the report" } else { "" };
+    Some((format!("Churn: calls failed{star}{more}"), table))
+}
+
+/// A name in lines, broken behind its joints.
+fn broken(name: &str) -> String {
+    name.replace('-', "-\n").replace('_', "_\n").replace('+', "\n+")
+}
+
 fn rate(outcome: &Outcome) -> String {
     if outcome.failed == 0 { "0".into() } else { percent(outcome.error_rate) }
 }
@@ -176,6 +213,8 @@ impl Style {
 
 /// Columns of one error rate with its gap.
 const CELL: usize = 8;
+/// Columns of one strategy in the churn with its gap.
+const CHURN_CELL: usize = 13;
 /// Narrower, a table is no table.
 const MIN_WIDTH: u16 = 60;
 /// Wider, sentences are hard to read.

@@ -1,14 +1,25 @@
-//! The verdict: two sentences on what a reader should do, each number in them from this run.
+//! The verdict: two or three sentences on what a reader should do, each number in them from this run.
 //!
-//! The first says what not to do and why, the second what to do and what it costs. Names of strategies stand in
+//! The first says what not to do and why, the second what to do and what it costs, the third, where things broke, who took it
+//! well. Names of strategies stand in
 //! backticks, which the page shows as code. Where the run does not show something, the sentence does not say it.
 
 use super::facts::{self, BurstFact, Kind, kind};
 use super::format::{count, list, percent, plural, ratio};
 use crate::results::{Results, SpreadRow};
 
-/// Two sentences.
-pub(super) fn verdict(results: &Results) -> [String; 2] {
+/// Two sentences on bursts and spread, one on churn; of each what the run has.
+pub(super) fn verdict(results: &Results) -> Vec<String> {
+    let steady = !results.burst.is_empty() || !results.spread.is_empty();
+    let mut said = Vec::new();
+    if steady || facts::churned(results).is_empty() {
+        said.extend(steady_load(results));
+    }
+    said.extend(churn(results));
+    said
+}
+
+fn steady_load(results: &Results) -> [String; 2] {
     let bursts = facts::bursts(results);
     let spread: Vec<&SpreadRow> =
         results.spread.iter().filter(|row| facts::total(&row.outcome) > 0).collect();
@@ -33,6 +44,39 @@ pub(super) fn verdict(results: &Results) -> [String; 2] {
         ];
     }
     [warning(&bursts, &spread), advice(&bursts, &spread)]
+}
+
+/// Who lost least and who most when things broke.
+fn churn(results: &Results) -> Option<String> {
+    let mut facts = facts::churned(results);
+    facts.sort_by(|a, b| a.error_rate().total_cmp(&b.error_rate()));
+    let events = plural(facts::events(results).len() as u64, "event");
+    let (best, worst) = (facts.first()?, facts.last()?);
+    let over = match best.not_over.len() {
+        0 => "got over each of them".to_owned(),
+        n => format!("had not got over {} of them when the watch ended", count(n as u64)),
+    };
+    if best.strategy == worst.strategy || worst.failed == 0 {
+        return Some(format!(
+            "When things broke, in {events}, `{}` lost {} of {} and {over}.",
+            best.strategy,
+            count(best.failed),
+            plural(best.calls, "call"),
+        ));
+    }
+    let twice = match best.duplicated {
+        0 => String::new(),
+        n => format!(", {} executed twice", plural(n, "call")),
+    };
+    Some(format!(
+        "When things broke, in {events}, `{}` lost {} of its calls ({} of {}{twice}) and {over}; `{}` lost {}.",
+        best.strategy,
+        percent(best.error_rate()),
+        count(best.failed),
+        count(best.calls),
+        worst.strategy,
+        percent(worst.error_rate()),
+    ))
 }
 
 /// What not to do.

@@ -23,6 +23,12 @@ fn an_unknown_strategy_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn unknown_experiments_and_events_are_answered_with_the_known_ones() {
+    refused("compare --experiments burst,storm", &["`storm`", "burst, spread, churn"]);
+    refused("compare --events sigkil", &["`sigkil`", "sigkill", "dns-truncated", "overload"]);
+}
+
+#[test]
 fn zero_of_anything_is_refused() {
     refused("compare --calls 0", &["--calls", "from 1"]);
     refused("compare --calls 100,0", &["--calls", "from 1"]);

@@ -23,7 +23,7 @@ fn a_small_run_measures_what_it_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().display();
     let output = run(&format!(
-        "compare --calls 50 --rounds 1 --seconds 2 --rate 100 --backends 3 --service-time 5ms --deadline 5s \
+        "compare --experiments burst,spread --calls 50 --rounds 1 --seconds 2 --rate 100 --backends 3 --service-time 5ms --deadline 5s \
          --max-connection-age 300ms --strategies single-connection,connection-per-call,max-age-l4 --seed 7 --out {out}"
     ));
     assert!(output.status.success(), "{}", stderr(&output));
@@ -77,6 +77,36 @@ fn a_small_run_measures_what_it_was_asked_for() {
         assert_eq!(row["ok"].as_u64(), Some(answered), "{row}");
         assert_eq!(row["calls"].as_u64(), Some(answered + causes), "{row}");
         assert_eq!(row["duplicated"], 0, "{row}");
+    }
+}
+
+#[test]
+fn a_small_churn_tells_who_lost_what_to_a_kill_and_who_got_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&format!(
+        "compare --experiments churn --events sigkill --seconds 2 --strategies single-connection,round_robin --seed 7 --out {}",
+        folder.path().display()
+    ));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("sigkill"));
+    let results = results(&folder);
+    assert_eq!(results["events"].as_array().unwrap().len(), 1);
+    let rows = results["churn"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let calls = row["calls"].as_u64().unwrap();
+        assert!(calls > 200, "{row}");
+        // What was in flight on the killed backend, and no more: it is dead at once, and two others live.
+        assert!(row["failed"].as_u64().unwrap() < calls / 4, "{row}");
+        let causes: u64 =
+            row["failed_by_cause"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        assert_eq!(row["failed"].as_u64(), Some(causes), "{row}");
+        assert_eq!(row["duplicated"], 0, "{row}");
+        assert!(row["converged_ms"].is_number(), "{row}");
+        assert_eq!(row["marks"][0]["name"], "begins");
+        let in_slices: u64 =
+            row["timeline"].as_array().unwrap().iter().filter_map(|slice| slice["ok"].as_u64()).sum();
+        assert!(in_slices > 200, "{row}");
     }
 }
 

@@ -16,7 +16,14 @@ fn writes_the_page_the_json_and_a_csv_per_table() {
     let out = Folder::new("files");
     let written = report::write(&fixture::run(), &out.0).unwrap();
     let names: Vec<_> = written.files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
-    let csv = ["burst.csv", "spread.csv", "spread_timeline.csv", "around_rotation.csv"];
+    let csv = [
+        "burst.csv",
+        "spread.csv",
+        "spread_timeline.csv",
+        "around_rotation.csv",
+        "churn.csv",
+        "churn_timeline.csv",
+    ];
     assert_eq!(names, [&["index.html", "results.json"], &csv[..]].concat());
     assert_eq!(written.page, written.files[0]);
     for name in csv {
@@ -36,7 +43,18 @@ fn the_page_needs_nothing_from_outside() {
     for tag in ["<script", "<link", "<img", "<iframe", "@import", "url(", "http://", "https://"] {
         assert!(!page.contains(tag), "{tag} in the page");
     }
-    for id in ["error-rate", "latency", "share", "per-second", "since-start", "rotation", "causes"] {
+    let figures = [
+        "error-rate",
+        "latency",
+        "share",
+        "per-second",
+        "since-start",
+        "rotation",
+        "causes",
+        "churn",
+        "churn-time",
+    ];
+    for id in figures {
         assert!(page.contains(&format!("id=\"{id}\"")), "figure {id} is missing");
     }
     assert_balanced(&page);
@@ -51,6 +69,36 @@ fn the_verdict_quotes_this_run() {
     let second = "today&#39;s tonic client lost 44 of 10 000 calls (0.4 %) over 10 rotations, 42 of which no server had executed.";
     assert!(page.contains(first), "{}", verdict(&page));
     assert!(page.contains(second), "{}", verdict(&page));
+}
+
+#[test]
+fn the_verdict_says_who_lost_least_when_things_broke() {
+    let verdict = verdict(&plain(&page(&fixture::run())));
+    let said = "When things broke, in 4 events, <code>peak_ewma</code> lost 0 % of its calls (0 of 3 200) and got over each of \
+                them; <code>single-connection</code> lost 26 %.";
+    assert!(verdict.contains(said), "{verdict}");
+}
+
+#[test]
+fn the_matrix_has_a_cell_for_each_event_and_strategy_and_says_what_was_not_got_over() {
+    let page = plain(&page(&fixture::run()));
+    let matrix = &page[page.find("<table class=\"matrix\">").unwrap()..];
+    let matrix = &matrix[..matrix.find("</table>").unwrap()];
+    assert_eq!(matrix.matches("<td").count(), 12);
+    // 800 of 800, 260 of 800, 34 of 800 and 9 of 800 failed.
+    for cell in [
+        "<b>100 %</b><small class=\"never\">not in 4 s</small>",
+        "<b>32 %</b><small class=\"never\">not in 4 s</small>",
+        "<b>4.2 %</b><small>after 425 ms</small>",
+        "<b>1.1 %</b><small></small>",
+        "<b>0</b><small></small>",
+    ] {
+        assert!(matrix.contains(cell), "{cell} is missing in {matrix}");
+    }
+    assert!(
+        matrix.contains("hung, single-connection: 800 of 800 calls failed (deadline passed 400"),
+        "{matrix}"
+    );
 }
 
 #[test]
@@ -84,7 +132,12 @@ fn every_odd_run_still_makes_a_page_and_a_table() {
         let page = page(&results);
         assert_balanced(&page);
         assert!(!page.contains("NaN") && !page.contains("inf"), "{name}");
-        assert_eq!(page.matches("class=\"verdict\"").count(), 2, "{name}");
+        let sentences = match (results.burst.len() + results.spread.len(), results.churn.len()) {
+            (0, 1..) => 1,
+            (_, 0) => 2,
+            _ => 3,
+        };
+        assert_eq!(page.matches("class=\"verdict\"").count(), sentences, "{name}");
         for width in [0, 80, 120, u16::MAX] {
             assert!(!report::terminal(&results, width, true).is_empty(), "{name}");
         }
@@ -108,6 +161,9 @@ fn strings_of_a_run_cannot_become_markup() {
     let evil = "\"><script>alert('x')</script>".to_owned();
     results.burst[0].strategy.clone_from(&evil);
     results.spread[0].strategy.clone_from(&evil);
+    results.churn[0].strategy.clone_from(&evil);
+    results.churn[3].event.clone_from(&evil);
+    results.events[0].story.clone_from(&evil);
     results.command.clone_from(&evil);
     results.notes.push(evil.clone());
     results.machine.cpu = evil.clone();
@@ -208,6 +264,12 @@ fn scripts_find_the_promised_fields() {
     );
     has(&value["spread"][0], &["max_over_mean_per_second/p50", "max_over_mean_per_second/max", "rotations"]);
     has(&value["spread"][0], &outcome);
+    has(
+        &value["churn"][0],
+        &["strategy", "event", "calls", "failed", "failed_by_cause/never_sent", "duplicated", "converged_ms"],
+    );
+    has(&value["churn"][0], &["attempts_per_call", "latency_ms/before/p50", "latency_ms/after/p999"]);
+    has(&value["churn"][0], &["marks/0/at_ms", "timeline/0/failed", "timeline/0/p99_ms"]);
 }
 
 /// A folder of this test alone, gone with it.
@@ -244,7 +306,7 @@ fn verdict(page: &str) -> String {
 
 /// Every element that opens also closes, in order.
 fn assert_balanced(page: &str) {
-    const VOID: [&str; 1] = ["meta"];
+    const VOID: [&str; 2] = ["meta", "wbr"];
     let mut open: Vec<&str> = Vec::new();
     let body = page.split_once("<html").unwrap().1;
     let style = body.find("<style>").unwrap()..body.find("</style>").unwrap();

@@ -123,3 +123,39 @@ async fn a_resolver_is_told_that_a_name_does_not_exist() {
     let error = resolver(&server).lookup_ip("nobody.").await.unwrap_err();
     assert!(error.is_nx_domain(), "{error}");
 }
+
+#[tokio::test]
+async fn trouble_shows_in_every_answer_until_it_is_over() {
+    let server = server_with(vec![v4(1)]).await;
+    for (trouble, code) in [
+        (DnsTrouble::ServerFailure, ResponseCode::ServFail),
+        (DnsTrouble::NoSuchName, ResponseCode::NXDomain),
+        (DnsTrouble::NoAddress, ResponseCode::NoError),
+    ] {
+        server.set_trouble(Some(trouble));
+        let answer = query_udp(&server, NAME, RecordType::A, None).await;
+        assert_eq!((answer.metadata.response_code, addresses(&answer)), (code, vec![]), "{trouble:?}");
+    }
+    server.set_trouble(None);
+    let answer = query_udp(&server, NAME, RecordType::A, None).await;
+    assert_eq!(addresses(&answer), [v4(1)]);
+}
+
+#[tokio::test]
+async fn a_truncated_answer_comes_whole_over_tcp() {
+    let server = server_with(vec![v4(1), v4(2)]).await;
+    server.set_trouble(Some(DnsTrouble::Truncated));
+    let answer = query_udp(&server, NAME, RecordType::A, None).await;
+    assert!(answer.metadata.truncation && addresses(&answer).is_empty());
+    assert_eq!(resolver(&server).ipv4_lookup(NAME).await.unwrap().answers().len(), 2);
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_right_and_late() {
+    let server = server_with(vec![v4(1)]).await;
+    let late = Duration::from_millis(30);
+    server.set_trouble(Some(DnsTrouble::Slow(late)));
+    let begun = std::time::Instant::now();
+    assert_eq!(addresses(&query_udp(&server, NAME, RecordType::A, None).await), [v4(1)]);
+    assert!(begun.elapsed() >= late);
+}

@@ -19,9 +19,13 @@ pub(super) fn summary(results: &Results, palette: &Palette) -> String {
     if !results.spread.is_empty() {
         head.extend(["Backends reached", "Busiest, run", "Busiest, 1\u{a0}s", "Calls lost", "p99"]);
     }
+    if !results.churn.is_empty() {
+        head.push("Lost in churn");
+    }
     if head.len() == 1 {
         return String::new();
     }
+    let churned = facts::churned(results);
     let rows = palette.names().map(|name| {
         let mut cells = Vec::new();
         if !bursts.is_empty() {
@@ -43,6 +47,10 @@ pub(super) fn summary(results: &Results, palette: &Palette) -> String {
                 ],
                 None => vec![dash(); 5],
             });
+        }
+        if !results.churn.is_empty() {
+            let lost = churned.iter().find(|fact| fact.strategy == name);
+            cells.push(lost.map_or_else(dash, |fact| percent(fact.error_rate())));
         }
         (name, cells)
     });
@@ -94,6 +102,48 @@ pub(super) fn spread(results: &Results, palette: &Palette) -> String {
         (row.strategy.as_str(), cells)
     });
     boxed("all", "Spread: steady load on several backends", &head, rows, palette)
+}
+
+/// Every churn row.
+pub(super) fn churn(results: &Results, palette: &Palette) -> String {
+    let rows = results.churn.iter().map(|row| {
+        let causes = facts::causes(&row.failed_by_cause).map(|(_, calls)| count(calls));
+        let statuses: Vec<String> =
+            row.statuses.iter().map(|(status, calls)| format!("{status} {}", count(*calls))).collect();
+        let mut cells = vec![row.event.clone(), count(row.calls), count(row.failed), percent(row.error_rate)];
+        cells.push(match (row.converges, row.converged_ms) {
+            (false, _) => dash(),
+            (true, Some(after)) => ms(after),
+            (true, None) => "never".into(),
+        });
+        cells.extend(causes);
+        cells.extend([row.duplicated, row.executed_though_failed].map(count));
+        cells.push(ratio(row.attempts_per_call));
+        for latency in [&row.latency_ms.before, &row.latency_ms.after] {
+            cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(ms));
+        }
+        cells.push(if statuses.is_empty() { dash() } else { statuses.join(", ") });
+        (row.strategy.as_str(), cells)
+    });
+    boxed("all", "Churn: steady load while things break", &CHURN, rows, palette)
+}
+
+/// What the events are, and when a client has got over them.
+pub(super) fn events(results: &Results) -> String {
+    let mut body = String::new();
+    for event in &results.events {
+        let [name, story, converged] =
+            [&event.event, &event.story, &event.converged_when].map(|text| escape(text));
+        let _ = writeln!(body, "<tr><th scope=\"row\">{name}</th><td>{story}</td><td>{converged}</td></tr>");
+    }
+    if body.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<h3>Churn: the events</h3>\n<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"The events\">\
+         <table class=\"all events\">\n<thead><tr><th scope=\"col\">Event</th><th scope=\"col\">What happens</th>\
+         <th scope=\"col\">Got over it</th></tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
+    )
 }
 
 /// A table in a box that scrolls sideways by itself; the strategies stay in sight.
@@ -160,6 +210,32 @@ fn balance(row: &SpreadRow, value: f64) -> String {
 fn dash() -> String {
     "–".into()
 }
+
+/// Columns of [`churn`].
+const CHURN: [&str; 22] = [
+    "Strategy",
+    "Event",
+    "Calls",
+    "Failed",
+    "Error rate",
+    "Got over it after",
+    "Deadline passed",
+    "Never sent",
+    "Sent, not executed",
+    "Executed, answer lost",
+    "Executed twice",
+    "Executed though failed",
+    "Attempts a call",
+    "p50 before",
+    "p99 before",
+    "p99.9 before",
+    "Max before",
+    "p50 after",
+    "p99 after",
+    "p99.9 after",
+    "Max after",
+    "Statuses of the failed",
+];
 
 /// Columns of [`outcome`].
 const OUTCOME: [&str; 20] = [

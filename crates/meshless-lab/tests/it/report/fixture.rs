@@ -24,6 +24,7 @@ pub(crate) fn run() -> Results {
         spread("max-age-dns", &|second, _| sticky(second * 5 + 2), 10, 44),
         spread("l7-proxy", &|_, _| [0.334, 0.333, 0.333], 0, 0),
     ];
+    churn_into(&mut results);
     results
 }
 
@@ -95,8 +96,10 @@ pub(crate) fn odd_runs() -> Vec<(&'static str, Results)> {
         ("all failed", all_failed),
         ("zero rows", zero_rows),
         ("crowd", crowd),
-        ("burst only", Results { spread: vec![], ..run() }),
-        ("spread only", Results { burst: vec![], complete: false, ..run() }),
+        ("burst only", Results { spread: vec![], churn: vec![], ..run() }),
+        ("spread only", Results { burst: vec![], churn: vec![], complete: false, ..run() }),
+        ("churn only", Results { burst: vec![], spread: vec![], ..run() }),
+        ("odd churn", odd_churn()),
     ]
 }
 
@@ -109,7 +112,7 @@ fn empty() -> Results {
         ("HAProxy", "3.2.4"),
     ];
     Results {
-        schema_version: 1,
+        schema_version: 2,
         command: "meshless compare --seed 7".into(),
         seed: 7,
         started_at: "2026-11-23T09:30:00Z".into(),
@@ -134,9 +137,18 @@ fn empty() -> Results {
             seconds: 10.0,
             max_connection_age_ms: 1000.0,
             max_connection_age_grace_ms: 1000.0,
+            churn: ChurnSettings {
+                rate: 200.0,
+                service_time_ms: 20.0,
+                deadline_ms: 500.0,
+                seconds: 4.0,
+                max_connection_age_ms: 3000.0,
+            },
         },
         burst: vec![],
         spread: vec![],
+        churn: vec![],
+        events: vec![],
         notes: vec!["This run is made up: it tests the report, and measures nothing.".into()],
     }
 }
@@ -256,6 +268,71 @@ fn outcome(ok: u64, failed: u64, late: f64, latency: Latency, connections: u64) 
         connections_opened: connections,
         goaways_seen: connections - 1,
     }
+}
+
+/// Four events for three strategies: one that loses much, one that loses little, one that loses nothing.
+fn churn_into(results: &mut Results) {
+    let events =
+        [("sigkill", [34, 7, 0]), ("hung", [800, 260, 0]), ("scale", [0, 0, 0]), ("ageing", [0, 9, 0])];
+    for (event, failed) in events {
+        for (strategy, failed) in ["single-connection", "tonic-balance", "peak_ewma"].into_iter().zip(failed)
+        {
+            results.churn.push(churn(strategy, event, failed));
+        }
+        results.events.push(EventNote {
+            event: event.into(),
+            story: format!("What happens in {event}."),
+            converged_when: "from its begin to the last call that failed".into(),
+            watched_ms: 4000.0,
+        });
+    }
+}
+
+fn churn(strategy: &str, event: &str, failed: u64) -> ChurnRow {
+    let latency = Latency { mean: 21.0, p50: 21.0, p90: 22.0, p99: 24.0, p999: 31.0, max: 33.0 };
+    let whole = outcome(800 - failed, failed, 0.5, latency.clone(), 3);
+    let slice = |i: u64| {
+        let lost = if i >= 10 { failed / 40 } else { 0 };
+        ChurnSlice {
+            at_ms: i as f64 * 100.0 - 1000.0,
+            ok: 20 - lost,
+            failed: lost,
+            concerned: if i > 20 { (20 - lost) / 2 } else { 0 },
+            p50_ms: 21.0,
+            p99_ms: 24.0 + (i % 7) as f64 * 30.0,
+        }
+    };
+    ChurnRow {
+        strategy: strategy.into(),
+        event: event.into(),
+        calls: 800,
+        failed,
+        error_rate: whole.error_rate,
+        failed_by_cause: whole.causes,
+        statuses: whole.statuses,
+        duplicated: 0,
+        executed_though_failed: whole.executed_though_failed,
+        attempts_per_call: 1.0,
+        converges: event != "ageing",
+        converged_ms: (event != "ageing" && failed < 100).then_some(failed as f64 * 12.5),
+        latency_ms: BeforeAfter { before: latency.clone(), after: latency },
+        marks: vec![Mark { at_ms: 0.0, name: "begins".into() }, Mark { at_ms: 2000.0, name: "over".into() }],
+        timeline: (0..50).map(slice).collect(),
+    }
+}
+
+/// An event without a note, one without a call, and one of which only some strategies have a row.
+fn odd_churn() -> Results {
+    let mut results = run();
+    results.events.clear();
+    results.churn[0] =
+        ChurnRow { calls: 0, failed: 0, timeline: vec![], marks: vec![], ..results.churn[0].clone() };
+    results.churn.remove(4);
+    for row in results.churn.iter_mut().filter(|row| row.event == "scale") {
+        *row = ChurnRow { failed: 800, error_rate: 1.0, converged_ms: None, ..row.clone() };
+        row.timeline.iter_mut().for_each(|slice| (slice.ok, slice.failed) = (0, 20));
+    }
+    results
 }
 
 /// One backend for most of a second, its neighbour for the rest.

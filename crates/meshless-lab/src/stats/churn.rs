@@ -1,0 +1,338 @@
+//! The row of one strategy in one event: what failed, how long it took to get over it, and how that went in time.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{Latencies, Round, milliseconds, outcome, ratio};
+use crate::event::{BACKENDS, Convergence, Event, FLEET};
+use crate::record::{CallEnd, CallRecord};
+use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Latency, Mark};
+use crate::strategy::Strategy;
+
+/// What was seen of one strategy while an event happened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChurnRun {
+    /// The client's calls, and which of them servers executed.
+    pub(crate) round: Round,
+    /// Ids of the calls that reached a server, once per arrival.
+    pub(crate) arrived: Vec<u64>,
+    /// Moments of the event, in nanoseconds of the common clock; the first is its begin.
+    pub(crate) marks: Vec<(&'static str, u64)>,
+    /// Names of all backends, by their index.
+    pub(crate) backends: Vec<String>,
+    /// The backend that something happened to.
+    pub(crate) hurt: usize,
+}
+
+/// The row of one run, of which the event was watched for `watched` after `before`.
+pub(crate) fn churn_row(
+    strategy: Strategy,
+    event: Event,
+    before: Duration,
+    watched: Duration,
+    mut run: ChurnRun,
+) -> ChurnRow {
+    let mut calls = std::mem::take(&mut run.round.calls);
+    calls.sort_unstable_by_key(|call| call.scheduled_ns);
+    let start_ns = run.round.totals.start_ns;
+    let offset = |at: u64| at.saturating_sub(start_ns);
+    let begin = run.marks.first().map_or(before.as_nanos() as u64, |(_, at)| offset(*at));
+    let seen = Seen {
+        begin,
+        end: begin + watched.as_nanos() as u64,
+        marks: run.marks.iter().map(|(name, at)| (*name, offset(*at))).collect(),
+        concerned: concerned(event, &run),
+    };
+    let timeline = timeline(&seen, before, &calls);
+    let converged = seen.converged(event.convergence(), &calls);
+
+    // The first calls of a client pay for its connections.
+    let settled = begin / 5;
+    let (ended, during): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.finished_ns < begin);
+    let before = latency(ended.iter().filter(|call| call.scheduled_ns >= settled));
+    let ids: HashSet<u64> = during.iter().map(|call| call.id).collect();
+    let arrived = run.arrived.iter().filter(|id| ids.contains(id)).count();
+    let executed = run.round.executed.iter().copied().filter(|id| ids.contains(id)).collect();
+    let outcome = outcome(&[Round { calls: during, executed, ..run.round }]);
+    ChurnRow {
+        strategy: strategy.name().into(),
+        event: event.name().into(),
+        calls: outcome.ok + outcome.failed,
+        failed: outcome.failed,
+        error_rate: outcome.error_rate,
+        failed_by_cause: outcome.causes,
+        statuses: outcome.statuses,
+        duplicated: outcome.duplicated,
+        executed_though_failed: outcome.executed_though_failed,
+        attempts_per_call: ratio(arrived as f64, ids.len() as f64),
+        converges: event.convergence() != Convergence::None,
+        converged_ms: converged.map(milliseconds),
+        latency_ms: BeforeAfter { before, after: outcome.latency_ms },
+        marks: seen.marks.iter().map(|(name, at)| mark(name, at.saturating_sub(begin))).collect(),
+        timeline,
+    }
+}
+
+/// The event on the time axis of the calls.
+struct Seen {
+    begin: u64,
+    end: u64,
+    marks: Vec<(&'static str, u64)>,
+    concerned: Vec<String>,
+}
+
+impl Seen {
+    /// Nanoseconds until a client had got over the event; none if it had not when the watch ended.
+    fn converged(&self, convergence: Convergence, calls: &[CallRecord]) -> Option<u64> {
+        match convergence {
+            Convergence::None => None,
+            Convergence::NoFailure { since } => {
+                let since = self.mark(since)?;
+                let failed = calls.iter().filter(|call| is_failed(call) && call.finished_ns >= since);
+                // A client that still fails calls at the end has not got over it.
+                let late = self.end.saturating_sub((self.end - self.begin) / END_PART);
+                let (mut last, mut still) = (since, false);
+                for call in failed {
+                    last = last.max(call.finished_ns);
+                    still |= call.scheduled_ns >= late;
+                }
+                (!still).then_some(last - since)
+            }
+            Convergence::NewHaveShare => {
+                let new = self.concerned.len() as f64;
+                let wanted = new / (BACKENDS as f64 + new) * SHARE_OF_NEW;
+                let end = self.marks.get(1).map_or(self.end, |(_, at)| *at);
+                self.first_window(end, calls, |share| share >= wanted)
+            }
+            Convergence::HurtShunned => {
+                self.first_window(self.end, calls, |share| share < SHARE_OF_HURT / BACKENDS as f64)
+            }
+        }
+    }
+
+    /// From the event's begin to the first window in which the share of the concerned backends is as wanted.
+    fn first_window(&self, end: u64, calls: &[CallRecord], wanted: impl Fn(f64) -> bool) -> Option<u64> {
+        let starts = (self.begin..).step_by(SLICE_NS as usize).take_while(|at| at + WINDOW_NS <= end);
+        let mut windows = starts.filter(|from| {
+            let (mut answered, mut concerned) = (0u64, 0u64);
+            for call in within(calls, *from, from + WINDOW_NS) {
+                if let CallEnd::Answered(backend) = &call.end {
+                    answered += 1;
+                    concerned += u64::from(self.concerns(backend.as_deref()));
+                }
+            }
+            // Of a handful of calls there is no share to speak of.
+            answered >= BACKENDS as u64 * 3 && wanted(ratio(concerned as f64, answered as f64))
+        });
+        windows.next().map(|from| from - self.begin)
+    }
+
+    fn concerns(&self, backend: Option<&str>) -> bool {
+        backend.is_some_and(|backend| self.concerned.iter().any(|concerned| concerned == backend))
+    }
+
+    fn mark(&self, name: &str) -> Option<u64> {
+        Some(self.marks.iter().find(|(mark, _)| *mark == name)?.1)
+    }
+}
+
+/// Names of the backends that an event is about.
+fn concerned(event: Event, run: &ChurnRun) -> Vec<String> {
+    let indices = match event {
+        Event::Scale | Event::Rolling => BACKENDS..FLEET,
+        _ => run.hurt..run.hurt + 1,
+    };
+    run.backends.get(indices).unwrap_or_default().to_vec()
+}
+
+fn timeline(seen: &Seen, before: Duration, calls: &[CallRecord]) -> Vec<ChurnSlice> {
+    let slices_before = (before.as_nanos() as u64).min(seen.begin) / SLICE_NS;
+    let first = seen.begin - slices_before * SLICE_NS;
+    let starts = (first..seen.end).step_by(SLICE_NS as usize).take(SLICES_MAX);
+    let slice = |from: u64| {
+        let mut slice =
+            ChurnSlice { at_ms: (from as f64 - seen.begin as f64) / 1e6, ..ChurnSlice::default() };
+        let calls = within(calls, from, from + SLICE_NS);
+        for call in calls {
+            match &call.end {
+                CallEnd::Answered(backend) => {
+                    slice.ok += 1;
+                    slice.concerned += u64::from(seen.concerns(backend.as_deref()));
+                }
+                CallEnd::Failed(_) => slice.failed += 1,
+            }
+        }
+        let latency = latency(calls.iter());
+        ChurnSlice { p50_ms: latency.p50, p99_ms: latency.p99, ..slice }
+    };
+    starts.map(slice).collect()
+}
+
+/// Calls that were due in a span; `calls` are in the order in which they were due.
+fn within(calls: &[CallRecord], from: u64, to: u64) -> &[CallRecord] {
+    let at = |limit: u64| calls.partition_point(|call| call.scheduled_ns < limit);
+    &calls[at(from)..at(to)]
+}
+
+fn latency<'a>(calls: impl Iterator<Item = &'a CallRecord>) -> Latency {
+    let mut latencies = Latencies::new();
+    for call in calls.filter(|call| !is_failed(call)) {
+        latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
+    }
+    latencies.summary()
+}
+
+fn is_failed(call: &CallRecord) -> bool {
+    matches!(call.end, CallEnd::Failed(_))
+}
+
+fn mark(name: &str, at_ns: u64) -> Mark {
+    Mark { at_ms: milliseconds(at_ns), name: name.into() }
+}
+
+/// Length of a slice of the timeline.
+const SLICE_NS: u64 = 100_000_000;
+
+/// An hour and a half: more than any watch.
+const SLICES_MAX: usize = 54_000;
+
+/// Calls of so long are enough to speak of a share: a hundred, at the usual rate.
+const WINDOW_NS: u64 = 500_000_000;
+
+/// A client that failed a call in the last eighth of the watch has not got over the event.
+const END_PART: u64 = 8;
+
+const SHARE_OF_NEW: f64 = 0.9;
+const SHARE_OF_HURT: f64 = 0.5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::RunTotals;
+    use crate::event::BEGINS;
+    use crate::record::Failure;
+
+    const MS: u64 = 1_000_000;
+
+    /// One call each 10 ms of six seconds, answered after 20 ms by the backend that `end` gives, or failed.
+    fn run(marks: &[(&'static str, u64)], end: impl Fn(u64) -> Option<usize>) -> ChurnRun {
+        let backends: Vec<String> = (1..=FLEET).map(|n| format!("backend-{n}")).collect();
+        let call = |at: u64| CallRecord {
+            id: at,
+            scheduled_ns: at * MS,
+            started_ns: at * MS,
+            finished_ns: (at + 20) * MS,
+            end: match end(at) {
+                Some(backend) => CallEnd::Answered(Some(backends[backend].clone())),
+                None => CallEnd::Failed(Failure::NOT_CONNECTED),
+            },
+        };
+        let calls: Vec<_> = (0..6000).step_by(10).map(call).collect();
+        let ids: Vec<u64> = calls.iter().map(|call| call.id).collect();
+        let totals = RunTotals { start_ns: 7000 * MS, ..RunTotals::default() };
+        ChurnRun {
+            round: Round { calls, totals, executed: ids.clone(), ..Round::default() },
+            arrived: ids,
+            marks: marks.iter().map(|(name, at)| (*name, (7000 + at) * MS)).collect(),
+            backends,
+            hurt: 1,
+        }
+    }
+
+    fn row(event: Event, run: ChurnRun) -> ChurnRow {
+        churn_row(Strategy::RoundRobin, event, Duration::from_secs(1), Duration::from_secs(5), run)
+    }
+
+    #[test]
+    fn calls_of_an_event_are_those_that_ended_after_its_begin() {
+        let row = row(Event::Sigkill, run(&[(BEGINS, 1000)], |at| (at >= 990).then_some(0)));
+        // Due at 990, the first that was answered, ended at 1010; the one before it failed at exactly 1000.
+        assert_eq!((row.calls, row.failed), (502, 1));
+        assert_eq!(row.converged_ms, Some(0.0));
+        assert_eq!(row.attempts_per_call, 1.0);
+    }
+
+    #[test]
+    fn a_kill_is_got_over_with_the_last_failed_call() {
+        let row =
+            row(Event::Sigkill, run(&[(BEGINS, 1000)], |at| (!(1000..=1400).contains(&at)).then_some(0)));
+        assert_eq!((row.failed, row.converged_ms), (41, Some(420.0)));
+    }
+
+    #[test]
+    fn nothing_failed_is_got_over_at_once() {
+        assert_eq!(row(Event::Hung, run(&[(BEGINS, 1000)], |_| Some(0))).converged_ms, Some(0.0));
+    }
+
+    #[test]
+    fn who_fails_to_the_end_has_not_got_over_it() {
+        let row = row(Event::FailFast, run(&[(BEGINS, 1000)], |at| (at < 1000 || at % 30 > 0).then_some(0)));
+        assert!(row.failed > 100 && row.converges);
+        assert_eq!(row.converged_ms, None);
+    }
+
+    #[test]
+    fn an_outage_counts_from_its_end() {
+        let marks = [(BEGINS, 1000), ("back", 2000)];
+        let late = row(Event::Outage, run(&marks, |at| (!(1000..2500).contains(&at)).then_some(0)));
+        assert_eq!(late.converged_ms, Some(510.0));
+        let at_once = row(Event::Outage, run(&marks, |at| (!(1000..1950).contains(&at)).then_some(0)));
+        assert_eq!((at_once.failed, at_once.converged_ms), (95, Some(0.0)));
+    }
+
+    #[test]
+    fn a_scale_out_is_got_over_when_the_new_have_their_share() {
+        let marks = [(BEGINS, 1000), ("scale-in", 4000)];
+        let row_of = |from: u64| {
+            row(Event::Scale, run(&marks, |at| Some((at / 10) as usize % if at < from { 3 } else { 6 })))
+        };
+        // A window of half a second that begins 40 ms early has the new ones at 46 % of the calls.
+        assert_eq!(row_of(2040).converged_ms, Some(1000.0));
+        assert_eq!(row_of(5000).converged_ms, None);
+    }
+
+    #[test]
+    fn a_slow_backend_is_shunned_below_half_of_its_share() {
+        let row_of = |period: usize| {
+            row(
+                Event::Slow,
+                run(&[(BEGINS, 1000)], |at| {
+                    let turn = (at / 10) as usize;
+                    Some(if at < 2000 { turn % 3 } else { usize::from(turn % period == 0) })
+                }),
+            )
+        };
+        // One of ten calls is less than a sixth; one of five is not.
+        assert!((700.0..=1000.0).contains(&row_of(10).converged_ms.unwrap()));
+        assert_eq!(row_of(5).converged_ms, None);
+    }
+
+    #[test]
+    fn ageing_never_ends_so_nobody_gets_over_it() {
+        let row = row(Event::Ageing, run(&[(BEGINS, 1000)], |_| Some(0)));
+        assert_eq!((row.converges, row.converged_ms), (false, None));
+    }
+
+    #[test]
+    fn slices_are_tenths_of_a_second_around_the_begin() {
+        let row = row(Event::Hung, run(&[(BEGINS, 1000)], |at| (at != 1150).then_some(1)));
+        assert_eq!(row.timeline.len(), 60);
+        assert_eq!((row.timeline[0].at_ms, row.timeline[59].at_ms), (-1000.0, 4900.0));
+        let slice = &row.timeline[11];
+        assert_eq!(
+            (slice.at_ms, slice.ok, slice.failed, slice.concerned, slice.p50_ms),
+            (100.0, 9, 1, 9, 20.0)
+        );
+        assert_eq!((row.latency_ms.before.p50, row.latency_ms.after.p99), (20.0, 20.0));
+    }
+
+    #[test]
+    fn only_calls_of_the_event_count_as_executed_twice() {
+        let mut run = run(&[(BEGINS, 1000)], |_| Some(0));
+        run.round.executed.extend([10, 3000]);
+        run.arrived.extend([10, 3000]);
+        let row = row(Event::Sigkill, run);
+        assert_eq!(row.duplicated, 1);
+        assert_eq!(row.attempts_per_call, 503.0 / 502.0);
+    }
+}
