@@ -68,7 +68,7 @@ impl Network {
     pub async fn pod(&self, address: Ipv4Addr) -> Result<Pod, NetworkError> {
         Ok(match self {
             Self::Loopback => Pod::Loopback,
-            Self::Kernel(network) => Pod::Kernel(network.pod(address).await?),
+            Self::Kernel(network) => Pod::Kernel(Box::new(network.pod(address).await?)),
         })
     }
 
@@ -79,7 +79,7 @@ impl Network {
     pub async fn client_pod(&self) -> Result<Pod, NetworkError> {
         Ok(match self {
             Self::Loopback => Pod::Loopback,
-            Self::Kernel(network) => Pod::Kernel(network.pod(network.address()).await?),
+            Self::Kernel(network) => Pod::Kernel(Box::new(network.pod(network.address()).await?)),
         })
     }
 

@@ -14,7 +14,7 @@ pub enum Pod {
     /// This machine, shared with all others.
     Loopback,
     /// A network namespace.
-    Kernel(KernelPod),
+    Kernel(Box<KernelPod>),
 }
 
 impl Pod {

@@ -164,6 +164,18 @@ fn every_file_is_part_of_its_kustomization() {
 }
 
 #[test]
+fn the_image_runs_as_the_user_and_listens_on_the_port_of_the_manifests() {
+    let lines = include_str!("../../../../Dockerfile").lines().map(str::trim).collect::<Vec<_>>();
+    let server = Manifests::read().server();
+    let port = server.containers[0].ports.as_ref().unwrap()[0].container_port;
+    assert!(
+        lines.contains(&format!("USER {USER}:{USER}").as_str())
+            && lines.contains(&format!("EXPOSE {port}").as_str())
+    );
+    assert_eq!(server.security_context.unwrap().run_as_group, Some(USER));
+}
+
+#[test]
 fn a_misspelt_field_is_noticed() {
     let misspelt = "apiVersion: v1\nkind: Service\nmetadata: { name: echo }\nspec: { clusterIp: None }\n";
     let error = strict::<Service>(&serde_saphyr::from_str(misspelt).unwrap()).unwrap_err();

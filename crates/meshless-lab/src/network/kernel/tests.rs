@@ -3,6 +3,8 @@
 //! Ignored unless asked for, because they need root, `nft` and `ip`: `cargo test -p meshless-lab --lib kernel -- --ignored`.
 //! Each starts itself again in a namespace of its own, so that the host's network is not touched.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
