@@ -64,7 +64,7 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     pub(crate) full: bool,
     /// Rounds of each burst
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
     /// How long a client waits for a call
     #[arg(long, default_value = "300ms", value_name = "DURATION", value_parser = positive_duration)]

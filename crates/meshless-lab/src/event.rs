@@ -94,6 +94,9 @@ pub(crate) enum Convergence {
         /// Name of the mark.
         since: &'static str,
     },
+    /// In no half second that began from then on did more than 5 % of the calls fail. For events in which connections age
+    /// quickly all the while: what a client loses at rotations does not end with the event.
+    FewFail,
     /// The new backends get at least 90 % of their share of the calls.
     NewHaveShare,
     /// The backend that was hurt gets less than half of its share.
@@ -123,7 +126,7 @@ impl Event {
     ];
 
     /// Those that tell most in the least time: one of each kind.
-    pub(crate) const DEFAULT: [Self; 8] = [
+    pub(crate) const DEFAULT: [Self; 9] = [
         Self::Ageing,
         Self::Rolling,
         Self::Scale,
@@ -132,6 +135,7 @@ impl Event {
         Self::Slow,
         Self::Hung,
         Self::DnsServfail,
+        Self::Outage,
     ];
 
     /// Its name on the command line and in the report.
@@ -211,6 +215,7 @@ impl Event {
             Self::Slow => Convergence::HurtShunned,
             Self::Outage => Convergence::NoFailure { since: BACK },
             Self::Overload => Convergence::NoFailure { since: OVER },
+            event if event.ages_quickly() => Convergence::FewFail,
             _ => Convergence::NoFailure { since: BEGINS },
         }
     }
@@ -352,6 +357,11 @@ impl Convergence {
             Self::None => "not defined: the event does not end".into(),
             Self::NoFailure { since: BEGINS } => "from its begin to the last call that failed".into(),
             Self::NoFailure { since } => format!("from “{since}” to the last call that failed"),
+            Self::FewFail => {
+                "from its begin to the last call that failed in a half second in which more than 5 % did; connections age \
+                 meanwhile, and what that costs goes on"
+                    .into()
+            }
             Self::NewHaveShare => {
                 "from the listing of the new backends until they get at least 90 % of their share within half a second".into()
             }

@@ -275,6 +275,8 @@ pub struct ChurnRow {
     /// How long that took, as [`EventNote::converged_when`] defines it. None if it did not happen while the event was watched,
     /// or if the event does not converge.
     pub converged_ms: Option<f64>,
+    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself was late.
+    pub start_lag_ms_p99: f64,
     /// Latency of the answered calls.
     pub latency_ms: BeforeAfter,
     /// Moments of the event.

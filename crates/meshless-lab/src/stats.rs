@@ -102,6 +102,16 @@ fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 
     }
 }
 
+/// What the generator itself was late, 99th percentile.
+fn start_lag(calls: &[CallRecord]) -> f64 {
+    let mut lags: Vec<u64> =
+        calls.iter().map(|call| call.started_ns.saturating_sub(call.scheduled_ns)).collect();
+    lags.sort_unstable();
+    // Nearest rank: the smallest lag that 99 % of the calls do not exceed.
+    let rank = (lags.len() as f64 * 0.99).ceil() as usize;
+    milliseconds(rank.checked_sub(1).map_or(0, |rank| lags[rank]))
+}
+
 fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }

@@ -43,7 +43,22 @@ pub(crate) async fn run(
         }
         progress.advance(event.watched(plan.churn_watch).as_secs() + 1);
     }
+    results.notes.extend(lateness(&results.churn));
     Ok(())
+}
+
+/// What a reader must know where the machine had no time for the experiment.
+fn lateness(rows: &[ChurnRow]) -> Option<String> {
+    let late: Vec<_> = rows.iter().filter(|row| row.start_lag_ms_p99 > LATE_MS).collect();
+    let worst = late.iter().map(|row| row.start_lag_ms_p99).fold(0.0, f64::max);
+    (!late.is_empty()).then(|| {
+        format!(
+            "In {} of {} rows of the churn the clients began calls up to {worst:.0} ms late: this machine was too busy, and \
+             calls may have failed for that reason alone.",
+            late.len(),
+            rows.len()
+        )
+    })
 }
 
 /// One event, for all strategies, in their order.
@@ -150,6 +165,9 @@ fn note(event: Event, watch: Duration) -> EventNote {
         watched_ms: event.watched(watch).as_secs_f64() * 1e3,
     }
 }
+
+/// Later than this, p99, a client has missed its processor for about as long as a call takes.
+const LATE_MS: f64 = 20.0;
 
 /// Ids need only differ within a fleet.
 const FIRST_ID: u64 = 1;

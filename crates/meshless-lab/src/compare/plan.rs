@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meshless_core::Rng;
 
+use crate::caller::HAS_RETRIES;
 use crate::cli::{CompareArgs, Experiment};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
@@ -92,10 +93,17 @@ impl Plan {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
         let mut notes = Vec::new();
-        let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
-            true => default.to_vec(),
-            false => distinct(&args.strategies),
+        let chosen = |default: &[Strategy]| {
+            let mut chosen = match args.strategies.is_empty() {
+                true => default.to_vec(),
+                false => distinct(&args.strategies),
+            };
+            chosen.retain(|strategy| HAS_RETRIES || !strategy.retries());
+            chosen
         };
+        if !HAS_RETRIES && args.strategies.iter().any(|strategy| strategy.retries()) {
+            notes.push("Strategies with retries were left out: the channel has no retry policy yet.".into());
+        }
         let makes = |experiment| args.experiments.contains(&experiment);
         let mut strategies = chosen(&Strategy::SPREAD);
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
@@ -391,6 +399,28 @@ mod tests {
         assert!(with_others.notes.iter().any(|note| note.contains("l7-proxy was left out: there is none")));
         let alone = plan("--strategies l7-proxy", 100_000, true).unwrap_err();
         assert!(matches!(alone, PlanError::Nothing(_)));
+    }
+
+    #[test]
+    fn events_come_in_their_order_and_all_of_them_in_a_full_run() {
+        let asked = plan("--experiments churn --events outage,sigkill,outage", 100_000, true).unwrap();
+        assert_eq!(asked.events, [Event::Sigkill, Event::Outage]);
+        assert_eq!(plan("", 100_000, true).unwrap().events, Event::DEFAULT);
+        let full = plan("--full", 100_000, true).unwrap();
+        assert_eq!((full.events.len(), full.churn_watch.as_secs()), (Event::ALL.len(), 8));
+        assert!(asked.bursts.is_empty() && asked.spreads.is_empty());
+        // An event of four seconds takes one more for what comes before it.
+        assert_eq!(asked.steps(), 10);
+    }
+
+    #[test]
+    fn a_churn_needs_addresses_and_leaves_the_proxy_out() {
+        let plan_of =
+            |addresses| plan("--experiments churn --strategies l7-proxy,round_robin", 100_000, addresses);
+        let plan = plan_of(true).unwrap();
+        assert_eq!(plan.churns, [Strategy::RoundRobin]);
+        assert!(plan.notes.iter().any(|note| note.contains("l7-proxy was left out")), "{:?}", plan.notes);
+        assert!(plan_of(false).unwrap_err().to_string().contains("127.0.0.7"));
     }
 
     #[test]

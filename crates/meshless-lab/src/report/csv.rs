@@ -90,7 +90,7 @@ fn churn(results: &Results) -> String {
         cells.extend([row.error_rate.to_string(), statuses.join(" ")]);
         cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
         cells.extend([row.duplicated, row.executed_though_failed].map(|v| v.to_string()));
-        cells.push(row.attempts_per_call.to_string());
+        cells.extend([row.attempts_per_call, row.start_lag_ms_p99].map(|v| v.to_string()));
         // Empty where it did not happen.
         cells.push(row.converged_ms.map_or_else(String::new, |v| v.to_string()));
         for l in [&row.latency_ms.before, &row.latency_ms.after] {
@@ -148,7 +148,7 @@ fn quoted(cell: &str) -> String {
 }
 
 /// Columns of [`churn`].
-const CHURN: [&str; 22] = [
+const CHURN: [&str; 23] = [
     "strategy",
     "event",
     "calls",
@@ -162,6 +162,7 @@ const CHURN: [&str; 22] = [
     "duplicated",
     "executed_though_failed",
     "attempts_per_call",
+    "start_lag_ms_p99",
     "converged_ms",
     "before_p50_ms",
     "before_p99_ms",

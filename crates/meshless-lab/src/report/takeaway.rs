@@ -181,10 +181,10 @@ pub(super) fn churn(results: &Results) -> String {
         .filter(|event| event.rows.iter().all(|row| row.failed == 0))
         .map(|event| format!("`{}`", event.name))
         .collect();
-    let worst = events
-        .iter()
-        .flat_map(|event| event.rows.iter().map(move |row| (event, *row)))
-        .max_by(|(_, a), (_, b)| a.error_rate.total_cmp(&b.error_rate));
+    let rows = events.iter().flat_map(|event| event.rows.iter().map(move |row| (event, *row)));
+    // Of equals the first: `max_by` gives the last.
+    let rows: Vec<_> = rows.collect();
+    let worst = rows.into_iter().rev().max_by(|(_, a), (_, b)| a.error_rate.total_cmp(&b.error_rate));
     let Some((event, row)) = worst.filter(|(_, row)| row.failed > 0) else {
         return if events.is_empty() { String::new() } else { "No call failed in any event.".into() };
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Latencies, Round, max_over_mean, milliseconds, outcome};
+use super::{Latencies, Round, max_over_mean, milliseconds, outcome, start_lag};
 use crate::record::{CallEnd, CallRecord};
 use crate::results::{AroundRotation, PerSecond, Second, SpreadRow};
 use crate::strategy::Strategy;
@@ -76,15 +76,6 @@ fn per_second(settings: &SpreadSettings, timeline: &[Second]) -> PerSecond {
     values.sort_unstable_by(f64::total_cmp);
     let p50 = values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0);
     PerSecond { p50, max: values.last().copied().unwrap_or(0.0) }
-}
-
-fn start_lag(calls: &[CallRecord]) -> f64 {
-    let mut lags: Vec<u64> =
-        calls.iter().map(|call| call.started_ns.saturating_sub(call.scheduled_ns)).collect();
-    lags.sort_unstable();
-    // Nearest rank: the smallest lag that 99 % of the calls do not exceed.
-    let rank = (lags.len() as f64 * 0.99).ceil() as usize;
-    milliseconds(rank.checked_sub(1).map_or(0, |rank| lags[rank]))
 }
 
 /// A call near two rotations counts for both: each rotation is looked at with all that happened around it.

@@ -162,7 +162,6 @@ fn draw(event: &EventFact<'_>, deadline: f64, palette: &Palette) -> Panel {
     let frame = Frame { left: 2.0, right: 10.0, top: 26.0, bottom: 34.0, height, ..Frame::SMALL };
     let label = format!("Failed calls and latency in time, event {}", event.name);
     let mut plot = Plot::new(frame, Scale::linear(first, last), Scale::linear(0.0, 1.0), &label);
-    marks(&mut plot, event);
     for (lane, row) in event.rows.iter().enumerate() {
         let slot = palette.slot(&row.strategy);
         let top = plot.area.top + lane as f64 * LANE;
@@ -207,6 +206,7 @@ fn draw(event: &EventFact<'_>, deadline: f64, palette: &Palette) -> Panel {
             plot.svg.rect("hit", (x0, floor - TRACK), (x1 - x0, TRACK), &tip);
         }
     }
+    marks(&mut plot, event);
     let ticks = plot.x.ticks(6);
     plot.x_axis(&ticks, "", |at| short(at / 1000.0) + &format!("{NBSP}s"));
     Panel { slot: None, title: event.name.to_owned(), note: event.story.to_owned(), svg: plot.finish() }
@@ -218,7 +218,7 @@ fn marks(plot: &mut Plot, event: &EventFact<'_>) {
     let mut free_from = f64::MIN;
     for mark in &row.marks {
         let x = plot.x.at(mark.at_ms);
-        plot.svg.line("reference", (x, plot.area.top - 8.0), (x, plot.area.bottom));
+        plot.svg.line("moment", (x, plot.area.top - 8.0), (x, plot.area.bottom));
         if x >= free_from {
             plot.svg.text("t reference-name", (x, plot.area.top - 13.0), Anchor::Middle, &mark.name);
             free_from = x + 62.0;

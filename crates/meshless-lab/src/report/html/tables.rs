@@ -118,7 +118,7 @@ pub(super) fn churn(results: &Results, palette: &Palette) -> String {
         });
         cells.extend(causes);
         cells.extend([row.duplicated, row.executed_though_failed].map(count));
-        cells.push(ratio(row.attempts_per_call));
+        cells.extend([ratio(row.attempts_per_call), ms(row.start_lag_ms_p99)]);
         for latency in [&row.latency_ms.before, &row.latency_ms.after] {
             cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(ms));
         }
@@ -212,7 +212,7 @@ fn dash() -> String {
 }
 
 /// Columns of [`churn`].
-const CHURN: [&str; 22] = [
+const CHURN: [&str; 23] = [
     "Strategy",
     "Event",
     "Calls",
@@ -226,6 +226,7 @@ const CHURN: [&str; 22] = [
     "Executed twice",
     "Executed though failed",
     "Attempts a call",
+    "Start lag p99",
     "p50 before",
     "p99 before",
     "p99.9 before",
