@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshless::{Address, Policy};
 
 use crate::event::Event;
+use crate::network::NetworkKind;
 use crate::strategy::Strategy;
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
@@ -46,6 +47,10 @@ pub(crate) struct CompareArgs {
     /// while things break)
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread,churn")]
     pub(crate) experiments: Vec<Experiment>,
+    /// What lies between the processes: loopback, or kernel, a network namespace per pod and kube-proxy's kind of nftables rules
+    /// (Linux, as root; the host's network is not touched)
+    #[arg(long, value_enum, default_value_t = NetworkKind::Loopback, hide_possible_values = true)]
+    pub(crate) network: NetworkKind,
     /// Events of the churn: ageing, rolling, scale, sigkill, fail-fast, slow, hung, black-hole, dns-servfail, dns-nxdomain,
     /// dns-empty, dns-slow, dns-stale, dns-flap, dns-truncated, outage, overload [default: one of each kind; with
     /// --full all]

@@ -16,6 +16,7 @@ use std::time::{Instant, SystemTime};
 use crate::cli::CompareArgs;
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
+use crate::network::{Network, NetworkError};
 use crate::progress::Progress;
 use crate::report::{self, ReportError};
 use crate::results::Results;
@@ -26,6 +27,9 @@ use rig::RigError;
 /// A run could not be made, or not be finished.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompareError {
+    /// There is no such network here.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     /// It was not begun.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -42,7 +46,8 @@ pub(crate) enum CompareError {
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
 pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
-    let mut plan = Plan::new(&args)?;
+    let network = Network::set_up(args.network).await?;
+    let mut plan = Plan::new(&args, network)?;
     report::check_writable(&args.out)?;
     let mut interrupt = Interrupt::new();
     if let Some(busy) = machine::busy_fraction().await.filter(|busy| *busy > BUSY_MAX) {
@@ -130,6 +135,7 @@ fn empty_results(plan: &Plan) -> Results {
         took_s: 0.0,
         complete: false,
         versions,
+        network: plan.network.name().into(),
         machine: MachineWatch::start().finish(plan.file_descriptors),
         settings: plan.settings(),
         burst: Vec::new(),

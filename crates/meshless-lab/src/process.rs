@@ -13,7 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout};
+
+use crate::network::Pod;
 
 /// A running child.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Process {
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
     last_words: LastWords,
+    /// Where it lives; gone with it.
+    pod: Pod,
 }
 
 /// A child did not do what it was asked. Says which and, if it left any, its last words.
@@ -37,13 +41,13 @@ pub(crate) struct ProcessError {
 type LastWords = Arc<Mutex<VecDeque<String>>>;
 
 impl Process {
-    /// Starts this program with `arguments`. `role` names the child in errors: "the client", "backend-2".
+    /// Starts this program in `pod` with `arguments`. `role` names the child in errors: "the client", "backend-2".
     ///
     /// # Errors
     /// If the system does not start it.
-    pub(crate) fn spawn(role: &str, arguments: &[String]) -> Result<Self, ProcessError> {
+    pub(crate) fn spawn(pod: Pod, role: &str, arguments: &[String]) -> Result<Self, ProcessError> {
         let started = std::env::current_exe().and_then(|program| {
-            let mut command = Command::new(program);
+            let mut command = pod.command(program.as_os_str());
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             // A group of its own: a Ctrl-C at the terminal is for the parent, which keeps what was measured.
             command.process_group(0).kill_on_drop(true).spawn()
@@ -62,7 +66,7 @@ impl Process {
         let last_words = LastWords::default();
         tokio::spawn(keep_last_words(stderr, last_words.clone()));
         let answers = BufReader::new(stdout).lines();
-        Ok(Self { role: role.into(), child, commands: stdin, answers, last_words })
+        Ok(Self { role: role.into(), child, commands: stdin, answers, last_words, pod })
     }
 
     /// Sends one line.
@@ -105,6 +109,11 @@ impl Process {
     ) -> Result<T, ProcessError> {
         self.send(message).await?;
         self.receive().await
+    }
+
+    /// Where the child lives.
+    pub(crate) fn pod(&self) -> &Pod {
+        &self.pod
     }
 
     /// Sends a signal. A child that is gone already does not mind.

@@ -1,7 +1,5 @@
 //! The burst: N calls at once on one server, as in the experiment that started this project.
 
-use std::net::Ipv4Addr;
-
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError};
 use crate::interrupt::Interrupt;
@@ -45,7 +43,7 @@ async fn measure(
     progress: &Progress,
     rounds: &mut Vec<Round>,
 ) -> Result<(), RigError> {
-    let mut rig = Rig::start(plan, strategy, &[Ipv4Addr::LOCALHOST], true).await?;
+    let mut rig = Rig::start(plan, strategy, &[plan.network.one_address()], true).await?;
     for round in 1..=plan.rounds {
         progress.show(format!("burst · {strategy} · {calls} calls · round {round} of {}", plan.rounds));
         rounds.push(rig.round(Pacing::Burst { calls }, |_| {}).await?);

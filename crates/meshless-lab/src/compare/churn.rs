@@ -102,7 +102,7 @@ struct Stand {
 impl Stand {
     async fn start(plan: &Plan, strategy: Strategy, event: Event, journals: &Path) -> Result<Self, RigError> {
         let fleet = Fleet::start(plan, strategy, event, journals).await?;
-        let mut client = Process::spawn("the client", &["client".into()])?;
+        let mut client = Process::spawn(plan.network.client_pod().await?, "the client", &["client".into()])?;
         client.send(&ToClient::Target(fleet.target(plan, strategy))).await?;
         if strategy.keeps_connection() {
             warm_up(&mut client).await?;

@@ -13,7 +13,7 @@ use crate::compare::Plan;
 use crate::control::{FromServer, Target, ToServer};
 use crate::event::{Action, BACKENDS, Event, FLEET, SERVICE_TIME};
 use crate::journal::{self, Entries};
-use crate::network::{DnsServer, Relay, VirtualAddress};
+use crate::network::{DnsServer, Network, Relay, Service};
 use crate::process::Process;
 use crate::strategy::{Entrance, Strategy};
 
@@ -23,12 +23,14 @@ pub(crate) struct Fleet {
     arguments: Vec<Vec<String>>,
     backends: Vec<Backend>,
     entry: Entry,
+    network: Network,
     relayed: bool,
     journals: PathBuf,
 }
 
 /// One backend, which may not run, or no longer.
 struct Backend {
+    host: Ipv4Addr,
     address: SocketAddr,
     process: Option<Process>,
     relay: Option<Relay>,
@@ -36,7 +38,7 @@ struct Backend {
 
 enum Entry {
     Name(DnsServer),
-    VirtualAddress(VirtualAddress),
+    Service(Service),
 }
 
 impl Fleet {
@@ -52,28 +54,31 @@ impl Fleet {
     ) -> Result<Self, RigError> {
         let arguments: Vec<_> =
             (0..FLEET).map(|index| arguments(plan, strategy, event, index, journals)).collect();
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any_port = SocketAddr::from((plan.network.node_address(), 0));
         let seed = u64::from(plan.seed);
         let entry = match strategy.entrance() {
             Entrance::Name => Entry::Name(DnsServer::bind(any_port, DNS_TTL, seed).await?),
-            Entrance::VirtualAddress => {
-                Entry::VirtualAddress(VirtualAddress::bind(any_port, Vec::new(), seed).await?)
-            }
+            Entrance::VirtualAddress => Entry::Service(plan.network.service(Vec::new(), seed).await?),
             Entrance::Proxy => return Err(RigError::NoProxy),
         };
+        // Fleets run side by side; where each has addresses of its own, these are this one's.
+        let addresses = plan.network.addresses(FLEET as u8).unwrap_or_default();
         let at = |port| {
             let backend = |address: &Ipv4Addr| Backend {
+                host: *address,
                 address: SocketAddr::from((*address, port)),
                 process: None,
                 relay: None,
             };
-            plan.churn_addresses.iter().map(backend).collect()
+            addresses.iter().map(backend).collect()
         };
         let mut fleet = Self {
             arguments,
             backends: at(0),
             entry,
-            relayed: event.needs_relays(),
+            network: plan.network.clone(),
+            // A pod that can be cut off needs no relay to become a black hole.
+            relayed: event.needs_relays() && !plan.network.can_cut_off(),
             journals: journals.to_owned(),
         };
         let mut attempt = 1;
@@ -84,7 +89,7 @@ impl Fleet {
                 started => break started?,
             }
         }
-        fleet.list(&(0..BACKENDS).collect::<Vec<_>>());
+        fleet.list(&(0..BACKENDS).collect::<Vec<_>>()).await?;
         Ok(fleet)
     }
 
@@ -94,7 +99,7 @@ impl Fleet {
             Entry::Name(dns) => {
                 (format!("{SERVICE_NAME}:{}", self.backends[0].address.port()), Some(dns.local_addr()))
             }
-            Entry::VirtualAddress(address) => (address.local_addr().to_string(), None),
+            Entry::Service(service) => (service.local_addr().to_string(), None),
         };
         Target { strategy, authority, dns, deadline: plan.churn_deadline }
     }
@@ -107,7 +112,7 @@ impl Fleet {
         match action {
             Action::Nothing => {}
             Action::Start(indices) => self.start_some(indices).await?,
-            Action::List(indices) => self.list(indices),
+            Action::List(indices) => self.list(indices).await?,
             Action::Terminate(indices) => self.signal(indices, Signal::TERM),
             Action::Kill(indices) => {
                 self.signal(indices, Signal::KILL);
@@ -119,8 +124,11 @@ impl Fleet {
             }
             Action::Suspend(index) => self.signal(&[*index], Signal::STOP),
             Action::Swallow(index) => {
-                if let Some(relay) = &self.backends[*index].relay {
-                    relay.swallow();
+                let backend = &self.backends[*index];
+                match (&backend.relay, &backend.process) {
+                    (Some(relay), _) => relay.swallow(),
+                    (None, Some(process)) => process.pod().cut_off().await?,
+                    (None, None) => {}
                 }
             }
             Action::Fault(index, fault) => {
@@ -176,7 +184,8 @@ impl Fleet {
             };
             let mut arguments = self.arguments[*index].clone();
             arguments.extend(["--listen".into(), listen.to_string()]);
-            self.backends[*index].process = Some(Process::spawn(&backend_name(*index), &arguments)?);
+            let pod = self.network.pod(self.backends[*index].host).await?;
+            self.backends[*index].process = Some(Process::spawn(pod, &backend_name(*index), &arguments)?);
         }
         for index in indices {
             let backend = &mut self.backends[*index];
@@ -199,14 +208,15 @@ impl Fleet {
         Ok(())
     }
 
-    fn list(&self, indices: &[usize]) {
+    async fn list(&self, indices: &[usize]) -> Result<(), RigError> {
         let addresses: Vec<_> = indices.iter().map(|index| self.backends[*index].address).collect();
         match &self.entry {
             Entry::Name(dns) => {
                 dns.set_records(SERVICE_NAME, addresses.iter().map(SocketAddr::ip).collect());
             }
-            Entry::VirtualAddress(address) => address.set_backends(addresses),
+            Entry::Service(service) => service.set_backends(addresses).await?,
         }
+        Ok(())
     }
 
     fn signal(&self, indices: &[usize], signal: Signal) {

@@ -11,13 +11,15 @@ use crate::caller::HAS_RETRIES;
 use crate::cli::{CompareArgs, Experiment};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
-use crate::network::Proxy;
+use crate::network::{Network, Proxy};
 use crate::results::{ChurnSettings, Settings};
 use crate::strategy::{Entrance, Strategy};
 
 /// A run that can be made.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
+    /// Where its processes live.
+    pub(crate) network: Network,
     pub(crate) seed: u32,
     pub(crate) deadline: Duration,
     pub(crate) service_time: Duration,
@@ -36,8 +38,6 @@ pub(crate) struct Plan {
     pub(crate) churns: Vec<Strategy>,
     /// Its events, in order.
     pub(crate) events: Vec<Event>,
-    /// Addresses of the backends of each of its fleets, those that come later included.
-    pub(crate) churn_addresses: Vec<Ipv4Addr>,
     pub(crate) churn_rate: f64,
     pub(crate) churn_deadline: Duration,
     /// Of the strategies that age, in events without quick ageing.
@@ -64,20 +64,22 @@ pub(crate) enum PlanError {
 }
 
 impl Plan {
-    /// Plans what `args` ask for on this machine.
+    /// Plans what `args` ask for on this machine and this network.
     ///
     /// # Errors
     /// If nothing of it can be done here.
-    pub(crate) fn new(args: &CompareArgs) -> Result<Self, PlanError> {
+    pub(crate) fn new(args: &CompareArgs, network: Network) -> Result<Self, PlanError> {
         let file_descriptors = limits::raise_file_descriptors();
-        let addresses = limits::loopback_addresses(args.backends);
-        let churn_addresses = limits::loopback_addresses(FLEET as u8);
-        Self::within(
-            args,
-            file_descriptors,
-            (addresses, churn_addresses),
-            Proxy::find().map_err(|missing| missing.to_string()),
-        )
+        let proxy = Proxy::find().map_err(|missing| missing.to_string());
+        let addresses = (network.addresses(args.backends), network.addresses(FLEET as u8));
+        let mut plan = Self::within(args, file_descriptors, addresses, proxy)?;
+        if let Network::Kernel(_) = network {
+            plan.notes.push(
+                "The kernel draws the backend of each connection to the virtual address; the seed does not repeat that."
+                    .into(),
+            );
+        }
+        Ok(Self { network, ..plan })
     }
 
     /// The plan on a machine with these limits: addresses for the spread and for the churn, where there are so many.
@@ -134,6 +136,7 @@ impl Plan {
             return Err(PlanError::Nothing(notes.join(" ")));
         }
         Ok(Self {
+            network: Network::Loopback,
             seed: args.seed.unwrap_or_else(random_seed),
             deadline: args.deadline,
             service_time: args.service_time,
@@ -147,7 +150,6 @@ impl Plan {
             seconds: args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { SECONDS }),
             churns,
             events: events(args),
-            churn_addresses: churn_addresses.unwrap_or_default(),
             churn_rate: CHURN_RATE,
             churn_deadline: CHURN_DEADLINE,
             churn_age: args.max_connection_age * CHURN_AGES,

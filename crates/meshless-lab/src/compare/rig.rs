@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::compare::Plan;
 use crate::control::{FromClient, FromServer, RunTotals, ServerUsage, Target, ToClient, ToServer};
-use crate::network::{DnsServer, ProxyError, RunningProxy, VirtualAddress};
+use crate::network::{DnsServer, NetworkError, ProxyError, RunningProxy, Service};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
 use crate::record::CallRecord;
@@ -32,9 +32,12 @@ pub(crate) enum RigError {
     /// One of its processes.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The virtual address, the DNS server, or the temporary folder.
-    #[error("cannot listen on 127.0.0.1, or use the temporary folder (see TMPDIR): {0}")]
-    Network(#[from] io::Error),
+    /// A pod or the virtual address.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// The DNS server, a relay, or the temporary folder.
+    #[error("cannot listen, or use the temporary folder (see TMPDIR): {0}")]
+    Io(#[from] io::Error),
     /// The proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
@@ -46,14 +49,14 @@ pub(crate) enum RigError {
 /// What stands between the client and its backends, held until the row is measured.
 enum Between {
     Nothing,
-    VirtualAddress { _forwarder: VirtualAddress },
+    VirtualAddress { _service: Service },
     Name { _dns: DnsServer },
     Proxy { _proxy: RunningProxy },
 }
 
 impl Rig {
     /// Starts one backend per address, the client, and the strategy's entrance. `direct` leaves out the virtual address, where
-    /// there is one backend only: a ClusterIP costs a connection's packets nothing, but a forwarder in user space does.
+    /// there is one backend only, if the network's costs more than a ClusterIP does.
     ///
     /// # Errors
     /// If a process does not start or a port cannot be bound.
@@ -65,7 +68,7 @@ impl Rig {
     ) -> Result<Self, RigError> {
         let (servers, backends) = start_servers(plan, strategy, addresses).await?;
         let (between, authority, dns) = enter(plan, strategy, &backends, direct).await?;
-        let mut client = Process::spawn("the client", &["client".into()])?;
+        let mut client = Process::spawn(plan.network.client_pod().await?, "the client", &["client".into()])?;
         client.send(&ToClient::Target(Target { strategy, authority, dns, deadline: plan.deadline })).await?;
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
@@ -204,7 +207,8 @@ async fn start_on_one_port(
         let port = backends.first().filter(|_| own_address).map_or(0, SocketAddr::port);
         let name = backend_name(index);
         let listen = SocketAddr::from((*address, port));
-        let mut server = Process::spawn(&name, &server_arguments(plan, strategy, index, listen))?;
+        let pod = plan.network.pod(*address).await?;
+        let mut server = Process::spawn(pod, &name, &server_arguments(plan, strategy, index, listen))?;
         match server.receive().await? {
             FromServer::Ready { addresses } => backends.extend(addresses),
             other => return Err(server.error(format!("began with {other:?}")).into()),
@@ -240,14 +244,16 @@ async fn enter(
     backends: &[SocketAddr],
     direct: bool,
 ) -> Result<(Between, String, Option<SocketAddr>), RigError> {
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let any_port = SocketAddr::from((plan.network.node_address(), 0));
     let seed = u64::from(plan.seed);
     Ok(match strategy.entrance() {
-        Entrance::VirtualAddress if direct => (Between::Nothing, backends[0].to_string(), None),
+        Entrance::VirtualAddress if direct && !plan.network.service_is_free() => {
+            (Between::Nothing, backends[0].to_string(), None)
+        }
         Entrance::VirtualAddress => {
-            let forwarder = VirtualAddress::bind(any_port, backends.to_vec(), seed).await?;
-            let authority = forwarder.local_addr().to_string();
-            (Between::VirtualAddress { _forwarder: forwarder }, authority, None)
+            let service = plan.network.service(backends.to_vec(), seed).await?;
+            let authority = service.local_addr().to_string();
+            (Between::VirtualAddress { _service: service }, authority, None)
         }
         Entrance::Name => {
             let dns = DnsServer::bind(any_port, DNS_TTL, seed).await?;

@@ -101,6 +101,15 @@ fn section(number: usize, figure: &Figure) -> String {
     out
 }
 
+/// What lay between the processes, in words.
+fn network(name: &str) -> String {
+    match name {
+        "loopback" => "loopback; the virtual address is a forwarder in user space".into(),
+        "kernel" => "the kernel's: a network namespace per pod, the virtual address by nftables as kube-proxy writes it".into(),
+        other => escape(other),
+    }
+}
+
 fn how_it_was_run(results: &Results) -> String {
     let s = &results.settings;
     let m = &results.machine;
@@ -126,6 +135,7 @@ fn how_it_was_run(results: &Results) -> String {
                 count(m.file_descriptors)
             )),
         ),
+        ("Network", network(&results.network)),
         (
             "Call",
             format!(

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod compare;
+mod deploy;
+mod kernel;
 mod report;
 mod serve;
 mod support;

@@ -119,6 +119,7 @@ fn empty() -> Results {
         took_s: 161.4,
         complete: true,
         versions: versions.into_iter().map(|(name, version)| (name.to_owned(), version.to_owned())).collect(),
+        network: "loopback".into(),
         machine: Machine {
             os: "Linux 6.12.0".into(),
             cpu: "AMD EPYC 7B13".into(),
