@@ -71,11 +71,15 @@ pub use meshless_core::{
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
+#[cfg(feature = "kubernetes")]
+pub use resolver::{
+    AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
+};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
 pub use server::{
     ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent, ConnectionSummary, ServeError, Server,
     bind, serve_connection,
 };
-pub use target::{Target, TargetError, TargetKind};
+pub use target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{TlsConfig, TlsError};
