@@ -53,6 +53,7 @@ mod plan;
 mod publish;
 mod state;
 mod walk;
+mod zone;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
+pub use zone::{ZonePreference, zone_weights};
 
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};

@@ -21,7 +21,7 @@ mod virtual_time;
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, EndpointState,
-    InvalidChoiceCountError, ResolutionError,
+    InvalidChoiceCountError, ResolutionError, ZonePreference, zone_weights,
 };
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};

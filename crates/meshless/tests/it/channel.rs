@@ -8,6 +8,8 @@ mod echo;
 mod events;
 mod failing;
 mod goaway;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lifecycle;
 mod limits;
 mod network;

@@ -29,7 +29,7 @@ pub enum KubernetesError {
         reason: String,
     },
     /// The API server cannot be read from. Endpoints known before stay in use.
-    #[error("the EndpointSlices of {service} have not been read for {age:?}: {reason}")]
+    #[error("the EndpointSlices of {service} have not been read for {} s: {reason}", age.as_secs())]
     Unreachable {
         /// The Service, as `name.namespace`.
         service: String,

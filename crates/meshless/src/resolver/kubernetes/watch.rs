@@ -205,8 +205,8 @@ impl Watch {
                 }
                 Ok(None) => break,
                 Ok(Some(Err(error))) => {
-                    // An event that cannot be read is an event that was missed.
-                    if let kube::Error::SerdeError(_) = error {
+                    // Unless the connection has broken, this was an event, and one that cannot be read was missed.
+                    if !matches!(error, kube::Error::ReadEvents(_)) {
                         self.version = None;
                     }
                     Err(ended_by(&error))
@@ -325,6 +325,10 @@ fn ended_by(error: &kube::Error) -> Ended {
             // "410 Gone": the version is older than what the API server remembers.
             410 => Ended::Outdated,
             401 | 403 => Ended::Denied(status.message.clone()),
+            // kube takes any JSON object for a status, and one of its own making has no code.
+            0 => {
+                Ended::Failed(format!("the API server says what is no event of a watch: {}", status.message))
+            }
             code => Ended::Failed(format!("the API server answers {code}: {}", status.message)),
         },
         error => Ended::Failed(chain(error)),
