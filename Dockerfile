@@ -7,7 +7,7 @@ WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin meshless \
+    cargo build --release --locked --bin meshless --features kubernetes \
  && cp target/release/meshless /meshless
 
 # glibc and libgcc of the same Debian as the build, nothing else; runs as uid 65532.

@@ -3,8 +3,6 @@
 //! What is chosen from slices is tested beside the choice; here how they are read: lists, watches, and what goes wrong with
 //! them. Intervals are milliseconds; the one that cannot be, a watch's timeout in whole seconds, is waited for once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::net::SocketAddr;

@@ -116,9 +116,9 @@ fn dns_name(service: &Service, namespace: Option<&str>, cluster_domain: &str) ->
 /// (`shop.svc.cluster.local svc.cluster.local cluster.local`).
 #[cfg(feature = "dns")]
 fn cluster_domain(resolv_conf: &str) -> String {
-    let searches = resolv_conf.lines().filter_map(|line| line.trim_start().strip_prefix("search"));
+    let mut searches = resolv_conf.lines().filter_map(|line| line.trim_start().strip_prefix("search"));
     // "If more than one instance of these keywords is present, the last instance wins" (resolv.conf(5)).
-    let domains = searches.last().into_iter().flat_map(str::split_whitespace);
+    let domains = searches.next_back().into_iter().flat_map(str::split_whitespace);
     let of_services = domains.filter_map(|domain| domain.strip_prefix("svc.")).next();
     of_services.map_or(CLUSTER_DOMAIN, |domain| domain.trim_end_matches('.')).to_owned()
 }
