@@ -18,6 +18,9 @@ pub struct KubernetesClient {
 impl KubernetesClient {
     /// The cluster of the kubeconfig (`$KUBECONFIG`, `~/.kube/config`) if there is one, else that of the pod's service account.
     ///
+    /// It speaks TLS with the process's default crypto provider of rustls. A binary that has several in its dependency tree must
+    /// choose one when it starts (`CryptoProvider::install_default`), for rustls panics otherwise.
+    ///
     /// # Errors
     /// [`KubernetesError::NoCluster`] if there is neither.
     pub async fn infer() -> Result<Self, KubernetesError> {
