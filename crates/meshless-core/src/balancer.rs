@@ -64,6 +64,7 @@ mod succession;
 mod suspect;
 mod walk;
 pub(crate) mod weights;
+mod zone;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -82,6 +83,7 @@ pub use state::{ChannelState, ConnectivityState, EndpointState};
 use subset::subset;
 use walk::Walk;
 pub use weights::{SlowStartConfig, WeightedConfig};
+pub use zone::{ZonePreference, zone_weights};
 
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};

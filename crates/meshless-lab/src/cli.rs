@@ -203,7 +203,8 @@ pub(crate) struct ServeArgs {
 /// What `meshless load` can be asked for.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path
+    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path, and
+    /// kubernetes:///service.namespace:port if built with the feature `kubernetes`
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: String,
     /// How a backend is chosen for each call: pick_first, round_robin, least_request or peak_ewma

@@ -79,6 +79,10 @@ pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
+#[cfg(feature = "kubernetes")]
+pub use resolver::{
+    AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
+};
 pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
 #[cfg(feature = "tls")]
 pub use server::ServerTlsConfig;
@@ -90,6 +94,6 @@ pub use server::{
 pub use service_config::{ServiceConfig, ServiceConfigError};
 #[cfg(unix)]
 pub use server::{UnixListener, bind_unix};
-pub use target::{Target, TargetError, TargetKind};
+pub use target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{Pem, TlsConfig, TlsError};

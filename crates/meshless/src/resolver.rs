@@ -1,13 +1,15 @@
 //! The seam between a channel and whatever knows its backends.
 //!
 //! A channel's driver owns one boxed [`Resolver`], polls it for full sets of endpoints and tells it when it has
-//! reason to doubt the last one. meshless brings [`StaticResolver`] and, with the feature `dns`, [`DnsResolver`]; this
-//! trait is how users bring their own. A resolver never connects, and it keeps no old set alive: that is for the
+//! reason to doubt the last one. meshless brings [`StaticResolver`] and, with the features `dns` and `kubernetes`, [`DnsResolver`] and
+//! `KubernetesResolver`; this trait is how users bring their own. A resolver never connects, and it keeps no old set alive: that is for the
 //! balancer, which goes on with the last good set when a resolver reports an error.
 
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod static_list;
 
 use std::task::{Context, Poll};
@@ -18,6 +20,10 @@ use crate::target::{Target, TargetKind};
 #[cfg(feature = "dns")]
 pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
 pub use error::ResolveError;
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{
+    AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
+};
 pub use static_list::StaticResolver;
 
 /// What one look at the backends gave: all of them, or why they are not known.
@@ -77,6 +83,20 @@ impl Target {
                     None => resolver,
                 })
             }
+            #[cfg(feature = "kubernetes")]
+            TargetKind::Kubernetes { service, namespace, port } => {
+                let resolver = KubernetesResolver::new(service, port.clone(), KubernetesConfig::default());
+                #[cfg(feature = "dns")]
+                let resolver = resolver.dns(config);
+                Box::new(match namespace {
+                    Some(namespace) => resolver.namespace(namespace),
+                    None => resolver,
+                })
+            }
+            #[cfg(not(feature = "kubernetes"))]
+            TargetKind::Kubernetes { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
+                "cannot resolve {self}: meshless was built without its feature `kubernetes`; enable it or use dns:///"
+            )))),
             #[cfg(not(feature = "dns"))]
             TargetKind::Dns { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
                 "cannot resolve {self}: meshless was built without its feature `dns`; enable it or list addresses"

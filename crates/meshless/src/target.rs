@@ -6,6 +6,7 @@
 //! listens on 50051 is then tried on 443 and times out, which helps nobody.
 
 mod error;
+mod kubernetes;
 mod parse;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use error::TargetError;
+pub use kubernetes::KubernetesPort;
 
 /// Names the backends of a channel.
 ///
@@ -23,6 +25,9 @@ pub use error::TargetError;
 /// | `echo.shop:50051` | short for `dns:///echo.shop:50051` |
 /// | `ipv4:10.0.0.1:50051,10.0.0.2:50051` | these addresses |
 /// | `ipv6:[fd00::1]:50051,[fd00::2]:50051` | these addresses |
+/// | `kubernetes:///echo.shop:50051` | the ready pods of the Service `echo` in the namespace `shop`, by their port number |
+/// | `kubernetes:///echo.shop:grpc` | the same, by the name of the Service's port |
+/// | `kubernetes:///echo:grpc` | the Service `echo` of the client's own namespace |
 /// | `unix:/run/echo.sock`, `unix:///run/echo.sock` | a Unix domain socket |
 /// | `http://echo.shop:50051` | `dns:///`, plain text |
 /// | `https://echo.shop` | `dns:///`, TLS; port 443 unless given |
@@ -53,6 +58,15 @@ pub enum TargetKind {
         host: String,
         /// The port of every backend.
         port: u16,
+    },
+    /// The pods of a Kubernetes Service, from its EndpointSlices. Needs the feature `kubernetes`.
+    Kubernetes {
+        /// The name of the Service.
+        service: String,
+        /// Its namespace; `None` is the client's own.
+        namespace: Option<String>,
+        /// The port of every pod.
+        port: KubernetesPort,
     },
     /// A list of addresses, never empty.
     Addresses(Vec<SocketAddr>),
@@ -86,12 +100,19 @@ impl Target {
 
     /// What calls carry as `:authority`: host and port without the final dot of a name, the first address of a list,
     /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`). The scheme's own port is left out
-    /// (RFC 9110 §4.2.3).
+    /// (RFC 9110 §4.2.3), and so is a port that only has a name.
     pub fn authority(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, port, .. } => {
                 let host = host.trim_end_matches('.');
                 if self.default_port() == Some(*port) { host.to_owned() } else { format!("{host}:{port}") }
+            }
+            TargetKind::Kubernetes { service, namespace, port } => {
+                let host = kubernetes::host(service, namespace.as_deref());
+                match port {
+                    KubernetesPort::Number(port) => format!("{host}:{port}"),
+                    KubernetesPort::Name(_) => host,
+                }
             }
             TargetKind::Addresses(addresses) => {
                 let first = first(addresses);
@@ -102,10 +123,15 @@ impl Target {
     }
 
     /// The name that a server's certificate must carry, and that SNI sends: host or address without port, and without
-    /// the final dot of a name (RFC 6066 §3).
+    /// the final dot of a name (RFC 6066 §3). For a Service it is `service.namespace.svc`, which is what the API server
+    /// itself expects of one.
     pub fn server_name(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, .. } => host.trim_end_matches('.').to_owned(),
+            TargetKind::Kubernetes { service, namespace: Some(namespace), .. } => {
+                format!("{service}.{namespace}.svc")
+            }
+            TargetKind::Kubernetes { service, namespace: None, .. } => service.clone(),
             TargetKind::Addresses(addresses) => first(addresses).ip().to_string(),
             TargetKind::Unix(_) => "localhost".to_owned(),
         }
@@ -134,6 +160,9 @@ impl fmt::Display for Target {
                 (None, Some(name_server)) => write!(f, "dns://{name_server}/{host}:{port}"),
                 (None, None) => write!(f, "dns:///{host}:{port}"),
             },
+            TargetKind::Kubernetes { service, namespace, port } => {
+                write!(f, "kubernetes:///{}:{port}", kubernetes::host(service, namespace.as_deref()))
+            }
             TargetKind::Addresses(addresses) => {
                 if let Some(scheme) = web {
                     return write!(f, "{scheme}://{}", first(addresses));

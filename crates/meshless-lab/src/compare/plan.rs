@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meshless_core::Rng;
 
-use crate::caller::HAS_RETRIES;
 use crate::cli::{CompareArgs, Experiment};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
@@ -93,17 +92,10 @@ impl Plan {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
         let mut notes = Vec::new();
-        let chosen = |default: &[Strategy]| {
-            let mut chosen = match args.strategies.is_empty() {
-                true => default.to_vec(),
-                false => distinct(&args.strategies),
-            };
-            chosen.retain(|strategy| HAS_RETRIES || !strategy.retries());
-            chosen
+        let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
+            true => default.to_vec(),
+            false => distinct(&args.strategies),
         };
-        if !HAS_RETRIES && args.strategies.iter().any(|strategy| strategy.retries()) {
-            notes.push("Strategies with retries were left out: the channel has no retry policy yet.".into());
-        }
         let makes = |experiment| args.experiments.contains(&experiment);
         let mut strategies = chosen(&Strategy::SPREAD);
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {

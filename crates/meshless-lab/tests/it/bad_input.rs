@@ -69,6 +69,31 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+#[cfg(not(feature = "kubernetes"))]
+fn a_service_of_kubernetes_needs_the_feature() {
+    refused(
+        "load --target kubernetes:///echo.shop:50051",
+        &["kubernetes:///echo.shop:50051", "feature `kubernetes`"],
+    );
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn without_a_cluster_there_is_no_service() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let output = meshless("load --target kubernetes:///echo.shop:50051")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .env("KUBECONFIG", nowhere.path().join("config"))
+        .env("HOME", nowhere.path())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for words in ["no Kubernetes cluster to ask", "in a pod", "$KUBECONFIG"] {
+        assert!(stderr(&output).contains(words), "{} does not say {words}", stderr(&output));
+    }
+}
+
+#[test]
 fn a_child_process_without_its_parent_ends() {
     let output = meshless("serve --control --listen 127.0.0.1:0").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

@@ -21,6 +21,8 @@ use crate::connector::{Connect, Connector};
 use crate::driver::{Driver, DriverConfig};
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
+#[cfg(feature = "kubernetes")]
+use crate::resolver::{KubernetesConfig, KubernetesResolver};
 use crate::resolver::{Resolver, StaticResolver};
 use crate::service_config::ServiceConfig;
 use crate::target::{Target, TargetError, TargetKind};
@@ -38,6 +40,8 @@ pub struct ChannelBuilder {
     resolver: Option<Box<dyn Resolver>>,
     #[cfg(feature = "dns")]
     dns: DnsConfig,
+    #[cfg(feature = "kubernetes")]
+    kubernetes: KubernetesConfig,
     #[cfg(feature = "tls")]
     tls: Option<TlsConfig>,
     health_service: Option<String>,
@@ -66,6 +70,8 @@ impl ChannelBuilder {
             resolver: None,
             #[cfg(feature = "dns")]
             dns: DnsConfig::default(),
+            #[cfg(feature = "kubernetes")]
+            kubernetes: KubernetesConfig::default(),
             #[cfg(feature = "tls")]
             tls: None,
             health_service: None,
@@ -219,6 +225,13 @@ impl ChannelBuilder {
         self
     }
 
+    /// How `kubernetes:///` targets read their Service, and the zone that this process runs in.
+    #[cfg(feature = "kubernetes")]
+    pub fn kubernetes(mut self, config: KubernetesConfig) -> Self {
+        self.kubernetes = config;
+        self
+    }
+
     /// Finds the backends by your own means; of the target, only the authority is then used.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Box::new(resolver));
@@ -318,10 +331,13 @@ impl ChannelBuilder {
         let shared = Arc::new(Shared::new(self.target, settings, retries, seed, events.clone()));
         let resolver = match self.resolver {
             Some(resolver) => resolver,
-            #[cfg(feature = "dns")]
-            None => resolver_of(&target, self.dns),
-            #[cfg(not(feature = "dns"))]
-            None => resolver_of(&target)?,
+            None => resolver_of(
+                &target,
+                #[cfg(feature = "dns")]
+                self.dns,
+                #[cfg(feature = "kubernetes")]
+                self.kubernetes,
+            )?,
         };
         let config = DriverConfig {
             balancer: self.balancer,
@@ -387,6 +403,11 @@ pub enum ChannelError {
     /// The target needs DNS, and the feature is off.
     #[error("{0} needs DNS; enable the feature `dns` of meshless, or set a resolver")]
     DnsMissing(String),
+    /// The target needs Kubernetes, and the feature is off.
+    #[error(
+        "{0} needs Kubernetes; enable the feature `kubernetes` of meshless, use dns:///, or set a resolver"
+    )]
+    KubernetesMissing(String),
     /// The authority cannot be sent.
     #[error("authority {0:?} is not a host and port; set authority(…) to what servers expect as :authority")]
     Authority(String),
@@ -401,28 +422,37 @@ pub enum ChannelError {
     Unavailable(String),
 }
 
-#[cfg(feature = "dns")]
-fn resolver_of(target: &Target, config: DnsConfig) -> Box<dyn Resolver> {
-    match target.kind() {
+fn resolver_of(
+    target: &Target,
+    #[cfg(feature = "dns")] dns: DnsConfig,
+    #[cfg(feature = "kubernetes")] kubernetes: KubernetesConfig,
+) -> Result<Box<dyn Resolver>, ChannelError> {
+    Ok(match target.kind() {
         TargetKind::Addresses(addresses) => Box::new(StaticResolver::new(addresses.iter().copied())),
         TargetKind::Unix(path) => Box::new(StaticResolver::new([path.clone()])),
+        #[cfg(feature = "dns")]
         TargetKind::Dns { name_server, host, port } => {
-            let resolver = DnsResolver::new(host.clone(), *port, config);
+            let resolver = DnsResolver::new(host.clone(), *port, dns);
             Box::new(match name_server {
                 Some(name_server) => resolver.name_server(*name_server),
                 None => resolver,
             })
         }
-    }
-}
-
-#[cfg(not(feature = "dns"))]
-fn resolver_of(target: &Target) -> Result<Box<dyn Resolver>, ChannelError> {
-    match target.kind() {
-        TargetKind::Addresses(addresses) => Ok(Box::new(StaticResolver::new(addresses.iter().copied()))),
-        TargetKind::Unix(path) => Ok(Box::new(StaticResolver::new([path.clone()]))),
-        TargetKind::Dns { .. } => Err(ChannelError::DnsMissing(target.to_string())),
-    }
+        #[cfg(not(feature = "dns"))]
+        TargetKind::Dns { .. } => return Err(ChannelError::DnsMissing(target.to_string())),
+        #[cfg(feature = "kubernetes")]
+        TargetKind::Kubernetes { service, namespace, port } => {
+            let resolver = KubernetesResolver::new(service.clone(), port.clone(), kubernetes);
+            #[cfg(feature = "dns")]
+            let resolver = resolver.dns(dns);
+            Box::new(match namespace {
+                Some(namespace) => resolver.namespace(namespace.clone()),
+                None => resolver,
+            })
+        }
+        #[cfg(not(feature = "kubernetes"))]
+        TargetKind::Kubernetes { .. } => return Err(ChannelError::KubernetesMissing(target.to_string())),
+    })
 }
 
 /// The standard library's hash keys are the one source of randomness that needs no crate.

@@ -38,6 +38,10 @@ pub enum ResolveError {
         /// The name server's response code, or what went wrong before it.
         reason: String,
     },
+    /// A Service's EndpointSlices.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Kubernetes(#[from] super::KubernetesError),
     /// Another resolver's reason.
     #[error("{0}")]
     Other(String),

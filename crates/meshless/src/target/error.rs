@@ -8,7 +8,9 @@ pub enum TargetError {
     #[error("the target is empty; write for example dns:///echo.shop.svc.cluster.local:50051")]
     Empty,
     /// The scheme is none that meshless knows.
-    #[error("unknown scheme {scheme:?} in {target:?}; use dns:///, ipv4:, ipv6:, unix:, http:// or https://")]
+    #[error(
+        "unknown scheme {scheme:?} in {target:?}; use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://"
+    )]
     UnknownScheme {
         /// The scheme.
         scheme: String,
@@ -66,6 +68,25 @@ pub enum TargetError {
     BadNameServer {
         /// What stands there.
         name_server: String,
+        /// The whole target.
+        target: String,
+    },
+    /// Something stands between `kubernetes://` and the next slash, or there is no such slash.
+    #[error(
+        "{target:?} names no Service after three slashes; write for example kubernetes:///echo.shop:50051, without a cluster"
+    )]
+    BadCluster {
+        /// The whole target.
+        target: String,
+    },
+    /// The name of a Service, of its namespace or of its port cannot be one.
+    #[error(
+        "{name:?} in {target:?} is not a Service as Kubernetes names them; write kubernetes:///service.namespace:port, each of \
+         lower-case letters, digits and '-', at most 63"
+    )]
+    BadService {
+        /// What stands in place of `service.namespace`, or of the port.
+        name: String,
         /// The whole target.
         target: String,
     },

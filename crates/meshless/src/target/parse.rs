@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::error::MAX_UNIX_PATH;
-use super::{HTTP_PORT, HTTPS_PORT, Scheme, Target, TargetError, TargetKind};
+use super::{HTTP_PORT, HTTPS_PORT, Scheme, Target, TargetError, TargetKind, kubernetes};
 
 impl FromStr for Target {
     type Err = TargetError;
@@ -26,6 +26,7 @@ impl FromStr for Target {
             "ipv4" => parser.addresses(rest, SocketAddr::is_ipv4, "ipv4:10.0.0.1:50051").map(grpc),
             "ipv6" => parser.addresses(rest, SocketAddr::is_ipv6, "ipv6:[fd00::1]:50051").map(grpc),
             "unix" => parser.unix(rest).map(grpc),
+            "kubernetes" => kubernetes::parse(rest, text).map(grpc),
             "http" => parser.web(rest, Scheme::Http, HTTP_PORT),
             "https" => parser.web(rest, Scheme::Https, HTTPS_PORT),
             _ if rest.starts_with("//") => {

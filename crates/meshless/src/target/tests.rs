@@ -25,6 +25,17 @@ fn every_form_parses_and_prints_so_that_it_parses_again() {
         ("[::1]:50051", "ipv6:[::1]:50051", "[::1]:50051", "::1"),
         ("ipv4:10.0.0.1:1,10.0.0.2:2", "ipv4:10.0.0.1:1,10.0.0.2:2", "10.0.0.1:1", "10.0.0.1"),
         ("ipv6:[fd00::1]:1,[fd00::2]:1", "ipv6:[fd00::1]:1,[fd00::2]:1", "[fd00::1]:1", "fd00::1"),
+        (
+            "kubernetes:///echo.shop:50051",
+            "kubernetes:///echo.shop:50051",
+            "echo.shop:50051",
+            "echo.shop.svc",
+        ),
+        ("kubernetes:echo.shop:grpc", "kubernetes:///echo.shop:grpc", "echo.shop", "echo.shop.svc"),
+        ("Kubernetes:///echo:50051", "kubernetes:///echo:50051", "echo:50051", "echo"),
+        ("kubernetes:///echo.shop.svc:1", "kubernetes:///echo.shop:1", "echo.shop:1", "echo.shop.svc"),
+        ("kubernetes:///e.s.svc.cluster.local:1", "kubernetes:///e.s:1", "e.s:1", "e.s.svc"),
+        ("kubernetes:///0-a.b-1:h2c", "kubernetes:///0-a.b-1:h2c", "0-a.b-1", "0-a.b-1.svc"),
         ("unix:/run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
         ("unix:///run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
         ("unix:echo.sock", "unix:echo.sock", "localhost", "localhost"),
@@ -54,7 +65,10 @@ fn only_the_http_schemes_decide_about_tls() {
 fn what_is_wrong_is_named() {
     let text = |error: TargetError| error.to_string();
     assert_eq!(error(" "), TargetError::Empty);
-    assert!(text(error("xds:///echo")).contains("use dns:///, ipv4:, ipv6:, unix:, http:// or https://"));
+    assert!(
+        text(error("xds:///echo"))
+            .contains("use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://")
+    );
     for missing in ["echo", "dns:///echo.shop", "dns:echo", "dns:///[::1]", "dns:///10.0.0.1"] {
         assert!(matches!(error(missing), TargetError::MissingPort { .. }), "{missing}");
     }
@@ -78,6 +92,27 @@ fn what_is_wrong_is_named() {
     for name_server in ["dns://echo.shop:50051", "dns://kube-dns/echo:1", "dns://10.0.0.1:0/echo:1"] {
         assert!(matches!(error(name_server), TargetError::BadNameServer { .. }), "{name_server}");
     }
+    for cluster in ["kubernetes://echo.shop:1", "kubernetes://prod/echo.shop:1", "kubernetes://"] {
+        assert!(matches!(error(cluster), TargetError::BadCluster { .. }), "{cluster}: {}", error(cluster));
+    }
+    for name in [
+        "kubernetes:///Echo.shop:1",
+        "kubernetes:///echo.shop.pod:1",
+        "kubernetes:///echo..svc:1",
+        "kubernetes:///-echo.shop:1",
+        "kubernetes:///echo_1.shop:1",
+        "kubernetes:///echo.shop:Grpc",
+        "kubernetes:///10.0.0.1:1",
+        "kubernetes:///[::1]:1",
+    ] {
+        assert!(matches!(error(name), TargetError::BadService { .. }), "{name}: {}", error(name));
+    }
+    for port in ["kubernetes:///echo.shop:0", "kubernetes:///echo.shop:70000", "kubernetes:///echo.shop:"] {
+        assert!(matches!(error(port), TargetError::BadPort { .. }), "{port}: {}", error(port));
+    }
+    assert!(matches!(error("kubernetes:///echo.shop"), TargetError::MissingPort { .. }));
+    assert!(matches!(error("kubernetes:///:50051"), TargetError::EmptyHost { .. }));
+    assert!(matches!(error("kubernetes:///echo.shop:1/x"), TargetError::TrailingPath { .. }));
     for path in ["unix:", "unix://", "unix://host/path", "unix:///"] {
         assert!(matches!(error(path), TargetError::BadPath { .. }), "{path}");
     }
@@ -103,7 +138,7 @@ mod any_text {
     proptest! {
         #[test]
         fn parsing_never_panics_and_what_parses_prints_the_same_target(
-            text in "(dns:|dns://|dns:///|ipv4:|ipv6:|unix:|http://|https://)?[a-z0-9.:/\\[\\],@ é-]{0,24}"
+            text in "(dns:|dns://|dns:///|kubernetes:///|kubernetes:|ipv4:|ipv6:|unix:|http://|https://)?[a-z0-9.:/\\[\\],@ é-]{0,24}"
         ) {
             if let Ok(target) = text.parse::<Target>() {
                 prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target.clone()));

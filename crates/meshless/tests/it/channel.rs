@@ -13,6 +13,8 @@ mod failing;
 mod goaway;
 mod health;
 mod hedging;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod lifecycle;
 mod limits;
 mod network;

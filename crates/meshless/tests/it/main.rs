@@ -1,10 +1,14 @@
 //! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock, loopback sockets.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+#[cfg(feature = "kubernetes")]
+mod api_server;
 mod channel;
 mod connection;
 #[cfg(feature = "dns")]
 mod dns_server;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod raw_peer;
 #[cfg(feature = "dns")]
 mod resolver;

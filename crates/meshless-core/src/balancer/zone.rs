@@ -1,0 +1,258 @@
+//! How much of a channel's traffic goes to each zone, so that it stays near and overruns nobody.
+//!
+//! A call within a zone is faster, and clouds charge for the others. But "always the own zone" sends a third of all calls to
+//! one pod if one of three zones has only that: a zone can keep what its pods have the capacity for, and the rest has to
+//! go where there is room. With `c` the share of the capacity that a zone has and `s` the share of the clients:
+//!
+//! ```text
+//! own zone       min(1, c / s)
+//! other zones    what is left, in proportion to their room:  max(0, c − s)
+//! ```
+//!
+//! If every client does this, each zone gets exactly the share `c` of all calls. A client does not know `s`; that the zones are
+//! alike, 1 ∕ Z, is the assumption unless the user knows better. The same rule as Envoy's zone-aware routing.
+//!
+//! Pure, and called whenever a picker is made, with the endpoints that can be picked now: if a zone's pods fail, its
+//! capacity is what remains, and the calls spill over by themselves. It never leaves an endpoint out of the picker: one of
+//! weight 0 is for when all others are full.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::endpoint::{Endpoint, EndpointId};
+
+/// Where a channel's client is, and where the others are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZonePreference {
+    own: String,
+    /// By zone, not normalised; `None` if the zones are alike.
+    clients: Option<BTreeMap<String, f64>>,
+}
+
+impl ZonePreference {
+    /// A client in the zone `own`, with as many clients in every zone that has endpoints.
+    pub fn new(own: impl Into<String>) -> Self {
+        Self { own: own.into(), clients: None }
+    }
+
+    /// How the service's clients are spread over the zones, in any unit: numbers of pods, or shares. A zone that is not named has
+    /// none. Numbers that are not positive are ignored.
+    pub fn clients(mut self, clients: impl IntoIterator<Item = (impl Into<String>, f64)>) -> Self {
+        let positive = clients.into_iter().filter(|(_, share)| share.is_finite() && *share > 0.0);
+        let clients: BTreeMap<_, _> = positive.map(|(zone, share)| (zone.into(), share)).collect();
+        self.clients = Some(clients).filter(|clients| !clients.is_empty());
+        self
+    }
+
+    /// The zone of the client.
+    pub fn own(&self) -> &str {
+        &self.own
+    }
+
+    /// The share of the clients that each zone has. A zone that is missing has none.
+    fn client_shares<'a>(&'a self, with_endpoints: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, f64> {
+        match &self.clients {
+            Some(clients) => {
+                let total: f64 = clients.values().sum();
+                clients.iter().map(|(zone, share)| (zone.as_str(), share / total)).collect()
+            }
+            None => {
+                let zones: BTreeSet<&str> = with_endpoints.chain([self.own.as_str()]).collect();
+                let share = 1.0 / zones.len() as f64;
+                zones.into_iter().map(|zone| (zone, share)).collect()
+            }
+        }
+    }
+}
+
+/// The weight of each endpoint for a client of this preference, in the order given; 1 on average. Its capacity is the weight that the
+/// resolver has given it. An endpoint of unknown zone is in none, and takes what others leave.
+#[must_use]
+pub fn zone_weights<'a>(
+    endpoints: impl IntoIterator<Item = (EndpointId, &'a Endpoint)>,
+    preference: &ZonePreference,
+) -> Vec<(EndpointId, f32)> {
+    let endpoints: Vec<_> = endpoints.into_iter().collect();
+    let mut capacities: BTreeMap<Option<&str>, f64> = BTreeMap::new();
+    for (_, endpoint) in &endpoints {
+        *capacities.entry(endpoint.zone.as_deref()).or_default() += f64::from(endpoint.weight);
+    }
+    let total: f64 = capacities.values().sum();
+    if total <= 0.0 {
+        return endpoints.into_iter().map(|(id, _)| (id, 1.0)).collect();
+    }
+    let shares = capacities.iter().map(|(zone, capacity)| (*zone, capacity / total)).collect();
+    let fractions = zone_fractions(&shares, preference);
+    let count = endpoints.len() as f64;
+    let weight = |endpoint: &Endpoint| {
+        let zone = endpoint.zone.as_deref();
+        let capacity = capacities[&zone];
+        if capacity <= 0.0 {
+            return 0.0;
+        }
+        (fractions[&zone] * f64::from(endpoint.weight) / capacity * count) as f32
+    };
+    endpoints.into_iter().map(|(id, endpoint)| (id, weight(endpoint))).collect()
+}
+
+/// How much of the client's traffic each zone gets: 1 in all.
+fn zone_fractions<'a>(
+    capacity_shares: &BTreeMap<Option<&'a str>, f64>,
+    preference: &ZonePreference,
+) -> BTreeMap<Option<&'a str>, f64> {
+    let clients = preference.client_shares(capacity_shares.keys().copied().flatten());
+    let clients_in = |zone: Option<&str>| zone.and_then(|zone| clients.get(zone)).copied().unwrap_or(0.0);
+    let own = Some(preference.own());
+    let own_capacity = capacity_shares.get(&own).copied().unwrap_or(0.0);
+    let own_clients = clients_in(own);
+    let local = match own_clients > 0.0 {
+        true => (own_capacity / own_clients).min(1.0),
+        // By the user's numbers this client is not there; it takes no room that matters.
+        false if own_capacity > 0.0 => 1.0,
+        false => 0.0,
+    };
+    let room = |zone: Option<&str>, capacity: f64| match zone == own {
+        true => 0.0,
+        false => (capacity - clients_in(zone)).max(0.0),
+    };
+    let room_in_all: f64 = capacity_shares.iter().map(|(zone, capacity)| room(*zone, *capacity)).sum();
+    let fraction = |zone: Option<&str>, capacity: f64| match (zone == own, room_in_all > 0.0) {
+        (true, true) => local,
+        (false, true) => (1.0 - local) * room(zone, capacity) / room_in_all,
+        // Nobody has room to spare: either all that is needed is here, or each takes by its capacity.
+        (_, false) if local >= 1.0 => f64::from(u8::from(zone == own)),
+        (_, false) => capacity,
+    };
+    capacity_shares.iter().map(|(zone, capacity)| (*zone, fraction(*zone, *capacity))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+
+    /// Endpoints of these zones and weights; an empty zone is unknown.
+    fn endpoints(of: &[(&str, u32)]) -> Vec<(EndpointId, Endpoint)> {
+        let endpoint = |(n, (zone, weight)): (usize, &(&str, u32))| {
+            let address = SocketAddr::from(([10, 0, 0, 0], u16::try_from(n).unwrap()));
+            let endpoint = Endpoint::new(address).with_weight(*weight);
+            let endpoint = if zone.is_empty() { endpoint } else { endpoint.with_zone(*zone) };
+            (EndpointId::for_tests(n as u64), endpoint)
+        };
+        of.iter().enumerate().map(endpoint).collect()
+    }
+
+    fn weights(of: &[(&str, u32)], preference: &ZonePreference) -> Vec<f32> {
+        let endpoints = endpoints(of);
+        let weights = zone_weights(endpoints.iter().map(|(id, endpoint)| (*id, endpoint)), preference);
+        assert!(weights.iter().map(|(id, _)| *id).eq(endpoints.iter().map(|(id, _)| *id)), "in order");
+        weights.into_iter().map(|(_, weight)| weight).collect()
+    }
+
+    fn close(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4)
+    }
+
+    #[test]
+    fn a_zone_with_its_share_of_the_pods_keeps_its_calls() {
+        let of = [("a", 1), ("a", 1), ("b", 1), ("b", 1)];
+        assert!(close(&weights(&of, &ZonePreference::new("a")), &[2.0, 2.0, 0.0, 0.0]));
+    }
+
+    #[test]
+    fn a_zone_with_more_than_its_share_keeps_its_calls_too() {
+        let of = [("a", 1), ("a", 1), ("a", 1), ("b", 1)];
+        assert!(close(&weights(&of, &ZonePreference::new("a")), &[4.0 / 3.0, 4.0 / 3.0, 4.0 / 3.0, 0.0]));
+    }
+
+    #[test]
+    fn a_zone_with_too_few_pods_spills_to_those_with_room_in_proportion() {
+        // Capacities 1/8, 4/8, 3/8 for clients of 1/3 each: "a" keeps 3/8, and of the rest "b" has 4 parts of room, "c" 1.
+        let of = [("a", 1), ("b", 4), ("c", 3)];
+        let expected = [3.0 / 8.0, 5.0 / 8.0 * 4.0 / 5.0, 5.0 / 8.0 / 5.0].map(|share: f32| share * 3.0);
+        assert!(close(&weights(&of, &ZonePreference::new("a")), &expected));
+    }
+
+    #[test]
+    fn a_zone_without_pods_goes_everywhere_there_is_room() {
+        let of = [("b", 1), ("c", 1), ("c", 1)];
+        let expected = [(1.0 / 3.0 - 1.0 / 3.0) * 3.0, 1.5, 1.5];
+        assert!(close(&weights(&of, &ZonePreference::new("a")), &expected));
+    }
+
+    #[test]
+    fn without_zones_or_weights_all_endpoints_are_alike() {
+        assert!(close(&weights(&[("", 1), ("", 1), ("", 1)], &ZonePreference::new("a")), &[1.0; 3]));
+        assert!(close(&weights(&[("a", 0), ("b", 0)], &ZonePreference::new("a")), &[1.0; 2]));
+        assert!(weights(&[], &ZonePreference::new("a")).is_empty());
+    }
+
+    #[test]
+    fn within_a_zone_weights_count() {
+        let of = [("a", 3), ("a", 1), ("b", 4)];
+        assert!(close(&weights(&of, &ZonePreference::new("a")), &[3.0 * 0.75, 3.0 * 0.25, 0.0]));
+    }
+
+    #[test]
+    fn what_the_user_knows_of_the_clients_replaces_the_assumption() {
+        let of = [("a", 1), ("b", 1)];
+        let most_in_a =
+            ZonePreference::new("a").clients([("a", 30.0), ("b", 10.0), ("c", f64::NAN), ("d", -1.0)]);
+        // 1/2 of the capacity for 3/4 of the clients: 2/3 stay.
+        assert!(close(&weights(&of, &most_in_a), &[4.0 / 3.0, 2.0 / 3.0]));
+        let elsewhere = ZonePreference::new("b").clients([("a", 1.0)]);
+        assert!(close(&weights(&of, &elsewhere), &[0.0, 2.0]));
+        let nonsense = ZonePreference::new("a").clients([("a", 0.0)]);
+        assert_eq!(nonsense, ZonePreference::new("a"));
+    }
+
+    proptest! {
+        #[test]
+        fn if_every_client_follows_it_every_endpoint_gets_its_share(
+            of in proptest::collection::vec((0..4_usize, 1..5_u32), 1..20),
+            clients in proptest::option::of(proptest::collection::vec(0.1..10.0_f64, 4)),
+        ) {
+            const ZONES: [&str; 4] = ["", "a", "b", "c"];
+            let of: Vec<_> = of.into_iter().map(|(zone, weight)| (ZONES[zone], weight)).collect();
+            // With no numbers given, the zones that have endpoints are those that have clients.
+            let known: BTreeSet<_> = of.iter().map(|(zone, _)| *zone).filter(|zone| !zone.is_empty()).collect();
+            let clients: BTreeMap<&str, f64> = match &clients {
+                Some(numbers) => ZONES[1..].iter().copied().zip(numbers.iter().copied()).collect(),
+                None => known.into_iter().map(|zone| (zone, 1.0)).collect(),
+            };
+            prop_assume!(!clients.is_empty());
+            let everyone: f64 = clients.values().sum();
+            let mut load = vec![0.0; of.len()];
+            for (zone, number) in &clients {
+                let preference = ZonePreference::new(*zone).clients(clients.clone());
+                let weights = weights(&of, &preference);
+                let sum: f32 = weights.iter().sum();
+                prop_assert!((sum - of.len() as f32).abs() < 1e-3, "{} of {}", sum, of.len());
+                for (load, weight) in load.iter_mut().zip(weights) {
+                    prop_assert!(weight >= 0.0);
+                    *load += f64::from(weight) * number / everyone / of.len() as f64;
+                }
+            }
+            let capacity: f64 = of.iter().map(|(_, weight)| f64::from(*weight)).sum();
+            for (load, (_, weight)) in load.iter().zip(&of) {
+                let fair = f64::from(*weight) / capacity;
+                prop_assert!((load - fair).abs() < 1e-4, "{} for a share of {}", load, fair);
+            }
+        }
+
+        #[test]
+        fn the_own_zone_never_gets_less_than_without_preference(
+            of in proptest::collection::vec((0..4_usize, 1..5_u32), 1..20)
+        ) {
+            const ZONES: [&str; 4] = ["", "a", "b", "c"];
+            let of: Vec<_> = of.into_iter().map(|(zone, weight)| (ZONES[zone], weight)).collect();
+            let own: f32 = weights(&of, &ZonePreference::new("a"))
+                .iter().zip(&of).filter(|(_, (zone, _))| *zone == "a").map(|(weight, _)| weight).sum();
+            let capacity = |wanted: fn(&str) -> bool| -> f32 {
+                of.iter().filter(|(zone, _)| wanted(zone)).map(|(_, weight)| *weight as f32).sum()
+            };
+            let fair = capacity(|zone| zone == "a") / capacity(|_| true) * of.len() as f32;
+            prop_assert!(own >= fair - 1e-3, "{} < {}", own, fair);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Backends from Kubernetes itself: the EndpointSlices of a Service, watched.
+//!
+//! This is what `kubernetes:///` targets use. [`KubernetesResolver`] is one channel's view of a Service: behind it the
+//! process reads each Service once for all its channels (`shared`, `watch`) into a table (`table`, `slice`), and each
+//! channel chooses from it (`choice`). Nothing here connects to a backend. Where the cluster refuses, DNS takes over
+//! (`fallback`).
+
+mod choice;
+mod client;
+mod config;
+mod error;
+mod fallback;
+mod shared;
+mod slice;
+mod table;
+mod watch;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch as tokio_watch;
+
+use super::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::target::KubernetesPort;
+use choice::{Choice, NoEndpoint};
+pub use client::KubernetesClient;
+pub use config::{AddressPreference, KubernetesConfig};
+pub use error::KubernetesError;
+use fallback::Fallback;
+use shared::Shared;
+use watch::{Feed, Service};
+
+/// Resolves a Service to its ready pods, as the cluster changes them: within a debounce of 100 ms, where DNS takes seconds.
+///
+/// Pods that are going get no new calls, and their streams finish. When the API server cannot be read, what is known stays
+/// in use, and the channel's [state](crate::ChannelState::resolution_error) says how old it is. Where nothing is known
+/// yet, or reading is denied, DNS is asked instead (feature `dns`), which gives every pod of a headless Service; a
+/// port must then be a number.
+///
+/// The client needs, in the Service's namespace and nowhere else:
+///
+/// ```yaml
+/// apiVersion: rbac.authorization.k8s.io/v1
+/// kind: Role
+/// metadata: { name: endpointslice-reader }
+/// rules:
+/// - apiGroups: [discovery.k8s.io]
+///   resources: [endpointslices]
+///   verbs: [get, list, watch]
+/// ```
+///
+/// The crate `k8s-openapi`, on which this feature stands, is generated for one version of Kubernetes, and leaves its choice to
+/// the binary. EndpointSlices have been the same in all of them, so any will do; in your `Cargo.toml`:
+/// `k8s-openapi = { version = "0.29", features = ["earliest"] }`.
+pub struct KubernetesResolver {
+    service: Service,
+    port: KubernetesPort,
+    config: KubernetesConfig,
+    fallback: Fallback,
+    state: State,
+}
+
+impl KubernetesResolver {
+    /// Resolves the Service named `service`, of the client's own namespace, to endpoints with `port`.
+    ///
+    /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
+    pub fn new(service: impl Into<String>, port: KubernetesPort, config: KubernetesConfig) -> Self {
+        let service = Service { name: service.into(), namespace: None };
+        Self { service, port, config, fallback: Fallback::default(), state: State::New }
+    }
+
+    /// The Service is in this namespace.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.service.namespace = Some(namespace.into());
+        self
+    }
+
+    /// How DNS is asked where the API server denies. Default: as in [`DnsConfig`](crate::DnsConfig).
+    #[cfg(feature = "dns")]
+    pub fn dns(mut self, config: super::DnsConfig) -> Self {
+        self.fallback = Fallback::dns(config);
+        self
+    }
+
+    /// What is used in place of DNS where the API server denies.
+    pub fn fallback(mut self, resolver: impl Resolver) -> Self {
+        self.fallback = Fallback::with(Box::new(resolver));
+        self
+    }
+
+    fn subscribe(&self) -> Result<Subscription, ResolveError> {
+        let runtime = Handle::try_current().map_err(|_| {
+            ResolveError::Other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())
+        })?;
+        let (shared, feed) = Shared::subscribe(&self.service, &self.config, &runtime);
+        Ok(Subscription { shared, change: change_of(feed) })
+    }
+
+    /// What a channel is told of this state of things; `None` if the fallback is to speak.
+    fn handle_feed(&mut self, feed: &Feed) -> Option<Resolution> {
+        match (&feed.slices, &feed.trouble) {
+            (_, Some(trouble @ KubernetesError::Denied { .. }))
+            | (None, Some(trouble @ KubernetesError::Unreachable { .. })) => {
+                match self.fallback.enter(&self.service, feed.namespace.as_deref(), &self.port, trouble) {
+                    Ok(()) => None,
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            (_, Some(trouble)) => Some(Err(ResolveError::Kubernetes(trouble.clone()))),
+            (Some(slices), None) => {
+                self.fallback.leave();
+                let choice = Choice {
+                    port: &self.port,
+                    addresses: self.config.addresses,
+                    zone: self.config.zone.as_deref(),
+                };
+                let chosen = choice.of(slices.iter().map(|slice| &**slice));
+                Some(chosen.map_err(|none| {
+                    ResolveError::Kubernetes(self.no_endpoint(none, feed.namespace.as_deref()))
+                }))
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn no_endpoint(&self, none: NoEndpoint, namespace: Option<&str>) -> KubernetesError {
+        let service = self.service.name_in(namespace);
+        match none {
+            NoEndpoint::NoSlice => KubernetesError::NoSlice { service },
+            NoEndpoint::NoSuchPort { listed } => {
+                KubernetesError::NoSuchPort { service, port: self.port.clone(), listed }
+            }
+            NoEndpoint::NoneReady { listed } => KubernetesError::NoneReady { service, listed },
+        }
+    }
+}
+
+impl Resolver for KubernetesResolver {
+    fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        if matches!(self.state, State::New) {
+            match self.subscribe() {
+                Ok(subscription) => self.state = State::Subscribed(subscription),
+                Err(error) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        while let State::Subscribed(subscription) = &mut self.state {
+            let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
+            let Some(mut feed) = feed else {
+                // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
+                self.state = State::Ended;
+                return Poll::Ready(Err(ResolveError::Other(
+                    "the reading of EndpointSlices in this process has ended".to_owned(),
+                )));
+            };
+            let now = feed.borrow_and_update().clone();
+            subscription.change = change_of(feed);
+            if let Some(resolution) = self.handle_feed(&now) {
+                return Poll::Ready(resolution);
+            }
+        }
+        self.fallback.poll_resolution(cx)
+    }
+
+    fn resolve_now(&mut self, hint: ResolveHint) {
+        self.fallback.resolve_now(hint);
+        // A connection that has ended says nothing of the slices: they tell of it by themselves. That all have, does.
+        if let (State::Subscribed(subscription), ResolveHint::AllFailed) = (&self.state, hint) {
+            subscription.shared.doubt();
+        }
+    }
+}
+
+impl std::fmt::Debug for KubernetesResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { service, port, config, .. } = self;
+        f.debug_struct("KubernetesResolver")
+            .field("service", service)
+            .field("port", port)
+            .field("config", config)
+            .finish_non_exhaustive()
+    }
+}
+
+enum State {
+    New,
+    Subscribed(Subscription),
+    Ended,
+}
+
+struct Subscription {
+    shared: Arc<Shared>,
+    /// Resolves at the next news, and hands the receiver back.
+    change: Pin<Box<dyn Future<Output = Option<tokio_watch::Receiver<Feed>>> + Send>>,
+}
+
+fn change_of(
+    mut feed: tokio_watch::Receiver<Feed>,
+) -> Pin<Box<dyn Future<Output = Option<tokio_watch::Receiver<Feed>>> + Send>> {
+    Box::pin(async move { feed.changed().await.is_ok().then_some(feed) })
+}

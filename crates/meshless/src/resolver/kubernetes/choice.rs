@@ -1,0 +1,174 @@
+//! Which endpoints of a Service a channel uses: the rules of kube-proxy, applied to the slices by the client itself.
+//!
+//! In this order: the wanted port; one address family for each pod; pods that are ready, or if there are none those that
+//! are going but still answer (KEP-1669); those hinted for the client's zone, if there are any. Pure: called by the
+//! resolver for each snapshot of the table. An endpoint that is not chosen is drained by the balancer, which lets its
+//! streams finish.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use meshless_core::Endpoint;
+
+use super::config::AddressPreference;
+use super::slice::{Fitness, Identity, Slice, SliceEndpoint, SlicePort};
+use crate::target::KubernetesPort;
+
+/// What a channel wants of a Service.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice<'a> {
+    pub(super) port: &'a KubernetesPort,
+    pub(super) addresses: AddressPreference,
+    /// The zone that the client runs in, if it is known.
+    pub(super) zone: Option<&'a str>,
+}
+
+/// Why a Service has no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoEndpoint {
+    /// There is no slice.
+    NoSlice,
+    /// No slice has the port. What they have, as `name (number)`.
+    NoSuchPort { listed: Vec<String> },
+    /// None can take calls.
+    NoneReady { listed: usize },
+}
+
+impl Choice<'_> {
+    /// The endpoints in the order of their addresses, each once.
+    pub(super) fn of<'s>(
+        self,
+        slices: impl IntoIterator<Item = &'s Slice> + Clone,
+    ) -> Result<Vec<Endpoint>, NoEndpoint> {
+        let mut pods: BTreeMap<(&Identity, u16), Pod<'s>> = BTreeMap::new();
+        let mut port_found = false;
+        for slice in slices.clone() {
+            let Some(port) = self.port_in(slice) else { continue };
+            port_found = true;
+            for endpoint in &slice.endpoints {
+                pods.entry((&endpoint.identity, port)).or_default().add(endpoint);
+            }
+        }
+        if !port_found {
+            return Err(no_port(slices));
+        }
+        // Two pods have the same address while a slice still lists the one that had it before.
+        let mut candidates: BTreeMap<SocketAddr, Merged<'s>> = BTreeMap::new();
+        for ((_, port), pod) in pods {
+            for (ip, merged) in pod.preferred(self.addresses) {
+                candidates.entry(SocketAddr::new(ip, port)).or_default().absorb(merged);
+            }
+        }
+        let fittest = candidates.values().map(|candidate| candidate.fitness()).max();
+        let Some(fitness) = fittest.filter(|fitness| *fitness != Fitness::Unfit) else {
+            return Err(NoEndpoint::NoneReady { listed: candidates.len() });
+        };
+        candidates.retain(|_, candidate| candidate.fitness() == fitness);
+        self.keep_hinted(&mut candidates);
+        Ok(candidates
+            .into_iter()
+            .map(|(address, candidate)| match candidate.zone {
+                Some(zone) => Endpoint::new(address).with_zone(zone),
+                None => Endpoint::new(address),
+            })
+            .collect())
+    }
+
+    fn port_in(self, slice: &Slice) -> Option<u16> {
+        match self.port {
+            KubernetesPort::Name(wanted) => {
+                slice.ports.iter().find(|port| port.name == *wanted).and_then(|port| port.number)
+            }
+            KubernetesPort::Number(wanted) => {
+                // A headless Service may leave its ports out; its pods then listen on what the user says.
+                let listed = slice.ports.is_empty()
+                    || slice.ports.iter().any(|port| port.number.is_none_or(|number| number == *wanted));
+                listed.then_some(*wanted)
+            }
+        }
+    }
+
+    /// kube-proxy's rule: hints count if every endpoint has one, which they have not while they are being rolled out or
+    /// taken back, and if they leave this zone something.
+    fn keep_hinted(self, candidates: &mut BTreeMap<SocketAddr, Merged<'_>>) {
+        let Some(zone) = self.zone else { return };
+        let all_hinted = candidates.values().all(|candidate| !candidate.hinted_zones.is_empty());
+        let any_here = candidates.values().any(|candidate| candidate.hinted_zones.contains(zone));
+        if all_hinted && any_here {
+            candidates.retain(|_, candidate| candidate.hinted_zones.contains(zone));
+        }
+    }
+}
+
+/// One pod, joined from all slices.
+#[derive(Debug, Default)]
+struct Pod<'s> {
+    addresses: BTreeMap<IpAddr, Merged<'s>>,
+}
+
+impl<'s> Pod<'s> {
+    fn add(&mut self, endpoint: &'s SliceEndpoint) {
+        self.addresses.entry(endpoint.ip).or_default().absorb(Merged {
+            fitness: Some(endpoint.fitness),
+            zone: endpoint.zone.as_deref(),
+            hinted_zones: endpoint.hinted_zones.iter().map(String::as_str).collect(),
+        });
+    }
+
+    /// Its addresses of one family, so that a pod with both is one endpoint.
+    fn preferred(mut self, preference: AddressPreference) -> BTreeMap<IpAddr, Merged<'s>> {
+        let has_both =
+            self.addresses.keys().any(IpAddr::is_ipv4) && self.addresses.keys().any(IpAddr::is_ipv6);
+        self.addresses.retain(|ip, _| match preference {
+            AddressPreference::Ipv4Only => ip.is_ipv4(),
+            AddressPreference::Ipv6Only => ip.is_ipv6(),
+            AddressPreference::Ipv4First => !has_both || ip.is_ipv4(),
+            AddressPreference::Ipv6First => !has_both || ip.is_ipv6(),
+        });
+        self.addresses
+    }
+}
+
+/// An address as all slices that list it have it. While an endpoint moves between slices two of them may disagree, and neither
+/// says which is the newer: the merge must not depend on their order.
+#[derive(Debug, Default)]
+struct Merged<'s> {
+    fitness: Option<Fitness>,
+    zone: Option<&'s str>,
+    hinted_zones: BTreeSet<&'s str>,
+}
+
+impl Merged<'_> {
+    /// The fitter state counts: a call to a pod that has just begun to go is still answered.
+    fn absorb(&mut self, other: Self) {
+        self.fitness = self.fitness.max(other.fitness);
+        self.zone = self.zone.max(other.zone);
+        self.hinted_zones.extend(other.hinted_zones);
+    }
+
+    fn fitness(&self) -> Fitness {
+        self.fitness.unwrap_or(Fitness::Unfit)
+    }
+}
+
+fn no_port<'s>(slices: impl IntoIterator<Item = &'s Slice>) -> NoEndpoint {
+    let mut any = false;
+    let ports: BTreeSet<&SlicePort> =
+        slices.into_iter().inspect(|_| any = true).flat_map(|slice| &slice.ports).collect();
+    if !any {
+        return NoEndpoint::NoSlice;
+    }
+    let listed =
+        ports.into_iter().take(LISTED_PORTS_MAX).map(|port| match (port.name.as_str(), port.number) {
+            ("", Some(number)) => number.to_string(),
+            (name, Some(number)) => format!("{name} ({number})"),
+            (name, None) => format!("{name} (all)"),
+        });
+    NoEndpoint::NoSuchPort { listed: listed.collect() }
+}
+
+/// An error message names no more ports than a reader takes in.
+const LISTED_PORTS_MAX: usize = 10;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! How a Service's EndpointSlices are read, and which of its endpoints are wanted.
+
+use std::time::Duration;
+
+use meshless_core::BackoffConfig;
+
+use super::client::KubernetesClient;
+
+/// Settings of the Kubernetes resolver. The defaults need no change in a pod.
+///
+/// Channels of one process that want the same Service, with the same client and the same intervals, share one watch of
+/// it, whatever their ports and zones.
+#[derive(Clone, Debug, Default)]
+pub struct KubernetesConfig {
+    pub(super) client: Option<KubernetesClient>,
+    pub(super) zone: Option<String>,
+    pub(super) addresses: AddressPreference,
+    pub(super) timing: Timing,
+}
+
+impl KubernetesConfig {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the API server through this client. Default: the kubeconfig (`$KUBECONFIG`, `~/.kube/config`) if there is
+    /// one, else the pod's service account.
+    pub fn client(mut self, client: impl Into<KubernetesClient>) -> Self {
+        self.client = Some(client.into());
+        self
+    }
+
+    /// The zone that this process runs in, as in the node's label `topology.kubernetes.io/zone`. Default: unknown. With it,
+    /// only the endpoints that the Service hints for this zone are used (`trafficDistribution: PreferSameZone`), as
+    /// kube-proxy does; all of them, where hints are missing or leave this zone nothing. An empty name is no zone.
+    ///
+    /// From Kubernetes 1.35 (KEP-4742) a pod can be told its zone in an environment variable, and its process then says
+    /// `config.zone(std::env::var("ZONE").unwrap_or_default())`:
+    ///
+    /// ```yaml
+    /// env:
+    /// - name: ZONE
+    ///   valueFrom: { fieldRef: { fieldPath: "metadata.labels['topology.kubernetes.io/zone']" } }
+    /// ```
+    ///
+    /// Before that, a Deployment for each zone can set it as text.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = Some(zone.into()).filter(|zone| !zone.is_empty());
+        self
+    }
+
+    /// Which address of a pod that has several is used. Default [`AddressPreference::Ipv4First`].
+    pub fn addresses(mut self, preference: AddressPreference) -> Self {
+        self.addresses = preference;
+        self
+    }
+
+    /// How long one watch lasts, ± 20 %, before the API server ends it and the next one goes on from there; one that is still
+    /// silent a tenth later counts as dead. Default 2 min: it bounds how long a connection that was cut without a word
+    /// hides new pods. When every known endpoint fails, the slices are listed again at once.
+    pub fn watch_timeout(mut self, timeout: Duration) -> Self {
+        self.timing.watch_timeout = timeout.clamp(Duration::from_secs(1), MOST);
+        self
+    }
+
+    /// How long changes are gathered before they are used, so that a rollout is tens of updates and not thousands.
+    /// Default 100 ms. The first list is used at once.
+    pub fn debounce(mut self, wait: Duration) -> Self {
+        self.timing.debounce = wait.min(MOST);
+        self
+    }
+
+    /// The pause after a failed request. Each further one is 1.6 times as long, ± 20 %, up to 30 times. Default 1 s.
+    pub fn retry_interval(mut self, interval: Duration) -> Self {
+        self.timing.retry_interval = interval.clamp(LEAST, MOST);
+        self
+    }
+
+    /// How often it is tried again after the API server has said that this client may not read EndpointSlices. Default
+    /// 3 min.
+    pub fn denied_interval(mut self, interval: Duration) -> Self {
+        self.timing.denied_interval = interval.clamp(LEAST, MOST);
+        self
+    }
+}
+
+/// Which address of a pod with several is used. A pod is one endpoint however many it has: what DNS cannot tell, slices do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AddressPreference {
+    /// IPv4 where a pod has it, else IPv6.
+    #[default]
+    Ipv4First,
+    /// IPv6 where a pod has it, else IPv4.
+    Ipv6First,
+    /// Pods without IPv4 are left out.
+    Ipv4Only,
+    /// Pods without IPv6 are left out.
+    Ipv6Only,
+}
+
+/// The intervals of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Timing {
+    pub(super) watch_timeout: Duration,
+    pub(super) debounce: Duration,
+    pub(super) retry_interval: Duration,
+    pub(super) denied_interval: Duration,
+}
+
+impl Timing {
+    pub(super) fn backoff(&self) -> BackoffConfig {
+        let most = self.retry_interval.saturating_mul(BACKOFF_GROWTH).min(MOST);
+        BackoffConfig::new(self.retry_interval, BACKOFF_MULTIPLIER, JITTER, most)
+            .expect("the first wait is at least 10 ms and at most the last")
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            watch_timeout: Duration::from_secs(120),
+            debounce: Duration::from_millis(100),
+            retry_interval: Duration::from_secs(1),
+            denied_interval: Duration::from_secs(180),
+        }
+    }
+}
+
+/// Keeps the clients of a cluster out of step.
+pub(super) const JITTER: f64 = 0.2;
+/// As for gRPC's connections.
+const BACKOFF_MULTIPLIER: f64 = 1.6;
+const BACKOFF_GROWTH: u32 = 30;
+/// Nothing is done more often than this, whatever is asked for.
+const LEAST: Duration = Duration::from_millis(10);
+/// Nothing waits longer: it keeps sums of instants far from overflow.
+const MOST: Duration = Duration::from_secs(24 * 60 * 60);

@@ -1,0 +1,159 @@
+//! What speaks for a Service while its slices may not be read: DNS, unless the user has named something else.
+//!
+//! Entered and left by the resolver as the API server refuses and allows again. It never decides when: only what is asked.
+
+use std::task::{Context, Poll};
+
+use super::error::KubernetesError;
+use super::watch::Service;
+#[cfg(feature = "dns")]
+use crate::resolver::{DnsConfig, DnsResolver};
+use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::target::KubernetesPort;
+
+/// The other source of endpoints.
+#[derive(Default)]
+pub(super) struct Fallback {
+    source: Source,
+    /// Why it is in use, while it is.
+    in_use: Option<KubernetesError>,
+    /// DNS while it is in use, or what the user has given.
+    resolver: Option<Box<dyn Resolver>>,
+}
+
+enum Source {
+    #[cfg(feature = "dns")]
+    Dns(DnsConfig),
+    #[cfg(not(feature = "dns"))]
+    None,
+    Given,
+}
+
+impl Fallback {
+    #[cfg(feature = "dns")]
+    pub(super) fn dns(config: DnsConfig) -> Self {
+        Self { source: Source::Dns(config), ..Self::default() }
+    }
+
+    pub(super) fn with(resolver: Box<dyn Resolver>) -> Self {
+        Self { source: Source::Given, in_use: None, resolver: Some(resolver) }
+    }
+
+    /// Goes on with the other source.
+    ///
+    /// # Errors
+    /// If there is none, with the reason why one is needed.
+    pub(super) fn enter(
+        &mut self,
+        service: &Service,
+        namespace: Option<&str>,
+        port: &KubernetesPort,
+        why: &KubernetesError,
+    ) -> Result<(), ResolveError> {
+        match &self.source {
+            Source::Given => {}
+            #[cfg(feature = "dns")]
+            Source::Dns(config) => {
+                let KubernetesPort::Number(port) = port else {
+                    return Err(ResolveError::Other(format!(
+                        "{why}; DNS cannot stand in, since it knows no port {port}: write its number"
+                    )));
+                };
+                if self.resolver.is_none() {
+                    let host = dns_name(service, namespace, &cluster_domain(&resolv_conf()));
+                    self.resolver = Some(Box::new(DnsResolver::new(host, *port, *config)));
+                }
+            }
+            #[cfg(not(feature = "dns"))]
+            Source::None => {
+                let _ = (service, namespace, port);
+                return Err(ResolveError::Kubernetes(why.clone()));
+            }
+        }
+        self.in_use = Some(why.clone());
+        Ok(())
+    }
+
+    /// The slices can be read again.
+    pub(super) fn leave(&mut self) {
+        self.in_use = None;
+        if !matches!(self.source, Source::Given) {
+            self.resolver = None;
+        }
+    }
+
+    pub(super) fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        let (Some(why), Some(resolver)) = (&self.in_use, &mut self.resolver) else { return Poll::Pending };
+        resolver.poll_resolution(cx).map(|resolution| {
+            resolution.map_err(|error| ResolveError::Other(format!("{why}; nor does DNS help: {error}")))
+        })
+    }
+
+    pub(super) fn resolve_now(&mut self, hint: ResolveHint) {
+        if let (Some(_), Some(resolver)) = (&self.in_use, &mut self.resolver) {
+            resolver.resolve_now(hint);
+        }
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        #[cfg(feature = "dns")]
+        return Self::Dns(DnsConfig::default());
+        #[cfg(not(feature = "dns"))]
+        Self::None
+    }
+}
+
+/// The name of a Service in the cluster's DNS, with a final dot: the search path would only cost queries.
+#[cfg(feature = "dns")]
+fn dns_name(service: &Service, namespace: Option<&str>, cluster_domain: &str) -> String {
+    let namespace = service.namespace.as_deref().or(namespace).unwrap_or("default");
+    format!("{}.{namespace}.svc.{cluster_domain}.", service.name)
+}
+
+/// The domain of the cluster, from the search path that a kubelet writes for its pods
+/// (`shop.svc.cluster.local svc.cluster.local cluster.local`).
+#[cfg(feature = "dns")]
+fn cluster_domain(resolv_conf: &str) -> String {
+    let mut searches = resolv_conf.lines().filter_map(|line| line.trim_start().strip_prefix("search"));
+    // "If more than one instance of these keywords is present, the last instance wins" (resolv.conf(5)).
+    let domains = searches.next_back().into_iter().flat_map(str::split_whitespace);
+    let of_services = domains.filter_map(|domain| domain.strip_prefix("svc.")).next();
+    of_services.map_or(CLUSTER_DOMAIN, |domain| domain.trim_end_matches('.')).to_owned()
+}
+
+/// Read where a pod has it; elsewhere there is none, and the default domain is as good a guess as any.
+#[cfg(feature = "dns")]
+fn resolv_conf() -> String {
+    std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+}
+
+/// kubeadm's, and nearly everyone's.
+#[cfg(feature = "dns")]
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+#[cfg(all(test, feature = "dns"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cluster_domain_is_read_from_the_search_path_of_a_pod() {
+        let pod = "nameserver 10.96.0.10\nsearch shop.svc.corp.example svc.corp.example. corp.example\noptions ndots:5\n";
+        assert_eq!(cluster_domain(pod), "corp.example");
+        assert_eq!(cluster_domain("search example.com\nsearch svc.last.wins\n"), "last.wins");
+        for elsewhere in ["", "nameserver 1.1.1.1\nsearch example.com\n", "search"] {
+            assert_eq!(cluster_domain(elsewhere), "cluster.local", "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_asked_for_by_its_full_name() {
+        let service = |namespace: Option<&str>| Service {
+            name: "echo".to_owned(),
+            namespace: namespace.map(str::to_owned),
+        };
+        assert_eq!(dns_name(&service(Some("shop")), Some("own"), "c.l"), "echo.shop.svc.c.l.");
+        assert_eq!(dns_name(&service(None), Some("own"), "c.l"), "echo.own.svc.c.l.");
+    }
+}

@@ -1,0 +1,76 @@
+//! A channel to a Service: what its users see while pods come and go.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use k8s_openapi::serde_json::{Value, json};
+use meshless::{Channel, KubernetesConfig};
+
+use super::echo::{Backends, open, request, unary};
+use crate::api_server::ApiServer;
+
+/// Longer than any test.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A slice of one pod, whose port is its own.
+fn slice(backend: SocketAddr, terminating: bool) -> Value {
+    let conditions = json!({ "ready": !terminating, "serving": true, "terminating": terminating });
+    json!({
+        "addressType": "IPv4", "ports": [{ "name": "grpc", "port": backend.port() }],
+        "endpoints": [{ "addresses": [backend.ip()], "conditions": conditions }],
+    })
+}
+
+fn backend_of<B>(response: &http::Response<B>) -> SocketAddr {
+    response.headers()["x-backend"].to_str().unwrap().parse().unwrap()
+}
+
+async fn backends_of_calls(channel: &Channel) -> BTreeSet<SocketAddr> {
+    let mut backends = BTreeSet::new();
+    for _ in 0..12 {
+        backends.insert(backend_of(&unary(channel, request(Bytes::from_static(b"m"))).await.unwrap()));
+    }
+    backends
+}
+
+async fn until_calls_go_to(channel: &Channel, wanted: &[SocketAddr]) {
+    let wanted = wanted.iter().copied().collect();
+    for _ in 0..500 {
+        if backends_of_calls(channel).await == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("calls do not go to {wanted:?}");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_going_finishes_its_streams_and_gets_no_new_calls() {
+    let server = ApiServer::start().await;
+    let backends = Backends::start(3, LONG).await;
+    let [a, b, c] = backends.addresses[..] else { unreachable!() };
+    server.put("echo-a", slice(a, false));
+    server.put("echo-b", slice(b, false));
+    let config = KubernetesConfig::new().client(server.client()).debounce(Duration::from_millis(10));
+    let channel =
+        Channel::builder("kubernetes:///echo.shop:grpc").kubernetes(config).connect().await.unwrap();
+    until_calls_go_to(&channel, &[a, b]).await;
+    let (messages, response) = open(&channel).await.unwrap();
+    let streaming = backend_of(&response);
+    let mut answers = response.into_body();
+    let (going, other) = if streaming == a { ("echo-a", b) } else { ("echo-b", a) };
+    server.put("echo-c", slice(c, false));
+    server.put(going, slice(streaming, true));
+    until_calls_go_to(&channel, &[other, c]).await;
+    for _ in 0..3 {
+        messages.send(Bytes::from_static(b"still here")).await.unwrap();
+        let answer = answers.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(answer, "still here");
+    }
+    drop(messages);
+    let end = answers.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(end["grpc-status"], "0");
+}
