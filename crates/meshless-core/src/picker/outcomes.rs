@@ -68,8 +68,13 @@ impl Outcomes {
 
     /// From here on one call may be placed, and the next end is reported.
     pub(crate) fn begin_probe(&self) {
-        self.run.fetch_or(WATCHED, Ordering::Relaxed);
+        self.watch();
         self.probe_permit.store(true, Ordering::Relaxed);
+    }
+
+    /// The next end is reported, since the last one that was did not count.
+    pub(crate) fn watch(&self) {
+        self.run.fetch_or(WATCHED, Ordering::Relaxed);
     }
 
     /// Neither is the case any more.
