@@ -47,6 +47,7 @@
 //! ```
 
 mod action;
+mod adopt;
 pub(crate) mod age;
 mod config;
 mod connect_budget;
@@ -80,7 +81,6 @@ use judge::Judge;
 use probe::Probe;
 use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
-use subset::subset;
 use walk::Walk;
 pub use weights::{SlowStartConfig, WeightedConfig};
 pub use zone::{ZonePreference, zone_weights};
@@ -388,37 +388,6 @@ impl<C> Balancer<C> {
             self.outdated = true;
         }
         self.weigh(now);
-    }
-
-    fn adopt(&mut self, full: Vec<Endpoint>) {
-        let is_first = self.endpoints.is_empty();
-        let full = match self.config.subset_size {
-            Some(size) if self.config.policy != Policy::PickFirst => {
-                let seed = *self.subset_seed.get_or_insert_with(|| self.rng.next_u64());
-                let (chosen, left_out) = subset(full, size, seed);
-                self.left_out = left_out;
-                chosen
-            }
-            _ => full,
-        };
-        let diff = self.endpoints.update(full);
-        for (id, endpoint) in self.endpoints.iter() {
-            let subchannel = self.subchannels.entry(id).or_insert_with(|| {
-                let mut new = Subchannel::new(id, endpoint.address.clone(), self.config.backoff);
-                new.weight.newcomer = !is_first;
-                new
-            });
-            subchannel.weight.configured = endpoint.weight;
-        }
-        for &id in &diff.removed {
-            if let Some(subchannel) = self.subchannels.get_mut(&id) {
-                subchannel.listed = false;
-            }
-            self.let_go(id);
-        }
-        if !diff.is_empty() {
-            self.walk.update(&diff, &mut self.rng);
-        }
     }
 
     /// Any answer of the resolver ends the wait for one.

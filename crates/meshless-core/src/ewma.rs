@@ -86,13 +86,14 @@ impl PeakEwma {
         let measured = (latency.as_nanos() as f32).max(1.0);
         let update = |state| {
             let (nanos, stamp) = unpack(state);
-            let weight = decay.remaining(nanos, stamp, ticks);
-            if is_penalty(nanos) && nanos.abs() * weight > measured {
-                return None;
+            if !is_penalty(nanos) && measured >= nanos {
+                return Some(pack(measured, ticks));
             }
-            let average =
-                if measured >= nanos { measured } else { nanos * weight + measured * (1.0 - weight) };
-            Some(pack(average, ticks))
+            let weight = decay.remaining(nanos, stamp, ticks);
+            match is_penalty(nanos) {
+                true => (nanos.abs() * weight <= measured).then(|| pack(measured, ticks)),
+                false => Some(pack(nanos * weight + measured * (1.0 - weight), ticks)),
+            }
         };
         // Refused while a penalty stands.
         let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);

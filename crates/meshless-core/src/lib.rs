@@ -19,6 +19,7 @@ mod rng;
 mod subchannel;
 #[cfg(test)]
 mod virtual_time;
+mod xxh64;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{

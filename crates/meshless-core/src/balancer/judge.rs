@@ -36,7 +36,7 @@ impl<C> Balancer<C> {
             && subchannel.health.is_on_probation()
         {
             match report.outcome {
-                _ if !subchannel.health.decides(report.started) => subchannel.load.outcomes.begin_probe(),
+                _ if !subchannel.health.decides(report.started) => subchannel.load.outcomes.watch(),
                 Outcome::Success => {
                     subchannel.health.admit(now);
                     subchannel.weight.begin_slow_start(now);

@@ -17,7 +17,7 @@ use crate::subchannel::Subchannel;
 impl<C> Balancer<C> {
     /// The resolver's new set.
     pub(super) fn succeed_with(&mut self, full: Vec<Endpoint>) {
-        self.incoming = Some(full);
+        self.incoming = Some(self.used_of(full));
         self.proceed();
     }
 

