@@ -11,8 +11,8 @@
 //! W(1+a) ages). A fleet that scales all day long should leave it off.
 //!
 //! The hazard of all connections of a server is the same at any moment, so one clock per server suffices: it runs
-//! (n/n̄)ᵃ times as fast as time, and a connection is due when the clock has advanced by an exponentially distributed age that it
-//! drew once. Shared by the lifetime machines of one server; none decides anything about another's connection.
+//! (n/n̄)ᵃ times as fast as time, and a connection is due when the clock has advanced by an age that it drew once: exponentially
+//! distributed, as a hazard is, but not below a quarter of the mean. Shared by the lifetime machines of one server; none decides anything about another's connection.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -111,9 +111,10 @@ impl State {
     }
 }
 
-/// An exponentially distributed age with mean 1, cut at [`AGE_MAX`].
+/// An age with mean 1: exponentially distributed above [`AGE_MIN`], cut at [`AGE_MAX`].
 pub(super) fn draw_age(rng: &mut Rng) -> f64 {
-    (-(1.0 - rng.unit()).ln()).min(AGE_MAX)
+    let exponential = -(1.0 - rng.unit()).ln();
+    (AGE_MIN + (1.0 - AGE_MIN) * exponential).min(AGE_MAX)
 }
 
 /// How often a connection looks at the clock: so many times within a mean age. Between two looks the rate may change.
@@ -136,5 +137,9 @@ const RATE_MIN: f64 = 0.5;
 /// A server with very many ages them at most this much faster: the bound of the churn.
 const RATE_MAX: f64 = 4.0;
 
-/// One connection in 150 would live longer than this many mean ages.
+/// A connection that is sent away as soon as it has come costs its client a backoff. The spread does not feel the difference: the number
+/// of connections depends on the mean of their ages alone (M/G/∞), and on their distribution hardly when levelled.
+const AGE_MIN: f64 = 0.25;
+
+/// One connection in 500 would live longer than this many mean ages.
 const AGE_MAX: f64 = 5.0;

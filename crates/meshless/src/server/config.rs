@@ -89,9 +89,9 @@ impl ConnectionConfig {
 
     /// Lets connections age by how many there are: a server with n of them, n̄ on average, ends each with hazard (n/n̄)ᵃ over the
     /// maximum age, so that clients which keep one connection are spread more evenly. Default: off, and without a maximum
-    /// age it does nothing. `exponent` is the a, at most 8; 3 is a good one: half the spread for some per cent more rotations.
+    /// age it does nothing. `exponent` is the a, at most 8; 3 is a good one: 0.55 of the spread for some per cent more rotations.
     ///
-    /// Ages are then exponentially distributed around the maximum age (at most five times it), no longer within ±10 %. A
+    /// Ages are then drawn with the maximum age as their mean (from a quarter of it to five times), no longer within ±10 %. A
     /// fleet whose size changes all the time should leave it off: see the cost in `meshless-core`, `lifetime/levelling.rs`.
     #[must_use]
     pub fn level_connections(mut self, exponent: u32) -> Self {
