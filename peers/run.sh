@@ -4,7 +4,7 @@ set -uo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: peers/run.sh [--short] [--only go,python,node,dns] [--seconds N] [--age-ms N] [--foreign | --onset]
+usage: peers/run.sh [--short] [--only go,python,node,java,dns] [--seconds N] [--age-ms N] [--foreign | --onset]
 
   --short      3 s a cell instead of 25 s (25 s at an age of 200 ms are more than 100 rotations of each connection)
   --only LIST  these peers alone
@@ -24,7 +24,7 @@ peers=${CARGO_TARGET_DIR:-$root/target}/peers
 # MESHLESS: a binary built elsewhere, e.g. with debug assertions; else the script builds its own.
 meshless=${MESHLESS:-${CARGO_TARGET_DIR:-$root/target}/release/meshless}
 
-only=go,python,node,dns mode=matrix seconds=25 age_ms=200
+only=go,python,node,java,dns mode=matrix seconds=25 age_ms=200
 while (($#)); do
   case $1 in
     --short) seconds=3 ;;
@@ -37,7 +37,7 @@ while (($#)); do
   esac
   shift
 done
-[[ $only =~ ^(go|python|node|dns)(,(go|python|node|dns))*$ && $seconds$age_ms =~ ^[1-9][0-9]*$ ]] || {
+[[ $only =~ ^(go|python|node|java|dns)(,(go|python|node|java|dns))*$ && $seconds$age_ms =~ ^[1-9][0-9]*$ ]] || {
   usage >&2
   exit 2
 }
@@ -66,11 +66,11 @@ matrix() {
   [[ ${MESHLESS:-} ]] || cargo build --release --locked --quiet --manifest-path "$root/Cargo.toml" --bin meshless || exit 2
   local peer shape
   header
-  for peer in go python node; do
+  for peer in go python node java; do
     [[ ${has[$peer]:-} ]] || continue
     for shape in "${SHAPES[@]}"; do cell "$peer" meshless $shape; done
   done
-  for peer in go python node; do
+  for peer in go python node java; do
     [[ ${has[$peer]:-} ]] || continue
     for shape in "${SHAPES[@]}"; do cell meshless "$peer" $shape; done
   done
@@ -85,8 +85,8 @@ matrix() {
 foreign() {
   local client server shape
   header
-  for server in go python node; do
-    for client in go python node; do
+  for server in go python node java; do
+    for client in go python node java; do
       [[ ${has[$client]:-} && ${has[$server]:-} ]] || continue
       for shape in "${SHAPES[@]}"; do cell "$client" "$server" $shape; done
     done
