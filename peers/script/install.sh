@@ -76,3 +76,8 @@ install_java() {
     stamp "$home/stamp" "${sources[@]}" ||
     skip_peer java "grpc-java does not build, $peers/log/java.txt says why (it needs a JDK of 17 or later, and Maven)"
 }
+
+install_h2spec() {
+  quietly h2spec go -C "$here/h2spec" build -o "$peers/bin/" github.com/summerwind/h2spec/cmd/h2spec ||
+    skip_peer h2spec "it does not build, $peers/log/h2spec.txt says why"
+}
