@@ -97,6 +97,7 @@ start_server() {
     go) start "$output" "$peers/bin/server" "${plain[@]}" ;;
     python) start "$output" "${python[@]}" "$here/python/server.py" "${plain[@]}" ;;
     node) start "$output" "${node[@]}" "$here/node/server.js" "${plain[@]}" ;;
+    java) start "$output" "${java[@]}" peers.Server "${plain[@]}" ;;
     meshless)
       start "$output" "$meshless" serve --control --listen "$3" --name "$2" --service-time "${SERVICE_MS}ms" \
         --max-connection-age "${age_ms}ms" --max-connection-age-grace "${GRACE_MS}ms"
@@ -115,6 +116,7 @@ client_command() {
     go) command=("$peers/bin/client" "${plain[@]}" --dns-floor-ms 1000) ;;
     python) command=("${python[@]}" "$here/python/client.py" "${plain[@]}") ;;
     node) command=("${node[@]}" "$here/node/client.js" "${plain[@]}") ;;
+    java) command=("${java[@]}" peers.Client "${plain[@]}") ;;
     meshless)
       # As many calls as the slots can make in the time: 10 ms a unary call, 80 ms a stream.
       local calls=$((IN_FLIGHT * seconds * 1000 / SERVICE_MS))
@@ -220,6 +222,8 @@ address_in() {
 declare -A outputs=() # pid → what that server printed
 python=(env "PYTHONPATH=$peers/python/stubs" PYTHONDONTWRITEBYTECODE=1 "$peers/python/venv/bin/python")
 node=(env "NODE_PATH=$peers/node/node_modules" node)
+# One compiler thread: four virtual machines on two cores would otherwise spend a short cell on compiling themselves.
+java=(java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$peers/java/classes:$peers/java/lib/*")
 
 # `--control` is hidden from the help: an unknown flag is refused before anything runs.
 serves_control() {

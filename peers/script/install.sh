@@ -66,3 +66,18 @@ install_node() {
     stamp "$home/stamp" "${sources[@]}" ||
     skip_peer node "@grpc/grpc-js does not install, $peers/log/node.txt says why"
 }
+
+install_java() {
+  local home=$peers/java sources=("$here/java/pom.xml" "$here"/java/src/main/java/peers/*.java "$protos/hello.proto" "$protos/streams.proto")
+  need java java && need java mvn || return 1
+  fresh "$home/stamp" "${sources[@]}" && [[ -d $home/lib ]] && return
+  mkdir -p "$home"
+  quietly java mvn --batch-mode --quiet --file "$here/java/pom.xml" "-Dhome=$home" package &&
+    stamp "$home/stamp" "${sources[@]}" ||
+    skip_peer java "grpc-java does not build, $peers/log/java.txt says why (it needs a JDK of 17 or later, and Maven)"
+}
+
+install_h2spec() {
+  quietly h2spec go -C "$here/h2spec" build -o "$peers/bin/" github.com/summerwind/h2spec/cmd/h2spec ||
+    skip_peer h2spec "it does not build, $peers/log/h2spec.txt says why"
+}
