@@ -65,7 +65,7 @@ impl Slice {
             "IPv6" => ip.is_ipv6(),
             _ => false,
         };
-        let endpoints = slice.endpoints.iter().filter_map(|endpoint| {
+        let endpoints = slice.endpoints.listed().iter().filter_map(|endpoint| {
             // "These are all assumed to be fungible and clients may choose to only use the first element."
             let mut ips = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
             Some(SliceEndpoint::read(endpoint, ips.find(in_family)?))
@@ -81,6 +81,23 @@ impl Slice {
             Some(SlicePort { name: port.name.clone().unwrap_or_default(), number })
         });
         Self { ports: ports.collect(), endpoints: endpoints.collect() }
+    }
+}
+
+/// The list of a slice: an `Option` in newer versions of the API, which the user's binary chooses.
+trait Listed {
+    fn listed(&self) -> &[Endpoint];
+}
+
+impl Listed for Vec<Endpoint> {
+    fn listed(&self) -> &[Endpoint] {
+        self
+    }
+}
+
+impl Listed for Option<Vec<Endpoint>> {
+    fn listed(&self) -> &[Endpoint] {
+        self.as_deref().unwrap_or_default()
     }
 }
 
