@@ -56,9 +56,9 @@ impl<C> Balancer<C> {
     /// What calls choose from: connections that serve, to endpoints that are not ejected. While there is none, an ejected endpoint is
     /// better than a connection that is suspected to be dead, and that better than nothing.
     fn admitted(&self) -> Option<Candidates<C>> {
-        self.candidates(|health| self.is_admitted(health))
-            .or_else(|| self.candidates(|_| true))
-            .or_else(|| Candidates::new(self.listed().filter_map(|sub| candidate(sub, sub.suspects())).collect()))
+        self.candidates(|health| self.is_admitted(health)).or_else(|| self.candidates(|_| true)).or_else(
+            || Candidates::new(self.listed().filter_map(|sub| candidate(sub, sub.suspects())).collect()),
+        )
     }
 
     fn candidates(&self, of: impl Fn(&Health) -> bool) -> Option<Candidates<C>> {
