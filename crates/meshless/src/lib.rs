@@ -57,8 +57,9 @@ mod connection;
 mod connector;
 mod driver;
 mod grpc_timeout;
-pub mod orca;
 mod health_watch;
+pub mod metrics;
+pub mod orca;
 mod resolver;
 mod server;
 mod service_config;
@@ -91,9 +92,9 @@ pub use server::{
     ConnectionSummary, HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown,
     ShutdownHandle, bind, serve_connection,
 };
-pub use service_config::{ServiceConfig, ServiceConfigError};
 #[cfg(unix)]
 pub use server::{UnixListener, bind_unix};
+pub use service_config::{ServiceConfig, ServiceConfigError};
 pub use target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{Pem, TlsConfig, TlsError};
