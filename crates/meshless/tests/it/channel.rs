@@ -17,12 +17,14 @@ mod hedging;
 mod kubernetes;
 mod lifecycle;
 mod limits;
+#[cfg(feature = "otel")]
+mod metrics;
 mod network;
 mod orca;
 mod outage;
 mod readiness;
 mod retry;
 mod rotation;
-mod silence;
 mod service_config;
+mod silence;
 mod tonic_stack;
