@@ -2,7 +2,9 @@
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider};
-use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+use opentelemetry_sdk::metrics::data::{
+    AggregatedMetrics, Metric, MetricData, ResourceMetrics, ScopeMetrics,
+};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
 
 /// A meter, and the way to what was measured with it.
@@ -40,31 +42,16 @@ impl Measured {
     pub(crate) fn read(&self) -> Vec<Point> {
         self.exporter.reset();
         self.provider.force_flush().unwrap();
-        let mut points = Vec::new();
-        for resource in self.exporter.get_finished_metrics().unwrap() {
-            for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
-                let point = |labels: String, count, sum, bounds| Point {
-                    name: metric.name().to_owned(),
-                    unit: metric.unit().to_owned(),
-                    labels,
-                    count,
-                    sum,
-                    bounds,
-                };
-                match metric.data() {
-                    AggregatedMetrics::F64(data) => {
-                        points.extend(series(data, |n| n).map(|s| s.into(&point)))
-                    }
-                    AggregatedMetrics::U64(data) => {
-                        points.extend(series(data, |n| n as f64).map(|s| s.into(&point)));
-                    }
-                    AggregatedMetrics::I64(data) => {
-                        points.extend(series(data, |n| n as f64).map(|s| s.into(&point)));
-                    }
-                }
-            }
-        }
-        points
+        let read = self.exporter.get_finished_metrics().unwrap();
+        let scopes = read.iter().flat_map(ResourceMetrics::scope_metrics);
+        let metrics = scopes.flat_map(ScopeMetrics::metrics);
+        metrics
+            .flat_map(|metric| match metric.data() {
+                AggregatedMetrics::F64(data) => points(metric, data, |number| number),
+                AggregatedMetrics::U64(data) => points(metric, data, |number| number as f64),
+                AggregatedMetrics::I64(data) => points(metric, data, |number| number as f64),
+            })
+            .collect()
     }
 
     /// The points of one instrument, by their labels.
@@ -85,40 +72,30 @@ impl Measured {
     }
 }
 
-struct Series {
-    labels: String,
-    count: u64,
-    sum: f64,
-    bounds: Vec<f64>,
-}
-
-impl Series {
-    fn into(self, point: impl Fn(String, u64, f64, Vec<f64>) -> Point) -> Point {
-        point(self.labels, self.count, self.sum, self.bounds)
-    }
-}
-
-fn series<T: Copy>(data: &MetricData<T>, number: impl Fn(T) -> f64) -> impl Iterator<Item = Series> {
-    let one = |labels, value| Series { labels, count: 1, sum: number(value), bounds: Vec::new() };
-    let series: Vec<_> = match data {
+fn points<T: Copy>(metric: &Metric, data: &MetricData<T>, number: impl Fn(T) -> f64) -> Vec<Point> {
+    let point = |labels, count, sum, bounds| Point {
+        name: metric.name().to_owned(),
+        unit: metric.unit().to_owned(),
+        labels,
+        count,
+        sum: number(sum),
+        bounds,
+    };
+    match data {
         MetricData::Gauge(gauge) => {
-            gauge.data_points().map(|point| one(labels(point.attributes()), point.value())).collect()
+            let of = gauge.data_points();
+            of.map(|of| point(labels(of.attributes()), 1, of.value(), Vec::new())).collect()
         }
         MetricData::Sum(sum) => {
-            sum.data_points().map(|point| one(labels(point.attributes()), point.value())).collect()
+            let of = sum.data_points();
+            of.map(|of| point(labels(of.attributes()), 1, of.value(), Vec::new())).collect()
         }
-        MetricData::Histogram(histogram) => histogram
-            .data_points()
-            .map(|point| Series {
-                labels: labels(point.attributes()),
-                count: point.count(),
-                sum: number(point.sum()),
-                bounds: point.bounds().collect(),
-            })
-            .collect(),
+        MetricData::Histogram(histogram) => {
+            let of = histogram.data_points();
+            of.map(|of| point(labels(of.attributes()), of.count(), of.sum(), of.bounds().collect())).collect()
+        }
         MetricData::ExponentialHistogram(_) => panic!("nobody asked for one"),
-    };
-    series.into_iter()
+    }
 }
 
 fn labels<'a>(attributes: impl Iterator<Item = &'a KeyValue>) -> String {

@@ -133,13 +133,20 @@ async fn every_way_out_of_a_call_has_its_status() {
 #[tokio::test(start_paused = true)]
 async fn a_response_that_fails_or_is_dropped_ends_its_call_once() {
     let (measured, network, channel) = measured(|builder| builder);
-    network.serve(100, at_first(|call| call.fail_after_headers(Code::NotFound)));
+    let calls = Arc::new(AtomicUsize::new(0));
+    network.serve(100, move |call| match calls.fetch_add(1, SeqCst) {
+        0 => call.fail_after_headers(Code::NotFound),
+        1 => call.refuse(Code::PermissionDenied, "not you", None),
+        _ => call.answer(),
+    });
+    check(&channel).await.unwrap_err();
     check(&channel).await.unwrap_err();
     let mut client = tonic_health::pb::health_client::HealthClient::new(channel);
     drop(client.watch(HealthCheckRequest::default()).await.unwrap());
     let watch = format!("grpc.method=grpc.health.v1.Health/Watch grpc.status=CANCELLED grpc.target={TARGET}");
     for name in ["grpc.client.call.duration", "grpc.client.attempt.duration"] {
-        assert_eq!(measured.counts(name), [(call("NOT_FOUND"), 1), (watch.clone(), 1)], "{name}");
+        let expected = [(call("NOT_FOUND"), 1), (call("PERMISSION_DENIED"), 1), (watch.clone(), 1)];
+        assert_eq!(measured.counts(name), expected, "{name}");
     }
 }
 
