@@ -1,10 +1,10 @@
 //! What channels and servers count and measure, under OpenTelemetry's names for gRPC.
 //!
-//! Nothing is measured before [`ChannelBuilder::metrics`](crate::ChannelBuilder::metrics) or
-//! [`Server::metrics`](crate::Server::metrics) is given a `Meter`, which needs the feature `otel`; the global meter provider is never
-//! asked (gRFC A66: "gRPC implementations should *NOT* fallback on this global"). All instruments are then on, those that gRPC calls
-//! experimental too; leave out what you do not want with a view of your `MeterProvider`, which can also replace the bucket
-//! boundaries that are suggested here.
+//! Nothing is measured before `ChannelBuilder::metrics` or `Server::metrics` is given a `Meter`, which needs the feature `otel`; the
+//! global meter provider is never asked (gRFC A66: "gRPC implementations should *NOT* fallback on this global"). All instruments are
+//! then on, those that gRPC calls experimental too; leave out what you do not want with a view of your `MeterProvider`, which can
+//! also replace the bucket boundaries that are suggested here. Only gRPC calls are measured, not those of an axum router beside them,
+//! nor the channel's own health watches.
 //!
 //! ```no_run
 //! # #[cfg(feature = "otel")]
@@ -65,7 +65,7 @@
 //! an added service are taken on trust, and there are never more than a thousand.
 //!
 //! `grpc.target` is the target in its canonical form. Where targets are many, or addresses, one can be given a name with
-//! [`ChannelBuilder::metrics_target`](crate::ChannelBuilder::metrics_target).
+//! `ChannelBuilder::metrics_target`.
 //!
 //! # Sources
 //!

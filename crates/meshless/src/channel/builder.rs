@@ -388,7 +388,7 @@ impl ChannelBuilder {
 
     #[cfg(not(feature = "otel"))]
     fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
-        ChannelMetrics
+        ChannelMetrics::default()
     }
 
     fn uses_tls(&self) -> bool {

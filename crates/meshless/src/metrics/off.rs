@@ -1,5 +1,5 @@
 //! The same as with the feature `otel`, and nothing of it: types without a size and methods without a body, so that the code
-//! that measures reads alike either way.
+//! that measures reads alike either way. Made by `default()` like those, hence no unit structs.
 
 use meshless_core::EjectionCounts;
 use tokio::time::Instant;
@@ -10,12 +10,12 @@ use crate::connection::{CloseReason, GoingAway};
 use crate::server::ConnectionSummary;
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ChannelMetrics;
+pub(crate) struct ChannelMetrics(());
 
 impl ChannelMetrics {
     #[inline]
     pub(crate) fn begin_call(&self, _: &http::Extensions) -> CallSpan {
-        CallSpan
+        CallSpan(())
     }
 
     #[inline]
@@ -29,7 +29,7 @@ impl ChannelMetrics {
 
     #[inline]
     pub(crate) fn connected(&self) -> OpenConnection {
-        OpenConnection
+        OpenConnection(())
     }
 
     #[inline]
@@ -37,12 +37,12 @@ impl ChannelMetrics {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct CallSpan;
+pub(crate) struct CallSpan(());
 
 impl CallSpan {
     #[inline]
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts
+        Attempts(())
     }
 
     #[inline]
@@ -50,22 +50,22 @@ impl CallSpan {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Attempts;
+pub(crate) struct Attempts(());
 
 impl Attempts {
     #[inline]
     pub(crate) fn begin(&self, _: AttemptKind) -> AttemptSpan {
-        AttemptSpan
+        AttemptSpan(())
     }
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct AttemptSpan;
+pub(crate) struct AttemptSpan(());
 
 impl AttemptSpan {
     #[inline]
     pub(crate) fn sender(&self) -> MessageMeter {
-        MessageMeter
+        MessageMeter(())
     }
 
     #[inline]
@@ -76,7 +76,7 @@ impl AttemptSpan {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct MessageMeter;
+pub(crate) struct MessageMeter(());
 
 impl MessageMeter {
     #[inline]
@@ -84,7 +84,7 @@ impl MessageMeter {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct OpenConnection;
+pub(crate) struct OpenConnection(());
 
 impl OpenConnection {
     #[inline]
@@ -95,22 +95,22 @@ impl OpenConnection {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ServerMetrics;
+pub(crate) struct ServerMetrics(());
 
 impl ServerMetrics {
     #[inline]
     pub(crate) fn calls(&self, _: &[&'static str]) -> ServedCalls {
-        ServedCalls
+        ServedCalls(())
     }
 
     #[inline]
     pub(crate) fn accepted(&self) -> AcceptedConnection {
-        AcceptedConnection
+        AcceptedConnection(())
     }
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct AcceptedConnection;
+pub(crate) struct AcceptedConnection(());
 
 impl AcceptedConnection {
     #[inline]
@@ -118,22 +118,22 @@ impl AcceptedConnection {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ServedCalls;
+pub(crate) struct ServedCalls(());
 
 impl ServedCalls {
     #[inline]
     pub(crate) fn begin(&self, _: &str, _: Option<Instant>) -> ServerCallSpan {
-        ServerCallSpan
+        ServerCallSpan(())
     }
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct ServerCallSpan;
+pub(crate) struct ServerCallSpan(());
 
 impl ServerCallSpan {
     #[inline]
     pub(crate) fn receiver(&self) -> MessageMeter {
-        MessageMeter
+        MessageMeter(())
     }
 
     #[inline]
