@@ -58,6 +58,7 @@ mod connector;
 mod driver;
 mod grpc_timeout;
 mod health_watch;
+pub mod metrics;
 pub mod orca;
 mod resolver;
 mod server;

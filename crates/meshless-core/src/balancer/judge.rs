@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Balancer;
-use super::ejection::{EjectionCause, Health};
+use super::ejection::{EjectionCause, EjectionCounts, Health};
 use crate::endpoint::{Address, EndpointId};
 use crate::outlier::Tally;
 use crate::picker::Policy;
@@ -19,6 +19,7 @@ pub(super) struct Judge {
     panicking: bool,
     /// When endpoints are compared next.
     next_comparison: Option<Instant>,
+    counts: EjectionCounts,
 }
 
 /// What an endpoint had counted when its present tally began.
@@ -55,6 +56,11 @@ impl<C> Balancer<C> {
     pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
         let subchannel = self.subchannels.get(&endpoint)?;
         Some((&subchannel.address, subchannel.health.ejection()?.cause))
+    }
+
+    /// Ejections so far, for metrics.
+    pub fn ejection_counts(&self) -> EjectionCounts {
+        self.judge.counts
     }
 
     /// Whether calls go to an endpoint like to any other.
@@ -121,8 +127,12 @@ impl<C> Balancer<C> {
         for (position, cause) in config.outliers(&tallies) {
             // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its maximum, too.
             let is_tripped = self.subchannels.get(&ids[position]).is_some_and(|sub| self.is_tripped(sub));
-            if !is_tripped && self.out_of_service() < self.tolerated() {
-                self.eject(now, ids[position], cause);
+            if !is_tripped {
+                if self.out_of_service() < self.tolerated() {
+                    self.eject(now, ids[position], cause);
+                } else {
+                    *self.judge.counts.unenforced.of(cause) += 1;
+                }
             }
         }
     }
@@ -132,6 +142,7 @@ impl<C> Balancer<C> {
         subchannel.load.outcomes.end_probe();
         subchannel.health.eject(now, cause, &self.config.ejection, &mut self.rng);
         subchannel.tally_start = None;
+        *self.judge.counts.enforced.of(cause) += 1;
         self.outdated = true;
     }
 
