@@ -50,6 +50,10 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/failures.md")]
+struct FailuresPage;
+
 mod bounced;
 mod call;
 mod channel;
