@@ -56,6 +56,9 @@ mod channel;
 mod connection;
 mod connector;
 mod driver;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc_timeout;
 pub mod orca;
 mod health_watch;
