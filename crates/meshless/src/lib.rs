@@ -60,6 +60,9 @@ mod channel;
 mod connection;
 mod connector;
 mod driver;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc_timeout;
 mod health_watch;
 pub mod metrics;

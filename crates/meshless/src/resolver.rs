@@ -17,6 +17,8 @@ use std::task::{Context, Poll};
 use meshless_core::Endpoint;
 
 use crate::target::{Target, TargetKind};
+#[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
+pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
 pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
 pub use error::ResolveError;
@@ -24,6 +26,8 @@ pub use error::ResolveError;
 pub use kubernetes::{
     AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
 };
+#[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
+pub(crate) use kubernetes::fuzz_endpoint_slices;
 pub use static_list::StaticResolver;
 
 /// What one look at the backends gave: all of them, or why they are not known.
