@@ -9,3 +9,4 @@ mod resolution;
 mod rotation;
 mod support;
 mod weights;
+mod zones;
