@@ -57,8 +57,8 @@ mod connection;
 mod connector;
 mod driver;
 mod grpc_timeout;
-pub mod orca;
 mod health_watch;
+pub mod orca;
 mod resolver;
 mod server;
 mod service_config;
@@ -73,7 +73,7 @@ pub use connector::{BoxIo, Connect, Connecting, Io};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
     EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SlowStartConfig,
-    SubchannelState, WeightedConfig,
+    SubchannelState, WeightedConfig, ZonePreference,
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
@@ -91,9 +91,9 @@ pub use server::{
     ConnectionSummary, HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown,
     ShutdownHandle, bind, serve_connection,
 };
-pub use service_config::{ServiceConfig, ServiceConfigError};
 #[cfg(unix)]
 pub use server::{UnixListener, bind_unix};
+pub use service_config::{ServiceConfig, ServiceConfigError};
 pub use target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
 pub use tls::{Pem, TlsConfig, TlsError};

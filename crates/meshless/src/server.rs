@@ -15,10 +15,10 @@ mod event;
 mod grpc;
 mod health;
 mod listener;
+mod overload;
 mod peer;
 mod serve;
 mod shutdown;
-mod overload;
 mod state;
 #[cfg(feature = "tls")]
 mod tls;

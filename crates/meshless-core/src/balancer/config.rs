@@ -171,6 +171,16 @@ impl BalancerConfig {
         self
     }
 
+    /// What is set about ejection.
+    pub fn ejection_settings(&self) -> &EjectionConfig {
+        &self.ejection
+    }
+
+    /// What is set about `weighted_round_robin`.
+    pub fn weighted_settings(&self) -> &WeightedConfig {
+        &self.weighted
+    }
+
     /// The preference that is set.
     pub fn zone_preference(&self) -> Option<&ZonePreference> {
         self.zone.as_ref()

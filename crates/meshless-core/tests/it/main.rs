@@ -5,6 +5,7 @@ mod ejection;
 mod health;
 mod model;
 mod outage;
+mod overload;
 mod resolution;
 mod rotation;
 mod support;

@@ -57,11 +57,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
     connections.all_ended().await;
 }
 
-async fn accept_until<T>(
-    end: impl Future<Output = T>,
-    door: &mut Door,
-    connections: &mut Connections,
-) -> T {
+async fn accept_until<T>(end: impl Future<Output = T>, door: &mut Door, connections: &mut Connections) -> T {
     let mut end: Pin<&mut _> = pin!(end);
     loop {
         tokio::select! {

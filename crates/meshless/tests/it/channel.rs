@@ -23,6 +23,6 @@ mod outage;
 mod readiness;
 mod retry;
 mod rotation;
-mod silence;
 mod service_config;
+mod silence;
 mod tonic_stack;
