@@ -199,7 +199,7 @@ fn errors_name_the_field() {
             json!({"loadBalancingConfig": [{"rls": {}}]}),
             format!(
                 "{list}: names no policy that the channel has; use one of pick_first, round_robin, least_request, \
-                 peak_ewma"
+                 peak_ewma, weighted_round_robin"
             ),
         ),
         (
