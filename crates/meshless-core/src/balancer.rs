@@ -83,7 +83,7 @@ use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
 pub use weights::{SlowStartConfig, WeightedConfig};
-pub use zone::{ZonePreference, zone_weights};
+pub use zone::ZonePreference;
 
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};

@@ -28,7 +28,7 @@ pub struct Endpoint {
     /// Its share of the traffic relative to its peers; 1 if the resolver knows none. `weighted_round_robin` reads it; as in gRPC,
     /// `round_robin` does not.
     pub weight: u32,
-    /// The zone it runs in, if the resolver knows. No present policy reads it.
+    /// The zone it runs in, if the resolver knows. Read where a [zone is preferred](crate::BalancerConfig::zone).
     pub zone: Option<String>,
 }
 

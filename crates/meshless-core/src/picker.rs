@@ -14,6 +14,7 @@ mod probing;
 pub(crate) mod reported;
 pub(crate) mod round_robin;
 mod weighted;
+mod zoned;
 
 use std::fmt;
 use std::str::FromStr;
@@ -212,10 +213,12 @@ pub(crate) struct Candidate<C> {
     weight: f32,
     /// 1 / weight: how much less its load counts.
     relief: f32,
+    /// The same for those of one zone, if zones matter.
+    zone: u32,
 }
 
 impl<C> Candidate<C> {
-    /// `None` without a connection. The weight is above 0.
+    /// `None` without a connection. One of weight 0 is for when no other will do.
     pub(crate) fn new(
         endpoint: EndpointId,
         weight: f32,
@@ -223,7 +226,12 @@ impl<C> Candidate<C> {
     ) -> Option<Self> {
         let first = slots.next()?;
         let load = Arc::clone(&first.load);
-        Some(Self { endpoint, load, first, more: slots.collect(), weight, relief: 1.0 / weight })
+        let relief = 1.0 / weight.max(f32::MIN_POSITIVE);
+        Some(Self { endpoint, load, first, more: slots.collect(), weight, relief, zone: 0 })
+    }
+
+    pub(crate) fn in_zone(self, zone: u32) -> Self {
+        Self { zone, ..self }
     }
 
     fn lease(&self, now: Instant) -> Option<Lease<C>> {
@@ -241,8 +249,8 @@ impl<C> Candidates<C> {
         self.0.iter().all(|candidate| candidate.weight == self.0[0].weight)
     }
 
-    /// Places the call on `chosen` if the call does not avoid it and it has room, else on the next such endpoint,
-    /// else on the next one that has room.
+    /// Places the call on `chosen` if the call does not avoid it and it has room, else on the next such endpoint (if need be, one
+    /// without weight), else on the next one that has room.
     #[inline]
     fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
         let candidate = &self.0[chosen];
@@ -259,9 +267,11 @@ impl<C> Candidates<C> {
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
         let (before, from) = self.0.split_at(chosen);
         let in_turn = || from.iter().chain(before);
-        let lease = in_turn()
-            .filter(|candidate| !avoid.contains(&candidate.endpoint))
+        let not_avoided = || in_turn().filter(|candidate| !avoid.contains(&candidate.endpoint));
+        let lease = not_avoided()
+            .filter(|candidate| candidate.weight > 0.0)
             .find_map(|candidate| candidate.lease(now))
+            .or_else(|| not_avoided().find_map(|candidate| candidate.lease(now)))
             .or_else(|| in_turn().find_map(|candidate| candidate.lease(now)));
         lease.map_or(Pick::Queue(Wait::Full(self.0[chosen].endpoint)), Pick::Ready)
     }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, OutcomeReport, Policy,
-    ResolutionError, Rng, SubchannelState,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, Policy, ResolutionError, Rng,
+    SubchannelState,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -147,7 +147,7 @@ impl Driver {
         match event {
             DriverEvent::CallWaits => self.balancer.handle_call(now),
             DriverEvent::Full(endpoint) => self.balancer.handle_full(now, endpoint),
-            DriverEvent::Outcome(report) => self.handle_outcome(now, report),
+            DriverEvent::Outcome(report) => self.balancer.handle_outcome(now, report),
             DriverEvent::Connected(id, result) => self.handle_connected(now, id, result),
             DriverEvent::Health(id, health) => self.handle_health(now, id, health),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
@@ -259,18 +259,6 @@ impl Driver {
         }
     }
 
-    fn handle_outcome(&mut self, now: std::time::Instant, report: OutcomeReport) {
-        let id = report.endpoint();
-        let was_ejected = self.balancer.ejection(id).is_some();
-        self.balancer.handle_outcome(now, report);
-        let target = &self.shared.target;
-        match self.balancer.ejection(id) {
-            Some((endpoint, cause)) => tracing::warn!(%target, %endpoint, %cause, "endpoint ejected"),
-            None if was_ejected => tracing::info!(%target, endpoint = %id, "endpoint is well again"),
-            None => {}
-        }
-    }
-
     fn handle_resolution(&mut self, resolution: Resolution) {
         let target = &self.shared.target;
         self.shared.metrics.resolved(resolution.as_ref().is_ok_and(|endpoints| !endpoints.is_empty()));
@@ -316,6 +304,12 @@ impl Driver {
                 true => ResolveHint::AllFailed,
                 false => ResolveHint::Stale,
             }),
+            Action::ReportEjected { address, cause, .. } => {
+                tracing::warn!(target = %self.shared.target, endpoint = %address, %cause, "endpoint ejected");
+            }
+            Action::ReportRecovered { address, .. } => {
+                tracing::info!(target = %self.shared.target, endpoint = %address, "endpoint is well again");
+            }
             _ => {}
         }
     }

@@ -81,7 +81,7 @@ pub use connector::{BoxIo, Connect, Connecting, Io};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
     EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SlowStartConfig,
-    SubchannelState, WeightedConfig,
+    SubchannelState, WeightedConfig, ZonePreference,
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};

@@ -1,7 +1,7 @@
 //! gRPC's service config: what a service's owner says about calling it, as JSON (grpc/doc/service_config.md; gRFC A2).
 //!
 //! This file is the parsed config and what a channel makes of it. [`method`] reads `methodConfig`, [`policy`] the retry
-//! and hedging policies in it, [`balancing`] `loadBalancingConfig`; [`json`] knows where in the document each value
+//! and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`] `loadBalancingConfig`; [`json`] knows where in the document each value
 //! stands. Fields that are not known are ignored; one that is known and invalid refuses the whole, so that no config is
 //! obeyed in part (gRFC A2).
 
@@ -9,7 +9,9 @@ mod balancing;
 mod duration;
 mod json;
 mod method;
+mod outlier;
 mod policy;
+mod weighted;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -44,7 +46,10 @@ use crate::channel::{MethodName, MethodSettings, Methods};
 ///
 /// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`, `maxResponseMessageBytes`,
 /// `retryPolicy`, `hedgingPolicy`), `retryThrottling`, `loadBalancingConfig`, `loadBalancingPolicy` and
-/// `healthCheckConfig`. Two things differ from other implementations: the lengths of messages count as on the wire,
+/// `healthCheckConfig`. Of the policies, `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
+/// with their settings, except for `enableOobLoadReport`; of `outlier_detection`, a detection is on or off, whatever its
+/// `enforcementPercentage` above 0, `maxEjectionPercent` is the
+/// [panic threshold](crate::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
 /// that is compressed, and a config without `retryThrottling` has the default throttle of
 /// [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
 #[derive(Clone, Debug)]

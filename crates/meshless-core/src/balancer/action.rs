@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ejection::EjectionCause;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::picker::Picker;
@@ -39,5 +40,21 @@ pub enum Action<C> {
     RequestResolution {
         /// Set when every known address fails: the resolver's pause between two questions does not apply.
         at_once: bool,
+    },
+    /// An endpoint was ejected: something to tell people. Nothing needs to be done.
+    ReportEjected {
+        /// Which one.
+        endpoint: EndpointId,
+        /// Where it listens.
+        address: Address,
+        /// Why.
+        cause: EjectionCause,
+    },
+    /// The call that tried an ejected endpoint again succeeded, and it is used like its peers. Likewise.
+    ReportRecovered {
+        /// Which one.
+        endpoint: EndpointId,
+        /// Where it listens.
+        address: Address,
     },
 }

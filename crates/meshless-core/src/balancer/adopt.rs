@@ -31,6 +31,10 @@ impl<C> Balancer<C> {
                 new
             });
             subchannel.weight.configured = endpoint.weight;
+            if subchannel.weight.zone.as_deref() != endpoint.zone.as_deref() {
+                subchannel.weight.zone = endpoint.zone.as_deref().map(Into::into);
+                self.outdated |= self.config.zone.is_some();
+            }
         }
         for &id in &diff.removed {
             if let Some(subchannel) = self.subchannels.get_mut(&id) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::ejection::EjectionConfig;
 use super::weights::{SlowStartConfig, WeightedConfig};
+use super::zone::ZonePreference;
 use crate::backoff::BackoffConfig;
 use crate::picker::Policy;
 
@@ -25,6 +26,7 @@ pub struct BalancerConfig {
     pub(super) subset_size: Option<NonZeroUsize>,
     pub(super) slow_start: Option<SlowStartConfig>,
     pub(super) weighted: WeightedConfig,
+    pub(super) zone: Option<ZonePreference>,
     pub(super) stale_max: Duration,
 }
 
@@ -155,6 +157,34 @@ impl BalancerConfig {
         self.weighted = weighted;
         self
     }
+
+    /// Keeps calls in the client's zone as far as the endpoints there can take them, and spreads the rest over the zones with room.
+    /// Default `None`: zones do not matter.
+    ///
+    /// It goes by the endpoints that are ready now, and by what each can take: alike, but for slow start and, in
+    /// `weighted_round_robin`, the weights; each zone gets its share, and within a zone the policy decides. One that
+    /// is slow, but neither ejected nor unhealthy, keeps its zone's calls. Endpoints whose zone is not known, as all
+    /// that come from DNS, count as in none: where no zone is known, nothing changes. `pick_first` has no shares. Of a
+    /// subset, the shares are those within it.
+    pub fn zone(mut self, preference: Option<ZonePreference>) -> Self {
+        self.zone = preference;
+        self
+    }
+
+    /// What is set about ejection.
+    pub fn ejection_settings(&self) -> &EjectionConfig {
+        &self.ejection
+    }
+
+    /// What is set about `weighted_round_robin`.
+    pub fn weighted_settings(&self) -> &WeightedConfig {
+        &self.weighted
+    }
+
+    /// The preference that is set.
+    pub fn zone_preference(&self) -> Option<&ZonePreference> {
+        self.zone.as_ref()
+    }
 }
 
 impl BalancerConfig {
@@ -187,6 +217,7 @@ impl Default for BalancerConfig {
             subset_size: None,
             slow_start: None,
             weighted: WeightedConfig::default(),
+            zone: None,
             stale_max: Duration::from_secs(60 * 60),
         }
     }

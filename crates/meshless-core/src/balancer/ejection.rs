@@ -27,8 +27,8 @@ use crate::rng::Rng;
 /// A failure is a call that ended in UNAVAILABLE, INTERNAL, UNKNOWN, DATA_LOSS, RESOURCE_EXHAUSTED or
 /// DEADLINE_EXCEEDED: an endpoint that is silent until every deadline counts like one that fails at once.
 ///
-/// The breaker is on by default. It looks at one endpoint alone, acts within a call, and errs rarely: an endpoint that fails one
-/// call in ten at random runs up five failures once in 110 000 calls. Comparing endpoints at intervals
+/// The breaker is on by default. It looks at one endpoint, acts within a call, and errs rarely: it does not act if such a run
+/// would be more than one in a million among the endpoint's peers, as in an overload, when all of them fail calls. Comparing endpoints at intervals
 /// ([`outlier_detection`](Self::outlier_detection)) finds those that fail now and then; it is off by default, since what is
 /// unlike its peers need not be broken (a shard, a canary), and since it wakes the channel every interval.
 #[derive(Clone, Debug)]
@@ -47,7 +47,7 @@ impl EjectionConfig {
     }
 
     /// The breaker: how many calls in a row must fail for an endpoint to be ejected at once. Default 5; `None` never ejects for
-    /// this. Linkerd's default is 7: fewer lose fewer calls to a dead backend, more forgive a worse one.
+    /// this. If its peers fail calls too, it takes more: six if they fail one in ten, twenty if every other. Linkerd's default is 7: fewer lose fewer calls to a dead backend, more forgive a worse one.
     pub fn consecutive_failures(mut self, failures: Option<NonZeroU32>) -> Self {
         self.consecutive_failures = failures;
         self
@@ -79,8 +79,8 @@ impl EjectionConfig {
     /// The panic threshold: if more than this share of the listed endpoints cannot be reached, is ejected or would be, the trouble is
     /// not with single endpoints, and calls go to all that are ready. Default 50, Envoy's. Above 100 counts as 100.
     ///
-    /// Shares are rounded down: of two or three endpoints one may be ejected, of four two, and a single one never is. However
-    /// high, the last endpoint that is ready is used.
+    /// Shares are rounded down, but not to none: of two or three endpoints one may be ejected, of four two. At 0 none is, and a single
+    /// one never. However high, the last endpoint that is ready is used.
     pub fn panic_percent(mut self, percent: u8) -> Self {
         self.panic_percent = percent.min(100);
         self
@@ -88,7 +88,8 @@ impl EjectionConfig {
 
     /// How many of `listed` endpoints may be out of service without a panic.
     pub(super) fn tolerated(&self, listed: usize) -> usize {
-        listed * usize::from(self.panic_percent) / 100
+        // "Will eject at least one host regardless of the value" (Envoy), as A50's check before each ejection does, too.
+        (listed * usize::from(self.panic_percent) / 100).max(usize::from(self.panic_percent > 0))
     }
 
     pub(super) fn is_off(&self) -> bool {
@@ -319,8 +320,11 @@ mod tests {
     }
 
     #[test]
-    fn half_may_be_out_rounded_down() {
-        let config = EjectionConfig::default();
-        assert_eq!([1, 2, 3, 4, 5, 10].map(|n| config.tolerated(n)), [0, 1, 1, 2, 2, 5]);
+    fn half_may_be_out_rounded_down_to_one_at_least() {
+        let of =
+            |percent| [2, 3, 4, 5, 10].map(|n| EjectionConfig::default().panic_percent(percent).tolerated(n));
+        assert_eq!(of(50), [1, 1, 2, 2, 5]);
+        assert_eq!(of(10), [1; 5]);
+        assert_eq!(of(0), [0; 5]);
     }
 }

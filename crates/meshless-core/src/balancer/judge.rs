@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Balancer;
 use super::ejection::{EjectionCause, EjectionCounts, Health};
+use super::{Action, Balancer};
 use crate::endpoint::{Address, EndpointId};
 use crate::outlier::Tally;
 use crate::picker::Policy;
@@ -44,6 +44,8 @@ impl<C> Balancer<C> {
                     subchannel.load.outcomes.end_probe();
                     // The penalties of `peak_ewma` would outlast what they were for.
                     subchannel.load.latency().forget();
+                    let (endpoint, address) = (report.endpoint, subchannel.address.clone());
+                    self.actions.push_back(Action::ReportRecovered { endpoint, address });
                     self.outdated = true;
                 }
                 Outcome::Failure => self.eject(now, report.endpoint, EjectionCause::ProbeFailed),
@@ -89,10 +91,15 @@ impl<C> Balancer<C> {
         }
         if panicking {
             // Nobody tells when an endpoint that should be ejected, but is not, does well again.
-            self.wake_at(now + PANIC_RECHECK);
+            self.wake_at(now + RECHECK);
         } else {
-            for (id, failures) in self.tripped() {
-                self.eject(now, id, EjectionCause::ConsecutiveFailures(failures));
+            for (id, failures, stands_out) in self.tripped() {
+                if stands_out {
+                    self.eject(now, id, EjectionCause::ConsecutiveFailures(failures));
+                } else {
+                    // Nor when its peers do better again.
+                    self.wake_at(now + RECHECK);
+                }
             }
         }
         let changes: Vec<_> =
@@ -143,6 +150,8 @@ impl<C> Balancer<C> {
         subchannel.health.eject(now, cause, &self.config.ejection, &mut self.rng);
         subchannel.tally_start = None;
         *self.judge.counts.enforced.of(cause) += 1;
+        let address = subchannel.address.clone();
+        self.actions.push_back(Action::ReportEjected { endpoint: id, address, cause });
         self.outdated = true;
     }
 
@@ -160,9 +169,29 @@ impl<C> Balancer<C> {
         self.config.ejection.tolerated(n).min(n.saturating_sub(1))
     }
 
-    fn tripped(&self) -> Vec<(EndpointId, u32)> {
+    /// Each with its run of failures, and whether that makes it unlike its peers.
+    fn tripped(&self) -> Vec<(EndpointId, u32, bool)> {
         let tripped = self.listed().filter(|sub| sub.health.is_admitted() && self.is_tripped(sub));
-        tripped.map(|subchannel| (subchannel.id, subchannel.load.outcomes.consecutive_failures())).collect()
+        let with_run = |subchannel: &Subchannel<C>| {
+            let run = subchannel.load.outcomes.consecutive_failures();
+            (subchannel.id, run, self.stands_out(subchannel.id, run))
+        };
+        tripped.map(with_run).collect()
+    }
+
+    /// Whether a run of failures says something about the endpoint, and not about all of them: whether such a run would be rarer than one
+    /// in a million if it failed like most of the others that are ready.
+    ///
+    /// In an overload, or when what they all depend on is down, every endpoint runs up five failures soon. Ejecting it would leave
+    /// less capacity, and be about nothing it has done. If the others fail half of their calls, twenty in a row are needed; if one in ten,
+    /// six; if next to none, five as ever.
+    fn stands_out(&self, id: EndpointId, run: u32) -> bool {
+        let others = || self.listed().filter(|other| other.id != id && other.is_ready());
+        let chance = |other: &&Subchannel<C>| {
+            other.load.outcomes.recent_failure_share().powi(run.try_into().unwrap_or(i32::MAX))
+        };
+        let unlike = others().filter(|other| chance(other) < CHANCE_MAX).count();
+        2 * unlike >= others().count()
     }
 
     fn is_tripped(&self, subchannel: &Subchannel<C>) -> bool {
@@ -176,5 +205,9 @@ fn tally<C>(subchannel: &Subchannel<C>) -> Tally {
     Tally { successes: outcomes.successes(), failures: outcomes.failures() }
 }
 
-/// How long a panic may outlast its reason.
-const PANIC_RECHECK: Duration = Duration::from_secs(1);
+/// How likely a run of failures may be among peers and still be held against an endpoint. A busy client sees a million runs begin within
+/// hours.
+const CHANCE_MAX: f64 = 1e-6;
+
+/// How long a panic may outlast its reason, or a forbearance.
+const RECHECK: Duration = Duration::from_secs(1);

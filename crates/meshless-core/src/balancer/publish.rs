@@ -61,6 +61,18 @@ impl<C> Balancer<C> {
         )
     }
 
+    /// Whether an endpoint is among those that [`admitted`](Self::admitted) finds.
+    pub(super) fn picked_from(&self) -> impl Fn(&Subchannel<C>) -> bool + use<'_, C> {
+        let is_admitted = |sub: &Subchannel<C>| sub.is_ready() && self.is_admitted(&sub.health);
+        let any_admitted = self.listed().any(is_admitted);
+        let any_ready = any_admitted || self.listed().any(Subchannel::is_ready);
+        move |sub| match (any_admitted, any_ready) {
+            (true, _) => is_admitted(sub),
+            (false, true) => sub.is_ready(),
+            (false, false) => sub.suspects().next().is_some(),
+        }
+    }
+
     fn candidates(&self, of: impl Fn(&Health) -> bool) -> Option<Candidates<C>> {
         let fit = self.listed().filter(|subchannel| of(&subchannel.health));
         Candidates::new(fit.filter_map(|sub| candidate(sub, sub.serving())).collect())
@@ -95,7 +107,8 @@ fn candidate<'a, C: 'a>(
     connections: impl Iterator<Item = &'a Connection<C>>,
 ) -> Option<Candidate<C>> {
     let slots = connections.map(|connection| Arc::clone(&connection.slot));
-    Candidate::new(subchannel.id, subchannel.weight.effective(), slots)
+    let candidate = Candidate::new(subchannel.id, subchannel.weight.effective(), slots)?;
+    Some(candidate.in_zone(subchannel.weight.zone_number()))
 }
 
 /// A thousand dead endpoints must not make a status message of 100 kB: HTTP/2 peers refuse such trailers.

@@ -70,7 +70,10 @@ pub struct EndpointState {
     pub connections_draining: usize,
     /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
     pub ejection: Option<Ejection>,
-    /// Its share relative to its peers', where shares are not equal: by slow start, or in `weighted_round_robin`.
+    /// The zone it runs in, if the resolver knows.
+    pub zone: Option<Arc<str>>,
+    /// Its share relative to its peers', where shares are not equal: by slow start, by zone, or in `weighted_round_robin`. 0 while
+    /// the client's zone has no need of it.
     pub weight: f32,
     /// Calls in a row that failed, up to now.
     pub consecutive_failures: u32,
@@ -110,6 +113,7 @@ impl<C> Balancer<C> {
                     - connections_silent
                     - connections_unhealthy,
                 ejection: subchannel.health.ejection(),
+                zone: subchannel.weight.zone.clone(),
                 weight: subchannel.weight.effective(),
                 consecutive_failures: outcomes.consecutive_failures(),
                 successes: outcomes.successes(),

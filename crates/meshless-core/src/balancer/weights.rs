@@ -1,15 +1,22 @@
-//! The weights of endpoints: slow start for those that are new or have recovered, and what servers report of their load.
+//! The weights of endpoints: slow start for those that are new or have recovered, what servers report of their load, and the
+//! zone that the client prefers.
 //!
 //! `round_robin`, `least_request` and `peak_ewma` know slow start only; gRPC's `round_robin` ignores the weights of endpoints, and
-//! so do they. `weighted_round_robin` multiplies the weight that the resolver gave, the reported one and slow start.
+//! so do they. `weighted_round_robin` multiplies the weight that the resolver gave, the reported one and slow start. The
+//! product is what an endpoint can take; a preference for a zone then decides how much of this client's calls it does.
 //! Weights are computed here, by the clock, and kept with the endpoint until the next picker is made of them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Balancer;
+use super::zone::zone_weights;
+use crate::endpoint::EndpointId;
 use crate::ewma::EwmaDecay;
 use crate::picker::Policy;
 use crate::picker::lease::Load;
+use crate::subchannel::Subchannel;
 
 /// How endpoints that are new, or were out of service, are given their share: little by little, while their caches, pools and compiled
 /// code warm up (Envoy; gRFC A100).
@@ -100,6 +107,10 @@ pub(crate) struct Weight {
     pub(super) configured: u32,
     /// It was not there when the channel began, and has had no connection yet.
     pub(super) newcomer: bool,
+    /// Where it runs.
+    pub(super) zone: Option<Arc<str>>,
+    /// Endpoints of one zone have one number, if a zone is preferred.
+    zone_number: u32,
     /// When slow start began, until it is over.
     warming_since: Option<Instant>,
     /// When its reports began.
@@ -116,6 +127,10 @@ impl Weight {
 
     pub(crate) fn effective(&self) -> f32 {
         self.effective
+    }
+
+    pub(super) fn zone_number(&self) -> u32 {
+        self.zone_number
     }
 
     fn warmth(&mut self, now: Instant, config: &SlowStartConfig) -> f32 {
@@ -148,7 +163,15 @@ impl Weight {
 
 impl Default for Weight {
     fn default() -> Self {
-        Self { configured: 1, newcomer: false, warming_since: None, reporting_since: None, effective: 1.0 }
+        Self {
+            configured: 1,
+            newcomer: false,
+            zone: None,
+            zone_number: 0,
+            warming_since: None,
+            reporting_since: None,
+            effective: 1.0,
+        }
     }
 }
 
@@ -157,18 +180,20 @@ impl<C> Balancer<C> {
     pub(super) fn weigh(&mut self, now: Instant) {
         let period = match (self.config.policy, &self.config.slow_start) {
             (Policy::PickFirst, _) => return,
-            (Policy::WeightedRoundRobin, None) => self.config.weighted.update,
-            (Policy::WeightedRoundRobin, Some(slow)) => self.config.weighted.update.min(slow.step()),
+            (Policy::WeightedRoundRobin, None) => Some(self.config.weighted.update),
+            (Policy::WeightedRoundRobin, Some(slow)) => Some(self.config.weighted.update.min(slow.step())),
+            // By zone, weights change only with what can be picked.
+            (_, None) if self.config.zone.is_some() => None,
             (_, None) => return,
-            (_, Some(slow)) => slow.step(),
+            (_, Some(slow)) => Some(slow.step()),
         };
         if self.idle {
             return;
         }
-        let is_due = self.next_weighing.is_none_or(|at| at <= now);
+        let is_due = period.is_some() && self.next_weighing.is_none_or(|at| at <= now);
         if is_due || self.outdated {
             self.weigh_all(now);
-            self.next_weighing = Some(now + period);
+            self.next_weighing = period.map(|period| now + period);
         }
         let warming = self.listed().any(|subchannel| subchannel.weight.warming_since.is_some());
         if let Some(at) = self.next_weighing
@@ -197,15 +222,49 @@ impl<C> Balancer<C> {
             }
             _ => reported.iter().flatten().sum::<f32>() / known as f32,
         };
+        let mut capacities = Vec::with_capacity(listed.len());
         for (subchannel, reported) in listed.iter_mut().zip(reported) {
             let weight = &mut subchannel.weight;
             let warmth = config.slow_start.map_or(1.0, |slow| weight.warmth(now, &slow));
             let configured = if by_reports { weight.configured.max(1) as f32 } else { 1.0 };
-            let effective = reported.unwrap_or(usual) * configured * warmth;
-            if effective != weight.effective {
-                weight.effective = effective;
+            capacities.push((subchannel.id, reported.unwrap_or(usual) * configured * warmth));
+        }
+        self.weigh_zones(&mut capacities);
+        for (id, effective) in capacities {
+            if let Some(subchannel) = self.subchannels.get_mut(&id)
+                && subchannel.weight.effective != effective
+            {
+                subchannel.weight.effective = effective;
                 self.outdated = true;
             }
+        }
+    }
+
+    /// Makes of what endpoints can take what this client is to send them, if it prefers a zone.
+    fn weigh_zones(&mut self, weights: &mut [(EndpointId, f32)]) {
+        let Some(preference) = &self.config.zone else { return };
+        let picked = self.picked_from();
+        // One that cannot be picked has no capacity now, but its zone has clients all the same.
+        let endpoint = |(id, capacity): &(EndpointId, f32)| match self.subchannels.get(id) {
+            Some(sub) => (sub.weight.zone.as_deref(), if picked(sub) { *capacity } else { 0.0 }),
+            None => (None, 0.0),
+        };
+        let endpoints: Vec<_> = weights.iter().map(endpoint).collect();
+        let by_zone = zone_weights(&endpoints, preference);
+        for ((weight, (_, capacity)), by_zone) in weights.iter_mut().zip(endpoints).zip(by_zone) {
+            if capacity > 0.0 {
+                weight.1 = by_zone;
+            }
+        }
+        drop(picked);
+        self.number_zones();
+    }
+
+    fn number_zones(&mut self) {
+        let zones: BTreeSet<_> = self.listed().map(|subchannel| subchannel.weight.zone.clone()).collect();
+        let numbers: BTreeMap<_, u32> = zones.into_iter().zip(0..).collect();
+        for Subchannel { weight, .. } in self.subchannels.values_mut() {
+            weight.zone_number = numbers.get(&weight.zone).copied().unwrap_or_default();
         }
     }
 }

@@ -14,11 +14,9 @@
 //!
 //! Pure, and called whenever a picker is made, with the endpoints that can be picked now: if a zone's pods fail, its
 //! capacity is what remains, and the calls spill over by themselves. It never leaves an endpoint out of the picker: one of
-//! weight 0 is for when all others are full.
+//! weight 0 is for when all others are full, or have failed the call before.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use crate::endpoint::{Endpoint, EndpointId};
 
 /// Where a channel's client is, and where the others are.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,34 +62,25 @@ impl ZonePreference {
     }
 }
 
-/// The weight of each endpoint for a client of this preference, in the order given; 1 on average. Its capacity is the weight that the
-/// resolver has given it. An endpoint of unknown zone is in none, and takes what others leave.
-#[must_use]
-pub fn zone_weights<'a>(
-    endpoints: impl IntoIterator<Item = (EndpointId, &'a Endpoint)>,
-    preference: &ZonePreference,
-) -> Vec<(EndpointId, f32)> {
-    let endpoints: Vec<_> = endpoints.into_iter().collect();
+/// The weight of each endpoint for a client of this preference, in the order given. Endpoints are a zone and a capacity: what they
+/// would weigh without a preference. The sum of all weights stays what it is. An endpoint of unknown zone is in none, and
+/// takes what others leave.
+pub(super) fn zone_weights(endpoints: &[(Option<&str>, f32)], preference: &ZonePreference) -> Vec<f32> {
     let mut capacities: BTreeMap<Option<&str>, f64> = BTreeMap::new();
-    for (_, endpoint) in &endpoints {
-        *capacities.entry(endpoint.zone.as_deref()).or_default() += f64::from(endpoint.weight);
+    for (zone, capacity) in endpoints {
+        *capacities.entry(*zone).or_default() += f64::from(*capacity);
     }
     let total: f64 = capacities.values().sum();
     if total <= 0.0 {
-        return endpoints.into_iter().map(|(id, _)| (id, 1.0)).collect();
+        return vec![1.0; endpoints.len()];
     }
     let shares = capacities.iter().map(|(zone, capacity)| (*zone, capacity / total)).collect();
     let fractions = zone_fractions(&shares, preference);
-    let count = endpoints.len() as f64;
-    let weight = |endpoint: &Endpoint| {
-        let zone = endpoint.zone.as_deref();
-        let capacity = capacities[&zone];
-        if capacity <= 0.0 {
-            return 0.0;
-        }
-        (fractions[&zone] * f64::from(endpoint.weight) / capacity * count) as f32
+    let weight = |(zone, capacity): &(Option<&str>, f32)| match capacities[zone] {
+        of_zone if of_zone > 0.0 => (fractions[zone] / of_zone * f64::from(*capacity) * total) as f32,
+        _ => 0.0,
     };
-    endpoints.into_iter().map(|(id, endpoint)| (id, weight(endpoint))).collect()
+    endpoints.iter().map(weight).collect()
 }
 
 /// How much of the client's traffic each zone gets: 1 in all.
@@ -105,14 +94,16 @@ fn zone_fractions<'a>(
     let own_capacity = capacity_shares.get(&own).copied().unwrap_or(0.0);
     let own_clients = clients_in(own);
     let local = match own_clients > 0.0 {
-        true => (own_capacity / own_clients).min(1.0),
+        true if own_capacity >= own_clients - ROUNDING => 1.0,
+        true => own_capacity / own_clients,
         // By the user's numbers this client is not there; it takes no room that matters.
         false if own_capacity > 0.0 => 1.0,
         false => 0.0,
     };
     let room = |zone: Option<&str>, capacity: f64| match zone == own {
         true => 0.0,
-        false => (capacity - clients_in(zone)).max(0.0),
+        false if capacity - clients_in(zone) < ROUNDING => 0.0,
+        false => capacity - clients_in(zone),
     };
     let room_in_all: f64 = capacity_shares.iter().map(|(zone, capacity)| room(*zone, *capacity)).sum();
     let fraction = |zone: Option<&str>, capacity: f64| match (zone == own, room_in_all > 0.0) {
@@ -125,28 +116,23 @@ fn zone_fractions<'a>(
     capacity_shares.iter().map(|(zone, capacity)| (*zone, fraction(*zone, *capacity))).collect()
 }
 
+/// A third of three is not 1 in floating point; what is left must not count as room, nor as a lack of it.
+const ROUNDING: f64 = 1e-9;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::SocketAddr;
 
-    /// Endpoints of these zones and weights; an empty zone is unknown.
-    fn endpoints(of: &[(&str, u32)]) -> Vec<(EndpointId, Endpoint)> {
-        let endpoint = |(n, (zone, weight)): (usize, &(&str, u32))| {
-            let address = SocketAddr::from(([10, 0, 0, 0], u16::try_from(n).unwrap()));
-            let endpoint = Endpoint::new(address).with_weight(*weight);
-            let endpoint = if zone.is_empty() { endpoint } else { endpoint.with_zone(*zone) };
-            (EndpointId::for_tests(n as u64), endpoint)
+    /// For endpoints of these zones and capacities; an empty zone is unknown. Scaled so that the mean is 1.
+    fn weights(of: &[(&'static str, u32)], preference: &ZonePreference) -> Vec<f32> {
+        let endpoint = |(zone, capacity): &(&'static str, u32)| {
+            (Some(*zone).filter(|zone| !zone.is_empty()), *capacity as f32)
         };
-        of.iter().enumerate().map(endpoint).collect()
-    }
-
-    fn weights(of: &[(&str, u32)], preference: &ZonePreference) -> Vec<f32> {
-        let endpoints = endpoints(of);
-        let weights = zone_weights(endpoints.iter().map(|(id, endpoint)| (*id, endpoint)), preference);
-        assert!(weights.iter().map(|(id, _)| *id).eq(endpoints.iter().map(|(id, _)| *id)), "in order");
-        weights.into_iter().map(|(_, weight)| weight).collect()
+        let endpoints: Vec<_> = of.iter().map(endpoint).collect();
+        let total: f32 = endpoints.iter().map(|(_, capacity)| capacity).sum();
+        let mean = if total > 0.0 { total / of.len() as f32 } else { 1.0 };
+        zone_weights(&endpoints, preference).into_iter().map(|weight| weight / mean).collect()
     }
 
     fn close(a: &[f32], b: &[f32]) -> bool {
@@ -156,7 +142,9 @@ mod tests {
     #[test]
     fn a_zone_with_its_share_of_the_pods_keeps_its_calls() {
         let of = [("a", 1), ("a", 1), ("b", 1), ("b", 1)];
-        assert!(close(&weights(&of, &ZonePreference::new("a")), &[2.0, 2.0, 0.0, 0.0]));
+        assert_eq!(weights(&of, &ZonePreference::new("a")), [2.0, 2.0, 0.0, 0.0]);
+        let of = [("a", 1), ("b", 1), ("c", 1)];
+        assert_eq!(weights(&of, &ZonePreference::new("a"))[1..], [0.0; 2], "not even by rounding");
     }
 
     #[test]

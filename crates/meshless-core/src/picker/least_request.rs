@@ -4,24 +4,27 @@
 //! with replacement; of equals, the first drawn. The count goes up at the pick and down when the call ends, whatever its
 //! status, and belongs to the endpoint, so that calls on a draining connection still weigh.
 
+use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
 use crate::rng::Rng;
 
 #[derive(Debug)]
 pub(crate) struct LeastRequest<C> {
     pub(super) candidates: Candidates<C>,
+    zones: Option<Zones>,
     choice_count: u8,
 }
 
 impl<C> LeastRequest<C> {
-    pub(crate) fn new(candidates: Candidates<C>, choice_count: u8) -> Self {
-        Self { candidates, choice_count }
+    pub(crate) fn new(mut candidates: Candidates<C>, choice_count: u8) -> Self {
+        let zones = Zones::of(&mut candidates);
+        Self { candidates, zones, choice_count }
     }
 
     /// Not inlined into `pick`, where its registers would have to be saved for every policy.
     #[inline(never)]
     pub(super) fn choose(&self, rng: &mut Rng) -> usize {
-        let entries = &self.candidates.0;
+        let (offset, entries) = Zones::draw(self.zones.as_ref(), &self.candidates, rng);
         let random = rng.next_u64();
         let mut best = scaled((random >> 32) as u32, entries.len());
         // With weights other than 1 (slow start), Envoy's rule: calls that there would be, per weight.
@@ -37,6 +40,6 @@ impl<C> LeastRequest<C> {
                 sample = rng.below(entries.len());
             }
         }
-        best
+        offset + best
     }
 }

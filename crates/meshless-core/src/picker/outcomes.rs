@@ -14,7 +14,7 @@ use crate::endpoint::EndpointId;
 /// ([`Balancer::handle_outcome`](crate::Balancer::handle_outcome)): it tripped its endpoint's breaker, or was the probe of an
 /// endpoint on probation.
 ///
-/// There are few of them: one for each run of failures, and one for each probation.
+/// There are few of them: for each run of failures one, and one more each time it has doubled; and one for each probation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an endpoint is ejected, and comes back, when the balancer hears of it"]
 pub struct OutcomeReport {
@@ -36,6 +36,8 @@ impl OutcomeReport {
 pub(crate) struct Outcomes {
     successes: AtomicU64,
     failures: AtomicU64,
+    /// What both were when the window began that [`recent_failure_share`](Self::recent_failure_share) looks at.
+    window: (AtomicU64, AtomicU64),
     /// Failures since the last success; and whether the next end is to be reported, [`WATCHED`].
     run: AtomicU32,
     /// Whether one call may be placed on the endpoint though it is ejected.
@@ -57,13 +59,47 @@ impl Outcomes {
 
     #[cold]
     fn record_failure(&self, breaker: u32) -> bool {
-        self.failures.fetch_add(1, Ordering::Relaxed);
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        self.move_window(failures);
         let before = self.run.fetch_add(1, Ordering::Relaxed);
         if before & WATCHED != 0 {
             // Of several that end at once, one reports.
             return self.run.fetch_and(!WATCHED, Ordering::Relaxed) & WATCHED != 0;
         }
-        before + 1 == breaker
+        let run = before + 1;
+        // A run that did not stand out when it tripped the breaker may when it is twice as long.
+        run % breaker == 0 && (run / breaker).is_power_of_two()
+    }
+
+    /// Keeps the window to the last [`WINDOW`] calls, roughly, by moving its beginning at a failure: what has not failed since the
+    /// window grew too large for it need not look, so successes pay nothing. Two failures at once may move it twice; it is an
+    /// estimate.
+    fn move_window(&self, failures: u64) {
+        let (ok, failed) = (self.successes(), self.failures_since_window(failures));
+        let succeeded = ok.saturating_sub(self.window.0.load(Ordering::Relaxed));
+        let calls = succeeded + failed;
+        let (ok, failures) = match failed * RARE {
+            // It has been well for a while: trouble, if it is any, begins here.
+            rarely if rarely <= calls => (ok, failures.saturating_sub(1)),
+            _ if calls <= WINDOW => return,
+            // The older half is forgotten.
+            _ => (ok.saturating_sub(succeeded / 2), failures.saturating_sub(failed / 2)),
+        };
+        self.window.0.store(ok, Ordering::Relaxed);
+        self.window.1.store(failures, Ordering::Relaxed);
+    }
+
+    fn failures_since_window(&self, failures: u64) -> u64 {
+        failures.saturating_sub(self.window.1.load(Ordering::Relaxed))
+    }
+
+    /// Which share of its last calls failed: of some 32 to 64 calls if it fails more than now and then, else of those since its last failures.
+    pub(crate) fn recent_failure_share(&self) -> f64 {
+        let failures = self.failures_since_window(self.failures());
+        let successes = self.successes().saturating_sub(self.window.0.load(Ordering::Relaxed));
+        // The failure that a window begins with says when, and not how often.
+        let failures = failures.saturating_sub(1) as f64;
+        failures / (failures + successes as f64).max(1.0)
     }
 
     /// From here on one call may be placed, and the next end is reported.
@@ -106,6 +142,12 @@ impl Outcomes {
     }
 }
 
+/// Calls enough to tell one failure in ten from five, and few enough to be of the last second in a busy service.
+const WINDOW: u64 = 64;
+
+/// One failure in so many calls, or less, is no trouble.
+const RARE: u64 = 32;
+
 /// The top bit: failures in a row do not get that far.
 const WATCHED: u32 = 1 << 31;
 
@@ -119,12 +161,33 @@ mod tests {
         let fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
         assert_eq!(fail(4), 0);
         assert_eq!(fail(1), 1, "the fifth trips the breaker");
-        assert_eq!(fail(20), 0);
+        assert_eq!(fail(4), 0);
+        assert_eq!((fail(1), fail(9), fail(1)), (1, 0, 1), "again when it has doubled");
         assert!(!outcomes.record(Outcome::Success, 5));
         assert_eq!(outcomes.consecutive_failures(), 0);
         let fail = |n: u32| (0..n).filter(|_| outcomes.record(Outcome::Failure, 5)).count();
         assert_eq!(fail(5), 1, "a success begins a new run");
-        assert_eq!((outcomes.successes(), outcomes.failures()), (1, 30));
+        assert_eq!((outcomes.successes(), outcomes.failures()), (1, 25));
+    }
+
+    #[test]
+    fn the_share_of_failures_is_that_of_late() {
+        let outcomes = Outcomes::default();
+        let end = |n: u32, failing: u32| {
+            for call in 0..n {
+                let outcome = if call % 10 < failing { Outcome::Failure } else { Outcome::Success };
+                let _ = outcomes.record(outcome, 5);
+            }
+            outcomes.recent_failure_share()
+        };
+        assert_eq!(end(10_000, 0), 0.0);
+        assert_eq!(end(1, 10), 0.0, "one says nothing");
+        assert_eq!(end(4, 10), 1.0, "whatever was before");
+        for (failing, expected) in [(5, 0.5), (1, 0.1), (10, 1.0), (3, 0.3)] {
+            let share = end(300, failing);
+            assert!((share - expected).abs() < 0.08, "{failing} of 10: {share}");
+        }
+        assert!(end(1000, 0) < 0.05);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
 //! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
 
+use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
 use crate::ewma::EwmaDecay;
 use crate::rng::Rng;
@@ -12,20 +13,22 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(crate) struct PeakEwmaPolicy<C> {
     pub(super) candidates: Candidates<C>,
+    zones: Option<Zones>,
     decay: EwmaDecay,
 }
 
 impl<C> PeakEwmaPolicy<C> {
-    pub(crate) fn new(candidates: Candidates<C>, decay: EwmaDecay) -> Self {
-        Self { candidates, decay }
+    pub(crate) fn new(mut candidates: Candidates<C>, decay: EwmaDecay) -> Self {
+        let zones = Zones::of(&mut candidates);
+        Self { candidates, zones, decay }
     }
 
     /// Not inlined into `pick`, where its registers would have to be saved for every policy.
     #[inline(never)]
     pub(super) fn choose(&self, now: Instant, rng: &mut Rng) -> usize {
-        let entries = &self.candidates.0;
+        let (offset, entries) = Zones::draw(self.zones.as_ref(), &self.candidates, rng);
         if entries.len() == 1 {
-            return 0;
+            return offset;
         }
         let random = rng.next_u64();
         let first = scaled((random >> 32) as u32, entries.len());
@@ -42,7 +45,7 @@ impl<C> PeakEwmaPolicy<C> {
         let (of_left, of_right) = (nanos(left), nanos(right));
         let left_nanos = of_left.or(of_right).unwrap_or(FLOOR_NANOS);
         let right_nanos = of_right.or(of_left).unwrap_or(FLOOR_NANOS);
-        if right_nanos * pending(right) < left_nanos * pending(left) { second } else { first }
+        offset + if right_nanos * pending(right) < left_nanos * pending(left) { second } else { first }
     }
 }
 

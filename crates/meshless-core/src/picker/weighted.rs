@@ -41,13 +41,22 @@ impl<C> WeightedRoundRobin<C> {
 }
 
 /// Scaled so that the largest is [`WEIGHT_MAX`]; before that, none is left above ten times the mean, which bounds the looks
-/// per pick, nor below a hundredth, which keeps what is never called from never being measured again (C-core's bounds).
+/// per pick, nor below a hundredth, which keeps what is never called from never being measured again (C-core's bounds). What weighs
+/// nothing is never taken, unless nothing weighs anything.
 fn scale(weights: &[f32]) -> Box<[u16]> {
-    let mean = weights.iter().sum::<f32>() / weights.len() as f32;
+    let weighty = || weights.iter().filter(|weight| **weight > 0.0);
+    let mean = weighty().sum::<f32>() / weighty().count() as f32;
     let bounded = |weight: &f32| weight.clamp(mean * RATIO_MIN, mean * RATIO_MAX);
-    let max = weights.iter().map(bounded).fold(f32::MIN_POSITIVE, f32::max);
-    // A cast of a float saturates.
-    weights.iter().map(|weight| ((bounded(weight) / max * WEIGHT_MAX as f32).round() as u16).max(1)).collect()
+    let max = weighty().map(bounded).fold(f32::MIN_POSITIVE, f32::max);
+    let scaled = |weight: &f32| match *weight > 0.0 {
+        // A cast of a float saturates.
+        true => ((bounded(weight) / max * WEIGHT_MAX as f32).round() as u16).max(1),
+        false => 0,
+    };
+    match weighty().next() {
+        Some(_) => weights.iter().map(scaled).collect(),
+        None => vec![u16::MAX; weights.len()].into(),
+    }
 }
 
 const WEIGHT_MAX: u64 = u16::MAX as u64;
@@ -92,8 +101,14 @@ mod tests {
     }
 
     #[test]
+    fn what_weighs_nothing_is_not_taken() {
+        assert_eq!(shares(&[0.0, 2.0, 0.0, 1.0], 30), [0, 20, 0, 10]);
+        assert_eq!(shares(&[0.0; 3], 30), [10; 3]);
+    }
+
+    #[test]
     fn the_extremes_are_bounded() {
-        let counts = shares(&[0.0, 1.0, 1.0, 1.0], 30_000);
+        let counts = shares(&[1e-9, 1.0, 1.0, 1.0], 30_000);
         assert!((50..150).contains(&counts[0]), "a hundredth of the mean: {counts:?}");
         let mut weights = [1.0; 100];
         weights[0] = 1e30;

@@ -1,12 +1,12 @@
 //! The invariants of the balancer under random sequences of events, whatever the order they come in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use meshless_core::{
-    Address, BalancerConfig, EjectionConfig, EndpointState, Lease, Outcome, OutlierConfig, Pick, Policy,
-    ResolutionError, SubchannelState, Wait,
+    Address, BalancerConfig, ConnectionId, EjectionConfig, EndpointId, EndpointState, Lease, Outcome,
+    OutlierConfig, Pick, Policy, ResolutionError, SubchannelState, Wait, ZonePreference,
 };
 use proptest::prelude::*;
 
@@ -55,6 +55,10 @@ struct Run {
     world: World,
     calls: Vec<Lease<Handle>>,
     listed: BTreeSet<u8>,
+    /// How many streams connections take, where they said so.
+    limits: BTreeMap<ConnectionId, u32>,
+    /// The zone that the channel prefers.
+    zone: Option<&'static str>,
 }
 
 const CONCURRENT_MAX: usize = 4;
@@ -69,19 +73,31 @@ impl Run {
             .concurrent_connects(n(CONCURRENT_MAX as u32))
             .connects_per_second(n(CONNECTS_PER_SECOND), n(CONNECT_BURST))
             .connections_per_endpoint(n(CONNECTIONS_PER_ENDPOINT as u32))
-            .ejection(ejection(seed));
-        Self { world: World::new(config, seed), calls: Vec::new(), listed: BTreeSet::new() }
+            .ejection(ejection(seed))
+            .zone(preferred_zone(seed).map(ZonePreference::new));
+        Self {
+            world: World::new(config, seed),
+            calls: Vec::new(),
+            listed: BTreeSet::new(),
+            limits: BTreeMap::new(),
+            zone: preferred_zone(seed),
+        }
     }
 
     fn apply(&mut self, event: &Event) {
         let world = &mut self.world;
-        let nth = |ids: Vec<meshless_core::ConnectionId>, n: usize| ids.get(n % ids.len().max(1)).copied();
+        let nth = |ids: Vec<ConnectionId>, n: usize| ids.get(n % ids.len().max(1)).copied();
         let open = || world.open.keys().copied().collect();
         match event {
             Event::Resolve(bits) => {
                 let servers: BTreeSet<u8> =
                     (0..8).filter(|bit| bits >> bit & 1 == 1).map(|bit| bit + 1).collect();
-                world.resolve(servers.iter().copied());
+                let endpoints = servers.iter().map(|server| match zone_of(*server) {
+                    Some(zone) => endpoint(*server).with_zone(zone),
+                    None => endpoint(*server),
+                });
+                world.balancer.handle_resolution(world.now, Ok(endpoints.collect()));
+                world.act();
                 if !servers.is_empty() {
                     self.listed = servers;
                 }
@@ -116,6 +132,7 @@ impl Run {
             Event::StreamLimit(which, limit) => {
                 if let Some(id) = nth(open(), *which) {
                     world.balancer.handle_stream_limit(id, *limit);
+                    self.limits.insert(id, *limit);
                     world.act();
                 }
             }
@@ -163,6 +180,7 @@ impl Run {
                     "a pick returned an endpoint that has left, though one is ready that has not"
                 );
                 assert_eq!(lease.endpoint(), open.endpoint);
+                self.check_zone(lease.endpoint());
                 self.calls.push(lease);
             }
             Pick::Queue(Wait::Idle) => {
@@ -178,7 +196,45 @@ impl Run {
         }
     }
 
+    /// A call that has left its zone, though that needs no help, found no room there.
+    fn check_zone(&self, picked: EndpointId) {
+        let endpoints = self.world.balancer.state().endpoints;
+        if endpoints.iter().any(|endpoint| endpoint.id == picked && endpoint.weight > 0.0) {
+            return;
+        }
+        assert!(self.zone.is_some(), "a weight of 0");
+        let in_use = |e: &&EndpointState| e.weight > 0.0 && e.ejection.is_none();
+        let serves_alone = |e: &&EndpointState| {
+            e.connections_serving > 0
+                && e.connections_silent + e.connections_unhealthy + e.connections_draining == 0
+        };
+        for endpoint in endpoints.iter().filter(in_use).filter(serves_alone) {
+            for (id, _) in self.world.open.iter().filter(|(_, open)| open.endpoint == endpoint.id) {
+                let calls = self.calls.iter().filter(|lease| lease.connection_id() == *id).count();
+                let limit = self.limits.get(id).copied().unwrap_or(u32::MAX);
+                assert!(calls >= limit as usize, "{picked} was picked, and there was room on {endpoint:?}");
+            }
+        }
+    }
+
+    /// Weights are shares: what the zones do not take from each other they have.
+    fn check_weights(&self) {
+        let endpoints = self.world.balancer.state().endpoints;
+        assert!(endpoints.iter().all(|e| e.weight.is_finite() && e.weight >= 0.0), "{endpoints:#?}");
+        let ready: Vec<_> = endpoints.iter().filter(|e| e.state == SubchannelState::Ready).collect();
+        if ready.is_empty() || ready.iter().any(|e| e.ejection.is_some()) {
+            return;
+        }
+        let sum: f32 = ready.iter().map(|e| e.weight).sum();
+        assert!((sum - ready.len() as f32).abs() < 1e-3, "{sum} of {}\n{endpoints:#?}", ready.len());
+        let Some(zone) = self.zone else { return };
+        let own = || ready.iter().filter(|e| e.zone.as_deref() == Some(zone));
+        let weight: f32 = own().map(|e| e.weight).sum();
+        assert!(weight >= own().count() as f32 - 1e-3, "less than without a preference\n{endpoints:#?}");
+    }
+
     fn check(&mut self) {
+        self.check_weights();
         let world = &mut self.world;
         let dialing = world.dialing.keys().filter(|id| !world.held.contains(id)).count();
         assert!(dialing <= CONCURRENT_MAX, "{dialing} attempts");
@@ -248,10 +304,16 @@ impl Run {
         let state = self.world.balancer.state();
         let listed = state.endpoints.iter().filter(|e| e.state != SubchannelState::Draining);
         assert!(listed.into_iter().all(|e| e.ejection.is_none()), "ejections end: {state:#?}");
-        let ready: BTreeSet<u8> = (0..20).map(|_| self.world.lease().connection().0).collect();
+        // A hundred calls reach all that are to get some, however few.
+        let ready: BTreeSet<u8> = (0..100).map(|_| self.world.lease().connection().0).collect();
+        let weighs = |e: &&EndpointState| e.state == SubchannelState::Ready && e.weight > 0.0;
+        let used: BTreeSet<Address> =
+            state.endpoints.iter().filter(weighs).map(|e| e.address.clone()).collect();
+        let used: BTreeSet<u8> =
+            self.listed.iter().copied().filter(|s| used.contains(&address(*s))).collect();
         match policy {
             Policy::PickFirst => assert_eq!(ready.len(), 1),
-            Policy::RoundRobin | Policy::WeightedRoundRobin => assert_eq!(ready, self.listed),
+            Policy::RoundRobin | Policy::WeightedRoundRobin => assert_eq!(ready, used),
             Policy::LeastRequest | Policy::PeakEwma => assert!(ready.is_subset(&self.listed)),
         }
         let serving =
@@ -288,6 +350,16 @@ fn ejection(seed: u64) -> EjectionConfig {
         2 => breaker.outlier_detection(Some(outliers)),
         _ => EjectionConfig::off().outlier_detection(Some(outliers)),
     }
+}
+
+/// Of six, two are in each of two zones, and two in none.
+fn zone_of(server: u8) -> Option<&'static str> {
+    [None, Some("a"), Some("b")][usize::from(server % 3)]
+}
+
+/// One where there are endpoints, one where there are none, or none at all.
+fn preferred_zone(seed: u64) -> Option<&'static str> {
+    [None, Some("a"), Some("c")][(seed / 4 % 3) as usize]
 }
 
 fn address(server: u8) -> Address {

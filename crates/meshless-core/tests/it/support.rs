@@ -244,6 +244,10 @@ impl World {
                 }
                 Action::RequestResolution { at_once: false } => "resolve".to_owned(),
                 Action::RequestResolution { at_once: true } => "resolve at once".to_owned(),
+                Action::ReportEjected { address, cause, .. } => {
+                    format!("eject {}: {cause}", server(&address))
+                }
+                Action::ReportRecovered { address, .. } => format!("{} is well again", server(&address)),
                 other => panic!("unknown action {other:?}"),
             };
             self.log.push(words);

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use meshless_core::{
     BalancerConfig, EjectionConfig, HedgingPolicy, Policy, RetryPolicy, RetryThrottle, RetryThrottling, Rng,
+    ZonePreference,
 };
 use tokio::sync::mpsc;
 
@@ -112,6 +113,18 @@ impl ChannelBuilder {
     /// call tries; never more than half of the backends. Part of [`balancer`](Self::balancer): call it after that.
     pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
         self.balancer = self.balancer.ejection(ejection);
+        self
+    }
+
+    /// The zone that this process runs in, as the resolver names those of the backends: calls stay there as far as its
+    /// backends can take their share, and the rest goes where there is room ([`BalancerConfig::zone`]). An empty name is none, so that
+    /// an environment variable may be missing. Part of [`balancer`](Self::balancer): call it after that.
+    ///
+    /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A `kubernetes:///` target first looks for hints for
+    /// this zone, as with `KubernetesConfig::zone`; where the Service has them, they alone decide.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        let zone = Some(zone.into()).filter(|zone| !zone.is_empty());
+        self.balancer = self.balancer.zone(zone.map(ZonePreference::new));
         self
     }
 
@@ -327,6 +340,8 @@ impl ChannelBuilder {
             Some(config) => config.methods(&self.method),
             None => Methods::new(self.method.clone()),
         };
+        #[cfg(feature = "kubernetes")]
+        self.agree_on_zone();
         if let Some(config) = &self.service_config {
             self.balancer = config.apply_to(self.balancer);
             self.health_service =
@@ -389,6 +404,21 @@ impl ChannelBuilder {
     #[cfg(not(feature = "otel"))]
     fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
         ChannelMetrics::default()
+    }
+
+    /// The process is in one zone, whoever was told of it.
+    #[cfg(feature = "kubernetes")]
+    fn agree_on_zone(&mut self) {
+        match (self.balancer.zone_preference(), self.kubernetes.own_zone()) {
+            (Some(preference), None) => {
+                self.kubernetes = std::mem::take(&mut self.kubernetes).zone(preference.own());
+            }
+            (None, Some(zone)) => {
+                let preference = ZonePreference::new(zone);
+                self.balancer = self.balancer.clone().zone(Some(preference));
+            }
+            _ => {}
+        }
     }
 
     fn uses_tls(&self) -> bool {

@@ -1,47 +1,49 @@
 //! `loadBalancingConfig`: a list of policies, of which the first that is known counts (gRFC A24).
 //!
 //! Some policies wrap another (`outlier_detection_experimental` around `round_robin`). The one inside is what picks;
-//! the settings of the wrappers are kept as they are, for what implements them.
+//! [`outlier`](super::outlier) and this file make of the wrappers what the balancer has in their place.
+
+use std::num::NonZeroUsize;
 
 use meshless_core::{BalancerConfig, ChoiceCount, Policy};
-use serde_json::Value;
 
 use super::ServiceConfigError;
 use super::json::Node;
+use super::outlier::OutlierDetection;
+use super::weighted::Weighted;
 
 /// What a config says about balancing.
 #[derive(Clone, Debug)]
 pub(super) struct Balancing {
     pub(super) policy: Policy,
     choice_count: Option<ChoiceCount>,
-    /// From the outside in.
-    pub(super) wrappers: Vec<(Wrapper, Value)>,
-}
-
-/// A policy that changes what another one picks from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrapper {
-    /// gRFC A50.
-    OutlierDetection,
-    /// gRFC A68.
-    RandomSubsetting,
+    weighted: Option<Weighted>,
+    outliers: Option<OutlierDetection>,
+    subset_size: Option<NonZeroUsize>,
 }
 
 impl Balancing {
     pub(super) fn apply_to(&self, config: BalancerConfig) -> BalancerConfig {
-        // Nothing implements them yet, and what is not obeyed should not go unsaid.
-        for (wrapper, settings) in &self.wrappers {
-            tracing::warn!(?wrapper, %settings, "the service config's settings of this policy are not obeyed");
+        let mut config = config.policy(self.policy);
+        if let Some(count) = self.choice_count {
+            config = config.choice_count(count);
         }
-        let config = config.policy(self.policy);
-        match self.choice_count {
-            Some(count) => config.choice_count(count),
-            None => config,
+        if let Some(weighted) = &self.weighted {
+            let settings = weighted.apply_to(*config.weighted_settings());
+            config = config.weighted(settings);
         }
+        if let Some(outliers) = &self.outliers {
+            let settings = outliers.apply_to(config.ejection_settings().clone());
+            config = config.ejection(settings);
+        }
+        if self.subset_size.is_some() {
+            config = config.subset_size(self.subset_size);
+        }
+        config
     }
 
     fn of(policy: Policy) -> Self {
-        Self { policy, choice_count: None, wrappers: Vec::new() }
+        Self { policy, choice_count: None, weighted: None, outliers: None, subset_size: None }
     }
 }
 
@@ -82,10 +84,16 @@ fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceCo
             Balancing { choice_count, ..Balancing::of(Policy::LeastRequest) }
         }
         "outlier_detection" | "outlier_detection_experimental" => {
-            wrapped(Wrapper::OutlierDetection, settings)?
+            let outliers = Some(OutlierDetection::read(settings)?);
+            Balancing { outliers, ..child(settings)? }
         }
         "random_subsetting" | "random_subsetting_experimental" => {
-            wrapped(Wrapper::RandomSubsetting, settings)?
+            let subset_size = Some(subset_size(settings)?);
+            Balancing { subset_size, ..child(settings)? }
+        }
+        "weighted_round_robin" => {
+            let weighted = Some(Weighted::read(settings)?);
+            Balancing { weighted, ..Balancing::of(Policy::WeightedRoundRobin) }
         }
         name => match name.parse() {
             Ok(policy) => Balancing::of(policy),
@@ -95,11 +103,20 @@ fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceCo
     Ok(Some(balancing))
 }
 
-fn wrapped(wrapper: Wrapper, settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
+/// What a wrapper wraps.
+fn child(settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
     // Nesting is bounded by the JSON parser: 128 levels.
-    let mut balancing = first_known(&settings.required("childPolicy")?)?;
-    balancing.wrappers.insert(0, (wrapper, settings.value().clone()));
-    Ok(balancing)
+    first_known(&settings.required("childPolicy")?)
+}
+
+/// gRFC A68 has the field's name as in the proto file; protobuf's JSON mapping takes the other one, too.
+fn subset_size(settings: &Node<'_>) -> Result<NonZeroUsize, ServiceConfigError> {
+    let size = match settings.field("subset_size")? {
+        Some(size) => size,
+        None => settings.required("subsetSize")?,
+    };
+    let number = usize::try_from(size.whole_number(1)?).unwrap_or(usize::MAX);
+    NonZeroUsize::new(number).ok_or_else(|| size.error("must be at least 1"))
 }
 
 /// gRFC A48: "values larger than 10 are capped".

@@ -27,10 +27,6 @@ impl<'a> Node<'a> {
         &self.path
     }
 
-    pub(super) fn value(&self) -> &'a Value {
-        self.value
-    }
-
     pub(super) fn error(&self, what: impl Into<String>) -> ServiceConfigError {
         ServiceConfigError { path: self.path.clone(), what: what.into() }
     }

@@ -6,7 +6,6 @@ use meshless_core::Code;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::balancing::Wrapper;
 use super::*;
 use crate::channel::Repeat;
 
@@ -78,20 +77,72 @@ fn what_a_config_does_not_say_stays_as_it_was() {
 fn the_first_policy_that_is_known_counts() {
     let list = |list: Value| json!({"loadBalancingConfig": list});
     let wrapped = json!([{"outlier_detection_experimental": {
-        "interval": "5s",
-        "childPolicy": [{"rls": {}}, {"random_subsetting_experimental": {"childPolicy": [{"peak_ewma": {}}]}}],
+        "childPolicy": [{"rls": {}}, {"random_subsetting_experimental": {
+            "subset_size": 5, "childPolicy": [{"peak_ewma": {}}],
+        }}],
     }}]);
-    let wrapped = config(&list(wrapped)).balancing.unwrap();
-    assert_eq!(wrapped.policy, Policy::PeakEwma);
-    let wrappers: Vec<_> = wrapped.wrappers.iter().map(|(wrapper, _)| *wrapper).collect();
-    assert_eq!(wrappers, [Wrapper::OutlierDetection, Wrapper::RandomSubsetting]);
-    assert_eq!(wrapped.wrappers[0].1["interval"], "5s", "kept for what implements it");
+    assert_eq!(config(&list(wrapped)).policy(), Some(Policy::PeakEwma));
     let older = json!({"loadBalancingPolicy": "ROUND_ROBIN", "loadBalancingConfig": []});
     assert_eq!(config(&older).policy(), Some(Policy::RoundRobin));
     assert_eq!(
         config(&list(json!([{"pick_first": {"shuffleAddressList": true}}]))).policy(),
         Some(Policy::PickFirst)
     );
+}
+
+/// What a balancer is told, as text: its settings are its own.
+fn balancer(policies: Value) -> String {
+    let config = config(&json!({"loadBalancingConfig": policies}));
+    format!("{:?}", config.apply_to(BalancerConfig::default()))
+}
+
+#[test]
+fn outlier_detection_becomes_ejection() {
+    use meshless_core::{EjectionConfig, OutlierConfig};
+    let n = |n| std::num::NonZeroU32::new(n).unwrap();
+    let seconds = Duration::from_secs;
+    let wrapped = |settings: Value| {
+        let mut settings = settings;
+        settings["childPolicy"] = json!([{"round_robin": {}}]);
+        balancer(json!([{"outlier_detection_experimental": settings}]))
+    };
+    let expected = |ejection: EjectionConfig| format!("{:?}", BalancerConfig::default().ejection(ejection));
+    let all = json!({
+        "interval": "5s", "baseEjectionTime": "30s", "maxEjectionTime": "300s", "maxEjectionPercent": 10,
+        "successRateEjection": {
+            "stdevFactor": 1900, "enforcementPercentage": 100, "minimumHosts": 5, "requestVolume": 100,
+        },
+        "failurePercentageEjection": {
+            "threshold": 85, "enforcementPercentage": 50, "minimumHosts": 4, "requestVolume": 50,
+        },
+    });
+    let outliers = OutlierConfig::default().interval(seconds(5)).hosts(5).volume(n(100));
+    let outliers = outliers.success_deviations(Some(1.9)).failure_percentage(Some(85));
+    let ejection = EjectionConfig::default().base_time(seconds(30)).max_time(seconds(300)).panic_percent(10);
+    assert_eq!(wrapped(all), expected(ejection.outlier_detection(Some(outliers))));
+    let one = json!({
+        "successRateEjection": {"enforcementPercentage": 0}, "failurePercentageEjection": {"threshold": "40"},
+    });
+    let outliers = OutlierConfig::default().success_deviations(None).failure_percentage(Some(40));
+    assert_eq!(wrapped(one), expected(EjectionConfig::default().outlier_detection(Some(outliers))));
+    assert_eq!(wrapped(json!({"interval": "1s"})), expected(EjectionConfig::default()), "nothing to detect");
+}
+
+#[test]
+fn subsets_and_weights_are_obeyed() {
+    use meshless_core::WeightedConfig;
+    let size = std::num::NonZeroUsize::new(7);
+    for field in ["subset_size", "subsetSize"] {
+        let subset = json!([{"random_subsetting": {field: 7, "childPolicy": [{"weighted_round_robin": {
+            "enableOobLoadReport": true, "oobReportingPeriod": "10s", "blackoutPeriod": "2s",
+            "weightExpirationPeriod": "60s", "weightUpdatePeriod": "3s", "errorUtilizationPenalty": 2.5,
+        }}]}}]);
+        let seconds = Duration::from_secs;
+        let weighted = WeightedConfig::default().blackout_period(seconds(2)).expiration_period(seconds(60));
+        let weighted = weighted.update_period(seconds(3)).error_utilization_penalty(2.5);
+        let expected = BalancerConfig::new(Policy::WeightedRoundRobin).weighted(weighted).subset_size(size);
+        assert_eq!(balancer(subset), format!("{expected:?}"));
+    }
 }
 
 #[test]
@@ -159,6 +210,24 @@ fn errors_name_the_field() {
             json!({"loadBalancingConfig": [{"least_request": {"choiceCount": 1}}]}),
             format!("{list}[0].least_request.choiceCount: must be at least 2"),
         ),
+        (
+            json!({"loadBalancingConfig": [{"outlier_detection": {
+                "failurePercentageEjection": {"threshold": 101}, "childPolicy": [{"round_robin": {}}],
+            }}]}),
+            format!("{list}[0].outlier_detection.failurePercentageEjection.threshold: must be at most 100"),
+        ),
+        (
+            json!({"loadBalancingConfig": [{"outlier_detection": {}}]}),
+            format!("{list}[0].outlier_detection.childPolicy: is missing"),
+        ),
+        (
+            json!({"loadBalancingConfig": [{"random_subsetting": {"subsetSize": 0}}]}),
+            format!("{list}[0].random_subsetting.subsetSize: must be at least 1"),
+        ),
+        (
+            json!({"loadBalancingConfig": [{"weighted_round_robin": {"errorUtilizationPenalty": -1}}]}),
+            format!("{list}[0].weighted_round_robin.errorUtilizationPenalty: must be at least 0"),
+        ),
         (json!({"healthCheckConfig": {"serviceName": 1}}), "healthCheckConfig.serviceName: must be a string".into()),
         (json!([]), "the service config must be an object".into()),
     ] {
@@ -200,6 +269,15 @@ fn anything() -> impl Strategy<Value = Value> {
         "choiceCount",
         "childPolicy",
         "outlier_detection",
+        "successRateEjection",
+        "stdevFactor",
+        "failurePercentageEjection",
+        "threshold",
+        "maxEjectionPercent",
+        "random_subsetting",
+        "subset_size",
+        "weighted_round_robin",
+        "errorUtilizationPenalty",
         "healthCheckConfig",
         "loadBalancingPolicy",
     ]);

@@ -28,3 +28,4 @@ mod rotation;
 mod service_config;
 mod silence;
 mod tonic_stack;
+mod zone;

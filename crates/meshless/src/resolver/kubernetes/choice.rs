@@ -64,12 +64,13 @@ impl Choice<'_> {
             return Err(NoEndpoint::NoneReady { listed: candidates.len() });
         };
         candidates.retain(|_, candidate| candidate.fitness() == fitness);
-        self.keep_hinted(&mut candidates);
+        let by_hints = self.keep_hinted(&mut candidates);
         Ok(candidates
             .into_iter()
             .map(|(address, candidate)| match candidate.zone {
-                Some(zone) => Endpoint::new(address).with_zone(zone),
-                None => Endpoint::new(address),
+                // Hints may lend a zone the endpoints of another. A preference for the zone would undo that.
+                Some(zone) if !by_hints => Endpoint::new(address).with_zone(zone),
+                _ => Endpoint::new(address),
             })
             .collect())
     }
@@ -89,14 +90,16 @@ impl Choice<'_> {
     }
 
     /// kube-proxy's rule: hints count if every endpoint has one, which they have not while they are being rolled out or
-    /// taken back, and if they leave this zone something.
-    fn keep_hinted(self, candidates: &mut BTreeMap<SocketAddr, Merged<'_>>) {
-        let Some(zone) = self.zone else { return };
+    /// taken back, and if they leave this zone something. Says whether they counted.
+    fn keep_hinted(self, candidates: &mut BTreeMap<SocketAddr, Merged<'_>>) -> bool {
+        let Some(zone) = self.zone else { return false };
         let all_hinted = candidates.values().all(|candidate| !candidate.hinted_zones.is_empty());
         let any_here = candidates.values().any(|candidate| candidate.hinted_zones.contains(zone));
-        if all_hinted && any_here {
+        let count = all_hinted && any_here;
+        if count {
             candidates.retain(|_, candidate| candidate.hinted_zones.contains(zone));
         }
+        count
     }
 }
 

@@ -33,7 +33,8 @@ impl KubernetesConfig {
 
     /// The zone that this process runs in, as in the node's label `topology.kubernetes.io/zone`. Default: unknown. With it,
     /// only the endpoints that the Service hints for this zone are used (`trafficDistribution: PreferSameZone`), as
-    /// kube-proxy does; all of them, where hints are missing or leave this zone nothing. An empty name is no zone.
+    /// kube-proxy does. Where hints are missing or leave this zone nothing, all of them are, and calls stay in the zone as far as it can
+    /// take them ([`ChannelBuilder::zone`](crate::ChannelBuilder::zone)). An empty name is no zone.
     ///
     /// From Kubernetes 1.35 (KEP-4742) a pod can be told its zone in an environment variable, and its process then says
     /// `config.zone(std::env::var("ZONE").unwrap_or_default())`:
@@ -48,6 +49,10 @@ impl KubernetesConfig {
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into()).filter(|zone| !zone.is_empty());
         self
+    }
+
+    pub(crate) fn own_zone(&self) -> Option<&str> {
+        self.zone.as_deref()
     }
 
     /// Which address of a pod that has several is used. Default [`AddressPreference::Ipv4First`].

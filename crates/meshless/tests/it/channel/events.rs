@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshless::{Endpoint, Resolution};
+use meshless::{EjectionConfig, Endpoint, OutlierConfig, Resolution};
 use tokio::sync::mpsc;
+use tonic::Code;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -102,4 +103,38 @@ async fn every_change_of_an_endpoint_or_a_connection_is_an_event() {
         "endpoint added target=dns:///echo:1 endpoint=10.0.0.2",
         "endpoint removed; its calls finish target=dns:///echo:1 endpoint=10.0.0.1",
     ]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejection_is_an_event_whoever_finds_the_reason() {
+    let comparison = EjectionConfig::off().outlier_detection(Some(OutlierConfig::default()));
+    for (ejection, cause) in [
+        (EjectionConfig::default(), "5 calls in a row failed"),
+        (comparison, "0 % of its calls succeeded, unlike its peers'"),
+    ] {
+        let log = Log::default();
+        let _guard = tracing::subscriber::set_default(log.clone());
+        let mut network = Network::new();
+        let channel = network.channel(&[backend(1), backend(2), backend(3)]).ejection(ejection);
+        let channel = channel.connect_lazy().unwrap();
+        network.serve(100, |call| match call.backend == backend(2).into() {
+            true => call.refuse(Code::Unavailable, "not now", None),
+            false => call.answer(),
+        });
+        // Endpoints are compared each second, by what was counted since the first time.
+        for _ in 0..3 {
+            for _ in 0..90 {
+                let _ = check(&channel).await;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let log = log.take();
+        let ejected = log.iter().filter(|line| line.contains("endpoint ejected")).collect::<Vec<_>>();
+        assert_eq!(ejected.len(), 1, "{log:#?}");
+        assert!(
+            ejected[0].starts_with("WARN") && ejected[0].contains("endpoint=10.0.0.2:50051"),
+            "{ejected:?}"
+        );
+        assert!(ejected[0].ends_with(&format!("cause={cause}")), "{ejected:?}");
+    }
 }

@@ -95,6 +95,17 @@ async fn until_it_has_said_anything_a_backend_is_connecting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_service_config_names_the_service_to_watch() {
+    let mut network = Network::new();
+    let config = r#"{"healthCheckConfig": {"serviceName": "shop"}}"#.parse().unwrap();
+    let channel = network.channel(&[backend(1), backend(2)]).service_config(config).connect_lazy().unwrap();
+    let backends = Backends::serve(network, &[SERVES, DOES_NOT]);
+    assert_eq!(backends.shares(&channel).await, [10, 0]);
+    let reason = "its health service says NOT_SERVING of \"shop\"";
+    assert_eq!(channel.state().await.endpoints[1].last_error.as_deref(), Some(reason));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_backend_without_the_health_service_is_healthy() {
     let mut network = Network::new();
     let channel = network.channel(&[backend(1)]).health_check("shop").connect_lazy().unwrap();

@@ -184,9 +184,14 @@ fn zones_are_told_and_hints_are_followed_where_they_leave_something() {
     }
     let half = [v4(json!([endpoint(1, "a", &["a"]), endpoint(2, "b", &[])]))];
     assert_eq!(of(&half, Some("a")).len(), 2, "while hints are rolled out they do not count");
-    let zones: Vec<_> =
-        choice(&number()).of(&hinted).unwrap().into_iter().map(|endpoint| endpoint.zone).collect();
-    assert_eq!(zones, ["a", "b", "b"].map(|zone| Some(zone.to_owned())));
+    let zones = |zone| -> Vec<_> {
+        let chosen = Choice { zone, ..choice(&number()) }.of(&hinted).unwrap();
+        chosen.into_iter().map(|endpoint| endpoint.zone).collect()
+    };
+    for unhinted in [None, Some("d")] {
+        assert_eq!(zones(unhinted), ["a", "b", "b"].map(|zone| Some(zone.to_owned())));
+    }
+    assert_eq!(zones(Some("c")), [None], "lent by \"b\": a preference must not count again");
 }
 
 mod any_slices {

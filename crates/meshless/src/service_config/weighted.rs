@@ -1,0 +1,66 @@
+//! `weighted_round_robin`: gRFC A58's settings.
+//!
+//! Reports come with calls. `enableOobLoadReport` asks for a stream of reports apart from calls, which the channel does not
+//! open: it says so once, and goes by those that come with calls.
+
+use std::time::Duration;
+
+use meshless_core::WeightedConfig;
+
+use super::ServiceConfigError;
+use super::json::Node;
+
+/// The settings, as far as they are there.
+#[derive(Clone, Debug)]
+pub(super) struct Weighted {
+    out_of_band: bool,
+    blackout: Option<Duration>,
+    expiration: Option<Duration>,
+    update: Option<Duration>,
+    error_penalty: Option<f32>,
+}
+
+impl Weighted {
+    pub(super) fn read(settings: &Node<'_>) -> Result<Self, ServiceConfigError> {
+        let duration = |name| settings.field(name)?.map(|node| node.duration()).transpose();
+        // Of no effect, and refused if it is none.
+        let _: Option<Duration> = duration("oobReportingPeriod")?;
+        let out_of_band = settings.field("enableOobLoadReport")?.map(|node| node.boolean()).transpose()?;
+        let penalty = settings.field("errorUtilizationPenalty")?;
+        Ok(Self {
+            out_of_band: out_of_band.unwrap_or(false),
+            blackout: duration("blackoutPeriod")?,
+            expiration: duration("weightExpirationPeriod")?,
+            update: duration("weightUpdatePeriod")?,
+            error_penalty: penalty.map(|node| error_penalty(&node)).transpose()?,
+        })
+    }
+
+    pub(super) fn apply_to(&self, mut config: WeightedConfig) -> WeightedConfig {
+        if self.out_of_band {
+            tracing::warn!(
+                "the service config's enableOobLoadReport is not obeyed: reports are taken from calls only"
+            );
+        }
+        if let Some(period) = self.blackout {
+            config = config.blackout_period(period);
+        }
+        if let Some(period) = self.expiration {
+            config = config.expiration_period(period);
+        }
+        if let Some(period) = self.update {
+            config = config.update_period(period);
+        }
+        if let Some(penalty) = self.error_penalty {
+            config = config.error_utilization_penalty(penalty);
+        }
+        config
+    }
+}
+
+fn error_penalty(node: &Node<'_>) -> Result<f32, ServiceConfigError> {
+    match node.number()? as f32 {
+        penalty if penalty.is_finite() && penalty >= 0.0 => Ok(penalty),
+        _ => Err(node.error("must be at least 0")),
+    }
+}
