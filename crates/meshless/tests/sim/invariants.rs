@@ -55,16 +55,13 @@ fn failure(scenario: &Scenario, notes: &Notes, call: &Call) -> Option<String> {
     };
     let healthy = (0..crate::faults::HOSTS_MAX).find(|host| is_healthy(notes, *host, call))?;
     let executions = notes.executions.get(&call.id).map_or(&[][..], Vec::as_slice);
+    let goes_on =
+        retries(scenario, call) && call.deadline >= GENEROUS && scenario.policy != Policy::PickFirst;
     let by_design = executions.iter().any(|execution| match execution.designed {
         Designed::Answer => false,
         Designed::Hang => true,
-        // `pick_first` has nowhere else to go.
-        Designed::Fail(failed) => {
-            failed == *code
-                && !(retries(scenario, call)
-                    && failed == Code::Unavailable
-                    && scenario.policy != Policy::PickFirst)
-        }
+        // With a retry policy it is tried elsewhere, if there is time and (unlike with `pick_first`) an elsewhere.
+        Designed::Fail(failed) => failed == *code && !(goes_on && failed == Code::Unavailable),
     });
     let was_short = call.deadline < GENEROUS && *code == Code::DeadlineExceeded;
     let may_be_lost = !retries(scenario, call) || call.deadline < GENEROUS;

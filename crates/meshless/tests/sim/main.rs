@@ -49,6 +49,9 @@ fn the_invariants_hold_whatever_goes_wrong() {
                         return;
                     }
                     let report = run(seed);
+                    if (seed - first + 1).is_multiple_of(PROGRESS) {
+                        eprintln!("{} of {count} seeds", seed - first + 1);
+                    }
                     if count == 1 {
                         println!("{}", report.calls_that_failed());
                     }
@@ -92,6 +95,9 @@ fn run(seed: u64) -> Report {
 
 /// Of an ordinary test run.
 const SEEDS: u64 = 8;
+
+/// Seeds from one sign of life to the next.
+const PROGRESS: u64 = 100;
 
 /// A run takes seconds at most.
 const WATCHDOG: Duration = Duration::from_secs(120);
