@@ -76,7 +76,7 @@ pub use action::Action;
 use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
-pub use ejection::{Ejection, EjectionCause, EjectionConfig};
+pub use ejection::{CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts};
 use judge::Judge;
 use probe::Probe;
 use staleness::Staleness;

@@ -23,9 +23,9 @@ mod xxh64;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
-    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection, EjectionCause,
-    EjectionConfig, EndpointState, InvalidChoiceCountError, ResolutionError, SlowStartConfig, WeightedConfig,
-    ZonePreference,
+    Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
+    EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ResolutionError,
+    SlowStartConfig, WeightedConfig, ZonePreference,
 };
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;

@@ -105,9 +105,15 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     };
     let mut channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
     if target.strategy.retries() {
-        channel = channel.retry(meshless::RetryPolicy::unavailable());
+        channel = channel.retry(retry_policy());
     }
     channel.connect_lazy().map_err(io::Error::other)
+}
+
+/// What the strategies with retries retry: backends that are gone, and backends that have too much to do.
+fn retry_policy() -> meshless::RetryPolicy {
+    let codes = [meshless::Code::Unavailable, meshless::Code::ResourceExhausted];
+    meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

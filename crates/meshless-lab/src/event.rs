@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Outage,
     /// Twice the calls that the backends can work on.
     Overload,
+    /// The same, and the backends turn away what they cannot work on.
+    OverloadShed,
 }
 
 /// When a client has got over an event. What is measured is the time from the event's begin, or from the mark that is named.
@@ -73,7 +75,7 @@ pub(crate) enum Convergence {
 
 impl Event {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Ageing,
         Self::Rolling,
         Self::Scale,
@@ -91,6 +93,7 @@ impl Event {
         Self::DnsTruncated,
         Self::Outage,
         Self::Overload,
+        Self::OverloadShed,
     ];
 
     /// Those that tell most in the least time: one of each kind.
@@ -126,6 +129,7 @@ impl Event {
             Self::DnsTruncated => "dns-truncated",
             Self::Outage => "outage",
             Self::Overload => "overload",
+            Self::OverloadShed => "overload-shed",
         }
     }
 
@@ -172,6 +176,10 @@ impl Event {
                 "Each backend works on two calls at a time and queues the others. The load doubles what all of them can do \
                  together, then falls back to a quarter of it."
             }
+            Self::OverloadShed => {
+                "The same load, and backends that limit themselves (`--max-concurrent-calls 2 --queue 2`): what would have to wait for \
+                 long is answered with RESOURCE_EXHAUSTED at once, which `+retry` tries again within its throttle."
+            }
         }
     }
 
@@ -182,7 +190,7 @@ impl Event {
             Self::Scale => Convergence::NewHaveShare,
             Self::Slow => Convergence::HurtShunned,
             Self::Outage => Convergence::NoFailure { since: BACK },
-            Self::Overload => Convergence::NoFailure { since: OVER },
+            Self::Overload | Self::OverloadShed => Convergence::NoFailure { since: OVER },
             event if event.ages_quickly() => Convergence::FewFail,
             _ => Convergence::NoFailure { since: BEGINS },
         }
@@ -209,9 +217,13 @@ impl Event {
         self == Self::BlackHole
     }
 
-    /// Calls that a backend works on at a time, where that is limited.
-    pub(crate) fn workers(self) -> Option<usize> {
-        (self == Self::Overload).then_some(OVERLOAD_WORKERS)
+    /// What its backends are started with, beside what all are: how many calls they work on at a time.
+    pub(crate) fn server_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Overload => &["--workers", "2"],
+            Self::OverloadShed => &["--max-concurrent-calls", "2", "--queue", "2"],
+            _ => &[],
+        }
     }
 
     /// How long to watch, from its begin, when `watch` is what most events are given.
@@ -226,7 +238,7 @@ impl Event {
     /// The calls of a run in which the event begins after [`before`]`(watch)`.
     pub(crate) fn pacing(self, rate: f64, watch: Duration, seed: u64) -> Pacing {
         let before = before(watch);
-        if self != Self::Overload {
+        if !matches!(self, Self::Overload | Self::OverloadShed) {
             return Pacing::Poisson { rate, length: before + self.watched(watch), seed };
         }
         let (calm, storm) = (OVERLOAD_CAPACITY / 4.0, OVERLOAD_CAPACITY * 2.0);
@@ -297,6 +309,7 @@ pub(crate) const BEGINS: &str = "begins";
 const BACK: &str = "back";
 const OVER: &str = "over";
 
+/// Calls that an overloaded backend works on at a time, as its arguments say.
 const OVERLOAD_WORKERS: usize = 2;
 
 /// Calls per second that all backends can work on.

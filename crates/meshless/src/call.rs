@@ -20,4 +20,4 @@ pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
 pub(crate) use self::refusal::{Refusal, core_code};
-pub(crate) use self::response::{CallGuard, ResponseBody};
+pub(crate) use self::response::{CallGuard, ResponseBody, grpc_code};

@@ -189,6 +189,7 @@ pub(crate) enum GoingAway {
     Server {
         /// In h2's words: the reason, and the debug data if there was any.
         message: String,
+        code: h2::Reason,
         /// The server was told "PING" too often: new connections must ping half as often (A8,
         /// [`KeepaliveConfig::told_off`]).
         too_many_pings: bool,

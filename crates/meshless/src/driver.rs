@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, Policy, ResolutionError, Rng, SubchannelState,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, Policy, ResolutionError, Rng,
+    SubchannelState,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -21,6 +22,7 @@ use crate::connection::{
 };
 use crate::connector::Connector;
 use crate::health_watch::HealthWatch;
+use crate::metrics::OpenConnection;
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
@@ -58,6 +60,8 @@ pub(crate) struct Driver {
     /// Health watches begun so far.
     watches: u64,
     idle: Option<IdleWatch>,
+    /// Those that metrics know of.
+    ejections: EjectionCounts,
 }
 
 /// A connection as the driver holds it.
@@ -67,6 +71,8 @@ struct Link {
     /// What it was made with.
     keepalive: Option<KeepaliveConfig>,
     health: Option<HealthWatch>,
+    /// Once it is established.
+    measured: Option<OpenConnection>,
 }
 
 enum Stage {
@@ -107,6 +113,7 @@ impl Driver {
                 check_at: now + timeout,
                 calls_begun: 0,
             }),
+            ejections: EjectionCounts::default(),
         }
     }
 
@@ -115,6 +122,10 @@ impl Driver {
         loop {
             while let Some(action) = self.balancer.poll_action() {
                 self.act(action);
+            }
+            let before = std::mem::replace(&mut self.ejections, self.balancer.ejection_counts());
+            if before != self.ejections {
+                self.shared.metrics.ejections(before, self.ejections);
             }
             tokio::select! {
                 biased;
@@ -156,6 +167,10 @@ impl Driver {
         match result {
             Ok(connection) => {
                 tracing::debug!(%target, connection = %id, endpoint = %connection.address(), "connected");
+                // "If we end up discarding connection attempts […] we should not record" them (gRFC A94).
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.measured = Some(self.shared.metrics.connected());
+                }
                 match (&self.health_service, self.links.get_mut(&id)) {
                     (Some(service), Some(link)) => {
                         link.stage = Stage::Held(connection.clone());
@@ -174,6 +189,7 @@ impl Driver {
                     // It was given up, and says so.
                     return;
                 }
+                self.shared.metrics.connect_failed();
                 tracing::info!(%target, connection = %id, %error, "connect failed");
                 self.balancer.handle_connect_failed(now, id, error.cause());
             }
@@ -218,6 +234,9 @@ impl Driver {
                 }
                 if let Some(link) = self.links.get_mut(&id) {
                     link.health = None;
+                    if let Some(measured) = &mut link.measured {
+                        measured.going_away(&reason);
+                    }
                 }
                 self.balancer.handle_going_away(now, id);
             }
@@ -232,7 +251,9 @@ impl Driver {
             Event::StreamsAvailable => self.shared.announce_room(),
             Event::Closed(reason) => {
                 tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
-                self.links.remove(&id);
+                if let Some(mut measured) = self.links.remove(&id).and_then(|link| link.measured) {
+                    measured.closed(&reason);
+                }
                 self.balancer.handle_closed(now, id, reason.to_string());
             }
         }
@@ -240,6 +261,7 @@ impl Driver {
 
     fn handle_resolution(&mut self, resolution: Resolution) {
         let target = &self.shared.target;
+        self.shared.metrics.resolved(resolution.as_ref().is_ok_and(|endpoints| !endpoints.is_empty()));
         match &resolution {
             Ok(endpoints) => tracing::debug!(%target, endpoints = endpoints.len(), "resolved"),
             Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
@@ -314,7 +336,8 @@ impl Driver {
             outcome.is(Connection::connect(destination, &config, report).await);
         });
         let stage = Stage::Connecting(attempt.abort_handle());
-        self.links.insert(id, Link { endpoint, stage, keepalive: self.connection.keepalive, health: None });
+        let keepalive = self.connection.keepalive;
+        self.links.insert(id, Link { endpoint, stage, keepalive, health: None, measured: None });
     }
 
     fn close(&mut self, id: ConnectionId, graceful: bool) {

@@ -50,14 +50,22 @@
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/failures.md")]
+struct FailuresPage;
+
 mod bounced;
 mod call;
 mod channel;
 mod connection;
 mod connector;
 mod driver;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grpc_timeout;
 mod health_watch;
+pub mod metrics;
 pub mod orca;
 mod resolver;
 mod server;

@@ -17,9 +17,13 @@ use std::task::{Context, Poll};
 use meshless_core::Endpoint;
 
 use crate::target::{Target, TargetKind};
+#[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
+pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
 pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
 pub use error::ResolveError;
+#[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
+pub(crate) use kubernetes::fuzz_endpoint_slices;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{
     AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,

@@ -15,6 +15,7 @@ mod event;
 mod grpc;
 mod health;
 mod listener;
+mod metered;
 mod overload;
 mod peer;
 mod serve;
@@ -58,6 +59,8 @@ pub use unix::{UnixListener, bind_unix};
 use admission::ConnectionLimits;
 use overload::CallGate;
 
+use crate::metrics::ServerMetrics;
+
 /// A gRPC server for tonic's services.
 ///
 /// ```no_run
@@ -99,6 +102,9 @@ pub struct Server {
     limits: ConnectionLimits,
     call_gate: Option<Arc<CallGate>>,
     routes: Routes,
+    /// Names of the services that were added.
+    services: Vec<&'static str>,
+    metrics: ServerMetrics,
     health: HealthReporter,
     /// The health service is the built-in one.
     has_own_health: bool,
@@ -250,6 +256,14 @@ impl Server {
         self
     }
 
+    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default: nothing is measured.
+    #[cfg(feature = "otel")]
+    #[must_use]
+    pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
+        self.metrics = ServerMetrics::new(&meter);
+        self
+    }
+
     /// Sets the statuses that the built-in `grpc.health.v1.Health` reports, before and while the server runs.
     ///
     /// Nothing needs to be set: services are SERVING once added, and NOT_SERVING once the shutdown begins. Clones of this
@@ -293,6 +307,7 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         self.routes = self.routes.add_service(service);
+        self.services.push(S::NAME);
         if S::NAME == HEALTH_SERVICE {
             self.has_own_health = false;
         } else {
@@ -363,6 +378,8 @@ impl Default for Server {
             call_gate: None,
             config: ConnectionConfig::default(),
             routes: Routes::default(),
+            services: Vec::new(),
+            metrics: ServerMetrics::default(),
             health: HealthReporter::default(),
             has_own_health: true,
             lame_duck: None,

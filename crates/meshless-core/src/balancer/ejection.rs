@@ -133,6 +133,41 @@ pub struct Ejection {
     pub until: Instant,
 }
 
+/// Endpoints that were found wanting since the balancer was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EjectionCounts {
+    /// They were ejected.
+    pub enforced: CountsByCause,
+    /// A comparison found them, and they stayed, since enough endpoints were out of service already.
+    pub unenforced: CountsByCause,
+}
+
+/// Counts by [`EjectionCause`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CountsByCause {
+    /// [`EjectionCause::ConsecutiveFailures`].
+    pub consecutive_failures: u64,
+    /// [`EjectionCause::ProbeFailed`].
+    pub probe_failed: u64,
+    /// [`EjectionCause::FailurePercentage`].
+    pub failure_percentage: u64,
+    /// [`EjectionCause::SuccessRate`].
+    pub success_rate: u64,
+}
+
+impl CountsByCause {
+    pub(super) fn of(&mut self, cause: EjectionCause) -> &mut u64 {
+        match cause {
+            EjectionCause::ConsecutiveFailures(_) => &mut self.consecutive_failures,
+            EjectionCause::ProbeFailed => &mut self.probe_failed,
+            EjectionCause::FailurePercentage(_) => &mut self.failure_percentage,
+            EjectionCause::SuccessRate(_) => &mut self.success_rate,
+        }
+    }
+}
+
 impl fmt::Display for EjectionCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

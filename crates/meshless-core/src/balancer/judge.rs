@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::ejection::{EjectionCause, Health};
+use super::ejection::{EjectionCause, EjectionCounts, Health};
 use super::{Action, Balancer};
 use crate::endpoint::{Address, EndpointId};
 use crate::outlier::Tally;
@@ -19,6 +19,7 @@ pub(super) struct Judge {
     panicking: bool,
     /// When endpoints are compared next.
     next_comparison: Option<Instant>,
+    counts: EjectionCounts,
 }
 
 /// What an endpoint had counted when its present tally began.
@@ -57,6 +58,11 @@ impl<C> Balancer<C> {
     pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
         let subchannel = self.subchannels.get(&endpoint)?;
         Some((&subchannel.address, subchannel.health.ejection()?.cause))
+    }
+
+    /// Ejections so far, for metrics.
+    pub fn ejection_counts(&self) -> EjectionCounts {
+        self.judge.counts
     }
 
     /// Whether calls go to an endpoint like to any other.
@@ -128,8 +134,12 @@ impl<C> Balancer<C> {
         for (position, cause) in config.outliers(&tallies) {
             // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its maximum, too.
             let is_tripped = self.subchannels.get(&ids[position]).is_some_and(|sub| self.is_tripped(sub));
-            if !is_tripped && self.out_of_service() < self.tolerated() {
-                self.eject(now, ids[position], cause);
+            if !is_tripped {
+                if self.out_of_service() < self.tolerated() {
+                    self.eject(now, ids[position], cause);
+                } else {
+                    *self.judge.counts.unenforced.of(cause) += 1;
+                }
             }
         }
     }
@@ -141,6 +151,7 @@ impl<C> Balancer<C> {
         subchannel.tally_start = None;
         let address = subchannel.address.clone();
         self.actions.push_back(Action::ReportEjected { endpoint: id, address, cause });
+        *self.judge.counts.enforced.of(cause) += 1;
         self.outdated = true;
     }
 

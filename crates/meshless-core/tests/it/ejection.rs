@@ -191,10 +191,27 @@ fn an_endpoint_that_fails_now_and_then_is_ejected_by_comparison() {
             let ejection = world.balancer.state().endpoints[1].ejection.unwrap();
             assert!(matches!(ejection.cause, EjectionCause::SuccessRate(70..=80)), "{ejection:?}");
             assert_eq!(of(&world, &[1, 3]), [false; 2]);
+            let counts = world.balancer.ejection_counts();
+            assert_eq!((counts.enforced.success_rate, counts.unenforced.success_rate), (1, 0));
             return assert!(call < 300, "within two intervals");
         }
     }
     panic!("it was not ejected");
+}
+
+#[test]
+fn an_outlier_that_must_stay_is_counted_at_every_comparison() {
+    let ejection = EjectionConfig::off().outlier_detection(Some(OutlierConfig::default())).panic_percent(0);
+    let mut world = World::connected(BalancerConfig::default().ejection(ejection), 1..=3);
+    // The first comparison has nothing to compare with.
+    world.advance(SECOND);
+    for second in 1..=3 {
+        world.call(300, &[2]);
+        world.advance(SECOND);
+        assert_eq!(of(&world, &[2]), [false]);
+        let counts = world.balancer.ejection_counts();
+        assert_eq!((counts.enforced.success_rate, counts.unenforced.success_rate), (0, second));
+    }
 }
 
 #[test]

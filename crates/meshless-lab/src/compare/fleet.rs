@@ -230,9 +230,7 @@ fn arguments(plan: &Plan, strategy: Strategy, event: Event, index: usize, journa
     let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
     arguments.extend(["--journal".into(), journal_path(journals, index).display().to_string()]);
     arguments.extend(["--service-time".into(), duration_argument(SERVICE_TIME)]);
-    if let Some(workers) = event.workers() {
-        arguments.extend(["--workers".into(), workers.to_string()]);
-    }
+    arguments.extend(event.server_arguments().iter().map(|&argument| argument.to_owned()));
     let age = match (event.ages_quickly(), strategy.ages()) {
         (true, _) => Some(plan.max_age),
         (false, true) => Some(plan.churn_age),

@@ -71,6 +71,7 @@ fn start(
     match outgoing.payload(cx) {
         Payload::Whole(bytes) => match open(outgoing, bytes.is_empty()) {
             Ok((response, sink)) => {
+                outgoing.sent_whole(&bytes);
                 send_whole(sink, bytes);
                 Ok((response, None))
             }

@@ -13,6 +13,9 @@ pub(crate) struct MessageLimit {
     prefix_len: usize,
     /// Bytes of the message that are still to come.
     rest: usize,
+    /// Bytes of messages so far.
+    #[cfg(feature = "otel")]
+    message_bytes: u64,
 }
 
 /// The length of a message that is too long.
@@ -24,7 +27,20 @@ pub(crate) struct TooLong {
 
 impl MessageLimit {
     pub(crate) fn new(max: u32) -> Self {
-        Self { max, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0 }
+        Self {
+            max,
+            prefix: [0; PREFIX_LEN],
+            prefix_len: 0,
+            rest: 0,
+            #[cfg(feature = "otel")]
+            message_bytes: 0,
+        }
+    }
+
+    /// How many bytes of messages have passed, their prefixes left out.
+    #[cfg(feature = "otel")]
+    pub(crate) fn message_bytes(&self) -> u64 {
+        self.message_bytes
     }
 
     /// Passes over the next bytes of the stream.
@@ -36,6 +52,10 @@ impl MessageLimit {
             if self.rest > 0 {
                 let passed = self.rest.min(bytes.len());
                 self.rest -= passed;
+                #[cfg(feature = "otel")]
+                {
+                    self.message_bytes += passed as u64;
+                }
                 bytes = &bytes[passed..];
                 continue;
             }

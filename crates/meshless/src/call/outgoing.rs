@@ -20,6 +20,7 @@ use tonic::body::Body;
 
 use super::head::Head;
 use super::message_limit::{MessageLimit, TooLong};
+use crate::metrics::MessageMeter;
 
 /// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says so.
 pub(crate) struct Outgoing {
@@ -27,6 +28,8 @@ pub(crate) struct Outgoing {
     body: State,
     deadline: Option<Instant>,
     message_max: Option<u32>,
+    /// Of the attempt to come.
+    meter: MessageMeter,
 }
 
 enum State {
@@ -60,7 +63,13 @@ impl Outgoing {
     /// Its URI must be complete (scheme and authority), since HTTP/2 sends them with each request.
     pub(crate) fn new(request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
-        Self { head: Head::new(parts), body: State::Unread(body), deadline: None, message_max: None }
+        Self {
+            head: Head::new(parts),
+            body: State::Unread(body),
+            deadline: None,
+            message_max: None,
+            meter: MessageMeter::default(),
+        }
     }
 
     /// Ends what is still to be sent at this time, if it goes on without the attempt that began it.
@@ -73,6 +82,16 @@ impl Outgoing {
     pub(crate) fn with_message_max(mut self, max: Option<u32>) -> Self {
         self.message_max = max;
         self
+    }
+
+    /// Counts what the next attempt sends.
+    pub(crate) fn set_meter(&mut self, meter: MessageMeter) {
+        self.meter = meter;
+    }
+
+    /// These bytes, all that there are, have been sent.
+    pub(super) fn sent_whole(&mut self, bytes: &[u8]) {
+        self.meter.pass(bytes);
     }
 
     /// The headers, for instance to set `grpc-previous-rpc-attempts` before the next attempt.
@@ -99,7 +118,13 @@ impl Outgoing {
             return None;
         }
         let body = State::Whole(bytes.clone());
-        Some(Self { head: self.head.fork(), body, deadline: self.deadline, message_max: None })
+        Some(Self {
+            head: self.head.fork(),
+            body,
+            deadline: self.deadline,
+            message_max: None,
+            meter: MessageMeter::default(),
+        })
     }
 
     /// When the call must have ended.
@@ -124,6 +149,7 @@ impl Outgoing {
             State::Whole(bytes) => Payload::Whole(bytes.clone()),
             State::Stream(stream) => {
                 stream.rewind();
+                stream.meter = std::mem::take(&mut self.meter);
                 Payload::Stream
             }
             State::Failed(status) => Payload::Failed(status.clone()),
@@ -175,12 +201,22 @@ pub(super) struct RequestStream {
     /// Whether sent frames stay in `kept`.
     replayable: bool,
     limit: Option<Box<MessageLimit>>,
+    meter: MessageMeter,
 }
 
 impl RequestStream {
     fn new(rest: Body, message_max: Option<u32>) -> Self {
         let limit = message_max.map(|max| Box::new(MessageLimit::new(max)));
-        Self { rest, ended: false, kept: VecDeque::new(), kept_len: 0, next: 0, replayable: true, limit }
+        Self {
+            rest,
+            ended: false,
+            kept: VecDeque::new(),
+            kept_len: 0,
+            next: 0,
+            replayable: true,
+            limit,
+            meter: MessageMeter::default(),
+        }
     }
 
     /// The next frame with bytes in it; `None` at the end.
@@ -191,7 +227,11 @@ impl RequestStream {
                 other => return Poll::Ready(other),
             }
         }
-        Poll::Ready(self.take().map(Ok))
+        let bytes = self.take();
+        if let Some(bytes) = &bytes {
+            self.meter.pass(bytes);
+        }
+        Poll::Ready(bytes.map(Ok))
     }
 
     /// Whether every frame has been taken, as far as the body announces its end.

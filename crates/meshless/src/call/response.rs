@@ -21,6 +21,10 @@ use crate::connection::Slot;
 /// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
 /// was cancelled.
 pub(crate) trait CallGuard: Unpin {
+    /// Bytes of messages have come.
+    #[inline]
+    fn data(&mut self, _bytes: &[u8]) {}
+
     /// The response ends with these trailers, which a Trailers-Only response has in its head.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
@@ -86,6 +90,11 @@ impl<G: CallGuard> ResponseBody<G> {
         self.guard.as_ref()
     }
 
+    /// The same, to be changed.
+    pub(crate) fn guard_mut(&mut self) -> Option<&mut G> {
+        self.guard.as_mut()
+    }
+
     fn end(&mut self, code: Code) {
         self.open = None;
         if let Some(guard) = self.guard.take() {
@@ -106,6 +115,9 @@ impl<G: CallGuard> Body for ResponseBody<G> {
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
         match ready!(open.poll(cx)) {
             Some(Ok(frame)) => {
+                if let (Some(bytes), Some(guard)) = (frame.data_ref(), &mut this.guard) {
+                    guard.data(bytes);
+                }
                 if let Some(trailers) = frame.trailers_ref() {
                     if let Some(guard) = &mut this.guard {
                         guard.trailers(trailers);
@@ -185,6 +197,7 @@ impl Held {
     }
 }
 
-fn grpc_code(headers: &HeaderMap) -> Code {
+/// The status that a response ends with, in its trailers or in a head that is all there is.
+pub(crate) fn grpc_code(headers: &HeaderMap) -> Code {
     headers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }

@@ -14,8 +14,9 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::shared::{DriverEvent, Shared};
-use crate::call::{self, CallGuard, MessageLimit, TooLong, core_code};
+use crate::call::{self, CallGuard, MessageLimit, TooLong, core_code, grpc_code};
 use crate::connection::Connection;
+use crate::metrics::{AttemptSpan, CallSpan};
 use crate::orca;
 
 /// The body of a response, as tonic's generated clients read it.
@@ -40,6 +41,16 @@ impl ResponseBody {
         let received = received.guarded(&parts.headers, end);
         let limit = message_max.map(|max| Box::new(MessageLimit::new(max)));
         http::Response::from_parts(parts, Self { received, deadline, timer: None, limit })
+    }
+
+    /// The call ends when this response does.
+    pub(super) fn ends(response: &mut http::Response<Self>, call: CallSpan) {
+        if response.body_mut().received.guard_mut().is_none() {
+            return call.ended(grpc_code(response.headers()));
+        }
+        if let Some(end) = response.body_mut().received.guard_mut() {
+            end.call = call;
+        }
     }
 
     fn check(&mut self, frame: &Frame<Bytes>) -> Result<(), Status> {
@@ -116,12 +127,16 @@ pub(super) struct CallEnd {
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
+    attempt: AttemptSpan,
+    /// Of the attempt whose answer the caller gets.
+    call: CallSpan,
     shared: Arc<Shared>,
 }
 
 impl CallEnd {
-    pub(super) fn new(lease: Lease<Connection>, shared: Arc<Shared>) -> Self {
-        Self { lease: Some(lease), answered: None, failures: CodeSet::EMPTY, shared }
+    pub(super) fn new(lease: Lease<Connection>, attempt: AttemptSpan, shared: Arc<Shared>) -> Self {
+        let (failures, call) = (CodeSet::EMPTY, CallSpan::default());
+        Self { lease: Some(lease), answered: None, failures, attempt, call, shared }
     }
 
     /// The backend has answered, now. From here on the end of the call counts for the retry throttle: against it if its
@@ -152,6 +167,11 @@ impl CallEnd {
         format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
+    /// The connection went away under the attempt, which says nothing about the backend.
+    pub(super) fn left_behind(mut self, code: Code) {
+        std::mem::take(&mut self.attempt).ended(code);
+    }
+
     /// The attempt got no answer.
     pub(super) fn failed(self, code: Code) {
         self.ended(code);
@@ -159,6 +179,10 @@ impl CallEnd {
 }
 
 impl CallGuard for CallEnd {
+    fn data(&mut self, bytes: &[u8]) {
+        self.attempt.receive(bytes);
+    }
+
     fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(lease) = self.lease.as_ref().filter(|lease| lease.wants_load())
             && let Some(load) = orca::read(trailers)
@@ -168,6 +192,8 @@ impl CallGuard for CallEnd {
     }
 
     fn ended(mut self, code: Code) {
+        std::mem::take(&mut self.attempt).ended(code);
+        std::mem::take(&mut self.call).ended(code);
         if !self.failures.is_empty() {
             self.shared.retries.record_end(core_code(code), self.failures);
         }

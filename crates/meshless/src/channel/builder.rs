@@ -20,6 +20,7 @@ use super::shared::{CallSettings, Shared};
 use crate::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
 use crate::connector::{Connect, Connector};
 use crate::driver::{Driver, DriverConfig};
+use crate::metrics::ChannelMetrics;
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
 #[cfg(feature = "kubernetes")]
@@ -55,6 +56,10 @@ pub struct ChannelBuilder {
     user_agent: Option<String>,
     authority: Option<String>,
     seed: Option<u64>,
+    #[cfg(feature = "otel")]
+    meter: Option<opentelemetry::metrics::Meter>,
+    #[cfg(feature = "otel")]
+    metrics_target: Option<String>,
 }
 
 impl ChannelBuilder {
@@ -84,6 +89,10 @@ impl ChannelBuilder {
             user_agent: None,
             authority: None,
             seed: None,
+            #[cfg(feature = "otel")]
+            meter: None,
+            #[cfg(feature = "otel")]
+            metrics_target: None,
         }
     }
 
@@ -275,6 +284,22 @@ impl ChannelBuilder {
         self
     }
 
+    /// Measures calls, attempts, connections and ejections with this meter: see [`metrics`](crate::metrics). Default: nothing is
+    /// measured.
+    #[cfg(feature = "otel")]
+    pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// The label `grpc.target` of the channel's metrics. Default: its target in the canonical form, which is too much where a
+    /// process has many channels, to addresses above all; gRFC A66 suggests "other" for those.
+    #[cfg(feature = "otel")]
+    pub fn metrics_target(mut self, name: impl Into<String>) -> Self {
+        self.metrics_target = Some(name.into());
+        self
+    }
+
     /// Makes the channel, and waits until one backend is ready.
     ///
     /// # Errors
@@ -343,7 +368,8 @@ impl ChannelBuilder {
         let seed = self.seed.unwrap_or_else(random_seed);
         let (events, received) = mpsc::unbounded_channel();
         let retries = Retries::new(throttling.map(RetryThrottle::new));
-        let shared = Arc::new(Shared::new(self.target, settings, retries, seed, events.clone()));
+        let metrics = self.channel_metrics(&target);
+        let shared = Arc::new(Shared::new(self.target, settings, retries, metrics, seed, events.clone()));
         let resolver = match self.resolver {
             Some(resolver) => resolver,
             None => resolver_of(
@@ -382,6 +408,17 @@ impl ChannelBuilder {
             }
             _ => {}
         }
+    }
+
+    #[cfg(feature = "otel")]
+    fn channel_metrics(&mut self, target: &Target) -> ChannelMetrics {
+        let name = self.metrics_target.take().unwrap_or_else(|| target.to_string());
+        self.meter.take().map_or_else(ChannelMetrics::default, |meter| ChannelMetrics::new(&meter, name))
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
+        ChannelMetrics::default()
     }
 
     fn uses_tls(&self) -> bool {

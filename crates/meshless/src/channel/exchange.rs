@@ -25,6 +25,7 @@ use super::{Channel, deadline};
 use crate::bounced;
 use crate::call::{self, Failure, Outgoing, Refusal, attempt, core_code};
 use crate::connection::Slot;
+use crate::metrics::{AttemptKind, AttemptSpan, Attempts};
 
 /// For one call, in place of the channel's setting: whether it waits when no backend can be reached, rather than
 /// fail with UNAVAILABLE at once (gRPC's "wait for ready"). Put it into the extensions of a tonic `Request`.
@@ -61,9 +62,27 @@ impl Retry {
 /// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
 pub(super) async fn exchange(
     channel: Channel,
-    mut request: http::Request<Body>,
+    request: http::Request<Body>,
 ) -> Result<http::Response<ResponseBody>, Status> {
     let shared = channel.shared();
+    let call = shared.metrics.begin_call(request.extensions());
+    match answer(shared, request, call.attempts()).await {
+        Ok(mut response) => {
+            ResponseBody::ends(&mut response, call);
+            Ok(response)
+        }
+        Err(status) => {
+            call.ended(status.code());
+            Err(status)
+        }
+    }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    mut request: http::Request<Body>,
+    attempts: Attempts,
+) -> Result<http::Response<ResponseBody>, Status> {
     let now = Instant::now();
     let method = shared.settings.methods.of(request.uri().path());
     let deadline = deadline::deadline(request.headers(), method.timeout, now);
@@ -90,6 +109,9 @@ pub(super) async fn exchange(
         outgoing,
         wait_for_ready,
         waits_for: WaitsFor::Backend(None),
+        attempts,
+        kind: AttemptKind::First,
+        attempt: AttemptSpan::default(),
         attempted: None,
         policy,
         failures: failures.unwrap_or(CodeSet::EMPTY),
@@ -110,6 +132,11 @@ pub(super) struct Call<'a> {
     outgoing: Outgoing,
     wait_for_ready: bool,
     waits_for: WaitsFor,
+    attempts: Attempts,
+    /// What the next attempt is.
+    kind: AttemptKind,
+    /// The attempt that has no place yet.
+    attempt: AttemptSpan,
     /// The attempt under way. Here rather than in `run`, so that a deadline counts against the backend.
     attempted: Option<CallEnd>,
     policy: Option<&'a RetryPolicy>,
@@ -148,6 +175,9 @@ impl<'a> Call<'a> {
             outgoing,
             wait_for_ready: self.wait_for_ready,
             waits_for: WaitsFor::Backend(None),
+            attempts: self.attempts.clone(),
+            kind: if previous_attempts > 0 { AttemptKind::Hedge } else { AttemptKind::First },
+            attempt: AttemptSpan::default(),
             attempted: None,
             policy: None,
             failures: self.failures,
@@ -162,6 +192,7 @@ impl<'a> Call<'a> {
         match timeout_at(at, self.run()).await {
             Ok(result) => result,
             Err(_) => {
+                std::mem::take(&mut self.attempt).ended(Code::DeadlineExceeded);
                 if let Some(end) = self.attempted.take() {
                     end.failed(Code::DeadlineExceeded);
                 }
@@ -177,6 +208,7 @@ impl<'a> Call<'a> {
             if let Some(beside) = &self.beside {
                 self.tried.avoid_also(beside.endpoints().iter().copied());
             }
+            self.attempt = self.attempts.begin(self.kind);
             let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
                 Ok(place) => place,
                 Err(_) => match self.wait(&mut rng).await {
@@ -185,6 +217,7 @@ impl<'a> Call<'a> {
                         place
                     }
                     Err(status) => {
+                        std::mem::take(&mut self.attempt).ended(status.code());
                         let again = self.after_no_place(&mut retry, &mut rng, status)?;
                         self.pause(again).await;
                         continue;
@@ -197,7 +230,9 @@ impl<'a> Call<'a> {
                 beside.push(endpoint);
             }
             self.waits_for = WaitsFor::Answer(slot.address().clone());
-            self.attempted = Some(CallEnd::new(lease, Arc::clone(self.shared)));
+            self.outgoing.set_meter(self.attempt.sender());
+            let span = std::mem::take(&mut self.attempt);
+            self.attempted = Some(CallEnd::new(lease, span, Arc::clone(self.shared)));
             let answer = match self.policy.and_then(RetryPolicy::per_attempt_timeout) {
                 None => attempt(slot, &mut self.outgoing).await,
                 Some(limit) => self.attempt_within(limit, slot).await,
@@ -285,8 +320,7 @@ impl<'a> Call<'a> {
     ) -> Result<Again, Status> {
         let endpoint = end.endpoint();
         match failure.fate() {
-            // The connection went away under the call, which says nothing about the backend.
-            AttemptFate::NeverSent | AttemptFate::LeftBehind => drop(end),
+            AttemptFate::NeverSent | AttemptFate::LeftBehind => end.left_behind(failure.code()),
             _ => end.failed(failure.code()),
         }
         let attempt = AttemptEnd {
@@ -372,7 +406,9 @@ impl<'a> Call<'a> {
     async fn pause(&mut self, again: Again) {
         // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
         tokio::task::yield_now().await;
+        self.kind = AttemptKind::TransparentRetry;
         if let Again::At(at) = again {
+            self.kind = AttemptKind::Retry;
             Box::pin(sleep_until(at)).await;
         }
         deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());

@@ -65,7 +65,7 @@ impl Methods {
 
     /// The settings for a method's path, as in `/package.Service/Method`: its own before those of its service before
     /// those of all others (gRFC A2; grpc/doc/service_config.md).
-    pub(super) fn of(&self, path: &str) -> &MethodSettings {
+    pub(crate) fn of(&self, path: &str) -> &MethodSettings {
         if self.methods.is_empty() && self.services.is_empty() {
             return &self.others;
         }

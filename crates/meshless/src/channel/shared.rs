@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use super::method::Methods;
 use super::retries::Retries;
 use crate::connection::{self, ConnectError, Connection};
+use crate::metrics::ChannelMetrics;
 
 /// The state that a channel's calls share with its driver.
 pub(crate) struct Shared {
@@ -19,6 +20,7 @@ pub(crate) struct Shared {
     pub(crate) target: String,
     pub(crate) settings: CallSettings,
     pub(super) retries: Retries,
+    pub(crate) metrics: ChannelMetrics,
     picker: ArcSwap<Picker<Connection>>,
     /// A new picker was published. Wakes every call that waits: each must hear that it fails.
     pub(super) published: Notify,
@@ -79,6 +81,7 @@ impl Shared {
         target: String,
         settings: CallSettings,
         retries: Retries,
+        metrics: ChannelMetrics,
         seed: u64,
         events: mpsc::UnboundedSender<DriverEvent>,
     ) -> Self {
@@ -86,6 +89,7 @@ impl Shared {
             target,
             settings,
             retries,
+            metrics,
             picker: ArcSwap::from_pointee(Picker::idle()),
             published: Notify::new(),
             room: Notify::new(),
@@ -170,6 +174,7 @@ impl Shared {
     pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
         let before = self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+        self.metrics.calls_waiting(1);
         let waiting = Waiting { shared: self };
         (before < self.settings.waiting_max).then_some(waiting)
     }
@@ -183,5 +188,6 @@ pub(super) struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.shared.metrics.calls_waiting(-1);
     }
 }

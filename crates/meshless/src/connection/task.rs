@@ -160,6 +160,7 @@ impl Task {
             };
             let message = error.to_string();
             GoingAway::Server {
+                code: error.reason().unwrap_or(Reason::NO_ERROR),
                 too_many_pings: error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
                     && message.contains("too_many_pings"),
                 message,

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 
 use super::{Resolution, ResolveError, ResolveHint, Resolver};
 pub use config::{AddressFamilies, DnsConfig};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use lookup::fuzz as fuzz_dns_answers;
 use schedule::Wish;
 use shared::{Answer, Question, Shared};
 

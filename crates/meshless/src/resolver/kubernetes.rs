@@ -10,6 +10,8 @@ mod client;
 mod config;
 mod error;
 mod fallback;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod shared;
 mod slice;
 mod table;
@@ -30,6 +32,8 @@ pub use client::KubernetesClient;
 pub use config::{AddressPreference, KubernetesConfig};
 pub use error::KubernetesError;
 use fallback::Fallback;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::fuzz as fuzz_endpoint_slices;
 use shared::Shared;
 use watch::{Feed, Service};
 

@@ -15,13 +15,16 @@ use super::admission::{Admitted, refuse};
 use super::connection::drive;
 use super::event::ConnectionChange;
 use super::grpc::GrpcCalls;
+use super::metered::MeteredCalls;
 use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
+use crate::metrics::ServedCalls;
 
 /// All end when this is dropped.
 pub(super) struct Connections {
     server: Arc<Server>,
+    metrics: ServedCalls,
     order: watch::Sender<Order>,
     next: u64,
     tasks: JoinSet<()>,
@@ -32,6 +35,7 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(server: Arc<Server>) -> Self {
         Self {
+            metrics: server.metrics.calls(&server.services),
             server,
             order: watch::Sender::new(Order::Serve),
             next: 0,
@@ -66,7 +70,7 @@ impl Connections {
         self.next += 1;
         let drain = reached(self.order.subscribe(), Order::Drain);
         let hurry = reached(self.order.subscribe(), Order::Hurry);
-        let run = run(self.server.clone(), connection, accepted, drain, hurry);
+        let run = run(self.server.clone(), self.metrics.clone(), connection, accepted, drain, hurry);
         self.tasks.spawn(async move {
             run.await;
             drop(place);
@@ -98,6 +102,7 @@ impl Connections {
 
 async fn run(
     server: Arc<Server>,
+    metrics: ServedCalls,
     connection: u64,
     accepted: Accepted,
     drain: impl Future<Output = ()>,
@@ -107,11 +112,13 @@ async fn run(
     let opened = Instant::now();
     server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, 0);
     let services = GatedCalls::new(server.routes.clone(), server.call_gate.clone());
-    let service = GrpcCalls::new(services, info);
+    let service = MeteredCalls::new(GrpcCalls::new(services, info), metrics);
+    let accepted = server.metrics.accepted();
     let ended = drive(io, service, &server.config, drain, hurry, |reason, calls| {
         server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), calls);
     });
     let summary = ended.await;
+    accepted.closed(&summary);
     server.observe(connection, &peer, ConnectionChange::Closed(summary.reason), summary.age, summary.calls);
 }
 

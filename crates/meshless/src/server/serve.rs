@@ -15,6 +15,7 @@ use super::shutdown::Shutdown;
 pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>, mut shutdown: Shutdown) {
     if server.has_own_health {
         server.routes = server.routes.add_service(server.health.service());
+        server.services.push(super::HEALTH_SERVICE);
     }
     server.routes = server.routes.prepare();
     #[cfg(feature = "tls")]

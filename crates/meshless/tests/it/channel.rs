@@ -17,6 +17,8 @@ mod hedging;
 mod kubernetes;
 mod lifecycle;
 mod limits;
+#[cfg(feature = "otel")]
+mod metrics;
 mod network;
 mod orca;
 mod outage;

@@ -9,6 +9,8 @@ mod connection;
 mod dns_server;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(feature = "otel")]
+mod measured;
 mod raw_peer;
 #[cfg(feature = "dns")]
 mod resolver;

@@ -3,6 +3,8 @@
 mod health;
 #[cfg(unix)]
 mod listeners;
+#[cfg(feature = "otel")]
+mod metrics;
 mod pipes;
 mod shutdown;
 #[cfg(feature = "tls")]

@@ -20,7 +20,6 @@ fn arguments(container: &Container, replaced: &[(&str, &str)]) -> String {
 }
 
 #[test]
-#[ignore = "until `serve` has --lame-duck and --drain-timeout"]
 fn the_load_of_the_manifests_reaches_the_server_of_the_manifests() {
     let manifests = Manifests::read();
     let server = arguments(&manifests.server().containers[0], &[("--listen", "127.0.0.1:0")]);

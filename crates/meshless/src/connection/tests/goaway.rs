@@ -37,7 +37,7 @@ async fn the_first_goaway_of_two_stops_new_calls_and_spares_the_open_ones() {
     assert_eq!(rig.peer.expect_request().await, 1);
     rig.peer.goaway(ALL_STREAMS, NO_ERROR, b"max_age").await;
     match rig.event().await {
-        Event::GoingAway(GoingAway::Server { message, too_many_pings }) => {
+        Event::GoingAway(GoingAway::Server { message, too_many_pings, .. }) => {
             assert!(message.contains("max_age"), "{message}");
             assert!(!too_many_pings);
         }

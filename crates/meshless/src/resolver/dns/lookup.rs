@@ -269,5 +269,9 @@ const SEARCH_MAX: usize = 32;
 /// Any port will do to ask for a route.
 const DISCARD_PORT: u16 = 9;
 
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use fuzzing::fuzz;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,136 @@
+//! Everything that reads what others write, each as a function of bytes: what `fuzz/` calls with bytes that no peer would send.
+//!
+//! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. No part of the public interface. A
+//! function returns, whatever it is given; what has to hold besides a return it asserts.
+
+mod connections;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use meshless_core::{BalancerConfig, FrameHeader, FrameScanner, Pushback, RetryThrottle};
+
+pub use self::connections::{client_connection, server_connection};
+use crate::channel::MethodSettings;
+use crate::{ServiceConfig, Target, grpc_timeout, orca};
+
+/// All of them, by the names of their corpora.
+pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+    ("client_connection", client_connection),
+    #[cfg(feature = "dns")]
+    ("dns_answer", dns_answer),
+    #[cfg(feature = "kubernetes")]
+    ("endpoint_slice", endpoint_slice),
+    ("frames", frames),
+    ("grpc_timeout", timeout),
+    ("orca_report", orca_report),
+    ("retry_pushback", retry_pushback),
+    ("server_connection", server_connection),
+    ("service_config", service_config),
+    ("target", target),
+];
+
+/// Answers of a name server.
+#[cfg(feature = "dns")]
+pub fn dns_answer(data: &[u8]) {
+    crate::resolver::fuzz_dns_answers(data);
+}
+
+/// Lists and events of an API server.
+#[cfg(feature = "kubernetes")]
+pub fn endpoint_slice(data: &[u8]) {
+    crate::resolver::fuzz_endpoint_slices(data);
+}
+
+/// Frame headers are the same however the bytes are cut. The first byte seeds the cuts.
+pub fn frames(data: &[u8]) {
+    let Some((seed, bytes)) = data.split_first() else { return };
+    for scanner in [FrameScanner::from_client(), FrameScanner::from_server()] {
+        let scan = |scanner: &mut FrameScanner, bytes: &[u8], seen: &mut Vec<FrameHeader>| {
+            scanner.scan(bytes, |frame| seen.push(frame));
+        };
+        let (mut whole, mut in_pieces) = (Vec::new(), Vec::new());
+        scan(&mut scanner.clone(), bytes, &mut whole);
+        let (mut cut, mut rest) = (scanner, bytes);
+        let mut rng = meshless_core::Rng::new(u64::from(*seed), 0);
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rng.below(rest.len().min(40)) + 1);
+            scan(&mut cut, piece, &mut in_pieces);
+            rest = after;
+        }
+        assert_eq!(whole, in_pieces);
+    }
+}
+
+/// A deadline that was read is sent on as one that is not longer.
+pub fn timeout(data: &[u8]) {
+    let Some(headers) = headers(HeaderName::from_static(grpc_timeout::GRPC_TIMEOUT), data) else { return };
+    let Some(timeout) = grpc_timeout::read(&headers) else { return };
+    let written = grpc_timeout::header(timeout);
+    let again = headers_of(HeaderName::from_static(grpc_timeout::GRPC_TIMEOUT), written);
+    let again = grpc_timeout::read(&again).expect("what is written can be read");
+    assert!(again <= timeout, "{again:?} of {timeout:?}");
+}
+
+/// A report of a backend's load.
+pub fn orca_report(data: &[u8]) {
+    if let Some(headers) = headers(HeaderName::from_static("endpoint-load-metrics-bin"), data) {
+        let _ = orca::read(&headers);
+    }
+}
+
+/// What a server says about sending a call again.
+pub fn retry_pushback(data: &[u8]) {
+    if let Pushback::After(pause) = Pushback::parse(data) {
+        assert!(pause.as_millis() <= i32::MAX as u128, "{pause:?}");
+    }
+}
+
+/// A config that is taken is one that a channel can be made of, and calls can be made by.
+pub fn service_config(data: &[u8]) {
+    let Ok(Ok(config)) = std::str::from_utf8(data).map(ServiceConfig::from_json) else { return };
+    let methods = config.methods(&MethodSettings::default());
+    for path in ["/shop.Orders/Get", "/", "", "//", "/a/b/c"] {
+        let repeat = methods.of(path).repeat.as_ref();
+        let _ = repeat.map(|repeat| (repeat.retry(), repeat.hedge(), repeat.failures()));
+    }
+    let _ = config.apply_to(BalancerConfig::default());
+    let _ = config.retry_throttling().map(RetryThrottle::new);
+}
+
+/// A target's text is that target again.
+pub fn target(data: &[u8]) {
+    let Ok(Ok(target)) = std::str::from_utf8(data).map(str::parse::<Target>) else { return };
+    let again: Target = target.to_string().parse().expect("what is written can be read");
+    assert_eq!(again.kind(), target.kind());
+    let _ = (target.authority(), target.server_name(), target.tls());
+}
+
+fn headers(name: HeaderName, value: &[u8]) -> Option<HeaderMap> {
+    Some(headers_of(name, HeaderValue::from_bytes(value).ok()?))
+}
+
+fn headers_of(name: HeaderName, value: HeaderValue) -> HeaderMap {
+    HeaderMap::from_iter([(name, value)])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_corpus_passes() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+        for (name, target) in TARGETS {
+            let files: Vec<_> = std::fs::read_dir(corpus.join(name))
+                .unwrap_or_else(|error| panic!("fuzz/corpus/{name}: {error}"))
+                .map(|file| file.unwrap().path())
+                .collect();
+            assert!(!files.is_empty(), "{name} has a corpus");
+            for file in files {
+                println!("{}", file.display());
+                target(&std::fs::read(file).unwrap());
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What channels and servers count and measure, under OpenTelemetry's names for gRPC.
+//!
+//! Nothing is measured before `ChannelBuilder::metrics` or `Server::metrics` is given a `Meter`, which needs the feature `otel`; the
+//! global meter provider is never asked (gRFC A66: "gRPC implementations should *NOT* fallback on this global"). All instruments are
+//! then on, those that gRPC calls experimental too; leave out what you do not want with a view of your `MeterProvider`, which can
+//! also replace the bucket boundaries that are suggested here. Only gRPC calls are measured, not those of an axum router beside them,
+//! nor the channel's own health watches.
+//!
+//! ```no_run
+//! # #[cfg(feature = "otel")]
+//! # async fn run(provider: impl opentelemetry::metrics::MeterProvider) -> Result<(), Box<dyn std::error::Error>> {
+//! let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
+//!     .metrics(provider.meter("meshless"))
+//!     .connect()
+//!     .await?;
+//! # let _ = channel;
+//! # Ok(()) }
+//! ```
+//!
+//! # Of a channel
+//!
+//! Each has the label `grpc.target`.
+//!
+//! | name | kind | unit | further labels | meaning |
+//! |---|---|---|---|---|
+//! | `grpc.client.attempt.started` | counter | `{attempt}` | `grpc.method` | attempts that were begun |
+//! | `grpc.client.attempt.duration` | histogram | `s` | `grpc.method`, `grpc.status` | of an attempt, from before its pick to its end |
+//! | `grpc.client.attempt.sent_total_compressed_message_size` | histogram | `By` | `grpc.method`, `grpc.status` | messages of an attempt's request as they were handed to HTTP/2 |
+//! | `grpc.client.attempt.rcvd_total_compressed_message_size` | histogram | `By` | `grpc.method`, `grpc.status` | messages of its response as they were read |
+//! | `grpc.client.call.duration` | histogram | `s` | `grpc.method`, `grpc.status` | of a call, with all its attempts and pauses |
+//! | `grpc.client.call.retries` | histogram | `{retry}` | `grpc.method` | of a call that had any |
+//! | `grpc.client.call.transparent_retries` | histogram | `{transparent_retry}` | `grpc.method` | of a call that had any |
+//! | `grpc.client.call.hedges` | histogram | `{hedge}` | `grpc.method` | of a call that had any |
+//! | `grpc.client.call.retry_delay` | histogram | `s` | `grpc.method` | pauses between a call's attempts, if it had any |
+//! | `grpc.subchannel.connection_attempts_succeeded` | counter | `{attempt}` | | |
+//! | `grpc.subchannel.connection_attempts_failed` | counter | `{attempt}` | | not those that the channel gave up itself |
+//! | `grpc.subchannel.open_connections` | up-down counter | `{connection}` | | those being drained included |
+//! | `grpc.subchannel.disconnections` | counter | `{disconnection}` | `grpc.disconnect_error` | the first reason that was seen: `GOAWAY NO_ERROR`, `subchannel shutdown`, `connection timed out`, … |
+//! | `grpc.lb.outlier_detection.ejections_enforced` | counter | `{ejection}` | `grpc.lb.outlier_detection.detection_method` | `success_rate` and `failure_percentage` as in A91; also `consecutive_failures` (the breaker) and `probe_failed` (ejected again) |
+//! | `grpc.lb.outlier_detection.ejections_unenforced` | counter | `{ejection}` | the same, and `grpc.lb.outlier_detection.unenforced_reason` | outliers that stayed, since too many were out of service: `max_ejection_overflow` |
+//! | `meshless.channel.calls_waiting` | up-down counter | `{call}` | | calls that wait for a backend |
+//! | `meshless.resolver.failures` | counter | `{resolution}` | | answers without endpoints |
+//! | `meshless.resolver.resolved_at` | gauge | `s` | | when the resolver last named endpoints, in Unix time: alert on `time() - meshless_resolver_resolved_at_seconds` |
+//!
+//! # Of a server
+//!
+//! | name | kind | unit | labels | meaning |
+//! |---|---|---|---|---|
+//! | `grpc.server.call.started` | counter | `{call}` | `grpc.method` | calls whose headers have come |
+//! | `grpc.server.call.duration` | histogram | `s` | `grpc.method`, `grpc.status` | from the headers to the last frame, or to the reset |
+//! | `grpc.server.call.sent_total_compressed_message_size` | histogram | `By` | `grpc.method`, `grpc.status` | messages of a response |
+//! | `grpc.server.call.rcvd_total_compressed_message_size` | histogram | `By` | `grpc.method`, `grpc.status` | messages of a request, as far as the handler took them |
+//! | `meshless.server.open_connections` | up-down counter | `{connection}` | | |
+//! | `meshless.server.connections_opened` | counter | `{connection}` | | |
+//! | `meshless.server.connections_closed` | counter | `{connection}` | `meshless.close_reason` | `client`, `max_age`, `max_idle`, `drain`, `grace_over`, `keepalive_timeout`, `failed`, … |
+//! | `meshless.server.connection.age` | histogram | `s` | `meshless.close_reason` | of a connection, at its end |
+//! | `meshless.server.connection.calls` | histogram | `{call}` | | that a connection carried, at its end |
+//!
+//! # Labels
+//!
+//! `grpc.method` has no leading slash: `shop.Orders/Place`. A name that anybody could make up would be a label without a bound, hence
+//! A66's rule: those not registered are `other`. At the client, tonic's generated code registers its methods by putting a
+//! [`tonic::GrpcMethod`] into each request. At the server, a method is registered if its service was
+//! [added](crate::Server::add_service) and a call of it has ended with anything but UNIMPLEMENTED; the first hundred names in
+//! an added service are taken on trust, and there are never more than a thousand.
+//!
+//! `grpc.target` is the target in its canonical form. Where targets are many, or addresses, one can be given a name with
+//! `ChannelBuilder::metrics_target`.
+//!
+//! # Sources
+//!
+//! Names, units, labels and boundaries: gRFC A66 (calls and attempts), A96 (retries; "If there were no retries, 0 is not reported"),
+//! A94 (subchannels, in place of A78's `grpc.lb.pick_first.*`), A91 (ejections). `grpc.lb.wrr.*` (A78) is not there yet. What begins with `meshless.` is this library's own.
+
+#[cfg(feature = "otel")]
+mod balancing;
+#[cfg(feature = "otel")]
+mod client;
+#[cfg(feature = "otel")]
+mod connection;
+#[cfg(feature = "otel")]
+mod instrument;
+#[cfg(feature = "otel")]
+mod message_meter;
+#[cfg(feature = "otel")]
+mod methods;
+#[cfg(not(feature = "otel"))]
+mod off;
+#[cfg(feature = "otel")]
+mod server;
+
+#[cfg(not(feature = "otel"))]
+pub(crate) use self::off::{
+    AttemptSpan, Attempts, CallSpan, ChannelMetrics, MessageMeter, OpenConnection, ServedCalls,
+    ServerCallSpan, ServerMetrics,
+};
+#[cfg(feature = "otel")]
+pub(crate) use self::{
+    client::{AttemptSpan, Attempts, CallSpan, ChannelMetrics},
+    connection::OpenConnection,
+    message_meter::MessageMeter,
+    server::{ServedCalls, ServerCallSpan, ServerMetrics},
+};
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AttemptKind {
+    #[default]
+    First,
+    /// By a retry policy.
+    Retry,
+    /// Without one: the server had not processed the attempt before.
+    TransparentRetry,
+    /// By a hedging policy, beside another.
+    Hedge,
+}

@@ -1,0 +1,49 @@
+//! What an API server sends, put through the table and the choice of endpoints. Called by `fuzzing` alone.
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::WatchEvent;
+
+use super::choice::Choice;
+use super::config::AddressPreference;
+use super::slice::Slice;
+use super::table::SliceTable;
+use crate::target::KubernetesPort;
+
+/// Lines of JSON: events of a watch, or slices as a list has them.
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut table = SliceTable::default();
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(slice) = serde_json::from_slice::<EndpointSlice>(line) {
+            table.replace([(name(&slice), Slice::read(&slice))]);
+        }
+        match serde_json::from_slice(line) {
+            Ok(WatchEvent::Added(slice) | WatchEvent::Modified(slice)) => {
+                table.put(name(&slice), Slice::read(&slice));
+            }
+            Ok(WatchEvent::<EndpointSlice>::Deleted(slice)) => table.delete(&name(&slice)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let slices = table.snapshot();
+    let ports = [KubernetesPort::Name("grpc".to_owned()), KubernetesPort::Number(50051)];
+    let families = [
+        AddressPreference::Ipv4First,
+        AddressPreference::Ipv6First,
+        AddressPreference::Ipv4Only,
+        AddressPreference::Ipv6Only,
+    ];
+    for (port, addresses) in ports.iter().flat_map(|port| families.map(|family| (port, family))) {
+        for zone in [None, Some("a")] {
+            let choice = Choice { port, addresses, zone };
+            if let Ok(endpoints) = choice.of(slices.iter().map(|slice| &**slice)) {
+                assert!(!endpoints.is_empty(), "a choice has endpoints");
+                let ordered = endpoints.windows(2).all(|pair| pair[0].address < pair[1].address);
+                assert!(ordered, "each address once, in order");
+            }
+        }
+    }
+}
+
+fn name(slice: &EndpointSlice) -> String {
+    slice.metadata.name.clone().unwrap_or_default()
+}
