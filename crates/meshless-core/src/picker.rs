@@ -42,7 +42,8 @@ pub enum Policy {
     RoundRobin,
     /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
     LeastRequest,
-    /// The endpoint with the least product of response time and calls in flight, of two chosen at random (Finagle).
+    /// The endpoint where the product of calls in flight and the square of the response time is less, of two chosen at random (after
+    /// Finagle).
     PeakEwma,
     /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58). With servers that report
     /// nothing, in proportion to the weights of the resolver, which are usually equal.

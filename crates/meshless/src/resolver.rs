@@ -22,12 +22,12 @@ pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
 pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
 pub use error::ResolveError;
+#[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
+pub(crate) use kubernetes::fuzz_endpoint_slices;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{
     AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
 };
-#[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
-pub(crate) use kubernetes::fuzz_endpoint_slices;
 pub use static_list::StaticResolver;
 
 /// What one look at the backends gave: all of them, or why they are not known.

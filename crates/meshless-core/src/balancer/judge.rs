@@ -149,9 +149,9 @@ impl<C> Balancer<C> {
         subchannel.load.outcomes.end_probe();
         subchannel.health.eject(now, cause, &self.config.ejection, &mut self.rng);
         subchannel.tally_start = None;
-        *self.judge.counts.enforced.of(cause) += 1;
         let address = subchannel.address.clone();
         self.actions.push_back(Action::ReportEjected { endpoint: id, address, cause });
+        *self.judge.counts.enforced.of(cause) += 1;
         self.outdated = true;
     }
 

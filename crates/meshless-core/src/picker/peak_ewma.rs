@@ -1,7 +1,12 @@
 //! `peak_ewma`: the endpoint where a call is likely to end soonest, of two chosen at random.
 //!
-//! Cost = response time × (calls in flight + 1) / weight, as in Finagle and Linkerd, whose weights are all 1; the two choices are distinct. An endpoint
-//! that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
+//! Cost = response time² × (calls in flight + 1) / weight; the two choices are distinct. Finagle and Linkerd do not square, which is
+//! right for a server that works on one call after the other: there calls in flight are calls ahead. One that works on many at
+//! once answers in its own time however many there are, and equal products would keep a server that is three times
+//! as slow as its peers in use as soon as they have three calls each. With the square they have nine, which in a server
+//! with work to queue already shows in its response time.
+//!
+//! An endpoint that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
 //! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
 
 use super::zoned::Zones;
@@ -45,7 +50,9 @@ impl<C> PeakEwmaPolicy<C> {
         let (of_left, of_right) = (nanos(left), nanos(right));
         let left_nanos = of_left.or(of_right).unwrap_or(FLOOR_NANOS);
         let right_nanos = of_right.or(of_left).unwrap_or(FLOOR_NANOS);
-        offset + if right_nanos * pending(right) < left_nanos * pending(left) { second } else { first }
+        let cost_left = left_nanos * left_nanos * pending(left);
+        let cost_right = right_nanos * right_nanos * pending(right);
+        offset + if cost_right < cost_left { second } else { first }
     }
 }
 
@@ -61,6 +68,7 @@ mod tests {
     use crate::picker::lease::{Lease, LoadTracking, Measure, Outcome, Slot};
     use crate::picker::{Decision, Pick, Picker};
     use crate::virtual_time::epoch;
+    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -103,6 +111,26 @@ mod tests {
     fn the_slow_one_is_left_alone() {
         let counts = shares(3, 3000, |n| (if n == 0 { 30_000 } else { 1_000 }, Outcome::Success));
         assert!(counts[0] < 100, "{counts:?}");
+    }
+
+    #[test]
+    fn one_three_times_slower_is_left_alone_though_the_others_are_busy() {
+        // 333 calls a second of 20 ms, three times that on one: seven in flight in all.
+        let (picker, mut rng, mut now) = (picker(3), Rng::new(5, 5), epoch());
+        let mut running: BTreeMap<(Instant, u32), Lease<u64>> = BTreeMap::new();
+        let mut slow = 0;
+        for call in 0..5000u32 {
+            now += Duration::from_millis(3);
+            while let Some(entry) = running.first_entry().filter(|entry| entry.key().0 <= now) {
+                entry.remove().finish(now, Outcome::Success);
+            }
+            let lease = pick(&picker, now, &mut rng);
+            let is_slow = *lease.connection() == 0;
+            slow += u32::from(is_slow && call >= 250);
+            let time = Duration::from_millis(if is_slow { 60 } else { 20 });
+            running.insert((now + time, call), lease);
+        }
+        assert!(slow < 48, "{slow} of 4750: one in a hundred would be the 99th percentile");
     }
 
     #[test]

@@ -87,7 +87,9 @@ impl Event {
                 step(watch / 4, Action::Start(all())),
                 marked(watch / 4, Action::List(all()), BACK),
             ],
-            Self::Overload | Self::OverloadShed => vec![begin(Action::Nothing), marked(watch / 2, Action::Nothing, OVER)],
+            Self::Overload | Self::OverloadShed => {
+                vec![begin(Action::Nothing), marked(watch / 2, Action::Nothing, OVER)]
+            }
         }
     }
 }

@@ -395,17 +395,6 @@ impl ChannelBuilder {
         Ok(Channel::new(shared))
     }
 
-    #[cfg(feature = "otel")]
-    fn channel_metrics(&mut self, target: &Target) -> ChannelMetrics {
-        let name = self.metrics_target.take().unwrap_or_else(|| target.to_string());
-        self.meter.take().map_or_else(ChannelMetrics::default, |meter| ChannelMetrics::new(&meter, name))
-    }
-
-    #[cfg(not(feature = "otel"))]
-    fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
-        ChannelMetrics::default()
-    }
-
     /// The process is in one zone, whoever was told of it.
     #[cfg(feature = "kubernetes")]
     fn agree_on_zone(&mut self) {
@@ -419,6 +408,17 @@ impl ChannelBuilder {
             }
             _ => {}
         }
+    }
+
+    #[cfg(feature = "otel")]
+    fn channel_metrics(&mut self, target: &Target) -> ChannelMetrics {
+        let name = self.metrics_target.take().unwrap_or_else(|| target.to_string());
+        self.meter.take().map_or_else(ChannelMetrics::default, |meter| ChannelMetrics::new(&meter, name))
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
+        ChannelMetrics::default()
     }
 
     fn uses_tls(&self) -> bool {
