@@ -195,8 +195,9 @@ pub(crate) struct AcceptedConnection(ServerMetrics);
 
 impl AcceptedConnection {
     pub(crate) fn closed(mut self, summary: &ConnectionSummary) {
-        let Some(instruments) = self.end(close_reason(&summary.reason)) else { return };
-        let reason = [label(CLOSE_REASON, close_reason(&summary.reason))];
+        let reason = close_reason(&summary.reason);
+        let Some(instruments) = self.end(reason) else { return };
+        let reason = [label(CLOSE_REASON, reason)];
         instruments.connections.age.record(summary.age.as_secs_f64(), &reason);
         instruments.connections.calls.record(summary.calls, &[]);
     }
