@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p meshless --bench server` prints allocations per call (exact) and calls per second on one core, client
 //! counted, where the two alternate. The client is bare h2, so that most of what is counted is the server.
-//! For instructions, `valgrind --tool=callgrind` with `SERVER=<tonic|meshless>,<calls>`: the difference between two
-//! numbers of calls leaves the start out.
+//! For instructions, `valgrind --tool=callgrind` with `SERVER=<tonic|keepalive|meshless>,<calls>`: the difference between two
+//! numbers of calls leaves the start out. `keepalive` is tonic with the keepalive of 2 h that gRPC has by default, and we too.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,10 +20,13 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 fn main() {
     if let Ok(plan) = std::env::var("SERVER") {
-        let (server, calls) = plan.split_once(',').expect("SERVER=<tonic|meshless>,<calls>");
+        let (server, calls) = plan.split_once(',').expect("SERVER=<tonic|keepalive|meshless>,<calls>");
         let calls = calls.parse().expect("a number of calls");
         return match server {
-            "tonic" => run(async { sequence(connect(tonic().await).await, calls, false).await }),
+            "tonic" => run(async { sequence(connect(tonic(None).await).await, calls, false).await }),
+            "keepalive" => {
+                run(async { sequence(connect(tonic(Some(KEEPALIVE)).await).await, calls, false).await })
+            }
             "meshless" => run(async { sequence(connect(meshless().await).await, calls, false).await }),
             other => panic!("no server is called {other}"),
         };
@@ -42,7 +45,7 @@ fn allocations() {
     run(async {
         for deadline in [false, true] {
             let which = if deadline { "with a deadline" } else { "without" };
-            let (blocks, bytes) = counted(connect(tonic().await).await, deadline).await;
+            let (blocks, bytes) = counted(connect(tonic(None).await).await, deadline).await;
             println!("  tonic     {blocks:6.1}  ({bytes:.0})  {which}");
             let (blocks, bytes) = counted(connect(meshless().await).await, deadline).await;
             println!("  meshless  {blocks:6.1}  ({bytes:.0})  {which}");
@@ -64,10 +67,10 @@ fn speed() {
     for in_flight in [1, 100] {
         let (mut theirs, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
-            theirs.push(run(async { rate(tonic().await, in_flight).await }));
+            theirs.push(run(async { rate(tonic(None).await, in_flight).await }));
             ours.push(run(async { rate(meshless().await, in_flight).await }));
             ours.push(run(async { rate(meshless().await, in_flight).await }));
-            theirs.push(run(async { rate(tonic().await, in_flight).await }));
+            theirs.push(run(async { rate(tonic(None).await, in_flight).await }));
         }
         let mut ratios: Vec<_> = theirs.iter().zip(&ours).map(|(tonic, meshless)| meshless / tonic).collect();
         println!(
@@ -129,12 +132,13 @@ async fn connect(server: SocketAddr) -> SendRequest<Bytes> {
     client
 }
 
-async fn tonic() -> SocketAddr {
+async fn tonic(keepalive: Option<Duration>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
     let (_, health) = tonic_health::server::health_reporter();
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
-    tokio::spawn(tonic::transport::Server::builder().add_service(health).serve_with_incoming(incoming));
+    let mut server = tonic::transport::Server::builder().http2_keepalive_interval(keepalive);
+    tokio::spawn(server.add_service(health).serve_with_incoming(incoming));
     address
 }
 
@@ -164,6 +168,7 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
+const KEEPALIVE: Duration = Duration::from_secs(2 * 3600);
 const WARM_UP: u32 = 500;
 const COUNTED: u32 = 2_000;
 const TIMED: u32 = 20_000;
