@@ -142,14 +142,20 @@ impl FrameScanner {
             self.skip -= skipped;
             return (skipped, None);
         }
-        let taken = (FRAME_HEADER_LEN - self.filled).min(bytes.len());
-        self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-        self.filled += taken;
-        if self.filled < FRAME_HEADER_LEN {
-            return (taken, None);
-        }
-        self.filled = 0;
-        let header = FrameHeader::parse(&self.header);
+        let (taken, header) = match bytes.first_chunk() {
+            // Nearly every header arrives whole, and need not be put together.
+            Some(whole) if self.filled == 0 => (FRAME_HEADER_LEN, FrameHeader::parse(whole)),
+            _ => {
+                let taken = (FRAME_HEADER_LEN - self.filled).min(bytes.len());
+                self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+                self.filled += taken;
+                if self.filled < FRAME_HEADER_LEN {
+                    return (taken, None);
+                }
+                self.filled = 0;
+                (taken, FrameHeader::parse(&self.header))
+            }
+        };
         self.header_block_open = header.leaves_header_block_open();
         let payload = (header.payload_len as usize).min(bytes.len() - taken);
         self.skip = header.payload_len as usize - payload;

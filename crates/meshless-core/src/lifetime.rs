@@ -37,7 +37,7 @@ pub use config::LifetimeConfig;
 pub use frame_budget::ControlFrames;
 use frame_budget::FrameBudget;
 pub use levelling::Levelling;
-use levelling::{LOOKS_PER_AGE, Reading, draw_age};
+use levelling::{AGE_MIN, LOOKS_PER_AGE, Reading, draw_age};
 use ping_strikes::PingStrikes;
 pub use stream_age::StreamAge;
 
@@ -146,7 +146,7 @@ impl Lifetime {
     /// age it does nothing.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
-        self.levelled = self.config.max_age.map(|age| Levelled { levelling, age, due: None });
+        self.levelled = self.config.max_age.map(|age| Levelled { levelling, age, due: None, kept_until: None });
         self
     }
 
@@ -402,6 +402,8 @@ struct Levelled {
     age: Duration,
     /// The clock's reading at which the connection is due; `None` before it serves.
     due: Option<f64>,
+    /// Not due before, however fast the clock runs.
+    kept_until: Option<Instant>,
 }
 
 impl Levelled {
@@ -410,6 +412,7 @@ impl Levelled {
         let reading = self.levelling.handle_opened(now, self.age);
         let age = self.age.as_secs_f64() * draw_age(rng);
         self.due = Some(reading.elapsed + age);
+        self.kept_until = now.checked_add(self.age.mul_f64(AGE_MIN));
         self.next_look(now, age, reading)
     }
 
@@ -417,11 +420,13 @@ impl Levelled {
     fn look(&self, now: Instant) -> Option<(Instant, Instant)> {
         let reading = self.levelling.read(now, self.age);
         let left = self.due? - reading.elapsed;
-        (left > 0.0).then(|| self.next_look(now, left, reading))
+        let kept = self.kept_until.is_some_and(|until| now < until);
+        (left > 0.0 || kept).then(|| self.next_look(now, left.max(0.0), reading))
     }
 
     fn next_look(&self, now: Instant, left: f64, reading: Reading) -> (Instant, Instant) {
-        let ages_at = now + Duration::from_secs_f64(left / reading.rate).max(LOOK_INTERVAL_MIN);
+        let due_at = now + Duration::from_secs_f64(left / reading.rate).max(LOOK_INTERVAL_MIN);
+        let ages_at = self.kept_until.map_or(due_at, |until| due_at.max(until));
         let look_at = now + (self.age / LOOKS_PER_AGE).max(LOOK_INTERVAL_MIN);
         (look_at.min(ages_at), ages_at)
     }

@@ -167,6 +167,12 @@ pub(crate) struct ServeArgs {
     /// How long the answer to a ping may take
     #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) keepalive_timeout: Duration,
+    /// How often a client may ping; after two strikes it is told too_many_pings
+    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
+    pub(crate) permit_keepalive_time: Duration,
+    /// Let clients ping as often while they have no call [default: every 2 h]
+    #[arg(long)]
+    pub(crate) permit_keepalive_without_calls: bool,
     /// How long to go on serving and accepting after SIGTERM, with health at NOT_SERVING, before connections are told to go
     /// [default: 5s; after Ctrl-C 0s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -17,6 +17,7 @@ mod load;
 mod machine;
 pub mod network;
 mod pacer;
+mod plain;
 mod process;
 mod progress;
 mod record;

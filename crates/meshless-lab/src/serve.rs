@@ -24,6 +24,7 @@ use crate::echo::{Echo, Ledger};
 use crate::fault::Faults;
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
+use crate::plain;
 use crate::reflection;
 use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
@@ -71,6 +72,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .workers(args.workers);
     let streams = Streams::new(name, ledger.clone());
     let server = server(&args)?
+        .routes(plain::routes())
         .add_service(HelloServiceServer::new(echo))
         .add_service(StreamServiceServer::new(streams))
         .add_service(reflection::v1())
@@ -120,6 +122,7 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
     }
     server = server
         .keepalive(args.keepalive_time, args.keepalive_timeout)
+        .ping_enforcement(args.permit_keepalive_time, args.permit_keepalive_without_calls)
         .max_concurrent_streams(args.max_concurrent_streams)
         .max_connections(args.max_connections as usize);
     if let Some(age) = args.max_connection_age {

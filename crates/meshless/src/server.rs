@@ -282,6 +282,11 @@ impl Server {
 
     /// Serves these routes in place of what was added so far: tonic's `Routes`, or an axum `Router`, whose plain HTTP/2
     /// handlers then have ageing connections, TLS and this shutdown too. Services can be added to them.
+    ///
+    /// What the routes hold cannot be asked: if `grpc.health.v1.Health` is among them, say
+    /// [`without_health`](Self::without_health) as well, or serving panics when the built-in one meets it ("Overlapping method
+    /// route"). The built-in one knows the services that [`add_service`](Self::add_service) adds, and `""`; name those in
+    /// the routes to it with [`health`](Self::health) if somebody asks for them.
     #[must_use]
     pub fn routes(mut self, routes: impl Into<Routes>) -> Self {
         self.routes = routes.into();

@@ -137,9 +137,10 @@ const RATE_MIN: f64 = 0.5;
 /// A server with very many ages them at most this much faster: the bound of the churn.
 const RATE_MAX: f64 = 4.0;
 
-/// A connection that is sent away as soon as it has come costs its client a backoff. The spread does not feel the difference: the number
+/// A connection that is sent away as soon as it has come costs its client a backoff; so this much of the mean age holds in real
+/// time as well, however fast the clock runs. The spread does not feel the difference: the number
 /// of connections depends on the mean of their ages alone (M/G/∞), and on their distribution hardly when levelled.
-const AGE_MIN: f64 = 0.25;
+pub(super) const AGE_MIN: f64 = 0.25;
 
 /// One connection in 500 would live longer than this many mean ages.
 const AGE_MAX: f64 = 5.0;

@@ -100,3 +100,41 @@ fn a_server_that_fills_up_keeps_what_comes() {
     // would be.
     assert!((100..240).contains(&left), "{left} of 600 left");
 }
+
+/// Clients take a connection that ends as soon as it has come for a failing server, and back off.
+#[test]
+fn a_crowd_does_not_shorten_an_age_below_a_quarter() {
+    let levelling = Arc::new(Levelling::new(3));
+    let open = |now: Instant, id: u64| {
+        let config = LifetimeConfig::default().max_age(AGE);
+        let mut lifetime = Lifetime::new(config, now, &mut Rng::new(5, id)).levelled(levelling.clone());
+        lifetime.handle_ready(now);
+        lifetime
+    };
+    // One at a time, until the server is warm and used to it.
+    let crowd_at = epoch() + AGE * 4;
+    let mut alone = open(epoch(), 0);
+    let mut now = epoch();
+    while now < crowd_at {
+        alone.handle_timeout(now);
+        if alone.poll_action().is_some() {
+            alone = open(now, 1);
+        }
+        now += AGE / 60;
+    }
+    let mut crowd: Vec<_> = (2..102).map(|id| open(now, id)).collect();
+    let opened = now;
+    let mut first = None;
+    while now < opened + AGE {
+        for lifetime in &mut crowd {
+            lifetime.handle_timeout(now);
+            if lifetime.poll_action().is_some() {
+                first.get_or_insert(now - opened);
+            }
+        }
+        now += AGE / 600;
+    }
+    let first = first.expect("a crowd loses connections");
+    assert!(first >= AGE / 4, "sent away after {first:?}");
+    assert!(first < AGE / 3, "the clock of a crowd runs fast: {first:?}");
+}

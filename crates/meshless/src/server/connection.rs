@@ -5,15 +5,19 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use futures_core::Stream;
+use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use meshless_core::{CloseReason, GoAwayReason, Lifetime, LifetimeAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
@@ -97,13 +101,18 @@ where
         let calls = CountedCalls::new(service, state.clone());
         let mut connection =
             pin!(config.http2(CallExecutor::new(state.clone())).serve_connection(TokioIo::new(wire), calls));
-        let mut driver = Driver {
-            state: &state,
-            timer: pin!(Timer::default()),
-            drain: Some(pin!(drain)),
-            hurry: pin!(hurry),
-            on_going_away,
-        };
+        // Each is polled only when it is woken, not with every frame.
+        let orders = FuturesUnordered::new();
+        orders.push(Either::Left(async {
+            drain.await;
+            Order::Drain
+        }));
+        orders.push(Either::Right(async {
+            hurry.await;
+            Order::Hurry
+        }));
+        let mut driver =
+            Driver { state: &state, timer: pin!(Timer::default()), orders: pin!(orders), on_going_away };
         std::future::poll_fn(|cx| driver.poll(connection.as_mut(), cx)).await
     };
     if let Ok(remains) = remains.try_recv() {
@@ -114,18 +123,22 @@ where
     ConnectionSummary { reason, age: opened.elapsed(), calls: state.calls_started() }
 }
 
-struct Driver<'a, D, H, F> {
+struct Driver<'a, O, F> {
     state: &'a Arc<ConnectionState>,
     timer: Pin<&'a mut Timer>,
-    drain: Option<Pin<&'a mut D>>,
-    hurry: Pin<&'a mut H>,
+    orders: Pin<&'a mut O>,
     on_going_away: F,
 }
 
-impl<D, H, F> Driver<'_, D, H, F>
+/// What the server may want of a connection.
+enum Order {
+    Drain,
+    Hurry,
+}
+
+impl<O, F> Driver<'_, O, F>
 where
-    D: Future<Output = ()>,
-    H: Future<Output = ()>,
+    O: Stream<Item = Order>,
     F: FnMut(GoAwayReason, u64),
 {
     fn poll<C: Http2Connection>(
@@ -137,12 +150,11 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(self.ended(result));
             }
-            if self.drain.as_mut().is_some_and(|drain| drain.as_mut().poll(cx).is_ready()) {
-                self.drain = None;
-                self.state.lifetime().handle_drain(Instant::now().into_std());
-            }
-            if self.hurry.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(ClosedReason::Hurried);
+            while let Poll::Ready(Some(order)) = self.orders.as_mut().poll_next(cx) {
+                match order {
+                    Order::Drain => self.state.lifetime().handle_drain(Instant::now().into_std()),
+                    Order::Hurry => return Poll::Ready(ClosedReason::Hurried),
+                }
             }
             match self.poll_action(cx) {
                 None => return Poll::Pending,
@@ -209,6 +221,8 @@ pin_project_lite::pin_project! {
         at: Option<Instant>,
         #[pin]
         sleep: Option<Sleep>,
+        // Whom the sleep will wake.
+        waker: Option<Waker>,
     }
 }
 
@@ -218,15 +232,21 @@ impl Timer {
         let mut this = self.project();
         if *this.at != at {
             *this.at = at;
+            *this.waker = None;
             match (this.sleep.as_mut().as_pin_mut(), at) {
                 (Some(sleep), Some(at)) => sleep.reset(at),
                 (_, at) => this.sleep.set(at.map(tokio::time::sleep_until)),
             }
         }
-        match this.sleep.as_pin_mut() {
-            Some(sleep) => sleep.poll(cx),
-            None => Poll::Pending,
+        let Some(sleep) = this.sleep.as_pin_mut() else { return Poll::Pending };
+        let will_wake = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        // Polling it again with every frame would cost more than all that the lifetime machine does.
+        if will_wake && !sleep.is_elapsed() {
+            return Poll::Pending;
         }
+        // Without budget the sleep wakes the task at once, and has not noted whom to wake later.
+        *this.waker = coop::has_budget_remaining().then(|| cx.waker().clone());
+        sleep.poll(cx)
     }
 }
 
