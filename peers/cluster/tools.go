@@ -1,8 +1,0 @@
-//go:build tools
-package tools
-import (
- _ "k8s.io/kubernetes/cmd/kube-apiserver"
- _ "k8s.io/kubernetes/cmd/kube-controller-manager"
- _ "k8s.io/kubernetes/cmd/kube-scheduler"
- _ "go.etcd.io/etcd/server/v3"
-)
