@@ -71,6 +71,7 @@ pub(crate) async fn run(args: CompareArgs) -> Result<bool, ClusterError> {
     results.took_s = begun.elapsed().as_secs_f64();
     results.machine = watch.finish(0);
     results.complete = ended.is_ok() && !interrupt.is_heard();
+    results.notes.extend(lateness(&results));
     let measured = !(results.spread.is_empty() && results.churn.is_empty());
     match &ended {
         Err(error) => results.notes.push(format!("The run broke off: {error}.")),
@@ -97,8 +98,11 @@ async fn connect(args: &ClusterArgs) -> Result<(Client, String), ClusterError> {
             if !known.contains(context) {
                 return Err(ClusterError::NoContext { context: context.clone(), known: known.join(", ") });
             }
-            let options = KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
-            Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| no_cluster(error.to_string()))?
+            let options =
+                KubeConfigOptions { context: Some(context.clone()), ..KubeConfigOptions::default() };
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| no_cluster(error.to_string()))?
         }
         None => Config::infer().await.map_err(|error| no_cluster(error.to_string()))?,
     };
@@ -107,6 +111,18 @@ async fn connect(args: &ClusterArgs) -> Result<(Client, String), ClusterError> {
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|error| no_cluster(error.to_string()))?;
     Ok((client, namespace))
+}
+
+/// What a reader must know where the nodes had no time for the load.
+fn lateness(results: &Results) -> Option<String> {
+    let lags = results.spread.iter().map(|row| row.start_lag_ms_p99);
+    let worst = lags.chain(results.churn.iter().map(|row| row.start_lag_ms_p99)).fold(0.0, f64::max);
+    (worst > LATE_MS).then(|| {
+        format!(
+            "Workers began calls up to {worst:.0} ms late (99th percentile of a row): their nodes were too busy, and calls may have \
+             failed for that reason alone. Ask for less with --rate, or share it among more --workers."
+        )
+    })
 }
 
 fn empty_results(plan: &Plan) -> Results {
@@ -128,6 +144,9 @@ fn empty_results(plan: &Plan) -> Results {
         notes: plan.notes.clone(),
     }
 }
+
+/// Later than this a worker has missed its processor for about as long as a call takes.
+const LATE_MS: f64 = 20.0;
 
 /// An API server that has not taken a connection by then is as good as none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

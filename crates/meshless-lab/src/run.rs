@@ -7,9 +7,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
-use crate::interrupt::EXIT_INTERRUPTED;
 #[cfg(feature = "kubernetes")]
 use crate::cluster;
+use crate::interrupt::EXIT_INTERRUPTED;
 use crate::{client, compare, load, serve};
 
 /// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
@@ -30,7 +30,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             cluster::run(args).await.map_err(|error| error.to_string())
         }
         #[cfg(feature = "kubernetes")]
-        Command::Worker { score } => cluster::work(&score).await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Worker { score } => {
+            cluster::work(&score).await.map(|()| true).map_err(|error| error.to_string())
+        }
         Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
         Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
         Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),

@@ -8,7 +8,9 @@ use crate::report::ReportError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClusterError {
     /// Nothing says which cluster.
-    #[error("no cluster is known: {reason}; give a kubeconfig ($KUBECONFIG or ~/.kube/config) or run in a pod")]
+    #[error(
+        "no cluster is known: {reason}; give a kubeconfig ($KUBECONFIG or ~/.kube/config) or run in a pod"
+    )]
     NoCluster { reason: String },
     /// The kubeconfig has no such context.
     #[error("there is no context `{context}` in the kubeconfig; choose from {known}")]
@@ -20,7 +22,9 @@ pub(crate) enum ClusterError {
     #[error("the cluster refused to {what}: {message}")]
     Refused { what: String, message: String },
     /// There is no such namespace.
-    #[error("there is no namespace `{namespace}`; create it (kubectl create namespace {namespace}) or name another with --namespace")]
+    #[error(
+        "there is no namespace `{namespace}`; create it (kubectl create namespace {namespace}) or name another with --namespace"
+    )]
     NoNamespace { namespace: String },
     /// Rights are missing.
     #[error("in namespace `{namespace}` you may not {missing}; ask for the ClusterRole `admin` in it")]
@@ -41,7 +45,9 @@ pub(crate) enum ClusterError {
     #[error("the log of {pod} has no whole result ({reason}); are image and this program of one version?")]
     Result { pod: String, reason: String },
     /// Something is left on the cluster.
-    #[error("not all could be deleted: {reason}; delete the rest with kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/instance={run}")]
+    #[error(
+        "not all could be deleted: {reason}; delete the rest with kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/instance={run}"
+    )]
     LeftBehind { reason: String, run: String },
     /// Its report cannot be written.
     #[error(transparent)]

@@ -51,7 +51,8 @@ pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
     }
     let selector = json!({ INSTANCE: plan.run, "app.kubernetes.io/name": name });
     let mut container = container(plan, "server", args);
-    container["env"] = json!([{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }]);
+    container["env"] =
+        json!([{ "name": "POD_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } }]);
     container["ports"] = json!([{ "name": "grpc", "containerPort": PORT }]);
     container["readinessProbe"] =
         json!({ "grpc": { "port": PORT }, "periodSeconds": 2, "failureThreshold": 1, "timeoutSeconds": 1 });
@@ -66,9 +67,11 @@ pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
             "template": { "metadata": { "labels": labels(plan, &name) }, "spec": pod },
         },
     });
-    let ports = json!([{ "name": "grpc", "port": PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c" }]);
+    let ports =
+        json!([{ "name": "grpc", "port": PORT, "targetPort": "grpc", "appProtocol": "kubernetes.io/h2c" }]);
     let service = |name: &str, spec: Value| {
-        let value = json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec });
+        let value =
+            json!({ "apiVersion": "v1", "kind": "Service", "metadata": metadata(plan, name), "spec": spec });
         object::<Service>(value)
     };
     vec![
@@ -224,7 +227,12 @@ mod tests {
     #[test]
     fn everything_carries_the_label_of_its_run() {
         let plan = plan("--endpoint-slices");
-        let all = servers(&plan, true).into_iter().chain(reader(&plan)).chain([load(&plan, "l", "{}", Duration::ZERO)]);
+        let all = servers(&plan, true).into_iter().chain(reader(&plan)).chain([load(
+            &plan,
+            "l",
+            "{}",
+            Duration::ZERO,
+        )]);
         for object in all {
             assert_eq!(object.value["metadata"]["labels"][INSTANCE], plan.run, "{}", object.name());
         }
@@ -236,7 +244,13 @@ mod tests {
         let manifest: Value = serde_saphyr::from_str(manifest).unwrap();
         let ours = &servers(&plan(""), true)[0].value["spec"]["template"]["spec"];
         let theirs = &manifest["spec"]["template"]["spec"];
-        for field in ["/securityContext", "/automountServiceAccountToken", "/containers/0/securityContext", "/containers/0/readinessProbe", "/containers/0/imagePullPolicy"] {
+        for field in [
+            "/securityContext",
+            "/automountServiceAccountToken",
+            "/containers/0/securityContext",
+            "/containers/0/readinessProbe",
+            "/containers/0/imagePullPolicy",
+        ] {
             assert_eq!(ours.pointer(field), theirs.pointer(field), "{field}");
         }
     }
@@ -244,14 +258,17 @@ mod tests {
     #[test]
     fn servers_that_must_not_age_are_not_told_to() {
         let plan = plan("--max-connection-age 2s");
-        let args = |ages| servers(&plan, ages)[0].value["spec"]["template"]["spec"]["containers"][0]["args"].to_string();
+        let args = |ages| {
+            servers(&plan, ages)[0].value["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+        };
         assert!(args(true).contains("--max-connection-age=2000ms"));
         assert!(!args(false).contains("connection-age"));
     }
 
     #[test]
     fn workers_get_a_token_only_where_they_read_endpoint_slices() {
-        let spec = |more| load(&plan(more), "l", "{}", Duration::ZERO).value["spec"]["template"]["spec"].clone();
+        let spec =
+            |more| load(&plan(more), "l", "{}", Duration::ZERO).value["spec"]["template"]["spec"].clone();
         assert_eq!(spec("")["automountServiceAccountToken"], false);
         assert_eq!(spec("--endpoint-slices")["automountServiceAccountToken"], true);
     }

@@ -46,7 +46,7 @@ impl Plan {
     pub(crate) fn new(args: &CompareArgs) -> Result<Self, ClusterError> {
         let mut notes = vec![
             "Servers on a cluster keep no ledger for the lab: failed calls that may have been executed count as not executed, \
-             and rotations are not counted; see the GOAWAY frames that clients received."
+             and rotations are the connections that clients opened beyond their first ones."
                 .to_owned(),
         ];
         let mut strategies = match args.strategies.is_empty() {
@@ -59,7 +59,12 @@ impl Plan {
             strategies.retain(|strategy| !proxied(strategy));
         }
         let mut seen = Vec::new();
-        strategies.retain(|strategy| !seen.contains(strategy) && { seen.push(*strategy); true });
+        strategies.retain(|strategy| {
+            !seen.contains(strategy) && {
+                seen.push(*strategy);
+                true
+            }
+        });
         let of = |experiment| match args.experiments.contains(&experiment) {
             true => strategies.clone(),
             false => Vec::new(),

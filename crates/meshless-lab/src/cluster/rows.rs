@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meshless::Policy;
+
 use super::event::{BEGINS, ClusterEvent, Happened, READY, SCALE_IN};
 use super::score::{BIN, Bin, Measured};
 use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Cpu, Mark, PerSecond, Second, SpreadRow};
@@ -12,9 +14,15 @@ use crate::stats::{max_over_mean, ratio};
 use crate::strategy::Strategy;
 
 /// The row of a spread over these pods.
-pub(crate) fn spread_row(strategy: Strategy, pods: &[String], measured: &Measured) -> SpreadRow {
+pub(crate) fn spread_row(
+    strategy: Strategy,
+    pods: &[String],
+    workers: u32,
+    measured: &Measured,
+) -> SpreadRow {
     let whole = sum(&measured.bins);
-    let timeline: Vec<Second> = measured.bins.chunks(BINS_PER_SECOND).map(|bins| second(bins, pods)).collect();
+    let timeline: Vec<Second> =
+        measured.bins.chunks(BINS_PER_SECOND).map(|bins| second(bins, pods)).collect();
     let share = share(&whole, pods);
     let mut outcome = whole.outcome();
     let calls = outcome.ok + outcome.failed;
@@ -35,7 +43,7 @@ pub(crate) fn spread_row(strategy: Strategy, pods: &[String], measured: &Measure
             p50: values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0),
             max: values.last().copied().unwrap_or(0.0),
         },
-        rotations: 0,
+        rotations: rotations(strategy, pods.len(), workers, outcome.connections_opened),
         start_lag_ms_p99: start_lag(measured),
         timeline,
         rotations_at_ms: Vec::new(),
@@ -75,7 +83,10 @@ pub(crate) fn churn_row(
         converged_ms: converged(event, happened, bins).map(|took| took.as_secs_f64() * 1e3),
         start_lag_ms_p99: start_lag(measured),
         // The first calls of a client pay for its connections.
-        latency_ms: BeforeAfter { before: sum(&before[before.len() / 5..]).latency(), after: outcome.latency_ms },
+        latency_ms: BeforeAfter {
+            before: sum(&before[before.len() / 5..]).latency(),
+            after: outcome.latency_ms,
+        },
         marks: happened
             .marks
             .iter()
@@ -109,9 +120,9 @@ fn converged(event: ClusterEvent, happened: &Happened, bins: &[Bin]) -> Option<D
             let wanted = SHARE_OF_NEW / 2.0;
             let found = (index(ready)..end.saturating_sub(WINDOW)).find(|from| {
                 let window = &bins[*from..from + WINDOW];
-                let (ok, new) = window.iter().fold((0, 0), |(ok, new), bin| {
-                    (ok + bin.ok(), new + concerned(bin, happened))
-                });
+                let (ok, new) = window
+                    .iter()
+                    .fold((0, 0), |(ok, new), bin| (ok + bin.ok(), new + concerned(bin, happened)));
                 ok >= CALLS_MIN && ratio(new as f64, ok as f64) >= wanted
             })?;
             Some((BIN * found as u32).saturating_sub(ready))
@@ -125,6 +136,15 @@ fn converged(event: ClusterEvent, happened: &Happened, bins: &[Bin]) -> Option<D
             (last < late).then(|| (BIN * (last as u32 + 1)).saturating_sub(begin))
         }
     }
+}
+
+/// Nobody tells when connections reach their age; but each that does makes its client open another.
+fn rotations(strategy: Strategy, pods: usize, workers: u32, opened: u64) -> u64 {
+    let first = match strategy.policy() {
+        None | Some(Policy::PickFirst) => 1,
+        Some(_) => pods as u64,
+    };
+    if strategy.ages() { opened.saturating_sub(first * u64::from(workers)) } else { 0 }
 }
 
 fn second(bins: &[Bin], pods: &[String]) -> Second {
@@ -141,7 +161,9 @@ fn second(bins: &[Bin], pods: &[String]) -> Second {
 /// Calls by pod, also of those that got none.
 fn share(bin: &Bin, pods: &[String]) -> BTreeMap<String, u64> {
     let mut share: BTreeMap<String, u64> = pods.iter().map(|pod| (pod.clone(), 0)).collect();
-    share.extend(bin.backends.iter().filter(|(name, _)| !name.is_empty()).map(|(name, calls)| (name.clone(), *calls)));
+    share.extend(
+        bin.backends.iter().filter(|(name, _)| !name.is_empty()).map(|(name, calls)| (name.clone(), *calls)),
+    );
     share
 }
 
@@ -189,7 +211,8 @@ mod tests {
                 scheduled_ns: 0,
                 started_ns: 0,
                 finished_ns: 20_000_000,
-                end: of(at, n).map_or(CallEnd::Failed(Failure::DEADLINE), |pod| CallEnd::Answered(Some(pod.into()))),
+                end: of(at, n)
+                    .map_or(CallEnd::Failed(Failure::DEADLINE), |pod| CallEnd::Answered(Some(pod.into()))),
             };
             Bin::of(&(0..10).map(call).collect::<Vec<_>>())
         };
@@ -204,10 +227,19 @@ mod tests {
     #[test]
     fn a_pod_without_a_call_counts_in_the_mean() {
         let pods = ["a", "b", "c"].map(str::to_owned);
-        let row = spread_row(Strategy::RoundRobin, &pods, &measured(|_, n| Some(if n < 5 { "a" } else { "b" })));
+        let row =
+            spread_row(Strategy::RoundRobin, &pods, 2, &measured(|_, n| Some(if n < 5 { "a" } else { "b" })));
         assert_eq!((row.calls, row.max_over_mean, row.share["c"]), (1000, 1.5, 0));
         assert_eq!((row.timeline.len(), row.timeline[3].share["a"]), (10, 50));
         assert_eq!(row.outcome.latency_ms.p50, 20.0);
+    }
+
+    #[test]
+    fn connections_beyond_the_first_ones_are_rotations() {
+        assert_eq!(rotations(Strategy::MaxAgeDns, 3, 2, 12), 10);
+        assert_eq!(rotations(Strategy::RoundRobin, 3, 2, 12), 6);
+        assert_eq!(rotations(Strategy::RoundRobin, 3, 2, 5), 0);
+        assert_eq!(rotations(Strategy::ConnectionPerCall, 3, 2, 100), 0);
     }
 
     #[test]

@@ -215,7 +215,11 @@ mod tests {
         };
         let bin = Bin::of(&(1..=10).map(call).collect::<Vec<_>>());
         let totals = Totals { connections_opened: 2, ..Totals::default() };
-        let mut lines = vec![Line::Here { late_ms }, Line::Bin { part: 0, index: 3, bin }, Line::Totals { part: 0, totals }];
+        let mut lines = vec![
+            Line::Here { late_ms },
+            Line::Bin { part: 0, index: 3, bin },
+            Line::Totals { part: 0, totals },
+        ];
         lines.extend(end.then_some(Line::End));
         let lines: Vec<_> = lines.iter().map(|line| line.text().unwrap()).collect();
         format!("INFO something else\n{}\n", lines.join("\n"))

@@ -40,7 +40,14 @@ impl Stage {
     /// A stage with nothing on it.
     pub(crate) fn new(client: Client, namespace: &str, plan: &Plan) -> Self {
         let pods = Pods::new(Api::namespaced(client.clone(), namespace), &plan.image);
-        Self { client, namespace: namespace.into(), run: plan.run.clone(), pods, applied: Vec::new(), lead: LEAD_MIN }
+        Self {
+            client,
+            namespace: namespace.into(),
+            run: plan.run.clone(),
+            pods,
+            applied: Vec::new(),
+            lead: LEAD_MIN,
+        }
     }
 
     /// Makes the experiments and adds their rows. May be dropped at any point; what is applied by then is known.
@@ -84,7 +91,8 @@ impl Stage {
     pub(crate) async fn clear(&mut self) -> Result<(), ClusterError> {
         let mut trouble = None;
         for object in self.applied.drain(..).rev() {
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &object.resource);
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &object.resource);
             match api.delete(object.name(), &DeleteParams::foreground()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -99,7 +107,10 @@ impl Stage {
             match self.pods.of(&selector).await {
                 Ok(pods) if pods.is_empty() => return Ok(()),
                 Ok(pods) if Instant::now() < limit => {
-                    for pod in pods.iter().filter(|pod| pod.metadata.deletion_grace_period_seconds.is_none_or(|s| s > 1)) {
+                    for pod in pods
+                        .iter()
+                        .filter(|pod| pod.metadata.deletion_grace_period_seconds.is_none_or(|s| s > 1))
+                    {
                         // It may be gone by now, or go by itself.
                         let _ = self.pods.api().delete(pods::name(pod), &quick).await;
                     }
@@ -129,10 +140,11 @@ impl Stage {
         progress.show(format!("spread · {} workers · {} strategies in turn", plan.workers, parts.len()));
         let (job, begin) = self.start_load(plan, "spread", &parts).await?;
         let length = parts.last().map_or(Duration::ZERO, |part| part.at + part.length);
-        let measured = self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
+        let measured =
+            self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
         for (strategy, measured) in plan.spreads.iter().zip(&measured) {
             let Some(fleet) = fleets.iter().find(|fleet| fleet.ages() == strategy.ages()) else { continue };
-            results.spread.push(spread_row(*strategy, &fleet.pod_names().await?, measured));
+            results.spread.push(spread_row(*strategy, &fleet.pod_names().await?, plan.workers, measured));
         }
         Ok(())
     }
@@ -155,7 +167,12 @@ impl Stage {
             self.part(plan, *strategy, Duration::ZERO, length, rate)
         });
         let parts: Vec<_> = parts.collect();
-        progress.show(format!("churn · {} · {} workers · {} strategies", event.name(), plan.workers, parts.len()));
+        progress.show(format!(
+            "churn · {} · {} workers · {} strategies",
+            event.name(),
+            plan.workers,
+            parts.len()
+        ));
         let (job, begin) = self.start_load(plan, event.name(), &parts).await?;
         let mut happening = JoinSet::new();
         for fleet in fleets.iter().cloned() {
@@ -164,13 +181,16 @@ impl Stage {
                 Ok::<_, ClusterError>((fleet.ages(), fleet.happen(event, begin, before, watch, seed).await?))
             });
         }
-        let measured = self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
+        let measured =
+            self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
         let mut happened: Vec<(bool, Happened)> = Vec::new();
         while let Some(ended) = happening.join_next().await {
             happened.push(ended.expect("an event does not panic")?);
         }
         for (strategy, measured) in plan.churns.iter().zip(&measured) {
-            let Some((_, happened)) = happened.iter().find(|(ages, _)| *ages == strategy.ages()) else { continue };
+            let Some((_, happened)) = happened.iter().find(|(ages, _)| *ages == strategy.ages()) else {
+                continue;
+            };
             results.churn.push(churn_row(*strategy, event, happened, measured));
         }
         results.events.push(event.note(plan.watch));
@@ -195,11 +215,17 @@ impl Stage {
     }
 
     /// Creates the Job, and tells when its load begins.
-    async fn start_load(&mut self, plan: &Plan, what: &str, parts: &[Part]) -> Result<(String, Instant), ClusterError> {
+    async fn start_load(
+        &mut self,
+        plan: &Plan,
+        what: &str,
+        parts: &[Part],
+    ) -> Result<(String, Instant), ClusterError> {
         let name = format!("{}-{what}", self.run);
         let length = parts.iter().map(|part| part.at + part.length).max().unwrap_or_default();
         let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.lead;
-        let score = Score { begin_ms: begin.as_millis() as u64, deadline: plan.deadline, parts: parts.to_vec() };
+        let score =
+            Score { begin_ms: begin.as_millis() as u64, deadline: plan.deadline, parts: parts.to_vec() };
         let score = serde_json::to_string(&score).expect("a score is plain data");
         let begin = Instant::now() + self.lead;
         let limit = self.lead + length + START_LIMIT + FINISH_LIMIT;
@@ -208,7 +234,10 @@ impl Stage {
     }
 
     /// Waits for a load of this length and reads what its workers measured, part by part.
-    #[expect(clippy::too_many_arguments, reason = "one caller for each kind of load, which hands on what it has")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one caller for each kind of load, which hands on what it has"
+    )]
     async fn finish_load(
         &self,
         plan: &Plan,
@@ -234,7 +263,9 @@ impl Stage {
                 return Err(self.pods.died(failed).await);
             }
             let ended = status.conditions.unwrap_or_default();
-            if let Some(failed) = ended.iter().find(|condition| condition.type_ == "Failed" && condition.status == "True") {
+            if let Some(failed) =
+                ended.iter().find(|condition| condition.type_ == "Failed" && condition.status == "True")
+            {
                 let what = failed.message.clone().unwrap_or_default();
                 return Err(ClusterError::Pod { pod: name.into(), what: format!("failed: {what}") });
             }
@@ -284,8 +315,10 @@ impl Stage {
     async fn apply(&mut self, objects: Vec<Object>) -> Result<(), ClusterError> {
         for object in objects {
             let what = format!("create the {} {}", object.resource.kind, object.name());
-            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &self.namespace, &object.resource);
-            let dynamic = serde_json::from_value(object.value.clone()).expect("every object has kind and metadata");
+            let api: Api<DynamicObject> =
+                Api::namespaced_with(self.client.clone(), &self.namespace, &object.resource);
+            let dynamic =
+                serde_json::from_value(object.value.clone()).expect("every object has kind and metadata");
             self.applied.push(object);
             match api.create(&PostParams::default(), &dynamic).await {
                 Ok(_) => {}

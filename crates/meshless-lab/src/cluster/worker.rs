@@ -28,7 +28,8 @@ use crate::strategy::Entrance;
 /// If it is none, or this pod has no DNS.
 pub(crate) async fn work(score: &str) -> io::Result<()> {
     let score: Score = serde_json::from_str(score)?;
-    let index: u64 = std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
+    let index: u64 =
+        std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
     let dns = Dns::of(&fs::read_to_string("/etc/resolv.conf")?)?;
     let begin = UNIX_EPOCH + Duration::from_millis(score.begin_ms);
     // Where the node's clock and ours are read once, the rest of the run counts on a clock that nobody sets.
@@ -76,7 +77,8 @@ async fn play(
     }
     tokio::time::sleep_until(begin.into()).await;
     let missed = late.saturating_sub(part.at);
-    let pacing = Pacing::Poisson { rate: part.rate, length: part.length, seed: part.seed.wrapping_add(worker) };
+    let pacing =
+        Pacing::Poisson { rate: part.rate, length: part.length, seed: part.seed.wrapping_add(worker) };
     let offsets: Vec<_> = pacing.offsets().filter_map(|offset| offset.checked_sub(missed)).collect();
     let cpu = clock::cpu_time();
     let (done, mut ended) = mpsc::channel(offsets.len().max(1));

@@ -59,7 +59,8 @@ fn an_unknown_namespace_is_refused_before_anything_is_applied() {
 #[test]
 fn all_missing_rights_are_in_one_line_and_nothing_is_applied() {
     let denied = ["create deployments", "patch deployments", "get pods/log", "watch endpointslices"];
-    let server = ApiServer::start(Cluster { denied: denied.map(str::to_owned).to_vec(), ..Cluster::default() });
+    let server =
+        ApiServer::start(Cluster { denied: denied.map(str::to_owned).to_vec(), ..Cluster::default() });
     refused(&compare(&server).output().unwrap(), &["`shop`", "create/patch deployments, get pods/log;"]);
     let output = compare(&server).arg("--endpoint-slices").output().unwrap();
     refused(&output, &["create/patch deployments, get pods/log, watch endpointslices;"]);
@@ -78,7 +79,10 @@ fn an_image_that_cannot_be_pulled_is_named_and_all_is_taken_away() {
 #[test]
 fn a_refused_object_is_named_and_what_was_applied_is_taken_away() {
     let server = ApiServer::start(Cluster { refused: Some("services"), ..Cluster::default() });
-    refused(&compare(&server).output().unwrap(), &["refused to create the Service meshless-lab-", "exceeded quota"]);
+    refused(
+        &compare(&server).output().unwrap(),
+        &["refused to create the Service meshless-lab-", "exceeded quota"],
+    );
     assert_eq!((server.created(), server.left()), (1, Vec::<String>::new()));
 }
 

@@ -95,7 +95,8 @@ impl Fleet {
             ClusterEvent::Rolling => {
                 // What `kubectl rollout restart` does, under a name of our own.
                 let annotations = json!({ "meshless.dev/restarted-at": format!("{:?}", begin.elapsed()) });
-                self.patch(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } })).await?;
+                self.patch(json!({ "spec": { "template": { "metadata": { "annotations": annotations } } } }))
+                    .await?;
                 if self.until(self.replicas, end).await? {
                     marks.push(("rolled out", begin.elapsed()));
                 }
@@ -109,7 +110,9 @@ impl Fleet {
                 }
                 while Instant::now() < end {
                     let names = self.pod_names().await?;
-                    if names.len() >= self.replicas as usize && !names.iter().any(|name| concerned.contains(name)) {
+                    if names.len() >= self.replicas as usize
+                        && !names.iter().any(|name| concerned.contains(name))
+                    {
                         marks.push(("replaced", begin.elapsed()));
                         break;
                     }
@@ -140,7 +143,8 @@ impl Fleet {
     /// Whether the Deployment is rolled out, by the rule of `kubectl rollout status`.
     async fn is_whole(&self, replicas: i32) -> Result<bool, ClusterError> {
         let deployment = self.deployments.get(&self.name).await;
-        let deployment = deployment.map_err(ClusterError::of(format!("read the Deployment {}", self.name)))?;
+        let deployment =
+            deployment.map_err(ClusterError::of(format!("read the Deployment {}", self.name)))?;
         let status = deployment.status.unwrap_or_default();
         let count = |pods: Option<i32>| pods.unwrap_or_default() == replicas;
         Ok(status.observed_generation >= deployment.metadata.generation

@@ -35,7 +35,9 @@ impl Pods {
     /// If the image of one cannot be had.
     pub(crate) fn check(&self, pods: &[Pod]) -> Result<(), ClusterError> {
         for pod in pods {
-            if let Some((reason, message)) = waiting(pod).filter(|(reason, _)| IMAGE_TROUBLE.contains(&reason.as_str())) {
+            if let Some((reason, message)) =
+                waiting(pod).filter(|(reason, _)| IMAGE_TROUBLE.contains(&reason.as_str()))
+            {
                 let message = one_line(&message);
                 return Err(ClusterError::Image { image: self.image.clone(), reason, message });
             }
@@ -50,7 +52,10 @@ impl Pods {
         let states = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         let ended = states.filter_map(|container| container.state.as_ref()?.terminated.as_ref());
         let code = ended.map(|ended| ended.exit_code).next().unwrap_or_default();
-        ClusterError::Pod { pod: name(pod).into(), what: format!("ended with exit code {code}: {}", one_line(&words)) }
+        ClusterError::Pod {
+            pod: name(pod).into(),
+            what: format!("ended with exit code {code}: {}", one_line(&words)),
+        }
     }
 }
 
@@ -72,12 +77,14 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
 /// Why they are not all ready, as far as the cluster says.
 pub(crate) fn reason(pods: &[Pod]) -> String {
     if pods.is_empty() {
-        return "no pod was made; see the events of the namespace (a quota, or a policy, may forbid it)".into();
+        return "no pod was made; see the events of the namespace (a quota, or a policy, may forbid it)"
+            .into();
     }
     let unready = pods.iter().filter(|pod| !is_ready(pod) && phase(pod) != "Succeeded");
     let why = |pod: &Pod| {
         let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-        let mut unscheduled = conditions.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+        let mut unscheduled =
+            conditions.filter(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
         let said = match (unscheduled.next(), waiting(pod)) {
             (Some(condition), _) => {
                 let word = |text: &Option<String>| text.clone().unwrap_or_default();

@@ -36,8 +36,9 @@ impl PackedLatencies {
         let mut all = Latencies::new();
         for packed in &self.0 {
             let bytes = STANDARD.decode(&packed.hdr).map_err(|error| error.to_string())?;
-            let histogram: Histogram<u64> =
-                Deserializer::new().deserialize(&mut bytes.as_slice()).map_err(|error| format!("{error:?}"))?;
+            let histogram: Histogram<u64> = Deserializer::new()
+                .deserialize(&mut bytes.as_slice())
+                .map_err(|error| format!("{error:?}"))?;
             if histogram.high() != LATENCY_MAX_NS || histogram.sigfig() != 3 {
                 return Err("a histogram of another range".into());
             }

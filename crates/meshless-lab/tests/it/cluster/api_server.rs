@@ -1,7 +1,7 @@
 //! A Kubernetes API server as far as `compare --kubernetes` goes until its servers would be ready, which here they never are.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,7 +106,10 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
     while let Some((method, path, body)) = request(&mut reader) {
         let (code, answer) = state.lock().unwrap().answer(&method, &path, body);
         let answer = answer.to_string();
-        let head = format!("HTTP/1.1 {code} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", answer.len());
+        let head = format!(
+            "HTTP/1.1 {code} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        );
         let mut stream = stream;
         if stream.write_all(format!("{head}{answer}").as_bytes()).is_err() {
             return;
@@ -154,7 +157,10 @@ impl State {
                 (201, body)
             }
             "GET" if name == "pods" => (200, self.pods()),
-            "GET" => self.objects.get(path).map_or_else(|| failure(404, "not found"), |object| (200, object.clone())),
+            "GET" => self
+                .objects
+                .get(path)
+                .map_or_else(|| failure(404, "not found"), |object| (200, object.clone())),
             "DELETE" => match self.objects.remove(path) {
                 Some(_) => (200, json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" })),
                 None => failure(404, "not found"),
@@ -188,8 +194,9 @@ impl State {
 }
 
 fn failure(code: u16, message: &str) -> (u16, Value) {
+    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
     let status = json!({
-        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": message, "reason": "Forbidden", "code": code,
+        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code,
     });
     (code, status)
 }
