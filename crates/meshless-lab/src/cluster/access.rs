@@ -20,13 +20,13 @@ pub(crate) async fn check(
     namespace: &str,
     endpoint_slices: bool,
 ) -> Result<(), ClusterError> {
-    match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
-        Ok(Some(_)) => {}
+    let seen = match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
+        Ok(Some(_)) => true,
         Ok(None) => return Err(ClusterError::NoNamespace { namespace: namespace.into() }),
-        // To read namespaces is no condition.
-        Err(kube::Error::Api(status)) if status.code == 403 => {}
+        // To read namespaces is no condition; and who may do nothing in one is not told whether there is one.
+        Err(kube::Error::Api(status)) if status.code == 403 => false,
         Err(error) => return Err(ClusterError::of("read the namespace")(error)),
-    }
+    };
     let mut missing = Vec::new();
     let needed = NEEDED.iter().chain(NEEDED_FOR_SLICES.iter().filter(|_| endpoint_slices));
     for (group, resource, verbs) in needed {
@@ -40,10 +40,11 @@ pub(crate) async fn check(
             missing.push(format!("{} {resource}", denied.join("/")));
         }
     }
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(ClusterError::Rights { namespace: namespace.into(), missing: missing.join(", ") }),
+    if missing.is_empty() {
+        return Ok(());
     }
+    let doubt = if seen { "" } else { " (if there is one)" };
+    Err(ClusterError::Rights { namespace: format!("`{namespace}`{doubt}"), missing: missing.join(", ") })
 }
 
 async fn may(

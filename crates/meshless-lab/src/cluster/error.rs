@@ -27,7 +27,7 @@ pub(crate) enum ClusterError {
     )]
     NoNamespace { namespace: String },
     /// Rights are missing.
-    #[error("in namespace `{namespace}` you may not {missing}; ask for the ClusterRole `admin` in it")]
+    #[error("in namespace {namespace} you may not {missing}; ask for the ClusterRole `admin` in it")]
     Rights { namespace: String, missing: String },
     /// What was asked for cannot be measured on a cluster.
     #[error("{0}")]

@@ -175,7 +175,8 @@ impl Stage {
         ));
         let (job, begin) = self.start_load(plan, event.name(), &parts).await?;
         let mut happening = JoinSet::new();
-        for fleet in fleets.iter().cloned() {
+        for fleet in fleets {
+            let fleet = fleet.clone();
             let (before, watch, seed) = (plan.before(), plan.watch, plan.seed);
             happening.spawn(async move {
                 Ok::<_, ClusterError>((fleet.ages(), fleet.happen(event, begin, before, watch, seed).await?))
