@@ -134,7 +134,10 @@ class Kubelet:
             seen.add(uid)
             if "nodeName" not in spec["spec"]:
                 self.bind(spec)
-            elif uid not in self.pods and "deletionTimestamp" not in spec["metadata"]:
+            elif uid not in self.pods and "deletionTimestamp" in spec["metadata"]:
+                # Deleted before it was started: there is nothing to end.
+                self.gone(spec["metadata"])
+            elif uid not in self.pods:
                 self.next += 1
                 address = f"10.1.{self.next >> 8}.{self.next & 255}"
                 self.pods[uid] = Pod(spec, address, self.folder, self.binary, self.api)
@@ -155,17 +158,23 @@ class Kubelet:
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}
         self.api.ask("POST", pod + "/binding", body)
 
+    def gone(self, metadata):
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
+        self.api.ask("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": metadata["uid"]}})
+
     def look_after(self, pod, spec):
         path = f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}"
         if "deletionTimestamp" in spec["metadata"]:
             now = time.monotonic()
+            grace = spec["metadata"].get("deletionGracePeriodSeconds", 30)
             if pod.killed_at is None:
-                pod.killed_at = now + spec["metadata"].get("deletionGracePeriodSeconds", 30)
                 pod.signal(signal.SIGTERM)
+            # A second deletion may give less time than the first.
+            pod.killed_at = min(pod.killed_at or now + grace, now + grace)
             if now >= pod.killed_at:
                 pod.signal(signal.SIGKILL)
             if pod.process is None or pod.process.poll() is not None:
-                self.api.ask("DELETE", path, {"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}})
+                self.gone(spec["metadata"])
                 return
         status = pod.status()
         if status != pod.told:

@@ -107,10 +107,7 @@ impl Stage {
             match self.pods.of(&selector).await {
                 Ok(pods) if pods.is_empty() => return Ok(()),
                 Ok(pods) if Instant::now() < limit => {
-                    for pod in pods
-                        .iter()
-                        .filter(|pod| pod.metadata.deletion_grace_period_seconds.is_none_or(|s| s > 1))
-                    {
+                    for pod in pods.iter().filter(|pod| goes_slowly(pod)) {
                         // It may be gone by now, or go by itself.
                         let _ = self.pods.api().delete(pods::name(pod), &quick).await;
                     }
@@ -331,6 +328,12 @@ impl Stage {
         }
         Ok(())
     }
+}
+
+/// Whether it has been told to go, with time for it. Others are not touched: their owner would only replace them.
+fn goes_slowly(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        && pod.metadata.deletion_grace_period_seconds.is_some_and(|s| s > 1)
 }
 
 /// Waits until a moment of a load, and says how long after its begin that is.
