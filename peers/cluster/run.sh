@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs meshless against a real Kubernetes API server, etcd and controllers, with stand-ins for what needs a container engine. See ../README.md.
+# Runs meshless against a real Kubernetes API server, etcd and controllers, with stand-ins for what needs a container engine. See README.md.
 set -uo pipefail
 
 usage() {

@@ -1,5 +1,7 @@
 //! What `meshless compare` can be told about a cluster.
 
+use std::time::Duration;
+
 use clap::Args;
 
 /// Where on which cluster.
@@ -22,6 +24,9 @@ pub(crate) struct ClusterArgs {
     /// Pods that make the load
     #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "kubernetes", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) workers: u32,
+    /// How long pods may take to start, their image's pull included
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "kubernetes", value_parser = crate::cli::positive_duration)]
+    pub(crate) start_within: Duration,
     /// Have the channels read EndpointSlices rather than ask DNS; applies a ServiceAccount, a Role and a RoleBinding
     #[arg(long, requires = "kubernetes")]
     pub(crate) endpoint_slices: bool,

@@ -46,9 +46,9 @@ pub(crate) enum ClusterError {
     Result { pod: String, reason: String },
     /// Something is left on the cluster.
     #[error(
-        "not all could be deleted: {reason}; delete the rest with kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/instance={run}"
+        "not all could be deleted: {reason}; delete the rest with kubectl delete -n {namespace} all,serviceaccount,role,rolebinding -l app.kubernetes.io/instance={run}"
     )]
-    LeftBehind { reason: String, run: String },
+    LeftBehind { reason: String, namespace: String, run: String },
     /// Its report cannot be written.
     #[error(transparent)]
     Report(#[from] ReportError),

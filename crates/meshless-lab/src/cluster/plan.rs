@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) image: String,
     pub(crate) workers: u32,
     pub(crate) endpoint_slices: bool,
+    /// How long pods may take to start.
+    pub(crate) start_within: Duration,
     pub(crate) replicas: i32,
     pub(crate) spreads: Vec<Strategy>,
     pub(crate) churns: Vec<Strategy>,
@@ -86,6 +88,7 @@ impl Plan {
             image: args.cluster.image.clone(),
             workers: args.cluster.workers,
             endpoint_slices: args.cluster.endpoint_slices,
+            start_within: args.cluster.start_within,
             replicas: i32::from(args.backends),
             events: ClusterEvent::ALL.to_vec(),
             spreads,

@@ -71,10 +71,10 @@ impl Stage {
             fleets.push(Fleet::new(&self.client, &self.namespace, plan, ages, self.pods.clone()));
         }
         for fleet in &fleets {
-            fleet.settle(START_LIMIT).await?;
+            fleet.settle(plan.start_within).await?;
         }
         // Workers need no longer than the servers did: those were scheduled and their image pulled as well.
-        self.lead = (begun.elapsed() * 3 / 2).clamp(LEAD_MIN, START_LIMIT);
+        self.lead = (begun.elapsed() * 3 / 2).clamp(LEAD_MIN, plan.start_within.max(LEAD_MIN));
         if !plan.spreads.is_empty() {
             self.spread(plan, &fleets, progress, results).await?;
         }
@@ -118,7 +118,7 @@ impl Stage {
             }
         }
         let reason = trouble.unwrap_or_default();
-        Err(ClusterError::LeftBehind { reason, run: self.run.clone() })
+        Err(ClusterError::LeftBehind { reason, namespace: self.namespace.clone(), run: self.run.clone() })
     }
 
     /// Strategy after strategy, so that each has the servers for itself.
@@ -156,7 +156,7 @@ impl Stage {
         results: &mut Results,
     ) -> Result<(), ClusterError> {
         for fleet in fleets {
-            fleet.settle(START_LIMIT).await?;
+            fleet.settle(plan.start_within).await?;
         }
         let length = plan.before() + plan.watch;
         let parts = plan.churns.iter().map(|strategy| {
@@ -226,7 +226,7 @@ impl Stage {
             Score { begin_ms: begin.as_millis() as u64, deadline: plan.deadline, parts: parts.to_vec() };
         let score = serde_json::to_string(&score).expect("a score is plain data");
         let begin = Instant::now() + self.lead;
-        let limit = self.lead + length + START_LIMIT + FINISH_LIMIT;
+        let limit = self.lead + length + plan.start_within + FINISH_LIMIT;
         self.apply(vec![objects::load(plan, &name, &score, limit)]).await?;
         Ok((name, begin))
     }
@@ -269,11 +269,11 @@ impl Stage {
             }
             let late = begin.elapsed();
             let started = pods.iter().filter(|pod| pods::phase(pod) != "Pending").count();
-            if late > START_LIMIT && started < plan.workers as usize {
-                let seconds = (self.lead + START_LIMIT).as_secs();
+            if late > plan.start_within && started < plan.workers as usize {
+                let seconds = (self.lead + plan.start_within).as_secs();
                 return Err(ClusterError::Late { what: "load".into(), seconds, reason: pods::reason(&pods) });
             }
-            if late > length + FINISH_LIMIT + START_LIMIT {
+            if late > length + FINISH_LIMIT + plan.start_within {
                 let seconds = late.as_secs();
                 let reason = "its workers run, and do not end".into();
                 return Err(ClusterError::Late { what: "end of the load".into(), seconds, reason });
@@ -350,9 +350,6 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// A pod whose image is there has started by then on an idle cluster.
 const LEAD_MIN: Duration = Duration::from_secs(6);
-
-/// Whatever has not started by then will not: an image of some tens of MB is pulled in less.
-const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// From the last call until a worker has ended: it packs and prints what it measured.
 const FINISH_LIMIT: Duration = Duration::from_secs(60);

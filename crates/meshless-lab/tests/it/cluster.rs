@@ -87,6 +87,15 @@ fn a_refused_object_is_named_and_what_was_applied_is_taken_away() {
 }
 
 #[test]
+fn servers_that_never_start_are_given_up_with_the_reason_and_taken_away() {
+    let server =
+        ApiServer::start(Cluster { unschedulable: Some("0/3 nodes are available"), ..Cluster::default() });
+    let output = compare(&server).args(["--start-within", "1s"]).output().unwrap();
+    refused(&output, &["did not start within 1 s", "is Pending (Unschedulable: 0/3 nodes are available)"]);
+    assert_eq!((server.created(), server.left()), (3, Vec::<String>::new()));
+}
+
+#[test]
 fn ctrl_c_takes_all_away() {
     let server = ApiServer::start(Cluster::default());
     let child = compare(&server).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

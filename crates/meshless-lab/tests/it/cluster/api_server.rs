@@ -18,6 +18,8 @@ pub(crate) struct Cluster {
     pub(crate) denied: Vec<String>,
     /// What its pods wait for: reason and message.
     pub(crate) waiting: Option<(&'static str, &'static str)>,
+    /// Why its pods are scheduled nowhere.
+    pub(crate) unschedulable: Option<&'static str>,
     /// A kind of objects that is refused.
     pub(crate) refused: Option<&'static str>,
 }
@@ -186,8 +188,12 @@ impl State {
             let container = json!({
                 "name": "server", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": { "waiting": waiting },
             });
+            let unscheduled = self.cluster.unschedulable.map(|message| {
+                json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message })
+            });
+            let conditions: Vec<_> = unscheduled.into_iter().collect();
             let metadata = json!({ "name": format!("{}-1", deployment["metadata"]["name"].as_str().unwrap_or_default()) });
-            json!({ "metadata": metadata, "status": { "phase": "Pending", "containerStatuses": [container] } })
+            json!({ "metadata": metadata, "status": { "phase": "Pending", "conditions": conditions, "containerStatuses": [container] } })
         });
         json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods.collect::<Vec<_>>() })
     }
