@@ -10,7 +10,7 @@ use clap::Args;
 pub(crate) struct ClusterArgs {
     /// Make spread and churn on a Kubernetes cluster, with servers and load as pods of it; all of it is gone afterwards. Events: scale,
     /// rolling, pod-deletion
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["network", "calls", "full", "rounds"])]
     pub(crate) kubernetes: bool,
     /// Context of the kubeconfig [default: its current one; in a pod, the pod's own cluster]
     #[arg(long, value_name = "NAME", requires = "kubernetes")]

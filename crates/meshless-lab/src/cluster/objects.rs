@@ -36,6 +36,8 @@ pub(crate) fn headless_name(fleet: &str) -> String {
 /// Servers and their two Services.
 pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
     let name = fleet_name(&plan.run, ages);
+    // Longer than any call.
+    let drain = DRAIN_S.max(plan.deadline.as_secs() + 1);
     let seconds = |duration: Duration| format!("{}ms", duration.as_millis());
     let mut args = vec![
         "serve".to_owned(),
@@ -43,7 +45,7 @@ pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
         "--name=$(POD_NAME)".to_owned(),
         format!("--service-time={}", seconds(plan.service_time)),
         format!("--lame-duck={LAME_DUCK_S}s"),
-        format!("--drain-timeout={DRAIN_S}s"),
+        format!("--drain-timeout={drain}s"),
     ];
     if ages {
         args.push(format!("--max-connection-age={}", seconds(plan.max_age)));
@@ -57,7 +59,7 @@ pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
     container["readinessProbe"] =
         json!({ "grpc": { "port": PORT }, "periodSeconds": 2, "failureThreshold": 1, "timeoutSeconds": 1 });
     let mut pod = pod(container);
-    pod["terminationGracePeriodSeconds"] = json!(LAME_DUCK_S + DRAIN_S + SPARE_S);
+    pod["terminationGracePeriodSeconds"] = json!(LAME_DUCK_S + drain + SPARE_S);
     pod["topologySpreadConstraints"] = spread_over_nodes(&selector);
     let deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata(plan, &name),
@@ -182,7 +184,7 @@ pub(crate) const INSTANCE: &str = "app.kubernetes.io/instance";
 /// Longer than readiness needs to fail, so that everybody has heard.
 const LAME_DUCK_S: u64 = 5;
 
-/// Longer than any call.
+/// At least.
 const DRAIN_S: u64 = 10;
 
 const SPARE_S: u64 = 5;

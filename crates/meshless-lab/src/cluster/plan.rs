@@ -8,7 +8,6 @@ use super::error::ClusterError;
 use super::event::ClusterEvent;
 use crate::cli::{CompareArgs, Experiment};
 use crate::compare::random_seed;
-use crate::event::SERVICE_TIME;
 use crate::results::{ChurnSettings, Settings};
 use crate::strategy::{Entrance, Strategy};
 
@@ -90,11 +89,11 @@ impl Plan {
             endpoint_slices: args.cluster.endpoint_slices,
             start_within: args.cluster.start_within,
             replicas: i32::from(args.backends),
-            events: ClusterEvent::ALL.to_vec(),
+            events: events(args)?,
             spreads,
             churns,
             deadline: args.deadline,
-            service_time: SERVICE_TIME,
+            service_time: args.service_time,
             max_age: args.max_connection_age,
             max_age_grace: args.max_connection_age_grace,
             rate: args.rate,
@@ -141,6 +140,22 @@ impl Plan {
     pub(crate) fn steps(&self) -> u64 {
         let events = if self.churns.is_empty() { 0 } else { self.events.len() as u32 };
         (self.length * self.spreads.len() as u32 + (self.before() + self.watch) * events).as_secs()
+    }
+}
+
+/// Those that were named, by the names that they share with the events on one machine; else all.
+fn events(args: &CompareArgs) -> Result<Vec<ClusterEvent>, ClusterError> {
+    let named = args.events.iter().map(|event| {
+        let found = ClusterEvent::ALL.into_iter().find(|known| known.name() == event.name());
+        found.ok_or_else(|| {
+            ClusterError::Plan(format!(
+                "on a cluster there is no event `{event}`; choose from scale and rolling, or leave --events out, which adds pod-deletion"
+            ))
+        })
+    });
+    match args.events.is_empty() {
+        true => Ok(ClusterEvent::ALL.to_vec()),
+        false => named.collect(),
     }
 }
 

@@ -49,6 +49,18 @@ fn an_unknown_context_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn what_a_cluster_does_not_have_is_refused() {
+    let server = ApiServer::start(Cluster::default());
+    refused(
+        &compare(&server).args(["--events", "dns-flap"]).output().unwrap(),
+        &["no event `dns-flap`", "scale and rolling"],
+    );
+    let output = meshless("compare --kubernetes --experiments burst").output().unwrap();
+    refused(&output, &["only spread and churn"]);
+    assert_eq!(server.created(), 0);
+}
+
+#[test]
 fn an_unknown_namespace_is_refused_before_anything_is_applied() {
     let server = ApiServer::start(Cluster::default());
     let output = compare(&server).args(["--namespace", "elsewhere"]).output().unwrap();
