@@ -96,10 +96,11 @@ impl Caller {
     }
 }
 
-/// The channel asks the run's own DNS server, where there is one.
+/// The channel asks the run's own DNS server, where there is one and the authority is no target of another kind.
 fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Result<meshless::Channel> {
     let Target { authority, .. } = target;
     let uri = match target.dns {
+        _ if authority.contains("://") => authority.clone(),
         Some(dns) => format!("dns://{dns}/{authority}"),
         None => format!("dns:///{authority}"),
     };

@@ -33,6 +33,14 @@ pub(crate) enum Command {
     /// The client process of `compare`
     #[command(hide = true)]
     Client,
+    /// A pod of the load of `compare --kubernetes`
+    #[cfg(feature = "kubernetes")]
+    #[command(hide = true)]
+    Worker {
+        /// What to call, when and how
+        #[arg(long)]
+        score: String,
+    },
 }
 
 /// What `meshless compare` can be asked for.
@@ -96,6 +104,10 @@ pub(crate) struct CompareArgs {
     /// Print the results as JSON on stdout, and nothing else
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where the experiments are made, if not here.
+    #[cfg(feature = "kubernetes")]
+    #[command(flatten)]
+    pub(crate) cluster: crate::cluster::ClusterArgs,
 }
 
 /// An experiment of `meshless compare`.
@@ -273,7 +285,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("{error}; write a number and a unit, such as 100ms, 2s or 1m"))
 }
 
-fn positive_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("it must be longer than zero, such as 100ms, 2s or 1m".into()),
         duration => Ok(duration),

@@ -59,7 +59,7 @@ pub(crate) async fn run() -> io::Result<()> {
 }
 
 /// Tries a few times, because the first call may meet a connection that has just reached its age.
-async fn warm_up(caller: &Caller) {
+pub(crate) async fn warm_up(caller: &Caller) {
     for _ in 0..WARM_UP_TRIES {
         if matches!(caller.call(None).await, CallEnd::Answered(_)) {
             return;
@@ -101,7 +101,7 @@ async fn make_calls(
 
 /// Begins each call at its offset, from a thread of its own: tokio's timer ticks once a millisecond, which would make
 /// every call up to one late and let them come in flocks.
-fn pace(
+pub(crate) fn pace(
     caller: Caller,
     start: Instant,
     offsets: Vec<Duration>,

@@ -21,6 +21,8 @@ use crate::progress::Progress;
 use crate::report::{self, ReportError};
 use crate::results::Results;
 
+#[cfg(feature = "kubernetes")]
+pub(crate) use plan::random_seed;
 use plan::{Plan, PlanError};
 use rig::RigError;
 
@@ -78,15 +80,24 @@ pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
         }
         Ok(()) => {}
     }
-    let written = report::write(&results, &args.out)?;
-    if args.json {
-        print(&report::json(&results));
-    } else {
-        print(&report::terminal(&results, terminal_width(), wants_colour()));
-        eprintln!("the report is {}", written.page.display());
-    }
+    publish(&results, &args)?;
     ended?;
     Ok(results.complete)
+}
+
+/// Writes the report, and prints what was asked for.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn publish(results: &Results, args: &CompareArgs) -> Result<(), ReportError> {
+    let written = report::write(results, &args.out)?;
+    if args.json {
+        print(&report::json(results));
+    } else {
+        print(&report::terminal(results, terminal_width(), wants_colour()));
+        eprintln!("the report is {}", written.page.display());
+    }
+    Ok(())
 }
 
 async fn experiments(
@@ -147,7 +158,7 @@ fn empty_results(plan: &Plan) -> Results {
 }
 
 /// The command line as it was given, with the seed that it did not name.
-fn command(seed: u32) -> String {
+pub(crate) fn command(seed: u32) -> String {
     let mut words: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     if !words.iter().any(|word| word == "--seed" || word.starts_with("--seed=")) {

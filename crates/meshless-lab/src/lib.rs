@@ -4,6 +4,8 @@ mod caller;
 mod cli;
 mod client;
 mod clock;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod compare;
 mod connector;
 mod control;

@@ -25,7 +25,7 @@ pub struct Results {
     pub complete: bool,
     /// Versions of what took part: `meshless`, `tonic`, `hyper`, `h2`, a proxy's own.
     pub versions: BTreeMap<String, String>,
-    /// What lay between the processes: `loopback`, or `kernel` for a namespace per pod and nftables between them.
+    /// What lay between the processes: `loopback`, `kernel` for a namespace per pod and nftables between them, or `kubernetes` for a cluster.
     pub network: String,
     /// Where it ran.
     pub machine: Machine,

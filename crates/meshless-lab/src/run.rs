@@ -7,6 +7,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use crate::cli::{Cli, Command};
+#[cfg(feature = "kubernetes")]
+use crate::cluster;
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::{client, compare, load, serve};
 
@@ -23,6 +25,14 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => error.exit(),
     };
     let done = match cli.command {
+        #[cfg(feature = "kubernetes")]
+        Command::Compare(args) if args.cluster.kubernetes => {
+            cluster::run(args).await.map_err(|error| error.to_string())
+        }
+        #[cfg(feature = "kubernetes")]
+        Command::Worker { score } => {
+            cluster::work(&score).await.map(|()| true).map_err(|error| error.to_string())
+        }
         Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
         Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
         Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),

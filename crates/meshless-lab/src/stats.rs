@@ -17,6 +17,8 @@ use crate::strategy::Strategy;
 
 pub(crate) use churn::{ChurnRun, churn_row};
 pub(crate) use latencies::Latencies;
+#[cfg(feature = "kubernetes")]
+pub(crate) use latencies::PackedLatencies;
 pub(crate) use spread::{SpreadSettings, spread_row};
 
 /// What client and servers saw of one run of the client.
@@ -112,17 +114,17 @@ fn start_lag(calls: &[CallRecord]) -> f64 {
     milliseconds(rank.checked_sub(1).map_or(0, |rank| lags[rank]))
 }
 
-fn milliseconds(ns: u64) -> f64 {
+pub(crate) fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
 /// 0 where there is nothing to divide by: JSON has no NaN.
-fn ratio(part: f64, whole: f64) -> f64 {
+pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
     if whole == 0.0 { 0.0 } else { part / whole }
 }
 
 /// Calls of the busiest backend over the mean of all, 0 where there is no call.
-fn max_over_mean(share: &BTreeMap<String, u64>) -> f64 {
+pub(crate) fn max_over_mean(share: &BTreeMap<String, u64>) -> f64 {
     let total: u64 = share.values().sum();
     let max = share.values().copied().max().unwrap_or(0);
     ratio(max as f64 * share.len() as f64, total as f64)

@@ -296,7 +296,7 @@ fn distinct(strategies: &[Strategy]) -> Vec<Strategy> {
 }
 
 /// 32 bits, so that a seed is short to type and survives every JSON reader.
-fn random_seed() -> u32 {
+pub(crate) fn random_seed() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Rng::new(now.as_nanos() as u64, u64::from(std::process::id())).next_u64() as u32
 }

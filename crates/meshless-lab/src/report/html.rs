@@ -105,6 +105,7 @@ fn section(number: usize, figure: &Figure) -> String {
 fn network(name: &str) -> String {
     match name {
         "loopback" => "loopback; the virtual address is a forwarder in user space".into(),
+        "kubernetes" => "a Kubernetes cluster's: servers and load are pods of it".into(),
         "kernel" => "the kernel's: a network namespace per pod, the virtual address by nftables as kube-proxy writes it".into(),
         other => escape(other),
     }

@@ -1,9 +1,15 @@
 //! Latencies of answered calls, as quantiles that keep their precision from microseconds to minutes.
 
+#[cfg(feature = "kubernetes")]
+mod wire;
+
 use hdrhistogram::Histogram;
 
 use super::{milliseconds, ratio};
 use crate::results::Latency;
+
+#[cfg(feature = "kubernetes")]
+pub(crate) use wire::PackedLatencies;
 
 /// Latencies of answered calls. Failed calls have none.
 #[derive(Clone, Debug)]

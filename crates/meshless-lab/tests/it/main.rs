@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod bad_input;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod compare;
 mod deploy;
 mod kernel;

@@ -1,0 +1,250 @@
+//! What a worker is told and what it answers: a score in its arguments, and marked lines of JSON in its log.
+//!
+//! A worker lays its calls into bins of a tenth of a second, counted from a moment that all workers are told, so that the size of
+//! its answer depends on the length of the run and not on the number of calls. Latencies are histograms that merge without loss.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::{CallEnd, CallRecord, Failure, Hint, status_name};
+use crate::results::{Causes, Latency, Outcome};
+use crate::stats::{Latencies, PackedLatencies, ratio};
+use crate::strategy::Strategy;
+
+/// What a worker does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Score {
+    /// When its first turn begins, in ms of Unix time.
+    pub(crate) begin_ms: u64,
+    pub(crate) deadline: Duration,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// The calls of one strategy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) strategy: Strategy,
+    /// The Service to call, with its namespace: `echo.shop`.
+    pub(crate) service: String,
+    /// Whether the channel reads EndpointSlices rather than asks DNS.
+    pub(crate) endpoint_slices: bool,
+    /// Begin after that of the score.
+    pub(crate) at: Duration,
+    pub(crate) length: Duration,
+    /// Calls per second of this worker.
+    pub(crate) rate: f64,
+    pub(crate) seed: u64,
+}
+
+/// A line of a worker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Line {
+    /// The worker is there, so much later than its score wanted.
+    Here { late_ms: u64 },
+    /// One bin of a part, both by their index.
+    Bin { part: usize, index: usize, bin: Bin },
+    /// A part is whole.
+    Totals { part: usize, totals: Totals },
+    /// All is said.
+    End,
+}
+
+/// Calls that were due in one tenth of a second.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Bin {
+    /// Answered calls by backend.
+    pub(crate) backends: BTreeMap<String, u64>,
+    /// Failed calls by what the caller learnt.
+    pub(crate) failed: Vec<(Failure, u64)>,
+    /// Of the answered.
+    pub(crate) latencies: PackedLatencies,
+}
+
+/// What is known of a whole part.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Totals {
+    pub(crate) connections_opened: u64,
+    pub(crate) goaways_seen: u64,
+    /// Of the worker while the part ran.
+    pub(crate) cpu: Duration,
+    /// How late calls began.
+    pub(crate) lag: PackedLatencies,
+}
+
+/// A part as all workers together made it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) bins: Vec<Bin>,
+    pub(crate) totals: Totals,
+}
+
+impl Bin {
+    pub(crate) fn of(calls: &[CallRecord]) -> Self {
+        let (mut bin, mut latencies) = (Self::default(), Latencies::new());
+        for call in calls {
+            match &call.end {
+                CallEnd::Answered(backend) => {
+                    *bin.backends.entry(backend.clone().unwrap_or_default()).or_default() += 1;
+                    latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
+                }
+                CallEnd::Failed(failure) => bin.fail(*failure, 1),
+            }
+        }
+        bin.latencies = PackedLatencies::from(&latencies);
+        bin
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (backend, calls) in &other.backends {
+            *self.backends.entry(backend.clone()).or_default() += calls;
+        }
+        for (failure, calls) in &other.failed {
+            self.fail(*failure, *calls);
+        }
+        self.latencies.merge(&other.latencies);
+    }
+
+    pub(crate) fn ok(&self) -> u64 {
+        self.backends.values().sum()
+    }
+
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed.iter().map(|(_, calls)| calls).sum()
+    }
+
+    /// What became of the calls. No server told what it executed, so what may have been sent counts as sent.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let (ok, failed) = (self.ok(), self.failed());
+        let (mut statuses, mut causes) = (BTreeMap::<String, u64>::new(), Causes::default());
+        for (failure, calls) in &self.failed {
+            let name = status_name(tonic::Code::from_i32(failure.code));
+            *statuses.entry(name.into()).or_default() += calls;
+            match failure.hint {
+                Hint::Deadline => causes.deadline += calls,
+                Hint::NeverSent => causes.never_sent += calls,
+                Hint::Unknown => causes.sent_not_processed += calls,
+            }
+        }
+        let error_rate = ratio(failed as f64, (ok + failed) as f64);
+        Outcome { ok, failed, error_rate, statuses, causes, latency_ms: self.latency(), ..Outcome::default() }
+    }
+
+    /// Of the answered calls.
+    pub(crate) fn latency(&self) -> Latency {
+        // Whether they can be unpacked was seen when the log was read.
+        self.latencies.unpack().unwrap_or_default().summary()
+    }
+
+    fn fail(&mut self, failure: Failure, calls: u64) {
+        match self.failed.iter_mut().find(|(known, _)| *known == failure) {
+            Some((_, count)) => *count += calls,
+            None => self.failed.push((failure, calls)),
+        }
+    }
+}
+
+impl Totals {
+    fn merge(&mut self, other: &Self) {
+        self.connections_opened += other.connections_opened;
+        self.goaways_seen += other.goaways_seen;
+        self.cpu += other.cpu;
+        self.lag.merge(&other.lag);
+    }
+}
+
+impl Line {
+    /// The line with the mark that sets it apart from whatever else a container logs.
+    pub(crate) fn text(&self) -> serde_json::Result<String> {
+        Ok(format!("{MARK}{}", serde_json::to_string(self)?))
+    }
+}
+
+/// Adds what the log of one worker says to `parts`, and returns how late that worker was.
+///
+/// # Errors
+/// A text that says why the log is no whole result.
+pub(crate) fn read_log(log: &str, parts: &mut [Measured]) -> Result<u64, String> {
+    let (mut late, mut ended) = (0, false);
+    for line in log.lines().filter_map(|line| line.trim_start().strip_prefix(MARK)) {
+        let no_part = |part| format!("it speaks of part {part}");
+        match serde_json::from_str(line).map_err(|error| error.to_string())? {
+            Line::Here { late_ms } => late = late_ms,
+            Line::Bin { part, index, bin } => {
+                bin.latencies.unpack()?;
+                let bins = &mut parts.get_mut(part).ok_or_else(|| no_part(part))?.bins;
+                if index >= BINS_MAX {
+                    return Err(format!("it speaks of bin {index}"));
+                }
+                if bins.len() <= index {
+                    bins.resize_with(index + 1, Bin::default);
+                }
+                bins[index].merge(&bin);
+            }
+            Line::Totals { part, totals } => {
+                totals.lag.unpack()?;
+                parts.get_mut(part).ok_or_else(|| no_part(part))?.totals.merge(&totals);
+            }
+            Line::End => ended = true,
+        }
+    }
+    if ended { Ok(late) } else { Err("its end is missing".into()) }
+}
+
+/// Length of a bin.
+pub(crate) const BIN: Duration = Duration::from_millis(100);
+
+/// More than any part has.
+const BINS_MAX: usize = 36_000;
+
+const MARK: &str = "meshless-worker ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(late_ms: u64, backend: &str, end: bool) -> String {
+        let call = |at| {
+            let end = match at {
+                10 => CallEnd::Failed(Failure::NOT_CONNECTED),
+                _ => CallEnd::Answered(Some(backend.into())),
+            };
+            CallRecord { id: at, scheduled_ns: 0, started_ns: 0, finished_ns: at * 1_000_000, end }
+        };
+        let bin = Bin::of(&(1..=10).map(call).collect::<Vec<_>>());
+        let totals = Totals { connections_opened: 2, ..Totals::default() };
+        let mut lines = vec![
+            Line::Here { late_ms },
+            Line::Bin { part: 0, index: 3, bin },
+            Line::Totals { part: 0, totals },
+        ];
+        lines.extend(end.then_some(Line::End));
+        let lines: Vec<_> = lines.iter().map(|line| line.text().unwrap()).collect();
+        format!("INFO something else\n{}\n", lines.join("\n"))
+    }
+
+    #[test]
+    fn the_logs_of_two_workers_are_one_result() {
+        let mut parts = vec![Measured::default()];
+        assert_eq!(read_log(&log(7, "a", true), &mut parts), Ok(7));
+        assert_eq!(read_log(&log(0, "b", true), &mut parts), Ok(0));
+        let bin = &parts[0].bins[3];
+        assert_eq!((bin.backends["a"], bin.backends["b"], bin.failed()), (9, 9, 2));
+        assert_eq!(bin.outcome().causes.never_sent, 2);
+        assert_eq!(bin.outcome().latency_ms.max, 9.0);
+        assert_eq!((parts[0].bins.len(), parts[0].totals.connections_opened), (4, 4));
+    }
+
+    #[test]
+    fn a_log_that_was_cut_or_is_another_programs_is_no_result() {
+        let read = |log: &str| read_log(log, &mut [Measured::default()]);
+        assert!(read(&log(0, "a", false)).unwrap_err().contains("end"));
+        assert!(read("hello").unwrap_err().contains("end"));
+        assert!(read("meshless-worker {\"song\": 1}").is_err());
+        assert!(read("meshless-worker {\"totals\":{\"part\":9}}").is_err());
+        let far = log(0, "a", true).replace("\"index\":3", "\"index\":99999999");
+        assert!(read(&far).unwrap_err().contains("bin 99999999"));
+    }
+}

@@ -1,0 +1,182 @@
+//! `meshless worker`: one pod of the load. Hidden, for the Job that `compare --kubernetes` starts.
+//!
+//! It makes the calls of its score, open loop, and prints what became of them. It asks the cluster for nothing, except for
+//! EndpointSlices where its score says so, and ends with exit code 0 however its calls fared.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::score::{BIN, Bin, Line, Part, Score, Totals};
+use crate::caller::Caller;
+use crate::client::{pace, warm_up};
+use crate::clock;
+use crate::connector::Counters;
+use crate::control::Target;
+use crate::pacer::Pacing;
+use crate::record::CallRecord;
+use crate::stats::{Latencies, PackedLatencies};
+use crate::strategy::Entrance;
+
+/// Plays a score.
+///
+/// # Errors
+/// If it is none, or this pod has no DNS.
+pub(crate) async fn work(score: &str) -> io::Result<()> {
+    let score: Score = serde_json::from_str(score)?;
+    let index: u64 =
+        std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
+    let dns = Dns::of(&fs::read_to_string("/etc/resolv.conf")?)?;
+    let begin = UNIX_EPOCH + Duration::from_millis(score.begin_ms);
+    // Where the node's clock and ours are read once, the rest of the run counts on a clock that nobody sets.
+    let (now, here) = (SystemTime::now(), Instant::now());
+    let late = now.duration_since(begin).unwrap_or_default();
+    let begin = here + begin.duration_since(now).unwrap_or_default();
+    say(&Line::Here { late_ms: late.as_millis() as u64 })?;
+    let mut playing = JoinSet::new();
+    for (number, part) in score.parts.into_iter().enumerate() {
+        let counters = Arc::new(Counters::default());
+        let target = dns.target(&part, score.deadline);
+        let caller = Caller::new(&target, Arc::clone(&counters))?;
+        playing.spawn(async move {
+            let (bins, totals) = play(&part, caller, &counters, begin, late, index).await?;
+            Ok::<_, io::Error>((number, bins, totals))
+        });
+    }
+    let mut parts = Vec::new();
+    while let Some(played) = playing.join_next().await {
+        parts.push(played.map_err(io::Error::other)??);
+    }
+    // Said when all is over, not while others still call: packing and writing take time.
+    for (part, bins, totals) in parts {
+        for (index, calls) in bins.iter().enumerate() {
+            say(&Line::Bin { part, index, bin: Bin::of(calls) })?;
+        }
+        say(&Line::Totals { part, totals })?;
+    }
+    say(&Line::End)
+}
+
+/// Makes the calls of a part. A worker that is `late` leaves out what was due before it came.
+async fn play(
+    part: &Part,
+    caller: Caller,
+    counters: &Counters,
+    begin: Instant,
+    late: Duration,
+    worker: u64,
+) -> io::Result<(Vec<Vec<CallRecord>>, Totals)> {
+    let begin = begin + part.at;
+    tokio::time::sleep_until((begin.checked_sub(WARM_UP).unwrap_or(begin)).into()).await;
+    if part.strategy.keeps_connection() {
+        warm_up(&caller).await;
+    }
+    tokio::time::sleep_until(begin.into()).await;
+    let missed = late.saturating_sub(part.at);
+    let pacing =
+        Pacing::Poisson { rate: part.rate, length: part.length, seed: part.seed.wrapping_add(worker) };
+    let offsets: Vec<_> = pacing.offsets().filter_map(|offset| offset.checked_sub(missed)).collect();
+    let cpu = clock::cpu_time();
+    let (done, mut ended) = mpsc::channel(offsets.len().max(1));
+    let pacer = pace(caller, Instant::now().max(begin), offsets, 1 + (worker << 40), done)?;
+    let count = part.length.as_nanos().div_ceil(BIN.as_nanos()) as usize;
+    let mut bins = vec![Vec::<CallRecord>::new(); count];
+    let mut lag = Latencies::new();
+    while let Some(call) = ended.recv().await {
+        lag.record(call.started_ns.saturating_sub(call.scheduled_ns));
+        let index = ((u128::from(call.scheduled_ns) + missed.as_nanos()) / BIN.as_nanos()) as usize;
+        if let Some(calls) = bins.get_mut(index) {
+            calls.push(call);
+        }
+    }
+    pacer.join().map_err(|_| io::Error::other("the pacing thread panicked"))?;
+    let totals = Totals {
+        connections_opened: counters.opened(),
+        goaways_seen: counters.goaways(),
+        cpu: clock::cpu_time().saturating_sub(cpu),
+        lag: PackedLatencies::from(&lag),
+    };
+    Ok((bins, totals))
+}
+
+/// The DNS of this pod.
+#[derive(Debug, PartialEq)]
+struct Dns {
+    server: SocketAddr,
+    domain: String,
+}
+
+impl Dns {
+    /// As `/etc/resolv.conf` says: in a pod its second search domain is `svc.` and the cluster's own.
+    fn of(conf: &str) -> io::Result<Self> {
+        let words = |keyword: &'static str| {
+            conf.lines().filter_map(move |line| {
+                let mut words = line.split_whitespace();
+                (words.next() == Some(keyword)).then_some(words)
+            })
+        };
+        let server = words("nameserver").flatten().find_map(|word| word.parse::<IpAddr>().ok());
+        let server = server.ok_or_else(|| io::Error::other("/etc/resolv.conf names no server"))?;
+        let domain = words("search").flatten().find_map(|word| word.strip_prefix("svc."));
+        let domain = domain.unwrap_or("cluster.local").trim_end_matches('.').to_owned();
+        Ok(Self { server: (server, 53).into(), domain })
+    }
+
+    fn target(&self, part: &Part, deadline: Duration) -> Target {
+        let named = part.strategy.entrance() == Entrance::Name && part.strategy.policy().is_some();
+        let authority = match part.endpoint_slices && named {
+            true => format!("kubernetes:///{}:{PORT}", part.service),
+            false => format!("{}.svc.{}:{PORT}", part.service, self.domain),
+        };
+        Target { strategy: part.strategy, authority, dns: Some(self.server), deadline }
+    }
+}
+
+fn say(line: &Line) -> io::Result<()> {
+    println!("{}", line.text()?);
+    Ok(())
+}
+
+/// Where servers listen.
+pub(crate) const PORT: u16 = 3001;
+
+/// Before a part begins its client connects: resolving and connecting take less.
+const WARM_UP: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strategy::Strategy;
+
+    #[test]
+    fn the_cluster_says_where_its_dns_is_and_how_it_calls_itself() {
+        let conf = "search shop.svc.example.org svc.example.org example.org\nnameserver 10.96.0.10\noptions ndots:5\n";
+        let dns = Dns::of(conf).unwrap();
+        assert_eq!(dns, Dns { server: "10.96.0.10:53".parse().unwrap(), domain: "example.org".into() });
+        assert_eq!(Dns::of("nameserver fd00::a").unwrap().domain, "cluster.local");
+        assert!(Dns::of("search a").is_err());
+    }
+
+    #[test]
+    fn only_channels_read_endpoint_slices() {
+        let dns = Dns::of("nameserver 10.96.0.10").unwrap();
+        let authority = |strategy| {
+            let part = Part {
+                strategy,
+                service: "echo.shop".into(),
+                endpoint_slices: true,
+                at: Duration::ZERO,
+                length: Duration::ZERO,
+                rate: 1.0,
+                seed: 0,
+            };
+            dns.target(&part, Duration::ZERO).authority
+        };
+        assert_eq!(authority(Strategy::RoundRobin), "kubernetes:///echo.shop:3001");
+        assert_eq!(authority(Strategy::MaxAgeDns), "echo.shop.svc.cluster.local:3001");
+    }
+}

@@ -1,0 +1,123 @@
+//! `compare --kubernetes` against a cluster that says no: one line each, exit code 2, and nothing left behind. What it does on one
+//! that says yes is seen with a real API server (peers/cluster).
+
+mod api_server;
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use crate::support::{meshless, stderr};
+use api_server::{ApiServer, Cluster};
+
+fn compare(server: &ApiServer) -> Command {
+    let mut command = meshless("compare --kubernetes --experiments spread --strategies round_robin");
+    command.args(["--out".as_ref(), server.folder().join("report").as_os_str()]);
+    command.env("KUBECONFIG", server.kubeconfig());
+    command
+}
+
+fn refused(output: &Output, says: &[&str]) {
+    let stderr = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    let said: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(said.len(), 1, "{stderr}");
+    for words in says {
+        assert!(said[0].contains(words), "{} does not say {words}", said[0]);
+    }
+}
+
+#[test]
+fn without_a_kubeconfig_no_cluster_is_known() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = meshless("compare --kubernetes");
+    command.env("KUBECONFIG", nowhere.path().join("none")).env("HOME", nowhere.path()).current_dir(&nowhere);
+    refused(&command.output().unwrap(), &["no cluster is known", "$KUBECONFIG"]);
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_said_to() {
+    let server = ApiServer::start(Cluster::default());
+    let mut command = compare(&server);
+    server.stop_listening();
+    refused(&command.output().unwrap(), &["does not answer", "refused"]);
+}
+
+#[test]
+fn an_unknown_context_is_answered_with_the_known_ones() {
+    let server = ApiServer::start(Cluster::default());
+    refused(&compare(&server).args(["--context", "prod"]).output().unwrap(), &["`prod`", "choose from test"]);
+}
+
+#[test]
+fn what_a_cluster_does_not_have_is_refused() {
+    let server = ApiServer::start(Cluster::default());
+    refused(
+        &compare(&server).args(["--events", "dns-flap"]).output().unwrap(),
+        &["no event `dns-flap`", "scale and rolling"],
+    );
+    let output = meshless("compare --kubernetes --experiments burst").output().unwrap();
+    refused(&output, &["only spread and churn"]);
+    assert_eq!(server.created(), 0);
+}
+
+#[test]
+fn an_unknown_namespace_is_refused_before_anything_is_applied() {
+    let server = ApiServer::start(Cluster::default());
+    let output = compare(&server).args(["--namespace", "elsewhere"]).output().unwrap();
+    refused(&output, &["no namespace `elsewhere`", "kubectl create namespace elsewhere"]);
+    assert_eq!(server.created(), 0);
+}
+
+#[test]
+fn all_missing_rights_are_in_one_line_and_nothing_is_applied() {
+    let denied = ["create deployments", "patch deployments", "get pods/log", "watch endpointslices"];
+    let server =
+        ApiServer::start(Cluster { denied: denied.map(str::to_owned).to_vec(), ..Cluster::default() });
+    refused(&compare(&server).output().unwrap(), &["`shop`", "create/patch deployments, get pods/log;"]);
+    let output = compare(&server).arg("--endpoint-slices").output().unwrap();
+    refused(&output, &["create/patch deployments, get pods/log, watch endpointslices;"]);
+    assert_eq!(server.created(), 0);
+}
+
+#[test]
+fn an_image_that_cannot_be_pulled_is_named_and_all_is_taken_away() {
+    let waiting = Some(("ErrImagePull", "no such host"));
+    let server = ApiServer::start(Cluster { waiting, ..Cluster::default() });
+    let output = compare(&server).args(["--image", "example.com/none:1"]).output().unwrap();
+    refused(&output, &["`example.com/none:1` cannot be pulled (ErrImagePull): no such host"]);
+    assert_eq!((server.created(), server.left()), (3, Vec::<String>::new()));
+}
+
+#[test]
+fn a_refused_object_is_named_and_what_was_applied_is_taken_away() {
+    let server = ApiServer::start(Cluster { refused: Some("services"), ..Cluster::default() });
+    refused(
+        &compare(&server).output().unwrap(),
+        &["refused to create the Service meshless-lab-", "exceeded quota"],
+    );
+    assert_eq!((server.created(), server.left()), (1, Vec::<String>::new()));
+}
+
+#[test]
+fn servers_that_never_start_are_given_up_with_the_reason_and_taken_away() {
+    let server =
+        ApiServer::start(Cluster { unschedulable: Some("0/3 nodes are available"), ..Cluster::default() });
+    let output = compare(&server).args(["--start-within", "1s"]).output().unwrap();
+    refused(&output, &["did not start within 1 s", "is Pending (Unschedulable: 0/3 nodes are available)"]);
+    assert_eq!((server.created(), server.left()), (3, Vec::<String>::new()));
+}
+
+#[test]
+fn ctrl_c_takes_all_away() {
+    let server = ApiServer::start(Cluster::default());
+    let child = compare(&server).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    server.until("the servers are applied", |server| server.left().len() == 3);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert_eq!(server.left(), Vec::<String>::new());
+}
+
+/// No wait of a test is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
