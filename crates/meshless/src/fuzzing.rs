@@ -12,8 +12,11 @@ pub use self::connections::{client_connection, server_connection};
 use crate::channel::MethodSettings;
 use crate::{ServiceConfig, Target, grpc_timeout, orca};
 
+/// What reads bytes.
+pub type Entrance = fn(&[u8]);
+
 /// All of them, by the names of their corpora.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Entrance)] = &[
     ("client_connection", client_connection),
     #[cfg(feature = "dns")]
     ("dns_answer", dns_answer),

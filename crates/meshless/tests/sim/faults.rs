@@ -128,11 +128,16 @@ impl World {
             }
             Fault::Replace => self.replace(host, &mut rng).await,
             Fault::GoAwayStorm => {
+                // Whoever asks is told NOT_SERVING, once for each process that goes.
+                if backends.are_watched() {
+                    log.disturb(host, Kind::Drained);
+                }
                 for _ in 0..2 + rng.below(10) {
                     backends.drain(host);
                     backends.start(host);
                     sleep(ms(rng.below(300) as u64)).await;
                 }
+                log.recover(host);
             }
             Fault::ResolverError => {
                 let name = || "backend.sim".to_owned();
