@@ -68,7 +68,7 @@ impl Outcomes {
         }
         let run = before + 1;
         // A run that did not stand out when it tripped the breaker may when it is twice as long.
-        run % breaker == 0 && (run / breaker).is_power_of_two()
+        run.is_multiple_of(breaker) && (run / breaker).is_power_of_two()
     }
 
     /// Keeps the window to the last [`WINDOW`] calls, roughly, by moving its beginning at a failure: what has not failed since the
