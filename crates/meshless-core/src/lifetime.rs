@@ -146,7 +146,8 @@ impl Lifetime {
     /// age it does nothing.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
-        self.levelled = self.config.max_age.map(|age| Levelled { levelling, age, due: None, kept_until: None });
+        self.levelled =
+            self.config.max_age.map(|age| Levelled { levelling, age, due: None, kept_until: None });
         self
     }
 
