@@ -40,8 +40,6 @@ pub(super) struct Wire<I> {
     reads_before_finish: Option<u32>,
     /// Held while the socket takes no bytes.
     blocked: Option<Blocked>,
-    /// Bytes read since the task last let others run.
-    read_in_turn: usize,
 }
 
 /// What is left when the HTTP/2 library is done with the connection.
@@ -71,7 +69,6 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             going_away: false,
             reads_before_finish: None,
             blocked: None,
-            read_in_turn: 0,
         };
         (wire, remains)
     }
@@ -193,15 +190,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.obey();
-        if me.read_in_turn >= READ_TURN_LEN {
-            me.read_in_turn = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let read = if me.going_away { me.poll_filtered(cx, buf) } else { me.poll_watched(cx, buf) };
-        me.read_in_turn = if read.is_ready() { me.read_in_turn + buf.filled().len() - before } else { 0 };
-        read
+        if me.going_away { me.poll_filtered(cx, buf) } else { me.poll_watched(cx, buf) }
     }
 }
 
@@ -296,57 +285,8 @@ fn socket<I>(io: &mut Option<I>) -> &mut I {
     io.as_mut().expect("the socket leaves the wire only when the wire is dropped")
 }
 
-/// How many bytes of a connection are read before the tasks of others have their turn. h2 reads until nothing is left, and hyper
-/// spawns a task for each call that it finds; tokio's own budget of 128 reads lets 13 000 cancelled calls of a hostile client
-/// queue before the next call of any other. These are 400 at most, and a wake-up per 32 KiB costs nothing measurable.
-const READ_TURN_LEN: usize = 32 * 1024;
-
 /// How many bytes are read at once on a connection that is going away.
 const FILTER_READ_LEN: usize = 8 * 1024;
 
 /// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the second GOAWAY.
 const READS_BEFORE_FINISH: u32 = 32;
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use meshless_core::{Lifetime, LifetimeConfig, Rng};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_that_sends_without_pause_lets_others_run() {
-        let (client, server) = tokio::io::duplex(1 << 20);
-        let flood = tokio::spawn(async move {
-            let mut client = client;
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut client, &[0; 1 << 20]).await;
-            client
-        });
-        let _client = flood.await.unwrap();
-        let lifetime = Lifetime::new(
-            LifetimeConfig::default(),
-            tokio::time::Instant::now().into_std(),
-            &mut Rng::new(1, 1),
-        );
-        let (mut wire, _remains) = Wire::new(server, ConnectionState::new(lifetime));
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut turns = Vec::new();
-        while turns.iter().sum::<usize>() < 1 << 20 {
-            let mut turn = 0;
-            loop {
-                let mut chunk = [0; 8 * 1024];
-                let mut chunk = ReadBuf::new(&mut chunk);
-                match Pin::new(&mut wire).poll_read(&mut cx, &mut chunk) {
-                    Poll::Ready(read) => read.unwrap(),
-                    Poll::Pending => break,
-                }
-                turn += chunk.filled().len();
-            }
-            turns.push(turn);
-            assert!(turn <= READ_TURN_LEN, "{turn} bytes in one turn");
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(turns.len(), (1 << 20) / READ_TURN_LEN);
-    }
-}
