@@ -8,9 +8,8 @@
 //! $ SEED=17 cargo test -p meshless --test sim -- --nocapture      # one again, with its calls that failed
 //! ```
 //!
-//! One thread, tokio's paused clock and pipes in memory. A simulator with a runtime per host and a fixed tick (turmoil)
-//! costs a hundred times as much for each simulated second, and does not let the last invariant be asked: whether
-//! the runtime is left without a task.
+//! One thread, tokio's paused clock and pipes in memory. A runtime for each host (as turmoil has) would not let the last
+//! invariant be asked: whether the runtime is left without a task.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod backend;
