@@ -225,7 +225,8 @@ pub(crate) struct LoadArgs {
     /// kubernetes:///service.namespace:port if built with the feature `kubernetes`
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: String,
-    /// How a backend is chosen for each call: pick_first, round_robin, least_request or peak_ewma
+    /// How a backend is chosen for each call: pick_first, round_robin, least_request, peak_ewma or
+    /// weighted_round_robin
     #[arg(long, default_value_t = Policy::RoundRobin)]
     pub(crate) policy: Policy,
     /// Kind of the calls
