@@ -335,8 +335,9 @@ impl<C> Balancer<C> {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        let takes_calls =
-            |connection: &&mut Connection<C>| matches!(connection.phase, Phase::Serving | Phase::Suspect);
+        let takes_calls = |connection: &&mut Connection<C>| {
+            matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy)
+        };
         if let Some(connection) = self.connection_mut(id).filter(takes_calls) {
             connection.slot.set_limit(limit);
         }

@@ -23,7 +23,7 @@ use crate::connection::{
 use crate::connector::Connector;
 use crate::health_watch::HealthWatch;
 use crate::metrics::OpenConnection;
-use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::resolver::{Resolution, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 
@@ -202,7 +202,12 @@ impl Driver {
             link.stage = Stage::Open(connection.clone());
         }
         self.balancer.handle_connected(now, id, connection);
-        self.balancer.handle_stream_limit(id, max_streams);
+        self.balancer.handle_stream_limit(id, self.room_for_calls(max_streams));
+    }
+
+    /// Of the streams that a peer allows, one is the health watch's.
+    fn room_for_calls(&self, max_streams: u32) -> u32 {
+        max_streams.saturating_sub(u32::from(self.health_service.is_some())).max(max_streams.min(1))
     }
 
     fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
@@ -245,7 +250,7 @@ impl Driver {
                 self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
-                self.balancer.handle_stream_limit(id, limit);
+                self.balancer.handle_stream_limit(id, self.room_for_calls(limit));
                 self.shared.announce_room();
             }
             Event::StreamsAvailable => self.shared.announce_room(),
@@ -269,9 +274,7 @@ impl Driver {
         let before = self.listed();
         let now = Instant::now().into_std();
         match resolution {
-            Err(error @ (ResolveError::NoSuchName { .. } | ResolveError::NoAddresses { .. })) => {
-                self.balancer.handle_gone(now, error.into());
-            }
+            Err(error) if error.says_gone() => self.balancer.handle_gone(now, error.into()),
             answer => self.balancer.handle_resolution(now, answer.map_err(ResolutionError::from)),
         }
         let after = self.listed();

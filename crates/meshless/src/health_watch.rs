@@ -72,14 +72,16 @@ async fn run(
             tracing::warn!(%target, %endpoint, "the server has no health service: health checks are off for it");
             return report(Ok(()));
         }
+        if started.elapsed() >= STEADY && status.code() != Code::DeadlineExceeded {
+            // It ended as streams do, by their age or a proxy's patience: what it last said holds until it is asked again.
+            backoff.reset();
+            continue;
+        }
         report(Err(format!(
             "the health check of {service:?} failed: {}: {}",
             status.code(),
             status.message()
         )));
-        if started.elapsed() >= STEADY {
-            backoff.reset();
-        }
         sleep(backoff.advance(&mut rng)).await;
     }
 }
@@ -97,12 +99,19 @@ async fn watch(
         .build()
         .map_err(|error| Status::internal(format!("the target does not make a URI: {error}")))?;
     let request = HealthCheckRequest { service: service.to_owned() };
-    let mut statuses = HealthClient::with_origin(on.clone(), origin).watch(request).await?.into_inner();
-    while let Some(answer) = statuses.message().await? {
+    let first = async {
+        let mut statuses = HealthClient::with_origin(on.clone(), origin).watch(request).await?.into_inner();
+        Ok::<_, Status>((statuses.message().await?, statuses))
+    };
+    let (mut next, mut statuses) = tokio::time::timeout(FIRST_ANSWER, first)
+        .await
+        .map_err(|_| Status::deadline_exceeded(format!("no answer within {FIRST_ANSWER:?}")))??;
+    while let Some(answer) = next {
         report(match answer.status() {
             ServingStatus::Serving => Ok(()),
             status => Err(format!("its health service says {} of {service:?}", status.as_str_name())),
         });
+        next = statuses.message().await?;
     }
     Ok(())
 }
@@ -136,3 +145,7 @@ impl Service<http::Request<Body>> for OnConnection {
 /// "If at least one response was received, … retried immediately" (A17): for a watch that lasted, the pauses start over. One that is
 /// answered and ended in a loop is not followed at that speed.
 const STEADY: Duration = Duration::from_secs(1);
+
+/// How long a server may take to say anything: as long as an attempt to connect, of which the first answer is the last step. Without a limit, a server that
+/// answers PINGs and no calls would hold the attempt for ever.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);

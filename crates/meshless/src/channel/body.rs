@@ -167,7 +167,7 @@ impl CallEnd {
         format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
-    /// The connection went away under the attempt, which says nothing about the backend.
+    /// The attempt's end says nothing about the backend.
     pub(super) fn left_behind(mut self, code: Code) {
         std::mem::take(&mut self.attempt).ended(code);
     }

@@ -199,7 +199,8 @@ impl ChannelBuilder {
     /// When a connection with calls in flight is given up because its peer is silent (gRFC A8): a PING after `time`
     /// without a byte from it, and the end `timeout` later. Default 20 s and 20 s; `time` below 10 s counts as 10 s,
     /// since servers close connections that ping more often. A server may allow less: grpc-go's default is one PING in
-    /// 5 min, enforced while no data flows; the channel then doubles its interval, as A8 asks.
+    /// 5 min, enforced while no data flows; the channel then doubles its interval, as A8 asks. Where this is not set, it does not come to
+    /// that: after two PINGs without an answer to a call, the next ones are 5 min apart.
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
         self.connection.keepalive = Some(KeepaliveConfig::every(time).timeout(timeout));
         self
@@ -529,7 +530,7 @@ fn random_seed() -> u64 {
 }
 
 fn default_keepalive() -> KeepaliveConfig {
-    KeepaliveConfig::every(KEEPALIVE_TIME)
+    KeepaliveConfig::every(KEEPALIVE_TIME).sparing()
 }
 
 /// "grpc-<language>-<variant>/<version>" (gRPC over HTTP/2, "User Agents").

@@ -320,7 +320,12 @@ impl<'a> Call<'a> {
     ) -> Result<Again, Status> {
         let endpoint = end.endpoint();
         match failure.fate() {
+            _ if failure.is_the_request_s() => end.left_behind(failure.code()),
             AttemptFate::NeverSent | AttemptFate::LeftBehind => end.left_behind(failure.code()),
+            // A busy server that bounces a call to another is not a bad one; one that refuses what was refused before may be.
+            AttemptFate::Refused if !bounced::is_second_attempt(self.outgoing.headers_mut()) => {
+                end.left_behind(failure.code());
+            }
             _ => end.failed(failure.code()),
         }
         let attempt = AttemptEnd {

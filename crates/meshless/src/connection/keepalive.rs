@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::stall::{FREE_PINGS, PERMITTED_SPACING, Read};
+
 /// How a connection finds out that its peer is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeepaliveConfig {
@@ -24,6 +26,8 @@ pub(crate) struct KeepaliveConfig {
     timeout: Duration,
     /// Whether to ping while no call is open.
     without_calls: bool,
+    /// Whether to slow down to what servers permit by default when a server sends neither HEADERS nor DATA.
+    sparing: bool,
 }
 
 impl KeepaliveConfig {
@@ -31,7 +35,13 @@ impl KeepaliveConfig {
     ///
     /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts as 10 s.
     pub(crate) fn every(time: Duration) -> Self {
-        Self { time: time.max(MIN_TIME), timeout: DEFAULT_TIMEOUT, without_calls: false }
+        Self { time: time.max(MIN_TIME), timeout: DEFAULT_TIMEOUT, without_calls: false, sparing: false }
+    }
+
+    /// For a time that nobody has agreed on with the server: after two PINGs without HEADERS or DATA from it, the next ones are 5 min
+    /// apart. A server forgives two strikes, and permits one PING in 5 min (A8).
+    pub(crate) fn sparing(self) -> Self {
+        Self { sparing: true, ..self }
     }
 
     /// Sets the silence after a PING after which the connection is closed. Default 20 s.
@@ -73,17 +83,22 @@ pub(super) struct Keepalive {
     config: KeepaliveConfig,
     read_at: Instant,
     pinged_at: Option<Instant>,
+    /// PINGs since HEADERS or DATA were read.
+    quiet_pings: u32,
 }
 
 impl Keepalive {
     pub(super) fn new(config: KeepaliveConfig, now: Instant) -> Self {
-        Self { config, read_at: now, pinged_at: None }
+        Self { config, read_at: now, pinged_at: None, quiet_pings: 0 }
     }
 
     /// Bytes arrived: the peer is there. A PONG is one way of saying so, any other frame as good.
-    pub(super) fn handle_read(&mut self, now: Instant) {
+    pub(super) fn handle_read(&mut self, now: Instant, read: Read) {
         self.read_at = now;
         self.pinged_at = None;
+        if read == Read::Answer {
+            self.quiet_pings = 0;
+        }
     }
 
     /// What is due at `now`.
@@ -95,6 +110,7 @@ impl Keepalive {
             return KeepaliveAction::Close;
         }
         self.pinged_at = Some(now);
+        self.quiet_pings = self.quiet_pings.saturating_add(1);
         KeepaliveAction::Ping
     }
 
@@ -103,9 +119,16 @@ impl Keepalive {
     pub(super) fn poll_timeout(&self, calls_open: bool) -> Option<Instant> {
         match self.pinged_at {
             Some(pinged_at) => Some(pinged_at + self.config.timeout),
-            None if calls_open || self.config.without_calls => Some(self.read_at + self.config.time),
+            None if calls_open || self.config.without_calls => Some(self.read_at + self.time()),
             None => None,
         }
+    }
+
+    fn time(&self) -> Duration {
+        if self.config.sparing && self.quiet_pings >= FREE_PINGS {
+            return self.config.time.max(PERMITTED_SPACING);
+        }
+        self.config.time
     }
 
     /// The silence after a PING after which the peer is given up.
@@ -145,7 +168,7 @@ mod tests {
         let start = Instant::now();
         let mut keepalive = Keepalive::new(KeepaliveConfig::every(secs(30)), start);
         assert_eq!(keepalive.handle_timeout(start + secs(30), true), KeepaliveAction::Ping);
-        keepalive.handle_read(start + secs(49));
+        keepalive.handle_read(start + secs(49), Read::Bytes);
         assert_eq!(keepalive.handle_timeout(start + secs(50), true), KeepaliveAction::Wait);
         assert_eq!(keepalive.poll_timeout(true), Some(start + secs(79)));
     }
@@ -167,5 +190,22 @@ mod tests {
         let config = KeepaliveConfig::every(secs(1));
         assert_eq!(config, KeepaliveConfig::every(secs(10)));
         assert_eq!(config.told_off(), KeepaliveConfig::every(secs(20)));
+    }
+
+    #[test]
+    fn a_quiet_server_is_spared_after_two_pings_until_it_speaks() {
+        let start = Instant::now();
+        let mut keepalive = Keepalive::new(KeepaliveConfig::every(secs(20)).sparing(), start);
+        for at in [20, 40] {
+            assert_eq!(keepalive.handle_timeout(start + secs(at), true), KeepaliveAction::Ping);
+            keepalive.handle_read(start + secs(at), Read::Bytes);
+        }
+        assert_eq!(
+            keepalive.poll_timeout(true),
+            Some(start + secs(340)),
+            "a third would be a strike too many"
+        );
+        keepalive.handle_read(start + secs(50), Read::Answer);
+        assert_eq!(keepalive.poll_timeout(true), Some(start + secs(70)));
     }
 }

@@ -14,7 +14,8 @@
 //! arrived is no reason: a stream that rests for an hour is never asked about.
 //!
 //! That keeps within what servers allow: they count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are
-//! reset"), so after an answer the next PING is free, and between answers this machine waits [`SPACING`] from one to the next.
+//! reset"), so after an answer the next PINGs are free. Until the next answer this machine sends two, [`SPACING`] apart, and then
+//! keeps to the pace that servers permit unless told otherwise, one in 5 min.
 //!
 //! A machine without a clock, beside [`Keepalive`](super::keepalive): the connection's task feeds it and asks for the deadline.
 
@@ -90,6 +91,8 @@ pub(super) struct StallWatch {
     stage: Stage,
     /// The last PING, unless a call was answered since.
     pinged_at: Option<Instant>,
+    /// PINGs since a call was answered.
+    unanswered_pings: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +105,7 @@ enum Stage {
 
 impl StallWatch {
     pub(super) fn new(config: StallConfig) -> Self {
-        Self { config, asked_at: None, stage: Stage::Trusted, pinged_at: None }
+        Self { config, asked_at: None, stage: Stage::Trusted, pinged_at: None, unanswered_pings: 0 }
     }
 
     /// A call was opened.
@@ -115,6 +118,7 @@ impl StallWatch {
         self.asked_at = None;
         if read == Read::Answer {
             self.pinged_at = None;
+            self.unanswered_pings = 0;
         }
         matches!(std::mem::replace(&mut self.stage, Stage::Trusted), Stage::Suspect(_))
     }
@@ -128,6 +132,7 @@ impl StallWatch {
             Stage::Trusted => {
                 self.stage = Stage::Pinged(now);
                 self.pinged_at = Some(now);
+                self.unanswered_pings = self.unanswered_pings.saturating_add(1);
                 StallAction::Ping
             }
             Stage::Pinged(_) => {
@@ -146,7 +151,11 @@ impl StallWatch {
             Stage::Suspect(at) => return Some(at + self.config.patience),
         }
         let silent_at = self.asked_at? + self.config.silence;
-        Some(self.pinged_at.map_or(silent_at, |pinged_at| silent_at.max(pinged_at + self.config.spacing)))
+        let spacing = match self.unanswered_pings {
+            0..FREE_PINGS => self.config.spacing,
+            _ => self.config.spacing.max(PERMITTED_SPACING),
+        };
+        Some(self.pinged_at.map_or(silent_at, |pinged_at| silent_at.max(pinged_at + spacing)))
     }
 
     /// The silence after which the peer is given up.
@@ -163,6 +172,12 @@ const MAX_SILENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How many times as long after its PING a connection is closed.
 const PATIENCE: u32 = 4;
+
+/// PINGs that are safe before a call is answered: a server forgives two strikes (A8), and keepalive may need one of them.
+pub(super) const FREE_PINGS: u32 = 2;
+
+/// What servers permit without data, by default (A8).
+pub(super) const PERMITTED_SPACING: Duration = Duration::from_secs(5 * 60);
 
 /// "Clients … will not send more than one ping every 10 seconds" (A8).
 const SPACING: Duration = Duration::from_secs(10);

@@ -125,7 +125,7 @@ impl Task {
     fn note_traffic(&mut self, cx: &mut Context<'_>) {
         if let Some(read) = self.shared.take_read() {
             if let Some(keepalive) = &mut self.keepalive {
-                keepalive.handle_read(Instant::now());
+                keepalive.handle_read(Instant::now(), read);
             }
             if self.stall.as_mut().is_some_and(|stall| stall.handle_read(read)) {
                 self.shared.report(Event::Silent(false));

@@ -47,6 +47,18 @@ pub enum ResolveError {
     Other(String),
 }
 
+impl ResolveError {
+    /// Whether it is an answer, namely that there is no backend, rather than the lack of one.
+    pub(crate) fn says_gone(&self) -> bool {
+        match self {
+            Self::NoSuchName { .. } | Self::NoAddresses { .. } => true,
+            #[cfg(feature = "kubernetes")]
+            Self::Kubernetes(error) => error.says_gone(),
+            _ => false,
+        }
+    }
+}
+
 impl From<ResolveError> for ResolutionError {
     fn from(error: ResolveError) -> Self {
         Self(error.to_string())

@@ -42,7 +42,7 @@ pub struct CallLimit {
 impl CallLimit {
     /// At most so many calls at once, and as many that wait. Zero counts as one.
     ///
-    /// A stream counts until it ends: this is for services of short calls.
+    /// A stream counts until it ends: this is for services of short calls. Health checks are not counted.
     pub fn new(calls: usize) -> Self {
         let running = calls.clamp(1, Semaphore::MAX_PERMITS);
         Self { running, queued: running, bounces: false }
@@ -155,7 +155,11 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let verdict = self.gate.as_ref().map(|gate| gate.admit(request.headers()));
+        // A watch would hold a worker for as long as its client lives, and a probe that is shed would take a pod that only has much
+        // to do out of its Service.
+        let is_health_check = request.uri().path().starts_with(HEALTH_SERVICE_PATH);
+        let gate = self.gate.as_ref().filter(|_| !is_health_check);
+        let verdict = gate.map(|gate| gate.admit(request.headers()));
         // A tonic service does nothing before it is polled.
         let (wait, worker) = match verdict {
             None => (None, None),
@@ -255,3 +259,6 @@ impl<B: Body> Body for GatedBody<B> {
 fn is_trailers<D, E>(frame: &Poll<Option<Result<Frame<D>, E>>>) -> bool {
     matches!(frame, Poll::Ready(Some(Ok(frame))) if frame.is_trailers())
 }
+
+/// What asks after the server itself is not among the calls that it limits.
+const HEALTH_SERVICE_PATH: &str = "/grpc.health.v1.Health/";

@@ -69,3 +69,10 @@ pub enum KubernetesError {
         listed: usize,
     },
 }
+
+impl KubernetesError {
+    /// Whether the API server has said that there is no backend.
+    pub(crate) fn says_gone(&self) -> bool {
+        matches!(self, Self::NoSlice { .. } | Self::NoneReady { .. })
+    }
+}

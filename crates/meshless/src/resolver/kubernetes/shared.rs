@@ -117,9 +117,10 @@ async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>
     }
 }
 
+/// In this order, so that a doubt is not lost when this is dropped before its time.
 async fn doubted(doubts: &Notify, earliest: Instant) {
-    doubts.notified().await;
     sleep_until(earliest).await;
+    doubts.notified().await;
 }
 
 /// Says what is new; a refusal only once, until it is lifted.

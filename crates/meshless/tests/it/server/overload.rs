@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use meshless::{CallLimit, Channel, Server};
 use tokio::net::TcpStream;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_client::HealthClient;
+use tower_service::Service;
 
 use super::{Running, start};
 use crate::raw_peer::{END_STREAM, RESET_STREAM, RawPeer, Received, request};
@@ -29,7 +28,13 @@ async fn assert_status(peer: &mut RawPeer<TcpStream>, stream: u32, status: [u8; 
 const DEADLINE_EXCEEDED: [u8; 2] = [0x81, 0b0110_1011];
 const RESOURCE_EXHAUSTED: [u8; 2] = [0x81, 0b0111_1011];
 
-const UNARY: &str = "/grpc.health.v1.Health/Check";
+/// Opens a stream that the server answers when it has a worker for it, and ends when the response is dropped.
+async fn open_stream(mut channel: Channel) -> Result<http::Response<meshless::ResponseBody>, tonic::Status> {
+    let request = http::Request::post("/test.Stuck/Stream").header("content-type", "application/grpc");
+    channel.call(request.header("te", "trailers").body(tonic::body::Body::empty()).unwrap()).await
+}
+
+const UNARY: &str = "/test.Stuck/Unary";
 const MARK: (&str, &str) = ("meshless-bounced", "1");
 
 #[tokio::test]
@@ -63,6 +68,16 @@ async fn a_call_that_waits_ends_with_its_deadline_and_makes_room() {
 }
 
 #[tokio::test]
+async fn a_health_check_is_answered_however_much_there_is_to_do() {
+    let server = start(Server::builder().max_concurrent_calls(CallLimit::new(1).queue(0).bounce()), 1);
+    let mut peer = busy(&server).await;
+    peer.call(3, "/grpc.health.v1.Health/Check").await;
+    assert!(matches!(peer.next().await, Received::Headers { stream: 3, .. }));
+    drop(peer);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_first_attempt_bounces_off_a_busy_server_and_a_marked_one_waits() {
     let server = start(Server::builder().max_concurrent_calls(CallLimit::new(1).queue(1).bounce()), 1);
     let mut peer = busy(&server).await;
@@ -88,11 +103,11 @@ async fn a_channel_takes_a_bounced_call_to_the_server_that_is_free() {
     let busy = busy(&servers[0]).await;
     let target = format!("ipv4:{},{}", servers[0].addrs[0], servers[1].addrs[0]);
     let channel = Channel::builder(&target).policy(meshless::Policy::RoundRobin).connect().await.unwrap();
-    let mut client = HealthClient::new(channel);
     for _ in 0..20 {
-        client.check(HealthCheckRequest::default()).await.unwrap();
+        // Dropped, and so reset, as soon as it is answered.
+        open_stream(channel.clone()).await.unwrap();
     }
-    drop((client, busy));
+    drop((channel, busy));
     for server in servers {
         server.stop().await;
     }
@@ -108,8 +123,7 @@ async fn a_channel_that_is_refused_twice_waits_at_the_second_server() {
     let mut workers = [busy(&servers[0]).await, busy(&servers[1]).await];
     let target = format!("ipv4:{},{}", servers[0].addrs[0], servers[1].addrs[0]);
     let channel = Channel::builder(&target).policy(meshless::Policy::RoundRobin).connect().await.unwrap();
-    let mut client = HealthClient::new(channel);
-    let call = tokio::spawn(async move { client.check(HealthCheckRequest::default()).await.map(drop) });
+    let call = tokio::spawn(async move { open_stream(channel).await.map(drop) });
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!call.is_finished(), "it waits for a worker");
     for worker in &mut workers {
