@@ -72,7 +72,7 @@ impl RetryPolicy {
         Ok(self)
     }
 
-    /// How long an attempt may take to its first answer; one that takes longer is cancelled and counts as failed
+    /// How long an attempt may take from being sent to its first answer (waiting for a backend is not part of it); one that takes longer is cancelled and counts as failed
     /// with a code of the policy. Default: as long as the call may.
     ///
     /// # Errors
