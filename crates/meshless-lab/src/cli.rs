@@ -47,8 +47,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct CompareArgs {
     /// Ways of connecting to compare, separated by commas: connection-per-call, single-connection, max-age-l4,
-    /// max-age-dns, tonic-balance, l7-proxy, pick_first, round_robin, least_request, peak_ewma, round_robin+retry [default:
-    /// those that differ in an experiment]
+    /// max-age-dns, tonic-balance, l7-proxy, pick_first, round_robin, least_request, peak_ewma, round_robin+retry,
+    /// grpc-go (with --grpc-go) [default: those that differ in an experiment]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) strategies: Vec<Strategy>,
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load
@@ -64,6 +64,9 @@ pub(crate) struct CompareArgs {
     /// --full all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) events: Vec<Event>,
+    /// Client of grpc-go, built from peers/go/lab: adds the strategy grpc-go
+    #[arg(long, value_name = "PROGRAM", value_parser = program)]
+    pub(crate) grpc_go: Option<PathBuf>,
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = calls)]
     pub(crate) calls: Vec<u64>,
@@ -291,6 +294,11 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("it must be longer than zero, such as 100ms, 2s or 1m".into()),
         duration => Ok(duration),
     }
+}
+
+fn program(text: &str) -> Result<PathBuf, String> {
+    // A bare name is looked for here, not on PATH: what runs is what was named.
+    std::path::absolute(text).ok().filter(|path| path.is_file()).ok_or_else(|| "there is no such file; build it with `go -C peers/go build -o ../../target/ ./lab`, and name target/lab".into())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

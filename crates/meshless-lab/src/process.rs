@@ -1,10 +1,11 @@
-//! A child process of a run: this same program in another role, spoken to by lines of JSON (`control`).
+//! A child process of a run: this same program in another role, or a foreign client, spoken to by lines of JSON (`control`).
 //!
 //! Used by `compare` for its servers and its client. A child never outlives its handle: it is killed when the handle
 //! goes, and it ends by itself when its stdin closes, should this process be killed.
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -46,7 +47,24 @@ impl Process {
     /// # Errors
     /// If the system does not start it.
     pub(crate) fn spawn(pod: Pod, role: &str, arguments: &[String]) -> Result<Self, ProcessError> {
-        let started = std::env::current_exe().and_then(|program| {
+        Self::start(pod, role, std::env::current_exe(), arguments)
+    }
+
+    /// Starts another program that speaks the same language.
+    ///
+    /// # Errors
+    /// If the system does not start it.
+    pub(crate) fn spawn_other(pod: Pod, role: &str, program: &Path) -> Result<Self, ProcessError> {
+        Self::start(pod, role, Ok(program.to_owned()), &[])
+    }
+
+    fn start(
+        pod: Pod,
+        role: &str,
+        program: io::Result<PathBuf>,
+        arguments: &[String],
+    ) -> Result<Self, ProcessError> {
+        let started = program.and_then(|program| {
             let mut command = pod.command(program.as_os_str());
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             // A group of its own: a Ctrl-C at the terminal is for the parent, which keeps what was measured.

@@ -2,7 +2,7 @@
 //!
 //! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers age their connections;
 //! `caller` turns it into a client, `compare` into processes. The first six run today's tonic client; those with the name of
-//! a gRPC policy run the channel of this project.
+//! a gRPC policy run the channel of this project; the last is another gRPC, in a program that the user brings.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,6 +42,8 @@ pub(crate) enum Strategy {
     /// The same, and what failed is sent again where the retry policy allows it.
     #[serde(rename = "round_robin+retry")]
     RoundRobinRetry,
+    /// grpc-go's `round_robin` through the DNS name, in a program of its own (`peers/go/lab`); the servers age its connections.
+    GrpcGo,
 }
 
 /// What a strategy's client connects to.
@@ -57,7 +59,7 @@ pub(crate) enum Entrance {
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::ConnectionPerCall,
         Self::SingleConnection,
         Self::MaxAgeL4,
@@ -69,6 +71,7 @@ impl Strategy {
         Self::LeastRequest,
         Self::PeakEwma,
         Self::RoundRobinRetry,
+        Self::GrpcGo,
     ];
 
     /// Those whose balance a steady load compares, unless others are asked for.
@@ -112,6 +115,7 @@ impl Strategy {
             Self::LeastRequest => Policy::LeastRequest.as_str(),
             Self::PeakEwma => Policy::PeakEwma.as_str(),
             Self::RoundRobinRetry => "round_robin+retry",
+            Self::GrpcGo => "grpc-go",
         }
     }
 
@@ -126,13 +130,14 @@ impl Strategy {
             | Self::RoundRobin
             | Self::LeastRequest
             | Self::PeakEwma
-            | Self::RoundRobinRetry => Entrance::Name,
+            | Self::RoundRobinRetry
+            | Self::GrpcGo => Entrance::Name,
         }
     }
 
     /// Whether its servers age their connections.
     pub(crate) fn ages(self) -> bool {
-        matches!(self, Self::MaxAgeL4 | Self::MaxAgeDns) || self.policy().is_some()
+        matches!(self, Self::MaxAgeL4 | Self::MaxAgeDns | Self::GrpcGo) || self.policy().is_some()
     }
 
     /// The policy of its channel; `None` for today's tonic client.

@@ -59,6 +59,10 @@ impl Plan {
             notes.push("l7-proxy was left out: the lab brings no proxy to a cluster.".into());
             strategies.retain(|strategy| !proxied(strategy));
         }
+        if strategies.contains(&Strategy::GrpcGo) {
+            notes.push("grpc-go was left out: the image has no client of it.".into());
+            strategies.retain(|strategy| *strategy != Strategy::GrpcGo);
+        }
         let mut seen = Vec::new();
         strategies.retain(|strategy| {
             !seen.contains(strategy) && {
@@ -73,7 +77,7 @@ impl Plan {
         let (spreads, churns) = (of(Experiment::Spread), of(Experiment::Churn));
         if spreads.is_empty() && churns.is_empty() {
             return Err(ClusterError::Plan(
-                "on a cluster only spread and churn are measured, and not with l7-proxy; name others with --experiments and --strategies"
+                "on a cluster only spread and churn are measured, and not with l7-proxy or grpc-go; name others with --experiments and --strategies"
                     .into(),
             ));
         }

@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::clock;
 use crate::compare::Plan;
 use crate::compare::fleet::Fleet;
-use crate::compare::rig::{RigError, backend_name, run_client, warm_up};
-use crate::control::ToClient;
+use crate::compare::rig::{RigError, backend_name, run_client, start_client, warm_up};
 use crate::event::{BACKENDS, Event, FLEET, before};
 use crate::interrupt::Interrupt;
 use crate::process::Process;
@@ -102,8 +101,7 @@ struct Stand {
 impl Stand {
     async fn start(plan: &Plan, strategy: Strategy, event: Event, journals: &Path) -> Result<Self, RigError> {
         let fleet = Fleet::start(plan, strategy, event, journals).await?;
-        let mut client = Process::spawn(plan.network.client_pod().await?, "the client", &["client".into()])?;
-        client.send(&ToClient::Target(fleet.target(plan, strategy))).await?;
+        let mut client = start_client(plan, fleet.target(plan, strategy)).await?;
         if strategy.keeps_connection() {
             warm_up(&mut client).await?;
         }

@@ -3,6 +3,7 @@
 //! A [`Plan`] in hand can be run: what this machine cannot do has been left out of it, with a note that says so.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meshless_core::Rng;
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) churn_watch: Duration,
     /// The proxy that `l7-proxy` runs, if it is in the plan.
     pub(crate) proxy: Option<Proxy>,
+    /// The client that `grpc-go` runs, if it is in the plan.
+    pub(crate) grpc_go: Option<PathBuf>,
     /// File descriptors that each process can have.
     pub(crate) file_descriptors: u64,
     /// What was left out, and why.
@@ -57,6 +60,11 @@ pub(crate) enum PlanError {
     /// Not even a small run fits.
     #[error("a process may open only {0} files; allow at least {FILES_MIN} (ulimit -n {FILES_MIN})")]
     FileDescriptors(u64),
+    /// A strategy needs a program that only the user can bring.
+    #[error(
+        "grpc-go needs its client: build it with `go -C peers/go build -o ../../target/ ./lab`, and add --grpc-go target/lab"
+    )]
+    NoGrpcGo,
     /// All of it was left out.
     #[error("nothing of it can be measured here: {0}")]
     Nothing(String),
@@ -91,9 +99,14 @@ impl Plan {
         if file_descriptors < FILES_MIN {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
+        if args.strategies.contains(&Strategy::GrpcGo) && args.grpc_go.is_none() {
+            return Err(PlanError::NoGrpcGo);
+        }
         let mut notes = Vec::new();
+        // Who brings grpc-go's client wants to see it.
+        let brought = args.grpc_go.as_ref().map(|_| Strategy::GrpcGo);
         let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
-            true => default.to_vec(),
+            true => default.iter().copied().chain(brought).collect(),
             false => distinct(&args.strategies),
         };
         let makes = |experiment| args.experiments.contains(&experiment);
@@ -106,7 +119,9 @@ impl Plan {
             true => {
                 let mut bursting = strategies.clone();
                 if args.strategies.is_empty() {
-                    bursting.retain(|strategy| Strategy::ONE_SERVER.contains(strategy));
+                    bursting.retain(|strategy| {
+                        Strategy::ONE_SERVER.contains(strategy) || brought == Some(*strategy)
+                    });
                 }
                 bursts(args, &bursting, file_descriptors, &mut notes)
             }
@@ -149,6 +164,7 @@ impl Plan {
                 args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { CHURN_SECONDS }).into(),
             ),
             proxy: proxy.ok().filter(|_| proxied),
+            grpc_go: args.grpc_go.clone(),
             file_descriptors,
             notes,
         })

@@ -68,8 +68,8 @@ impl Rig {
     ) -> Result<Self, RigError> {
         let (servers, backends) = start_servers(plan, strategy, addresses).await?;
         let (between, authority, dns) = enter(plan, strategy, &backends, direct).await?;
-        let mut client = Process::spawn(plan.network.client_pod().await?, "the client", &["client".into()])?;
-        client.send(&ToClient::Target(Target { strategy, authority, dns, deadline: plan.deadline })).await?;
+        let target = Target { strategy, authority, dns, deadline: plan.deadline };
+        let client = start_client(plan, target).await?;
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
 
@@ -146,6 +146,17 @@ impl Rig {
         }
         Ok(all)
     }
+}
+
+/// Starts the client of a strategy and tells it whom to call.
+pub(crate) async fn start_client(plan: &Plan, target: Target) -> Result<Process, RigError> {
+    let pod = plan.network.client_pod().await?;
+    let mut client = match (target.strategy, &plan.grpc_go) {
+        (Strategy::GrpcGo, Some(program)) => Process::spawn_other(pod, "the client of grpc-go", program)?,
+        _ => Process::spawn(pod, "the client", &["client".into()])?,
+    };
+    client.send(&ToClient::Target(target)).await?;
+    Ok(client)
 }
 
 /// Has the client make a call that is not recorded.
