@@ -64,6 +64,7 @@ mod subset;
 mod succession;
 mod suspect;
 mod walk;
+mod weight_update;
 pub(crate) mod weights;
 mod zone;
 
@@ -82,6 +83,7 @@ use probe::Probe;
 use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
 use walk::Walk;
+pub use weight_update::WeightUpdate;
 pub use weights::{SlowStartConfig, WeightedConfig};
 pub use zone::ZonePreference;
 
@@ -119,6 +121,8 @@ pub struct Balancer<C> {
     walk: Walk,
     judge: Judge,
     next_weighing: Option<Instant>,
+    /// Until somebody takes it.
+    weight_update: Option<WeightUpdate>,
     subset_seed: Option<u64>,
     /// Endpoints that the resolver named and the subset does not have.
     left_out: usize,
@@ -160,6 +164,7 @@ impl<C> Balancer<C> {
             walk: Walk::default(),
             judge: Judge::default(),
             next_weighing: None,
+            weight_update: None,
             subset_seed: None,
             left_out: 0,
             probe: Probe::default(),

@@ -25,7 +25,7 @@ pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
     EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ResolutionError,
-    SlowStartConfig, WeightedConfig, ZonePreference,
+    SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
 };
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;

@@ -127,6 +127,9 @@ impl Driver {
             if before != self.ejections {
                 self.shared.metrics.ejections(before, self.ejections);
             }
+            if let Some(update) = self.balancer.take_weight_update() {
+                self.shared.metrics.weights(&update);
+            }
             tokio::select! {
                 biased;
                 event = self.received.recv() => match event {

@@ -38,6 +38,10 @@
 //! | `grpc.subchannel.disconnections` | counter | `{disconnection}` | `grpc.disconnect_error` | the first reason that was seen: `GOAWAY NO_ERROR`, `subchannel shutdown`, `connection timed out`, … |
 //! | `grpc.lb.outlier_detection.ejections_enforced` | counter | `{ejection}` | `grpc.lb.outlier_detection.detection_method` | `success_rate` and `failure_percentage` as in A91; also `consecutive_failures` (the breaker) and `probe_failed` (ejected again) |
 //! | `grpc.lb.outlier_detection.ejections_unenforced` | counter | `{ejection}` | the same, and `grpc.lb.outlier_detection.unenforced_reason` | outliers that stayed, since too many were out of service: `max_ejection_overflow` |
+//! | `grpc.lb.wrr.rr_fallback` | counter | `{update}` | | updates of shares with fewer than two usable weights: `round_robin` then |
+//! | `grpc.lb.wrr.endpoint_weight_not_yet_usable` | counter | `{endpoint}` | | endpoints without a report, or in their blackout period, at each update |
+//! | `grpc.lb.wrr.endpoint_weight_stale` | counter | `{endpoint}` | | endpoints whose report had expired, at each update |
+//! | `grpc.lb.wrr.endpoint_weights` | histogram | `{endpoint}` | | weight of each endpoint at each update, 0 if not usable |
 //! | `meshless.channel.calls_waiting` | up-down counter | `{call}` | | calls that wait for a backend |
 //! | `meshless.resolver.failures` | counter | `{resolution}` | | answers without endpoints |
 //! | `meshless.resolver.resolved_at` | gauge | `s` | | when the resolver last named endpoints, in Unix time: alert on `time() - meshless_resolver_resolved_at_seconds` |
@@ -70,7 +74,7 @@
 //! # Sources
 //!
 //! Names, units, labels and boundaries: gRFC A66 (calls and attempts), A96 (retries; "If there were no retries, 0 is not reported"),
-//! A94 (subchannels, in place of A78's `grpc.lb.pick_first.*`), A91 (ejections). `grpc.lb.wrr.*` (A78) is not there yet. What begins with `meshless.` is this library's own.
+//! A94 (subchannels, in place of A78's `grpc.lb.pick_first.*`), A91 (ejections). A78 (`weighted_round_robin`). What begins with `meshless.` is this library's own.
 
 #[cfg(feature = "otel")]
 mod balancing;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Balancer;
+use super::weight_update::{Unusable, WEIGHTS_MIN, WeightUpdate};
 use super::zone::zone_weights;
 use crate::endpoint::EndpointId;
 use crate::ewma::EwmaDecay;
@@ -115,6 +116,8 @@ pub(crate) struct Weight {
     warming_since: Option<Instant>,
     /// When its reports began.
     reporting_since: Option<Instant>,
+    /// Its last report has expired, and no other has come.
+    stale: bool,
     /// What the next picker goes by.
     effective: f32,
 }
@@ -142,22 +145,27 @@ impl Weight {
         factor
     }
 
-    /// The reported weight, if it counts.
+    /// The reported weight, or why it does not count.
     fn reported(
         &mut self,
         now: Instant,
         decay: &EwmaDecay,
         load: &Load,
         config: &WeightedConfig,
-    ) -> Option<f32> {
-        let fresh = load.reported().get().filter(|(_, at)| decay.since(*at, now) < config.expiration);
+    ) -> Result<f32, Unusable> {
+        let last = load.reported().get();
+        let fresh = last.filter(|(_, at)| decay.since(*at, now) < config.expiration);
+        self.stale = fresh.is_none() && (last.is_some() || self.stale);
         let Some((weight, _)) = fresh else {
             load.reported().clear();
             self.reporting_since = None;
-            return None;
+            return Err(if self.stale { Unusable::Stale } else { Unusable::NotYet });
         };
         let since = *self.reporting_since.get_or_insert(now);
-        (now.saturating_duration_since(since) >= config.blackout).then_some(weight)
+        match now.saturating_duration_since(since) >= config.blackout {
+            true => Ok(weight),
+            false => Err(Unusable::NotYet),
+        }
     }
 }
 
@@ -170,6 +178,7 @@ impl Default for Weight {
             zone_number: 0,
             warming_since: None,
             reporting_since: None,
+            stale: false,
             effective: 1.0,
         }
     }
@@ -209,18 +218,22 @@ impl<C> Balancer<C> {
         let mut listed: Vec<_> = subchannels.values_mut().filter(|subchannel| subchannel.listed).collect();
         let mut reported = vec![None; listed.len()];
         if by_reports {
+            let mut update = WeightUpdate::default();
             for (subchannel, reported) in listed.iter_mut().zip(&mut reported) {
-                *reported = subchannel.weight.reported(now, decay, &subchannel.load, &config.weighted);
+                let found = subchannel.weight.reported(now, decay, &subchannel.load, &config.weighted);
+                update.add(found);
+                *reported = found.ok();
             }
+            self.weight_update = Some(update);
         }
         let known = reported.iter().flatten().count();
-        // "If fewer than two subchannels have weights, round robin"; one without gets the mean of the others (A58).
-        let usual = match known {
-            0 | 1 => {
+        // One without a weight gets the mean of the others (A58).
+        let usual = match known < WEIGHTS_MIN {
+            true => {
                 reported.fill(None);
                 1.0
             }
-            _ => reported.iter().flatten().sum::<f32>() / known as f32,
+            false => reported.iter().flatten().sum::<f32>() / known as f32,
         };
         let mut capacities = Vec::with_capacity(listed.len());
         for (subchannel, reported) in listed.iter_mut().zip(reported) {

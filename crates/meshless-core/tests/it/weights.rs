@@ -145,6 +145,32 @@ fn reports_expire() {
 }
 
 #[test]
+fn an_update_of_shares_tells_what_it_went_by() {
+    let config = weighted().weighted(WeightedConfig::default().expiration_period(20 * SECOND));
+    let mut world = World::connected(config, 1..=3);
+    let two_report = |server| one_twice_as_busy(server).filter(|_| server != 3);
+    run(&mut world, 5, two_report);
+    let update = world.balancer.take_weight_update().unwrap();
+    assert_eq!(
+        (update.not_yet_usable, update.stale, update.fell_back()),
+        (3, 0, true),
+        "blackout: {update:?}"
+    );
+    run(&mut world, 10, two_report);
+    let update = world.balancer.take_weight_update().unwrap();
+    assert_eq!((update.not_yet_usable, update.stale, update.fell_back()), (1, 0, false), "{update:?}");
+    assert!(update.weights[1] > update.weights[0] && update.weights[2] == 0.0, "{update:?}");
+    run(&mut world, 22, |_| None);
+    let update = world.balancer.take_weight_update().unwrap();
+    assert_eq!(
+        (update.not_yet_usable, update.stale, update.fell_back()),
+        (1, 2, true),
+        "expired: {update:?}"
+    );
+    assert_eq!(world.balancer.take_weight_update(), None);
+}
+
+#[test]
 fn a_new_connection_does_not_begin_a_blackout() {
     let mut world = World::connected(weighted(), 1..=3);
     run(&mut world, 12, one_twice_as_busy);

@@ -1,17 +1,22 @@
-//! What a channel as a whole does: ejections (gRFC A91), calls that wait, and what becomes of resolutions.
+//! What a channel as a whole does: ejections (gRFC A91), shares by weight (A78), calls that wait, and what becomes of
+//! resolutions.
 
 use std::time::SystemTime;
 
-use meshless_core::{CountsByCause, EjectionCounts};
-use opentelemetry::metrics::{Counter, Gauge, Meter, UpDownCounter};
+use meshless_core::{CountsByCause, EjectionCounts, WeightUpdate};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
-use super::client::ChannelMetrics;
+use super::client::{ChannelMetrics, Instruments};
 use super::instrument::{counter, label, up_down};
 
 /// The instruments.
 pub(super) struct Balancing {
     enforced: Counter<u64>,
     unenforced: Counter<u64>,
+    rr_fallback: Counter<u64>,
+    not_yet_usable: Counter<u64>,
+    stale: Counter<u64>,
+    endpoint_weights: Histogram<f64>,
     calls_waiting: UpDownCounter<i64>,
     resolution_failures: Counter<u64>,
     resolved_at: Gauge<f64>,
@@ -33,6 +38,29 @@ impl Balancing {
                 "{ejection}",
                 "Unenforced outlier ejections due to too many endpoints being out of service.",
             ),
+            rr_fallback: counter(
+                meter,
+                "grpc.lb.wrr.rr_fallback",
+                "{update}",
+                "Scheduler updates without enough endpoints with valid weight, which made WRR fall back to RR.",
+            ),
+            not_yet_usable: counter(
+                meter,
+                "grpc.lb.wrr.endpoint_weight_not_yet_usable",
+                "{endpoint}",
+                "Endpoints from each scheduler update that don't yet have usable weight information.",
+            ),
+            stale: counter(
+                meter,
+                "grpc.lb.wrr.endpoint_weight_stale",
+                "{endpoint}",
+                "Endpoints from each scheduler update whose latest weight is older than the expiration period.",
+            ),
+            endpoint_weights: meter
+                .f64_histogram("grpc.lb.wrr.endpoint_weights")
+                .with_unit("{endpoint}")
+                .with_description("Weight of each endpoint, recorded on every scheduler update.")
+                .build(),
             calls_waiting: up_down(
                 meter,
                 "meshless.channel.calls_waiting",
@@ -70,6 +98,19 @@ impl ChannelMetrics {
         // A time and not an age: nobody would be there to let it grow between two resolutions.
         if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
             instruments.balancing.resolved_at.record(now.as_secs_f64(), &instruments.target);
+        }
+    }
+
+    /// `weighted_round_robin` has made its shares anew.
+    pub(crate) fn weights(&self, update: &WeightUpdate) {
+        let Some(Instruments { balancing, target, .. }) = self.0.as_deref() else { return };
+        if update.fell_back() {
+            balancing.rr_fallback.add(1, target);
+        }
+        balancing.not_yet_usable.add(update.not_yet_usable as u64, target);
+        balancing.stale.add(update.stale as u64, target);
+        for weight in &update.weights {
+            balancing.endpoint_weights.record((*weight).into(), target);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The same as with the feature `otel`, and nothing of it: types without a size and methods without a body, so that the code
 //! that measures reads alike either way. Made by `default()` like those, hence no unit structs.
 
-use meshless_core::EjectionCounts;
+use meshless_core::{EjectionCounts, WeightUpdate};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -26,6 +26,9 @@ impl ChannelMetrics {
 
     #[inline]
     pub(crate) fn ejections(&self, _: EjectionCounts, _: EjectionCounts) {}
+
+    #[inline]
+    pub(crate) fn weights(&self, _: &WeightUpdate) {}
 
     #[inline]
     pub(crate) fn connected(&self) -> OpenConnection {

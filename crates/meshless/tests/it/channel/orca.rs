@@ -76,3 +76,32 @@ async fn weighted_round_robin_follows_the_reports() {
     }
     assert!((18..=22).contains(&on_first), "one of five: {on_first}");
 }
+
+#[cfg(feature = "otel")]
+#[tokio::test(start_paused = true)]
+async fn what_shares_are_made_of_is_measured() {
+    let (measured, mut network) = (crate::measured::Measured::new(), Network::new());
+    let builder = network.channel(&[backend(1), backend(2)]).metrics(measured.meter()).metrics_target("two");
+    let channel = builder.policy(Policy::WeightedRoundRobin).connect_lazy().unwrap();
+    network.serve(1000, move |call| answer_with(0.5, call));
+    let fallbacks = || measured.sums("grpc.lb.wrr.rr_fallback")[0].1;
+    let weights = || measured.of("grpc.lb.wrr.endpoint_weights")[0].clone();
+    let seconds = async |n: u32| {
+        for _ in 0..n * 10 {
+            check(&channel).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    seconds(9).await;
+    assert_eq!(weights().sum, 0.0, "blackout");
+    seconds(3).await;
+    let (before, fell_back) = (weights(), fallbacks());
+    seconds(5).await;
+    let after = weights();
+    // 100 calls a second at a utilization of 0.5.
+    let mean = (after.sum - before.sum) / (after.count - before.count) as f64;
+    assert!((mean - 200.0).abs() < 0.1, "{before:?} {after:?}");
+    assert_eq!(fallbacks(), fell_back, "no more of them");
+    assert_eq!(after.labels, "grpc.target=two");
+    assert!(measured.sums("grpc.lb.wrr.endpoint_weight_not_yet_usable")[0].1 > 0.0);
+}
