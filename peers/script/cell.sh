@@ -120,10 +120,7 @@ client_command() {
     node) command=("${node[@]}" "$here/node/client.js" "${plain[@]}") ;;
     java) command=("${java[@]}" peers.Client "${plain[@]}") ;;
     meshless)
-      # As many calls as the slots can make in the time: 10 ms a unary call, 80 ms a stream.
-      local calls=$((IN_FLIGHT * seconds * 1000 / SERVICE_MS))
-      [[ $4 == unary ]] || calls=$((IN_FLIGHT * seconds * 1000 / 80))
-      command=("$meshless" load --target "$2" --policy "$3" --shape "$4" --calls "$calls" --in-flight "$IN_FLIGHT"
+      command=("$meshless" load --target "$2" --policy "$3" --shape "$4" --seconds "$seconds" --in-flight "$IN_FLIGHT"
         --deadline "${deadline:-1s}" --json)
       ;;
   esac

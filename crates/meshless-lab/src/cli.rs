@@ -14,7 +14,7 @@ use crate::strategy::Strategy;
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
 ///
 /// Exit codes: 0 when the work was done, 1 when calls of `load` failed, 2 when it could not be (one line on stderr says why and what to do),
-/// 130 when Ctrl-C ended `compare` early; its report then holds what was measured until there.
+/// 130 when Ctrl-C ended `compare` or `load` early; the report then holds what was measured until there.
 #[derive(Debug, Parser)]
 #[command(name = "meshless", version)]
 pub(crate) struct Cli {
@@ -236,8 +236,11 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_enum, default_value_t = Shape::Unary)]
     pub(crate) shape: Shape,
     /// How many calls to make
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10_000, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) calls: u64,
+    /// How long to make calls, instead of how many
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: Option<u32>,
     /// How many of them at a time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub(crate) in_flight: u64,

@@ -1,8 +1,8 @@
 //! `meshless load`: one client's load on live servers, through the channel, and what became of it.
 //!
 //! What `compare` does on this machine with servers of its own, this does to a target of the user's: the echo service of
-//! `meshless serve` or of a peer. It makes a fixed number of calls with a fixed number in flight, so that it ends by
-//! itself; latency then counts from the moment a call is made, since nothing else schedules it.
+//! `meshless serve` or of a peer. It makes a number of calls, or calls for a while, with a fixed number in flight, so that it
+//! ends by itself; latency then counts from the moment a call is made, since nothing else schedules it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::cli::{LoadArgs, Shape};
 use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
+use crate::interrupt::Interrupt;
 use crate::record::status_name;
 use crate::results::Latency;
 use crate::stats::Latencies;
@@ -34,6 +35,17 @@ pub(crate) enum LoadError {
     /// Certificate, key or authorities are unusable.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// How a load ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Every call was answered.
+    AllAnswered,
+    /// Calls failed.
+    SomeFailed,
+    /// The user has seen enough; calls in flight were still waited for.
+    Interrupted,
 }
 
 /// What became of a load.
@@ -54,24 +66,40 @@ struct Report {
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
-pub(crate) async fn run(args: LoadArgs) -> Result<bool, LoadError> {
+pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
     let mut builder = Channel::builder(&args.target).policy(args.policy);
     if let Some(tls) = tls(&args)? {
         builder = builder.tls(tls);
     }
     let channel = builder.connect().await?;
     let started = Instant::now();
-    let next = Arc::new(AtomicU64::new(0));
+    let calls = if args.seconds.is_some() { CALLS_MAX } else { args.calls };
+    let left = Arc::new(AtomicU64::new(calls));
     let mut callers = JoinSet::new();
-    for _ in 0..args.in_flight.min(args.calls) {
-        callers.spawn(caller(channel.clone(), args.clone(), next.clone()));
+    for _ in 0..args.in_flight.min(calls) {
+        callers.spawn(caller(channel.clone(), args.clone(), left.clone()));
     }
+    let mut interrupt = Interrupt::new();
+    let enough = async {
+        tokio::select! {
+            () = interrupt.wait() => {}
+            () = sleep_for(args.seconds) => {}
+        }
+        left.store(0, Ordering::Relaxed);
+        std::future::pending().await
+    };
     let mut report = Report::default();
     let mut latencies = Latencies::new();
-    while let Some(done) = callers.join_next().await {
-        let tally = done.expect("a caller does not panic");
-        report.absorb(&tally);
-        latencies.merge(&tally.latencies);
+    let collect = async {
+        while let Some(done) = callers.join_next().await {
+            let tally = done.expect("a caller does not panic");
+            report.absorb(&tally);
+            latencies.merge(&tally.latencies);
+        }
+    };
+    tokio::select! {
+        () = collect => {}
+        () = enough => {}
     }
     report.took_s = started.elapsed().as_secs_f64();
     report.latency_ms = latencies.summary();
@@ -80,7 +108,19 @@ pub(crate) async fn run(args: LoadArgs) -> Result<bool, LoadError> {
     } else {
         print!("{}", report.text());
     }
-    Ok(report.failed == 0)
+    Ok(match report.failed {
+        _ if interrupt.is_heard() => Done::Interrupted,
+        0 => Done::AllAnswered,
+        _ => Done::SomeFailed,
+    })
+}
+
+/// For ever, if there is no end.
+async fn sleep_for(seconds: Option<u32>) {
+    match seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds.into())).await,
+        None => std::future::pending().await,
+    }
 }
 
 fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, TlsError> {
@@ -95,20 +135,18 @@ fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, TlsError> {
     Ok(Some(tls))
 }
 
-/// One caller after another until all calls are made.
-async fn caller(channel: Channel, args: LoadArgs, next: Arc<AtomicU64>) -> Tally {
+/// One call after another while any are left; their ids count down.
+async fn caller(channel: Channel, args: LoadArgs, left: Arc<AtomicU64>) -> Tally {
     let mut tally = Tally::default();
-    loop {
-        let id = next.fetch_add(1, Ordering::Relaxed);
-        if id >= args.calls {
-            return tally;
-        }
+    let take = |left: u64| left.checked_sub(1);
+    while let Ok(id) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
         let begun = Instant::now();
         match call(&channel, &args, id).await {
             Ok(backend) => tally.answered(begun.elapsed(), backend),
             Err(status) => tally.failed(&status),
         }
     }
+    tally
 }
 
 /// Makes one call of the wanted shape, and returns the backend that answered it whole.
@@ -250,6 +288,9 @@ impl Report {
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";
+
+/// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
+const CALLS_MAX: u64 = (1 << 53) - 1;
 
 /// Enough to see what is wrong, not so many that they hide the numbers.
 const ERRORS_SHOWN: usize = 3;

@@ -37,8 +37,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
         Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),
         Command::Load(args) => match load::run(args).await {
-            Ok(true) => Ok(true),
-            Ok(false) => return ExitCode::from(EXIT_CALLS_FAILED),
+            Ok(load::Done::AllAnswered) => Ok(true),
+            Ok(load::Done::SomeFailed) => return ExitCode::from(EXIT_CALLS_FAILED),
+            Ok(load::Done::Interrupted) => Ok(false),
             Err(error) => Err(error.to_string()),
         },
     };

@@ -8,6 +8,7 @@ mod cluster;
 mod compare;
 mod deploy;
 mod kernel;
+mod load;
 mod report;
 mod serve;
 mod support;
