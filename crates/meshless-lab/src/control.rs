@@ -82,6 +82,8 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The DNS server that resolves the name, if `authority` is one.
     pub(crate) dns: Option<SocketAddr>,
+    /// The API server to read, if `authority` is of Kubernetes and this machine's cluster is not meant.
+    pub(crate) api_server: Option<SocketAddr>,
     /// What a call may take from the moment it is begun.
     pub(crate) deadline: Duration,
 }

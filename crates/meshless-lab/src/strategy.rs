@@ -42,6 +42,9 @@ pub(crate) enum Strategy {
     /// The same, and what failed is sent again where the retry policy allows it.
     #[serde(rename = "round_robin+retry")]
     RoundRobinRetry,
+    /// The channel with `round_robin`, told of its backends by a watch of EndpointSlices and not by DNS.
+    #[serde(rename = "round_robin+kubernetes")]
+    RoundRobinKubernetes,
 }
 
 /// What a strategy's client connects to.
@@ -51,13 +54,15 @@ pub(crate) enum Entrance {
     VirtualAddress,
     /// A name with one A record per backend: a headless Service.
     Name,
+    /// The EndpointSlices of a Service, which the client watches.
+    EndpointSlices,
     /// A proxy that understands HTTP/2 and hands each call to a backend.
     Proxy,
 }
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::ConnectionPerCall,
         Self::SingleConnection,
         Self::MaxAgeL4,
@@ -69,6 +74,7 @@ impl Strategy {
         Self::LeastRequest,
         Self::PeakEwma,
         Self::RoundRobinRetry,
+        Self::RoundRobinKubernetes,
     ];
 
     /// Those whose balance a steady load compares, unless others are asked for.
@@ -112,6 +118,7 @@ impl Strategy {
             Self::LeastRequest => Policy::LeastRequest.as_str(),
             Self::PeakEwma => Policy::PeakEwma.as_str(),
             Self::RoundRobinRetry => "round_robin+retry",
+            Self::RoundRobinKubernetes => "round_robin+kubernetes",
         }
     }
 
@@ -120,6 +127,7 @@ impl Strategy {
         match self {
             Self::ConnectionPerCall | Self::SingleConnection | Self::MaxAgeL4 => Entrance::VirtualAddress,
             Self::L7Proxy => Entrance::Proxy,
+            Self::RoundRobinKubernetes => Entrance::EndpointSlices,
             Self::MaxAgeDns
             | Self::TonicBalance
             | Self::PickFirst
@@ -139,7 +147,7 @@ impl Strategy {
     pub(crate) fn policy(self) -> Option<Policy> {
         match self {
             Self::PickFirst => Some(Policy::PickFirst),
-            Self::RoundRobin | Self::RoundRobinRetry => Some(Policy::RoundRobin),
+            Self::RoundRobin | Self::RoundRobinRetry | Self::RoundRobinKubernetes => Some(Policy::RoundRobin),
             Self::LeastRequest => Some(Policy::LeastRequest),
             Self::PeakEwma => Some(Policy::PeakEwma),
             _ => None,

@@ -112,6 +112,31 @@ fn a_small_churn_tells_who_lost_what_to_a_kill_and_who_got_over_it() {
     }
 }
 
+#[cfg(feature = "kubernetes")]
+#[test]
+fn a_watch_of_endpoint_slices_brings_new_backends_their_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&format!(
+        "compare --experiments spread,churn --events scale --seconds 3 --rate 100 --service-time 5ms --deadline 5s \
+         --strategies round_robin+kubernetes --seed 7 --out {}",
+        folder.path().display()
+    ));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let results = results(&folder);
+    let share = results["spread"][0]["share"].as_object().unwrap();
+    assert!(share.len() == 3 && share.values().all(|calls| calls.as_u64() > Some(0)), "{share:?}");
+    let row = &results["churn"][0];
+    assert!(row["converged_ms"].is_number(), "{row}");
+    let concerned = |from: f64, to: f64| -> u64 {
+        let slices = row["timeline"].as_array().unwrap().iter();
+        let slices = slices.filter(|slice| (from..to).contains(&slice["at_ms"].as_f64().unwrap()));
+        slices.filter_map(|slice| slice["concerned"].as_u64()).sum()
+    };
+    // The new backends are there at 0, and leave the Service at 13/20 of the 4.5 s that a scale is watched in 3 s.
+    assert!(concerned(500.0, 1500.0) > 0, "{row}");
+    assert_eq!(concerned(3500.0, 4500.0), 0, "{row}");
+}
+
 #[test]
 fn results_on_stdout_are_json_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
