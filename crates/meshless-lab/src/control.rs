@@ -112,4 +112,6 @@ pub(crate) struct RunTotals {
     pub(crate) connections_opened: u64,
     /// GOAWAY frames that arrived since the run before, or since the beginning.
     pub(crate) goaways_seen: u64,
+    /// Requests that were sent during the run, the warm-up's not among them.
+    pub(crate) attempts: u64,
 }

@@ -12,7 +12,7 @@ use super::rig::{DNS_TTL, RigError, SERVICE_NAME, backend_name, duration_argumen
 use crate::compare::Plan;
 use crate::control::{FromServer, Target, ToServer};
 use crate::event::{Action, BACKENDS, Event, FLEET, SERVICE_TIME};
-use crate::journal::{self, Entries};
+use crate::journal;
 use crate::network::{ApiServer, DnsServer, Network, PodCondition, Relay, Service};
 use crate::process::Process;
 use crate::strategy::{Entrance, Strategy};
@@ -172,21 +172,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// How many calls have reached each backend so far.
-    pub(crate) fn arrivals(&self) -> Vec<u64> {
+    /// How many calls each backend has begun to execute so far.
+    pub(crate) fn executions(&self) -> Vec<u64> {
         (0..FLEET).map(|index| journal::length(&journal_path(&self.journals, index))).collect()
     }
 
-    /// What all backends have noted, also those that are no more.
+    /// The calls that all backends have executed, also those that are no more: once per execution.
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub(crate) fn entries(&self) -> Result<Entries, RigError> {
-        let mut entries = Entries::default();
+    pub(crate) fn executed(&self) -> Result<Vec<u64>, RigError> {
+        let mut executed = Vec::new();
         for index in 0..FLEET {
-            entries.read(&journal_path(&self.journals, index))?;
+            executed.extend(journal::read(&journal_path(&self.journals, index))?);
         }
-        Ok(entries)
+        Ok(executed)
     }
 
     async fn start_on_one_port(&mut self, at: impl Fn(u16) -> Vec<Backend>) -> Result<(), RigError> {

@@ -125,6 +125,12 @@ pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
     facts
 }
 
+/// The event in which a strategy's calls were sent most often, if that is worth a word.
+pub(super) fn most_attempts(results: &Results) -> Option<&ChurnRow> {
+    let rows = results.churn.iter().filter(|row| row.calls > 0 && row.attempts_per_call >= MANY_ATTEMPTS);
+    rows.max_by(|a, b| a.attempts_per_call.total_cmp(&b.attempts_per_call))
+}
+
 /// Backends that answered at least one call.
 pub(super) fn reached(row: &SpreadRow) -> usize {
     row.share.values().filter(|calls| **calls > 0).count()
@@ -139,6 +145,9 @@ pub(super) fn has_choice(row: &SpreadRow) -> bool {
 pub(super) fn safe_to_repeat(causes: &Causes) -> u64 {
     causes.never_sent + causes.sent_not_processed
 }
+
+/// Below, the race of a call with a connection's end explains it.
+const MANY_ATTEMPTS: f64 = 1.02;
 
 /// Calls that ended, one way or the other.
 pub(super) fn total(outcome: &Outcome) -> u64 {

@@ -103,8 +103,9 @@ fn a_small_churn_tells_who_lost_what_to_a_kill_and_who_got_over_it() {
         assert_eq!(row["failed"].as_u64(), Some(causes), "{row}");
         assert_eq!(row["duplicated"], 0, "{row}");
         assert_eq!(row["converges"], true, "{row}");
-        // The kill takes the ledger in the server's memory with it, not the journal: what was answered had arrived.
-        assert!(row["attempts_per_call"].as_f64().unwrap() > 0.5, "{row}");
+        // Two in three calls at least go to a backend that lives, and of those that fail few are sent three times.
+        let attempts = row["attempts_per_call"].as_f64().unwrap();
+        assert!((0.5..3.0).contains(&attempts), "{row}");
         assert_eq!(row["marks"][0]["name"], "begins");
         let in_slices: u64 =
             row["timeline"].as_array().unwrap().iter().filter_map(|slice| slice["ok"].as_u64()).sum();
