@@ -108,7 +108,7 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     };
     let mut channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
     if target.strategy.retries() {
-        channel = channel.retry(retry_policy());
+        channel = channel.retry(retry_policy(target.deadline));
     }
     if let Some(api_server) = target.api_server {
         channel = reading(channel, api_server)?;
@@ -132,10 +132,14 @@ fn reading(_: meshless::ChannelBuilder, _: SocketAddr) -> io::Result<meshless::C
     Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no Kubernetes"))
 }
 
-/// What the strategies with retries retry: backends that are gone, and backends that have too much to do.
-fn retry_policy() -> meshless::RetryPolicy {
+/// What the strategies with retries retry: backends that are gone, backends that have too much to do, and backends that
+/// say nothing for half of the time that a call has.
+fn retry_policy(deadline: Duration) -> meshless::RetryPolicy {
     let codes = [meshless::Code::Unavailable, meshless::Code::ResourceExhausted];
-    meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")
+    let policy = meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy");
+    let timed = policy.clone().with_per_attempt_timeout(deadline / 2);
+    // Of a deadline of zero there is no half.
+    timed.unwrap_or(policy)
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

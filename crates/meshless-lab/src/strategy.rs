@@ -159,6 +159,11 @@ impl Strategy {
         self == Self::RoundRobinRetry
     }
 
+    /// Whether its client makes connections of its own, through which the lab does not see: what it sends is not counted.
+    pub(crate) fn hides_connections(self) -> bool {
+        self == Self::TonicBalance
+    }
+
     /// Whether its client keeps a connection from call to call.
     pub(crate) fn keeps_connection(self) -> bool {
         self != Self::ConnectionPerCall

@@ -78,7 +78,8 @@ pub(crate) fn churn_row(
         statuses: outcome.statuses,
         duplicated: 0,
         executed_though_failed: 0,
-        attempts_per_call: measured.totals.attempts as f64 / calls.max(1) as f64,
+        attempts_per_call: (!strategy.hides_connections())
+            .then_some(measured.totals.attempts as f64 / calls.max(1) as f64),
         converges: true,
         converged_ms: converged(event, happened, bins).map(|took| took.as_secs_f64() * 1e3),
         start_lag_ms_p99: start_lag(measured),

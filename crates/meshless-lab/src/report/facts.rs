@@ -126,9 +126,11 @@ pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
 }
 
 /// The event in which a strategy's calls were sent most often, if that is worth a word.
-pub(super) fn most_attempts(results: &Results) -> Option<&ChurnRow> {
-    let rows = results.churn.iter().filter(|row| row.calls > 0 && row.attempts_per_call >= MANY_ATTEMPTS);
-    rows.max_by(|a, b| a.attempts_per_call.total_cmp(&b.attempts_per_call))
+pub(super) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
+    let rows = results.churn.iter().filter(|row| row.calls > 0);
+    let rows = rows.filter_map(|row| Some((row, row.attempts_per_call?)));
+    let many = rows.filter(|(_, attempts)| *attempts >= MANY_ATTEMPTS);
+    many.max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
 /// Backends that answered at least one call.

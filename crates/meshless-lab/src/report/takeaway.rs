@@ -176,8 +176,8 @@ impl Rotated {
 /// Which event cost most, which strategies lost nothing to which, and who sent calls again how often.
 pub(super) fn churn(results: &Results) -> String {
     let mut text = churn_losses(results);
-    if let Some(row) = facts::most_attempts(results) {
-        let attempts = ratio(row.attempts_per_call);
+    if let Some((row, attempts)) = facts::most_attempts(results) {
+        let attempts = ratio(attempts);
         text += &format!(
             " Most was sent again by `{}` in `{}`: {attempts} attempts a call.",
             row.strategy, row.event

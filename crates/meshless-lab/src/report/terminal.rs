@@ -132,8 +132,8 @@ fn churn(results: &Results, width: u16) -> Option<(String, Table)> {
     let starred = churned.iter().any(|fact| !fact.not_over.is_empty());
     let star = if starred { "; * not got over when the watch ended" } else { "" };
     let more = if shown.len() < churned.len() { "; more strategies in the report" } else { "" };
-    let attempts = facts::most_attempts(results).map_or_else(String::new, |row| {
-        let attempts = ratio(row.attempts_per_call);
+    let attempts = facts::most_attempts(results).map_or_else(String::new, |(row, attempts)| {
+        let attempts = ratio(attempts);
         format!("; up to {attempts} attempts a call ({}, {})", row.strategy, row.event)
     });
     Some((format!("Churn: calls failed{star}{attempts}{more}"), table))

@@ -32,7 +32,7 @@ pub(crate) fn churn_row(
 ) -> ChurnRow {
     let mut calls = std::mem::take(&mut run.round.calls);
     calls.sort_unstable_by_key(|call| call.scheduled_ns);
-    let attempts_per_call = ratio(run.round.totals.attempts as f64, calls.len() as f64);
+    let attempts = ratio(run.round.totals.attempts as f64, calls.len() as f64);
     let start_ns = run.round.totals.start_ns;
     let offset = |at: u64| at.saturating_sub(start_ns);
     let begin = run.marks.first().map_or(before.as_nanos() as u64, |(_, at)| offset(*at));
@@ -63,7 +63,7 @@ pub(crate) fn churn_row(
         statuses: outcome.statuses,
         duplicated: outcome.duplicated,
         executed_though_failed: outcome.executed_though_failed,
-        attempts_per_call,
+        attempts_per_call: (!strategy.hides_connections()).then_some(attempts),
         converges: event.convergence() != Convergence::None,
         converged_ms: converged.map(milliseconds),
         start_lag_ms_p99,
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!((row.calls, row.failed), (502, 1));
         assert_eq!(row.converged_ms, Some(0.0));
         // Over all 600, not over the 502.
-        assert_eq!(row.attempts_per_call, 1.1);
+        assert_eq!(row.attempts_per_call, Some(1.1));
     }
 
     #[test]

@@ -208,7 +208,7 @@ fn a_folder_that_cannot_be_written_is_refused_before_the_run() {
 #[test]
 fn who_sends_most_again_is_said() {
     let mut results = fixture::run();
-    results.churn[3].attempts_per_call = 1.37;
+    results.churn[3].attempts_per_call = Some(1.37);
     let (strategy, event) = (results.churn[3].strategy.clone(), results.churn[3].event.clone());
     let said = format!("again by <code>{strategy}</code> in <code>{event}</code>: 1.37 attempts a call");
     assert!(page(&results).contains(&said));
