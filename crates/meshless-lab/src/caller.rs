@@ -1,8 +1,10 @@
 //! Makes an echo call in the way of a [`Strategy`].
 //!
 //! Today's tonic `Channel` with its defaults, which is what users have now, or the channel of this project with its own.
+//! Without the feature `kubernetes` it cannot read an API server; `compare` does not ask it to then.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,15 +108,38 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     };
     let mut channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
     if target.strategy.retries() {
-        channel = channel.retry(retry_policy());
+        channel = channel.retry(retry_policy(target.deadline));
+    }
+    if let Some(api_server) = target.api_server {
+        channel = reading(channel, api_server)?;
     }
     channel.connect_lazy().map_err(io::Error::other)
 }
 
-/// What the strategies with retries retry: backends that are gone, and backends that have too much to do.
-fn retry_policy() -> meshless::RetryPolicy {
+/// A channel that reads the EndpointSlices of this API server, which asks nobody who they are.
+#[cfg(feature = "kubernetes")]
+fn reading(
+    channel: meshless::ChannelBuilder,
+    api_server: SocketAddr,
+) -> io::Result<meshless::ChannelBuilder> {
+    let url = format!("http://{api_server}").parse().map_err(io::Error::other)?;
+    let client = kube::Client::try_from(kube::Config::new(url)).map_err(io::Error::other)?;
+    Ok(channel.kubernetes(meshless::KubernetesConfig::new().client(client)))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn reading(_: meshless::ChannelBuilder, _: SocketAddr) -> io::Result<meshless::ChannelBuilder> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no Kubernetes"))
+}
+
+/// What the strategies with retries retry: backends that are gone, backends that have too much to do, and backends that
+/// say nothing for half of the time that a call has.
+fn retry_policy(deadline: Duration) -> meshless::RetryPolicy {
     let codes = [meshless::Code::Unavailable, meshless::Code::ResourceExhausted];
-    meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")
+    let policy = meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy");
+    let timed = policy.clone().with_per_attempt_timeout(deadline / 2);
+    // Of a deadline of zero there is no half.
+    timed.unwrap_or(policy)
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

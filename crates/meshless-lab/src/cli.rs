@@ -48,7 +48,7 @@ pub(crate) enum Command {
 pub(crate) struct CompareArgs {
     /// Ways of connecting to compare, separated by commas: connection-per-call, single-connection, max-age-l4,
     /// max-age-dns, tonic-balance, l7-proxy, pick_first, round_robin, least_request, peak_ewma, round_robin+retry,
-    /// grpc-go (with --grpc-go) [default: those that differ in an experiment]
+    /// round_robin+kubernetes, grpc-go (with --grpc-go) [default: those that differ in an experiment]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) strategies: Vec<Strategy>,
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load

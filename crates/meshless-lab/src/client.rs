@@ -44,9 +44,11 @@ pub(crate) async fn run() -> io::Result<()> {
                 answer(&mut answers, &FromClient::Warm).await?;
             }
             (ToClient::Run { pacing, first_id }, Some(caller)) => {
+                let attempts_before = counters.attempts();
                 let mut totals = make_calls(caller, &pacing, first_id, &mut answers).await?;
                 // With what passed since the last run: a kept connection is opened by the warm-up.
                 let now = Passed { opened: counters.opened(), goaways: counters.goaways() };
+                totals.attempts = counters.attempts() - attempts_before;
                 totals.connections_opened = now.opened - told.opened;
                 totals.goaways_seen = now.goaways - told.goaways;
                 told = now;

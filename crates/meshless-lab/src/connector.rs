@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -37,6 +37,7 @@ pub(crate) struct Connector {
 pub(crate) struct Counters {
     opened: AtomicU64,
     goaways: AtomicU64,
+    attempts: AtomicU64,
 }
 
 impl Connector {
@@ -118,13 +119,19 @@ impl Counters {
     pub(crate) fn goaways(&self) -> u64 {
         self.goaways.load(Ordering::Relaxed)
     }
+
+    /// Requests that were sent. A call that is sent again counts again, whoever did it and for whatever reason.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::Relaxed)
+    }
 }
 
-/// A connection whose incoming frames are looked at.
+/// A connection whose frames are looked at, in both directions.
 #[derive(Debug)]
 pub(crate) struct Counted {
     stream: TcpStream,
-    scanner: FrameScanner,
+    incoming: FrameScanner,
+    outgoing: FrameScanner,
     counters: Arc<Counters>,
 }
 
@@ -132,7 +139,18 @@ impl Counted {
     fn new(stream: TcpStream, counters: Arc<Counters>) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         counters.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { stream, scanner: FrameScanner::from_server(), counters })
+        let (incoming, outgoing) = (FrameScanner::from_server(), FrameScanner::from_client());
+        Ok(Self { stream, incoming, outgoing, counters })
+    }
+
+    /// Looks at what the socket has taken. A request is a HEADERS frame: calls of gRPC have no trailers on their way out.
+    fn look_at_sent(&mut self, bytes: &[u8]) {
+        let Self { outgoing, counters, .. } = self;
+        outgoing.scan(bytes, |frame| {
+            if frame.kind == FrameKind::Headers {
+                counters.attempts.fetch_add(1, Ordering::Relaxed);
+            }
+        });
     }
 }
 
@@ -144,8 +162,8 @@ impl AsyncRead for Counted {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Self { scanner, counters, .. } = &mut *self;
-        scanner.scan(&buf.filled()[before..], |frame| {
+        let Self { incoming, counters, .. } = &mut *self;
+        incoming.scan(&buf.filled()[before..], |frame| {
             if frame.kind == FrameKind::GoAway {
                 counters.goaways.fetch_add(1, Ordering::Relaxed);
             }
@@ -156,7 +174,9 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.look_at_sent(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -164,7 +184,14 @@ impl AsyncWrite for Counted {
         cx: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, pieces))?;
+        let mut left = written;
+        for piece in pieces {
+            let taken = left.min(piece.len());
+            self.look_at_sent(&piece[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -193,4 +220,40 @@ fn resolver(server: SocketAddr) -> io::Result<TokioResolver> {
     options.use_hosts_file = ResolveHosts::Never;
     options.timeout = Duration::from_millis(250);
     builder.build().map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_on_a_connection_is_an_attempt_however_it_is_written() {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        // Empty frames: SETTINGS; HEADERS and DATA of streams 1 and 3.
+        const FRAMES: [u8; 45] = [
+            0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 4,
+            0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 3,
+        ];
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let counters = Arc::new(Counters::default());
+        let connect = async || {
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            Counted::new(stream, counters.clone()).unwrap()
+        };
+        let mut whole = connect().await;
+        whole.write_all(PREFACE).await.unwrap();
+        whole.write_all(&FRAMES).await.unwrap();
+        assert_eq!((counters.opened(), counters.attempts()), (1, 2));
+        let mut pieces = connect().await;
+        pieces.write_all(PREFACE).await.unwrap();
+        for part in FRAMES.chunks(7) {
+            let (one, other) = part.split_at(part.len() / 2);
+            let slices = [io::IoSlice::new(one), io::IoSlice::new(other)];
+            assert_eq!(pieces.write_vectored(&slices).await.unwrap(), part.len());
+        }
+        assert_eq!((counters.opened(), counters.attempts()), (2, 4));
+    }
 }

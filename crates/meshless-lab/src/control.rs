@@ -82,6 +82,8 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The DNS server that resolves the name, if `authority` is one.
     pub(crate) dns: Option<SocketAddr>,
+    /// The API server to read, if `authority` is of Kubernetes and this machine's cluster is not meant.
+    pub(crate) api_server: Option<SocketAddr>,
     /// What a call may take from the moment it is begun.
     pub(crate) deadline: Duration,
 }
@@ -110,4 +112,6 @@ pub(crate) struct RunTotals {
     pub(crate) connections_opened: u64,
     /// GOAWAY frames that arrived since the run before, or since the beginning.
     pub(crate) goaways_seen: u64,
+    /// Requests that were sent during the run, the warm-up's not among them.
+    pub(crate) attempts: u64,
 }

@@ -59,7 +59,6 @@ impl Echo {
 impl HelloService for Echo {
     async fn echo(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Status> {
         let id = request.metadata().get(CALL_ID_HEADER).and_then(|id| id.to_str().ok()?.parse().ok());
-        self.ledger.arrive(id);
         if self.faults.fails_fast() {
             return Err(Status::unavailable("this backend was told to fail"));
         }
@@ -88,13 +87,6 @@ impl Ledger {
     /// A ledger that is also kept in `journal`, if there is one.
     pub(crate) fn new(journal: Option<Journal>) -> Self {
         Self { journal, ..Self::default() }
-    }
-
-    /// Notes that a call is here, whether or not it will be executed.
-    pub(crate) fn arrive(&self, id: Option<u64>) {
-        if let (Some(journal), Some(id)) = (&self.journal, id) {
-            journal.arrived(id);
-        }
     }
 
     /// Notes that a handler begins; it ends when the guard is dropped, also by cancellation.

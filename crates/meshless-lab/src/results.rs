@@ -267,9 +267,10 @@ pub struct ChurnRow {
     pub duplicated: u64,
     /// Calls that servers executed though the caller was told of a failure.
     pub executed_though_failed: u64,
-    /// How often a call reached a server, mean over `calls`: below 1 where calls never left the client, above 1 where they were
-    /// sent again.
-    pub attempts_per_call: f64,
+    /// How often a call was sent, mean over all calls of the run, those before the event among them: below 1 where calls never left
+    /// the client, above 1 where they were sent again. What a server turned away before its handler counts. None for
+    /// `tonic-balance`, which makes its own connections.
+    pub attempts_per_call: Option<f64>,
     /// Whether the event is one that a client can get over.
     pub converges: bool,
     /// How long that took, as [`EventNote::converged_when`] defines it. None if it did not happen while the event was watched,

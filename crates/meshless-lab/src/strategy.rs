@@ -42,6 +42,9 @@ pub(crate) enum Strategy {
     /// The same, and what failed is sent again where the retry policy allows it.
     #[serde(rename = "round_robin+retry")]
     RoundRobinRetry,
+    /// The channel with `round_robin`, told of its backends by a watch of EndpointSlices and not by DNS.
+    #[serde(rename = "round_robin+kubernetes")]
+    RoundRobinKubernetes,
     /// grpc-go's `round_robin` through the DNS name, in a program of its own (`peers/go/lab`); the servers age its connections.
     GrpcGo,
 }
@@ -53,13 +56,15 @@ pub(crate) enum Entrance {
     VirtualAddress,
     /// A name with one A record per backend: a headless Service.
     Name,
+    /// The EndpointSlices of a Service, which the client watches.
+    EndpointSlices,
     /// A proxy that understands HTTP/2 and hands each call to a backend.
     Proxy,
 }
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::ConnectionPerCall,
         Self::SingleConnection,
         Self::MaxAgeL4,
@@ -71,6 +76,7 @@ impl Strategy {
         Self::LeastRequest,
         Self::PeakEwma,
         Self::RoundRobinRetry,
+        Self::RoundRobinKubernetes,
         Self::GrpcGo,
     ];
 
@@ -115,6 +121,7 @@ impl Strategy {
             Self::LeastRequest => Policy::LeastRequest.as_str(),
             Self::PeakEwma => Policy::PeakEwma.as_str(),
             Self::RoundRobinRetry => "round_robin+retry",
+            Self::RoundRobinKubernetes => "round_robin+kubernetes",
             Self::GrpcGo => "grpc-go",
         }
     }
@@ -124,6 +131,7 @@ impl Strategy {
         match self {
             Self::ConnectionPerCall | Self::SingleConnection | Self::MaxAgeL4 => Entrance::VirtualAddress,
             Self::L7Proxy => Entrance::Proxy,
+            Self::RoundRobinKubernetes => Entrance::EndpointSlices,
             Self::MaxAgeDns
             | Self::TonicBalance
             | Self::PickFirst
@@ -144,7 +152,7 @@ impl Strategy {
     pub(crate) fn policy(self) -> Option<Policy> {
         match self {
             Self::PickFirst => Some(Policy::PickFirst),
-            Self::RoundRobin | Self::RoundRobinRetry => Some(Policy::RoundRobin),
+            Self::RoundRobin | Self::RoundRobinRetry | Self::RoundRobinKubernetes => Some(Policy::RoundRobin),
             Self::LeastRequest => Some(Policy::LeastRequest),
             Self::PeakEwma => Some(Policy::PeakEwma),
             _ => None,
@@ -154,6 +162,11 @@ impl Strategy {
     /// Whether its channel has a retry policy.
     pub(crate) fn retries(self) -> bool {
         self == Self::RoundRobinRetry
+    }
+
+    /// Whether its client makes connections of its own, through which the lab does not see: what it sends is not counted.
+    pub(crate) fn hides_connections(self) -> bool {
+        self == Self::TonicBalance
     }
 
     /// Whether its client keeps a connection from call to call.

@@ -59,6 +59,12 @@ impl Plan {
             notes.push("l7-proxy was left out: the lab brings no proxy to a cluster.".into());
             strategies.retain(|strategy| !proxied(strategy));
         }
+        if strategies.contains(&Strategy::RoundRobinKubernetes) {
+            notes.push(
+                "round_robin+kubernetes was left out: on a cluster --endpoint-slices makes every channel one of its kind.".into(),
+            );
+            strategies.retain(|strategy| *strategy != Strategy::RoundRobinKubernetes);
+        }
         if strategies.contains(&Strategy::GrpcGo) {
             notes.push("grpc-go was left out: the image has no client of it.".into());
             strategies.retain(|strategy| *strategy != Strategy::GrpcGo);

@@ -65,6 +65,7 @@ pub(crate) fn churn_row(
     let first = index(begin).min(bins.len());
     let (before, during) = bins.split_at(first);
     let after = sum(during);
+    let calls = bins.iter().map(|bin| bin.ok() + bin.failed()).sum::<u64>();
     let outcome = after.outcome();
     let since_begin = |at: Duration| at.as_secs_f64() * 1e3 - begin.as_secs_f64() * 1e3;
     ChurnRow {
@@ -77,8 +78,8 @@ pub(crate) fn churn_row(
         statuses: outcome.statuses,
         duplicated: 0,
         executed_though_failed: 0,
-        // Not known: only servers see every attempt.
-        attempts_per_call: 1.0,
+        attempts_per_call: (!strategy.hides_connections())
+            .then_some(measured.totals.attempts as f64 / calls.max(1) as f64),
         converges: true,
         converged_ms: converged(event, happened, bins).map(|took| took.as_secs_f64() * 1e3),
         start_lag_ms_p99: start_lag(measured),

@@ -68,6 +68,8 @@ pub(crate) struct Bin {
 pub(crate) struct Totals {
     pub(crate) connections_opened: u64,
     pub(crate) goaways_seen: u64,
+    /// Requests that were sent, the warm-up's not among them.
+    pub(crate) attempts: u64,
     /// Of the worker while the part ran.
     pub(crate) cpu: Duration,
     /// How late calls began.
@@ -150,6 +152,7 @@ impl Totals {
     fn merge(&mut self, other: &Self) {
         self.connections_opened += other.connections_opened;
         self.goaways_seen += other.goaways_seen;
+        self.attempts += other.attempts;
         self.cpu += other.cpu;
         self.lag.merge(&other.lag);
     }

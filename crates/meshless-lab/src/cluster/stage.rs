@@ -198,7 +198,7 @@ impl Stage {
     fn part(&self, plan: &Plan, strategy: Strategy, at: Duration, length: Duration, rate: f64) -> Part {
         let fleet = fleet_name(&self.run, strategy.ages());
         let service = match strategy.entrance() {
-            Entrance::Name => headless_name(&fleet),
+            Entrance::Name | Entrance::EndpointSlices => headless_name(&fleet),
             Entrance::VirtualAddress | Entrance::Proxy => fleet,
         };
         Part {

@@ -76,6 +76,7 @@ async fn play(
         warm_up(&caller).await;
     }
     tokio::time::sleep_until(begin.into()).await;
+    let attempts_before = counters.attempts();
     let missed = late.saturating_sub(part.at);
     let pacing =
         Pacing::Poisson { rate: part.rate, length: part.length, seed: part.seed.wrapping_add(worker) };
@@ -97,6 +98,7 @@ async fn play(
     let totals = Totals {
         connections_opened: counters.opened(),
         goaways_seen: counters.goaways(),
+        attempts: counters.attempts() - attempts_before,
         cpu: clock::cpu_time().saturating_sub(cpu),
         lag: PackedLatencies::from(&lag),
     };
@@ -132,7 +134,7 @@ impl Dns {
             true => format!("kubernetes:///{}:{PORT}", part.service),
             false => format!("{}.svc.{}:{PORT}", part.service, self.domain),
         };
-        Target { strategy: part.strategy, authority, dns: Some(self.server), deadline }
+        Target { strategy: part.strategy, authority, dns: Some(self.server), api_server: None, deadline }
     }
 }
 

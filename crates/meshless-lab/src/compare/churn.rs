@@ -114,10 +114,9 @@ impl Stand {
         let (called, happened) = tokio::join!(calls, happen(&mut self.fleet, event, plan.churn_watch));
         let ((calls, totals), (hurt, marks)) = (called?, happened?);
         // The last handlers may still be at work for a caller who gave up; they had begun long before, so nothing is missed.
-        let entries = self.fleet.entries()?;
+        let executed = self.fleet.executed()?;
         let run = ChurnRun {
-            round: Round { calls, totals, executed: entries.executed, ..Round::default() },
-            arrived: entries.arrived,
+            round: Round { calls, totals, executed, ..Round::default() },
             marks,
             backends: (0..FLEET).map(backend_name).collect(),
             hurt,
@@ -135,9 +134,9 @@ async fn happen(
 ) -> Result<(usize, Vec<(&'static str, u64)>), RigError> {
     let begin = Instant::now() + before(watch);
     sleep_until(begin - before(watch) / 4).await;
-    let earlier = fleet.arrivals();
+    let earlier = fleet.executions();
     sleep_until(begin).await;
-    let hurt = busiest(&earlier, &fleet.arrivals());
+    let hurt = busiest(&earlier, &fleet.executions());
     let mut marks = Vec::new();
     for step in event.script(watch, hurt) {
         sleep_until(begin + step.at).await;

@@ -12,8 +12,8 @@ use super::rig::{DNS_TTL, RigError, SERVICE_NAME, backend_name, duration_argumen
 use crate::compare::Plan;
 use crate::control::{FromServer, Target, ToServer};
 use crate::event::{Action, BACKENDS, Event, FLEET, SERVICE_TIME};
-use crate::journal::{self, Entries};
-use crate::network::{DnsServer, Network, Relay, Service};
+use crate::journal;
+use crate::network::{ApiServer, DnsServer, Network, PodCondition, Relay, Service};
 use crate::process::Process;
 use crate::strategy::{Entrance, Strategy};
 
@@ -34,10 +34,13 @@ struct Backend {
     address: SocketAddr,
     process: Option<Process>,
     relay: Option<Relay>,
+    /// What the control plane says of its pod; none before it was first started.
+    pod: Option<PodCondition>,
 }
 
 enum Entry {
     Name(DnsServer),
+    EndpointSlices(ApiServer),
     Service(Service),
 }
 
@@ -58,6 +61,7 @@ impl Fleet {
         let seed = u64::from(plan.seed);
         let entry = match strategy.entrance() {
             Entrance::Name => Entry::Name(DnsServer::bind(any_port, DNS_TTL, seed).await?),
+            Entrance::EndpointSlices => Entry::EndpointSlices(ApiServer::bind(any_port).await?),
             Entrance::VirtualAddress => Entry::Service(plan.network.service(Vec::new(), seed).await?),
             Entrance::Proxy => return Err(RigError::NoProxy),
         };
@@ -69,6 +73,7 @@ impl Fleet {
                 address: SocketAddr::from((*address, port)),
                 process: None,
                 relay: None,
+                pod: None,
             };
             addresses.iter().map(backend).collect()
         };
@@ -95,13 +100,23 @@ impl Fleet {
 
     /// Whom a client of this fleet calls.
     pub(crate) fn target(&self, plan: &Plan, strategy: Strategy) -> Target {
-        let (authority, dns) = match &self.entry {
-            Entry::Name(dns) => {
-                (format!("{SERVICE_NAME}:{}", self.backends[0].address.port()), Some(dns.local_addr()))
-            }
-            Entry::Service(service) => (service.local_addr().to_string(), None),
+        let to = |authority| Target {
+            strategy,
+            authority,
+            dns: None,
+            api_server: None,
+            deadline: plan.churn_deadline,
         };
-        Target { strategy, authority, dns, deadline: plan.churn_deadline }
+        match &self.entry {
+            Entry::Name(dns) => {
+                let target = to(format!("{SERVICE_NAME}:{}", self.backends[0].address.port()));
+                Target { dns: Some(dns.local_addr()), ..target }
+            }
+            Entry::EndpointSlices(api_server) => {
+                Target { api_server: Some(api_server.local_addr()), ..to(ApiServer::target()) }
+            }
+            Entry::Service(service) => to(service.local_addr().to_string()),
+        }
     }
 
     /// Does it.
@@ -111,9 +126,18 @@ impl Fleet {
     pub(crate) async fn obey(&mut self, action: &Action) -> Result<(), RigError> {
         match action {
             Action::Nothing => {}
-            Action::Start(indices) => self.start_some(indices).await?,
+            Action::Start(indices) => {
+                self.start_some(indices).await?;
+                self.publish_pods();
+            }
             Action::List(indices) => self.list(indices).await?,
-            Action::Terminate(indices) => self.signal(indices, Signal::TERM),
+            Action::Terminate(indices) => {
+                for index in indices {
+                    self.backends[*index].pod = Some(PodCondition::Draining);
+                }
+                self.publish_pods();
+                self.signal(indices, Signal::TERM);
+            }
             Action::Kill(indices) => {
                 self.signal(indices, Signal::KILL);
                 for index in indices {
@@ -148,21 +172,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// How many calls have reached each backend so far.
-    pub(crate) fn arrivals(&self) -> Vec<u64> {
+    /// How many calls each backend has begun to execute so far.
+    pub(crate) fn executions(&self) -> Vec<u64> {
         (0..FLEET).map(|index| journal::length(&journal_path(&self.journals, index))).collect()
     }
 
-    /// What all backends have noted, also those that are no more.
+    /// The calls that all backends have executed, also those that are no more: once per execution.
     ///
     /// # Errors
     /// If a journal cannot be read.
-    pub(crate) fn entries(&self) -> Result<Entries, RigError> {
-        let mut entries = Entries::default();
+    pub(crate) fn executed(&self) -> Result<Vec<u64>, RigError> {
+        let mut executed = Vec::new();
         for index in 0..FLEET {
-            entries.read(&journal_path(&self.journals, index))?;
+            executed.extend(journal::read(&journal_path(&self.journals, index))?);
         }
-        Ok(entries)
+        Ok(executed)
     }
 
     async fn start_on_one_port(&mut self, at: impl Fn(u16) -> Vec<Backend>) -> Result<(), RigError> {
@@ -186,6 +210,7 @@ impl Fleet {
             arguments.extend(["--listen".into(), listen.to_string()]);
             let pod = self.network.pod(self.backends[*index].host).await?;
             self.backends[*index].process = Some(Process::spawn(pod, &backend_name(*index), &arguments)?);
+            self.backends[*index].pod = Some(PodCondition::Unready);
         }
         for index in indices {
             let backend = &mut self.backends[*index];
@@ -208,15 +233,37 @@ impl Fleet {
         Ok(())
     }
 
-    async fn list(&self, indices: &[usize]) -> Result<(), RigError> {
+    async fn list(&mut self, indices: &[usize]) -> Result<(), RigError> {
+        for (index, backend) in self.backends.iter_mut().enumerate() {
+            backend.pod = match (backend.pod, indices.contains(&index)) {
+                (_, true) => Some(PodCondition::Ready),
+                // Who is no longer listed and lives has been deleted, and who does not has crashed.
+                (Some(PodCondition::Ready), false) if backend.process.is_some() => {
+                    Some(PodCondition::Leaving)
+                }
+                (Some(PodCondition::Ready), false) => Some(PodCondition::Unready),
+                (other, false) => other,
+            };
+        }
+        self.publish_pods();
         let addresses: Vec<_> = indices.iter().map(|index| self.backends[*index].address).collect();
         match &self.entry {
             Entry::Name(dns) => {
                 dns.set_records(SERVICE_NAME, addresses.iter().map(SocketAddr::ip).collect());
             }
+            Entry::EndpointSlices(_) => {}
             Entry::Service(service) => service.set_backends(addresses).await?,
         }
         Ok(())
+    }
+
+    /// Tells the API server, where there is one, of all pods that were ever started: one that is gone stays as the drained one
+    /// that it was.
+    fn publish_pods(&self) {
+        let Entry::EndpointSlices(api_server) = &self.entry else { return };
+        let pods = self.backends.iter().filter_map(|backend| Some((backend.address, backend.pod?)));
+        let pods: Vec<_> = pods.map(|(address, condition)| (address.ip(), condition)).collect();
+        api_server.set_pods(self.backends[0].address.port(), &pods);
     }
 
     fn signal(&self, indices: &[usize], signal: Signal) {

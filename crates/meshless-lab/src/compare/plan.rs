@@ -2,6 +2,8 @@
 //!
 //! A [`Plan`] in hand can be run: what this machine cannot do has been left out of it, with a note that says so.
 
+mod parts;
+
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -13,7 +15,7 @@ use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
 use crate::network::{Network, Proxy};
 use crate::results::{ChurnSettings, Settings};
-use crate::strategy::{Entrance, Strategy};
+use crate::strategy::Strategy;
 
 /// A run that can be made.
 #[derive(Clone, Debug)]
@@ -105,9 +107,10 @@ impl Plan {
         let mut notes = Vec::new();
         // Who brings grpc-go's client wants to see it.
         let brought = args.grpc_go.as_ref().map(|_| Strategy::GrpcGo);
+        let named = parts::named(args, &mut notes);
         let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
             true => default.iter().copied().chain(brought).collect(),
-            false => distinct(&args.strategies),
+            false => named.clone(),
         };
         let makes = |experiment| args.experiments.contains(&experiment);
         let mut strategies = chosen(&Strategy::SPREAD);
@@ -123,16 +126,16 @@ impl Plan {
                         Strategy::ONE_SERVER.contains(strategy) || brought == Some(*strategy)
                     });
                 }
-                bursts(args, &bursting, file_descriptors, &mut notes)
+                parts::bursts(args, &bursting, file_descriptors, &mut notes)
             }
             false => Vec::new(),
         };
         let spreads = match makes(Experiment::Spread) {
-            true => spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
+            true => parts::spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
             false => Vec::new(),
         };
         let churns = match makes(Experiment::Churn) {
-            true => churns(chosen(&Strategy::CHURN), churn_addresses.is_some(), &mut notes),
+            true => parts::churns(chosen(&Strategy::CHURN), churn_addresses.is_some(), &mut notes),
             false => Vec::new(),
         };
         let proxied = strategies.contains(&Strategy::L7Proxy) && !(bursts.is_empty() && spreads.is_empty());
@@ -156,7 +159,7 @@ impl Plan {
             rate: args.rate,
             seconds: args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { SECONDS }),
             churns,
-            events: events(args),
+            events: parts::events(args),
             churn_rate: CHURN_RATE,
             churn_deadline: CHURN_DEADLINE,
             churn_age: args.max_connection_age * CHURN_AGES,
@@ -204,124 +207,11 @@ impl Plan {
     }
 }
 
-fn bursts(
-    args: &CompareArgs,
-    strategies: &[Strategy],
-    file_descriptors: u64,
-    notes: &mut Vec<String>,
-) -> Vec<(Strategy, u64)> {
-    let mut sizes = match (args.full, args.calls.is_empty()) {
-        (true, _) => FULL_CALLS.to_vec(),
-        (false, true) => CALLS.to_vec(),
-        (false, false) => args.calls.clone(),
-    };
-    sizes.sort_unstable();
-    sizes.dedup();
-    let fits =
-        |strategy: Strategy, calls| strategy.keeps_connection() || calls + FILES_SPARE <= file_descriptors;
-    let mut bursts = Vec::new();
-    for (turn, calls) in sizes.iter().enumerate() {
-        let mut row: Vec<_> = strategies.iter().map(|strategy| (*strategy, *calls)).collect();
-        // A B, B A: whatever drifts on the machine does not always hit the same strategy.
-        if turn % 2 == 1 {
-            row.reverse();
-        }
-        bursts.extend(row);
-    }
-    let too_large: Vec<_> = bursts
-        .iter()
-        .filter(|(strategy, calls)| !fits(*strategy, *calls))
-        .map(|(_, calls)| calls.to_string())
-        .collect();
-    if !too_large.is_empty() {
-        notes.push(format!(
-            "connection-per-call was left out at {} calls: each call needs a file descriptor in each process, and the \
-             hard limit is {file_descriptors} (ulimit -Hn).",
-            too_large.join(", ")
-        ));
-    }
-    bursts.retain(|(strategy, calls)| fits(*strategy, *calls));
-    bursts
-}
-
-fn spreads(
-    args: &CompareArgs,
-    strategies: &[Strategy],
-    file_descriptors: u64,
-    many_addresses: bool,
-    notes: &mut Vec<String>,
-) -> Vec<Strategy> {
-    let mut strategies = strategies.to_vec();
-    let (named, others): (Vec<_>, Vec<_>) =
-        strategies.iter().partition(|strategy| strategy.entrance() == Entrance::Name);
-    if !many_addresses && !named.is_empty() {
-        let last = u32::from(args.backends) + 1;
-        let named: Vec<_> = named.into_iter().map(Strategy::name).collect();
-        notes.push(format!(
-            "Left out of the spread: {}. A name needs a backend on each of 127.0.0.2 to 127.0.0.{last}, which this \
-             system lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
-            named.join(", ")
-        ));
-        strategies = others;
-    }
-    // The virtual address holds two sockets per connection, each for as long as a call may last.
-    let sockets = 2.0 * args.rate * args.deadline.max(args.service_time).as_secs_f64() + FILES_SPARE as f64;
-    if sockets > file_descriptors as f64 && strategies.contains(&Strategy::ConnectionPerCall) {
-        notes.push(format!(
-            "connection-per-call was left out of the spread: {} calls per second need up to {sockets:.0} file \
-             descriptors, and the hard limit is {file_descriptors} (ulimit -Hn); choose a lower --rate.",
-            args.rate
-        ));
-        strategies.retain(|strategy| strategy.keeps_connection());
-    }
-    strategies
-}
-
-/// All strategies that can take part. Each has all its backends at the same port, so on addresses of their own.
-fn churns(mut strategies: Vec<Strategy>, many_addresses: bool, notes: &mut Vec<String>) -> Vec<Strategy> {
-    if !many_addresses {
-        notes.push(format!(
-            "The churn was left out: it needs a backend on each of 127.0.0.2 to 127.0.0.{}, which this system lacks; get \
-             them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
-            FLEET + 1
-        ));
-        return Vec::new();
-    }
-    if strategies.contains(&Strategy::L7Proxy) {
-        notes.push(
-            "l7-proxy was left out of the churn: the lab's proxy cannot be told of new backends.".into(),
-        );
-        strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
-    }
-    strategies
-}
-
-/// In the order of the report, each once.
-fn events(args: &CompareArgs) -> Vec<Event> {
-    let asked = match (args.events.is_empty(), args.full) {
-        (false, _) => args.events.clone(),
-        (true, true) => Event::ALL.to_vec(),
-        (true, false) => Event::DEFAULT.to_vec(),
-    };
-    Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
-}
-
-/// In the order of the report, each once.
-fn distinct(strategies: &[Strategy]) -> Vec<Strategy> {
-    Strategy::ALL.into_iter().filter(|strategy| strategies.contains(strategy)).collect()
-}
-
 /// 32 bits, so that a seed is short to type and survives every JSON reader.
 pub(crate) fn random_seed() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Rng::new(now.as_nanos() as u64, u64::from(std::process::id())).next_u64() as u32
 }
-
-/// Calls at once by default: the part of the original experiment's range that decides, in a minute or two.
-const CALLS: [u64; 7] = [100, 500, 1000, 2000, 5000, 10_000, 20_000];
-
-/// The original experiment's whole range.
-const FULL_CALLS: [u64; 9] = [100, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000];
 
 /// Length of the spread, and how long an event is watched: as much as three minutes for all allow.
 const SECONDS: u32 = 6;
@@ -337,9 +227,6 @@ const CHURN_DEADLINE: Duration = Duration::from_millis(500);
 
 /// In the churn connections age so many times slower than elsewhere: what is lost should be lost to the event.
 const CHURN_AGES: u32 = 3;
-
-/// Files that a process has open beside its calls' connections, generously.
-const FILES_SPARE: u64 = 64;
 
 /// Files without which not even a small run fits.
 const FILES_MIN: u64 = 256;
@@ -407,6 +294,16 @@ mod tests {
         assert!(with_others.notes.iter().any(|note| note.contains("l7-proxy was left out: there is none")));
         let alone = plan("--strategies l7-proxy", 100_000, true).unwrap_err();
         assert!(matches!(alone, PlanError::Nothing(_)));
+    }
+
+    #[test]
+    fn a_build_without_kubernetes_says_how_to_get_it() {
+        let plan = plan("--strategies round_robin,round_robin+kubernetes", 100_000, true).unwrap();
+        let takes_part = plan.spreads.contains(&Strategy::RoundRobinKubernetes);
+        assert_eq!(takes_part, cfg!(feature = "kubernetes"));
+        assert_eq!(plan.churns, plan.spreads);
+        let said = plan.notes.iter().filter(|note| note.contains("--features kubernetes")).count();
+        assert_eq!(said, usize::from(!takes_part), "{:?}", plan.notes);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::compare::Plan;
 use crate::control::{FromClient, FromServer, RunTotals, ServerUsage, Target, ToClient, ToServer};
-use crate::network::{DnsServer, NetworkError, ProxyError, RunningProxy, Service};
+use crate::network::{ApiServer, DnsServer, NetworkError, PodCondition, ProxyError, RunningProxy, Service};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
 use crate::record::CallRecord;
@@ -51,6 +51,7 @@ enum Between {
     Nothing,
     VirtualAddress { _service: Service },
     Name { _dns: DnsServer },
+    EndpointSlices { _api_server: ApiServer },
     Proxy { _proxy: RunningProxy },
 }
 
@@ -67,8 +68,7 @@ impl Rig {
         direct: bool,
     ) -> Result<Self, RigError> {
         let (servers, backends) = start_servers(plan, strategy, addresses).await?;
-        let (between, authority, dns) = enter(plan, strategy, &backends, direct).await?;
-        let target = Target { strategy, authority, dns, deadline: plan.deadline };
+        let (between, target) = enter(plan, strategy, &backends, direct).await?;
         let client = start_client(plan, target).await?;
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
@@ -248,34 +248,43 @@ pub(crate) fn duration_argument(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// What the client is told to call: an authority and, for a name, who resolves it.
+/// What the client is told to call, and what leads there.
 async fn enter(
     plan: &Plan,
     strategy: Strategy,
     backends: &[SocketAddr],
     direct: bool,
-) -> Result<(Between, String, Option<SocketAddr>), RigError> {
+) -> Result<(Between, Target), RigError> {
     let any_port = SocketAddr::from((plan.network.node_address(), 0));
     let seed = u64::from(plan.seed);
+    let to = |authority| Target { strategy, authority, dns: None, api_server: None, deadline: plan.deadline };
     Ok(match strategy.entrance() {
         Entrance::VirtualAddress if direct && !plan.network.service_is_free() => {
-            (Between::Nothing, backends[0].to_string(), None)
+            (Between::Nothing, to(backends[0].to_string()))
         }
         Entrance::VirtualAddress => {
             let service = plan.network.service(backends.to_vec(), seed).await?;
             let authority = service.local_addr().to_string();
-            (Between::VirtualAddress { _service: service }, authority, None)
+            (Between::VirtualAddress { _service: service }, to(authority))
         }
         Entrance::Name => {
             let dns = DnsServer::bind(any_port, DNS_TTL, seed).await?;
             dns.set_records(SERVICE_NAME, backends.iter().map(|backend| backend.ip()).collect());
-            let (authority, server) = (format!("{SERVICE_NAME}:{}", backends[0].port()), dns.local_addr());
-            (Between::Name { _dns: dns }, authority, Some(server))
+            let target = to(format!("{SERVICE_NAME}:{}", backends[0].port()));
+            let target = Target { dns: Some(dns.local_addr()), ..target };
+            (Between::Name { _dns: dns }, target)
+        }
+        Entrance::EndpointSlices => {
+            let api_server = ApiServer::bind(any_port).await?;
+            let pods: Vec<_> = backends.iter().map(|backend| (backend.ip(), PodCondition::Ready)).collect();
+            api_server.set_pods(backends[0].port(), &pods);
+            let target = Target { api_server: Some(api_server.local_addr()), ..to(ApiServer::target()) };
+            (Between::EndpointSlices { _api_server: api_server }, target)
         }
         Entrance::Proxy => {
             let proxy = plan.proxy.as_ref().ok_or(RigError::NoProxy)?.start(any_port, backends).await?;
             let authority = proxy.local_addr().to_string();
-            (Between::Proxy { _proxy: proxy }, authority, None)
+            (Between::Proxy { _proxy: proxy }, to(authority))
         }
     })
 }

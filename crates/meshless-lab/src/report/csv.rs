@@ -90,8 +90,9 @@ fn churn(results: &Results) -> String {
         cells.extend([row.error_rate.to_string(), statuses.join(" ")]);
         cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
         cells.extend([row.duplicated, row.executed_though_failed].map(|v| v.to_string()));
-        cells.extend([row.attempts_per_call, row.start_lag_ms_p99].map(|v| v.to_string()));
-        // Empty where it did not happen.
+        // Empty where it is not known, or did not happen.
+        cells.push(row.attempts_per_call.map_or_else(String::new, |v| v.to_string()));
+        cells.push(row.start_lag_ms_p99.to_string());
         cells.push(row.converged_ms.map_or_else(String::new, |v| v.to_string()));
         for l in [&row.latency_ms.before, &row.latency_ms.after] {
             cells.extend([l.p50, l.p99, l.p999, l.max].map(|v| v.to_string()));

@@ -125,6 +125,14 @@ pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
     facts
 }
 
+/// The event in which a strategy's calls were sent most often, if that is worth a word.
+pub(super) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
+    let rows = results.churn.iter().filter(|row| row.calls > 0);
+    let rows = rows.filter_map(|row| Some((row, row.attempts_per_call?)));
+    let many = rows.filter(|(_, attempts)| *attempts >= MANY_ATTEMPTS);
+    many.max_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
 /// Backends that answered at least one call.
 pub(super) fn reached(row: &SpreadRow) -> usize {
     row.share.values().filter(|calls| **calls > 0).count()
@@ -139,6 +147,9 @@ pub(super) fn has_choice(row: &SpreadRow) -> bool {
 pub(super) fn safe_to_repeat(causes: &Causes) -> u64 {
     causes.never_sent + causes.sent_not_processed
 }
+
+/// Below, the race of a call with a connection's end explains it.
+const MANY_ATTEMPTS: f64 = 1.02;
 
 /// Calls that ended, one way or the other.
 pub(super) fn total(outcome: &Outcome) -> u64 {

@@ -87,7 +87,7 @@ pub(super) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
 }
 
 /// Index is the slot in [`COLOURS`].
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "single-connection",
     "connection-per-call",
     "max-age-l4",
@@ -99,11 +99,12 @@ const KNOWN: [&str; 12] = [
     "peak_ewma",
     "tonic-balance",
     "round_robin+retry",
+    "round_robin+kubernetes",
     "grpc-go",
 ];
 
 /// On the light page, on the dark page.
-const COLOURS: [(&str, &str); 12] = [
+const COLOURS: [(&str, &str); 13] = [
     ("#4d5358", "#b9c0c6"),
     ("#c8460b", "#ff8f55"),
     ("#00609f", "#63b1ee"),
@@ -115,6 +116,7 @@ const COLOURS: [(&str, &str); 12] = [
     ("#66740a", "#c2cf52"),
     ("#7d5330", "#d3a984"),
     ("#004f5a", "#93e4ec"),
+    ("#3f6b2a", "#9fd182"),
     ("#a3262f", "#ff9a9f"),
 ];
 

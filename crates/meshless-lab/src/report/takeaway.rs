@@ -173,8 +173,20 @@ impl Rotated {
     }
 }
 
-/// Which event cost most, and which strategies lost nothing to which.
+/// Which event cost most, which strategies lost nothing to which, and who sent calls again how often.
 pub(super) fn churn(results: &Results) -> String {
+    let mut text = churn_losses(results);
+    if let Some((row, attempts)) = facts::most_attempts(results) {
+        let attempts = ratio(attempts);
+        text += &format!(
+            " Most was sent again by `{}` in `{}`: {attempts} attempts a call.",
+            row.strategy, row.event
+        );
+    }
+    text
+}
+
+fn churn_losses(results: &Results) -> String {
     let events = facts::events(results);
     let untouched: Vec<String> = events
         .iter()

@@ -132,7 +132,11 @@ fn churn(results: &Results, width: u16) -> Option<(String, Table)> {
     let starred = churned.iter().any(|fact| !fact.not_over.is_empty());
     let star = if starred { "; * not got over when the watch ended" } else { "" };
     let more = if shown.len() < churned.len() { "; more strategies in the report" } else { "" };
-    Some((format!("Churn: calls failed{star}{more}"), table))
+    let attempts = facts::most_attempts(results).map_or_else(String::new, |(row, attempts)| {
+        let attempts = ratio(attempts);
+        format!("; up to {attempts} attempts a call ({}, {})", row.strategy, row.event)
+    });
+    Some((format!("Churn: calls failed{star}{attempts}{more}"), table))
 }
 
 /// A name in lines, broken behind its joints.

@@ -86,6 +86,32 @@ fn every_way_in_leads_to_pods_of_their_own() {
 
 #[test]
 #[ignore = "needs root, nft and ip"]
+fn channels_lose_no_call_to_a_rolling_restart_however_they_hear_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kubernetes = if cfg!(feature = "kubernetes") { ",round_robin+kubernetes" } else { "" };
+    let output = run(&format!(
+        "compare --network kernel --experiments churn --events rolling --seconds 4 --strategies round_robin{kubernetes} \
+         --out {}",
+        folder.path().display()
+    ));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let results: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("results.json")).unwrap()).unwrap();
+    let rows = results["churn"].as_array().unwrap();
+    assert_eq!(rows.len(), if cfg!(feature = "kubernetes") { 2 } else { 1 });
+    for row in rows {
+        // A machine that is busy makes calls late; that is not what this is about.
+        let lost = row["failed"].as_u64().unwrap() - row["failed_by_cause"]["deadline"].as_u64().unwrap();
+        assert_eq!(lost, 0, "{row}");
+        let slices = row["timeline"].as_array().unwrap();
+        // All are new in the end.
+        let last = &slices[slices.len() - 3..];
+        assert!(last.iter().all(|slice| slice["concerned"] == slice["ok"]), "{row}");
+    }
+}
+
+#[test]
+#[ignore = "needs root, nft and ip"]
 fn nothing_is_left_of_a_run_that_was_killed() {
     let folder = tempfile::tempdir().unwrap();
     let mut compare = meshless(&format!(

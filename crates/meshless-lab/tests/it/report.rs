@@ -206,6 +206,19 @@ fn a_folder_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
+fn who_sends_most_again_is_said() {
+    let mut results = fixture::run();
+    results.churn[3].attempts_per_call = Some(1.37);
+    let (strategy, event) = (results.churn[3].strategy.clone(), results.churn[3].event.clone());
+    let said = format!("again by <code>{strategy}</code> in <code>{event}</code>: 1.37 attempts a call");
+    assert!(page(&results).contains(&said));
+    let said = format!("up to 1.37 attempts a call ({strategy}, {event})");
+    assert!(report::terminal(&results, 140, false).contains(&said));
+    // One attempt for each call is nothing to speak of.
+    assert!(!report::terminal(&fixture::run(), 140, false).contains("attempts a call"));
+}
+
+#[test]
 fn the_checked_in_schema_is_that_of_the_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.json");
     let wanted = report::schema();

@@ -134,9 +134,10 @@ fn detail(row: &ChurnRow) -> String {
     let (before, after) = (&row.latency_ms.before, &row.latency_ms.after);
     let _ = write!(
         text,
-        "; {} executed twice; {} attempts a call; p99 {} before, {} after",
+        "; {} executed twice; {}p99 {} before, {} after",
         count(row.duplicated),
-        ratio(row.attempts_per_call),
+        row.attempts_per_call
+            .map_or_else(String::new, |attempts| format!("{} attempts a call; ", ratio(attempts))),
         ms(before.p99),
         ms(after.p99)
     );

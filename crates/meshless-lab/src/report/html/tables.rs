@@ -118,7 +118,7 @@ pub(super) fn churn(results: &Results, palette: &Palette) -> String {
         });
         cells.extend(causes);
         cells.extend([row.duplicated, row.executed_though_failed].map(count));
-        cells.extend([ratio(row.attempts_per_call), ms(row.start_lag_ms_p99)]);
+        cells.extend([row.attempts_per_call.map_or_else(dash, ratio), ms(row.start_lag_ms_p99)]);
         for latency in [&row.latency_ms.before, &row.latency_ms.after] {
             cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(ms));
         }
