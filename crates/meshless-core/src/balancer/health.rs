@@ -4,6 +4,9 @@
 //! said to be healthy: only then is it `handle_connected`. Until the first answer the endpoint is CONNECTING; while the answer is no, it is
 //! TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made. A connection in service that turns
 //! unhealthy keeps its calls and gets no new ones, so a backend that drains loses its share before it sends GOAWAY.
+//!
+//! What was said holds for the connection that it was said on. When that goes away or is lost, the endpoint is CONNECTING again, and calls
+//! wait for its next connection: at the same address there may be another process by now (one that was restarted).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +20,7 @@ impl<C> Balancer<C> {
     pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
         match health {
             Ok(()) => self.healthy(id),
-            Err(reason) => self.unhealthy(id, reason.into()),
+            Err(reason) => self.unhealthy(now, id, reason.into()),
         }
         self.settle(now);
     }
@@ -38,12 +41,13 @@ impl<C> Balancer<C> {
         }
     }
 
-    fn unhealthy(&mut self, id: ConnectionId, reason: Arc<str>) {
+    fn unhealthy(&mut self, now: Instant, id: ConnectionId, reason: Arc<str>) {
         let Some(subchannel) = self.owner_mut(id) else { return };
         let mut ends_attempt = false;
         if let Some(attempt) = subchannel.attempt.as_mut().filter(|attempt| attempt.id == id) {
             // It may last; the budget is for those that dial.
-            ends_attempt = !std::mem::replace(&mut attempt.held, true);
+            ends_attempt = attempt.held_since.is_none();
+            attempt.held_since.get_or_insert(now);
         } else if let Some(position) = subchannel.position(id) {
             let connection = &mut subchannel.connections[position];
             if !matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy) {

@@ -1,6 +1,6 @@
 //! One run: a world, a channel in it, a minute of faults under load, half a minute of peace, and an end that leaves nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use meshless::{BackoffConfig, BalancerConfig, Channel, EjectionConfig};
 use meshless_core::Rng;
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::backend::Backends;
 use crate::faults::{self, Directory, HOSTS_MAX, World};
@@ -46,6 +46,7 @@ pub(crate) fn run(scenario: &Scenario) -> Report {
 
 async fn simulate(scenario: &Scenario) -> Report {
     let log = Arc::new(Log::new());
+    EPOCH.set(Some(log.epoch));
     let stream = |id| Rng::new(scenario.seed, id);
     let network = Arc::new(Network::new(HOSTS_MAX, stream(1), &log));
     let backends = Arc::new(Backends::new(HOSTS_MAX, scenario, &network, &log));
@@ -119,7 +120,7 @@ fn channel(
 impl Report {
     fn new(scenario: &Scenario, broken: Vec<String>, log: &Log) -> Self {
         let notes = log.notes();
-        let since = |at: &tokio::time::Instant| at.saturating_duration_since(log.epoch);
+        let since = |at: &Instant| at.saturating_duration_since(log.epoch);
         let mut digest = DefaultHasher::new();
         for call in &notes.calls {
             (call.id, since(&call.ended), format!("{:?}", call.end)).hash(&mut digest);
@@ -160,7 +161,13 @@ impl fmt::Display for Report {
     }
 }
 
+/// When the run on this thread began, by its own clock.
+pub(crate) fn epoch() -> Option<Instant> {
+    EPOCH.get()
+}
+
 thread_local! {
+    static EPOCH: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Of the run on this thread: tokio catches those of its tasks.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
