@@ -208,6 +208,7 @@ impl<'a> Call<'a> {
             if let Some(beside) = &self.beside {
                 self.tried.avoid_also(beside.endpoints().iter().copied());
             }
+            let waiting = self.beside.as_ref().map(Beside::wait);
             self.attempt = self.attempts.begin(self.kind);
             let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
                 Ok(place) => place,
@@ -224,6 +225,7 @@ impl<'a> Call<'a> {
                     }
                 },
             };
+            drop(waiting);
             let Place { slot, lease } = place;
             let endpoint = lease.endpoint();
             if let Some(beside) = &self.beside {

@@ -108,11 +108,6 @@ impl Backends {
         self.running.lock().unwrap()[host].is_some()
     }
 
-    /// Whether the channel heeds what they say of their health.
-    pub(crate) fn are_watched(&self) -> bool {
-        self.scenario.watches_health
-    }
-
     pub(crate) fn set_mood(&self, host: usize, designed: Designed, factor: u32) {
         let service_time = (self.scenario.service_time * factor).max(ms(u64::from(factor - 1) * 20));
         self.moods[host].send_replace(Mood { designed, service_time });

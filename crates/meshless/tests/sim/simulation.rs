@@ -35,10 +35,12 @@ pub(crate) struct Report {
 /// Runs a scenario to its end.
 pub(crate) fn run(scenario: &Scenario) -> Report {
     hear_panics();
+    SEED.set(Some(scenario.seed));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(scenario))));
     let panics = PANICS.with_borrow_mut(std::mem::take);
+    SEED.set(None);
     let mut report = ran.unwrap_or_else(|_| Report::of_nothing(scenario));
     report.broken.splice(0..0, panics.into_iter().map(|panic| format!("panic: {panic}")));
     report
@@ -167,6 +169,7 @@ pub(crate) fn epoch() -> Option<Instant> {
 }
 
 thread_local! {
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
     static EPOCH: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Of the run on this thread: tokio catches those of its tasks.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
@@ -177,6 +180,9 @@ fn hear_panics() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if let Some(seed) = SEED.get() {
+                eprintln!("seed {seed} panics:");
+            }
             PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
             usual(panic);
         }));
