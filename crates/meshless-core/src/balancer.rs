@@ -268,11 +268,7 @@ impl<C> Balancer<C> {
     /// The first GOAWAY was read on a connection: no new call goes there.
     pub fn handle_going_away(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connection_mut(id) else {
-            if let Some(attempt) = self.attempt(id) {
-                self.end_attempt(now, attempt);
-                self.settle(now);
-            }
-            return;
+            return self.end_attempt(now, id, None);
         };
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         let lifetime = now.saturating_duration_since(connected_at);
@@ -294,13 +290,7 @@ impl<C> Balancer<C> {
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         let error = error.into();
         let Some(connection) = self.connection_mut(id) else {
-            return match self.attempt(id).filter(|attempt| attempt.held_since.is_some()) {
-                Some(held) => {
-                    self.end_attempt(now, held);
-                    self.settle(now);
-                }
-                None => self.handle_connect_failed(now, id, error),
-            };
+            return self.end_attempt(now, id, Some(error));
         };
         connection.slot.set_limit(0);
         let (phase, connected_at) = (connection.phase, connection.connected_at);

@@ -42,6 +42,7 @@ pub enum SubchannelState {
     /// No longer listed by the resolver; open connections finish their calls.
     Draining,
     /// The last attempt failed. Sticky until a connection is made: retrying does not make it `Connecting` (gRFC A61, A62).
+    /// Or the server says that it does not serve (gRFC A17), for as long as the connection lasts on which it said so.
     TransientFailure,
 }
 

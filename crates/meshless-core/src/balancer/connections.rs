@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::{Action, Balancer};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
-use crate::subchannel::{Attempt, Connection, Phase, Subchannel};
+use crate::subchannel::{Connection, Phase, Subchannel};
 
 impl<C> Balancer<C> {
     /// `pick_first` has a new connection: it replaces all others, unless it was made because they are full.
@@ -42,27 +42,6 @@ impl<C> Balancer<C> {
                 subchannel.forget_verdict();
             }
         }
-    }
-
-    /// A connection that was made and not yet in service has ended, by a GOAWAY or after its server had said that it does not serve:
-    /// no failure to connect. Such a server is about to be replaced, and the verdict was of the old one.
-    pub(super) fn end_attempt(&mut self, now: Instant, attempt: Attempt) {
-        self.outdated = true;
-        self.request_resolution(false);
-        if attempt.held_since.is_none() {
-            self.budget.end();
-        }
-        let Some(endpoint) = self.owners.remove(&attempt.id) else { return };
-        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        subchannel.attempt = None;
-        subchannel.ended(now, attempt.held_since.unwrap_or(now), &mut self.rng);
-        if attempt.held_since.is_some() {
-            subchannel.forget_verdict();
-        }
-    }
-
-    pub(super) fn attempt(&self, id: ConnectionId) -> Option<Attempt> {
-        self.subchannels.get(self.owners.get(&id)?)?.attempt.filter(|attempt| attempt.id == id)
     }
 
     /// A successor serves in its place: new calls go there.

@@ -32,11 +32,6 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    /// Bounded by the attempts of a policy and their transparent retries.
-    pub(super) fn push(&self, endpoint: EndpointId) {
-        self.endpoints().push(endpoint);
-    }
-
     pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<EndpointId>> {
         // A push is all that happens while it is held.
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
@@ -55,6 +50,13 @@ impl Beside {
 
 /// An attempt that waits for a backend.
 pub(super) struct Waiting(Arc<Beside>);
+
+impl Waiting {
+    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their transparent retries.
+    pub(super) fn placed(self, endpoint: EndpointId) {
+        self.0.endpoints().push(endpoint);
+    }
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
