@@ -232,7 +232,7 @@ impl<C> Balancer<C> {
             ROTATE_FRACTION.start + (ROTATE_FRACTION.end - ROTATE_FRACTION.start) * self.rng.unit();
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
-        if !attempt.held {
+        if attempt.held_since.is_none() {
             self.budget.end();
         }
         let was_full = subchannel.wants_more;
@@ -259,7 +259,7 @@ impl<C> Balancer<C> {
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
-        if !attempt.held {
+        if attempt.held_since.is_none() {
             self.budget.end();
         }
         self.owners.remove(&id);
@@ -273,7 +273,7 @@ impl<C> Balancer<C> {
     /// The first GOAWAY was read on a connection: no new call goes there.
     pub fn handle_going_away(&mut self, now: Instant, id: ConnectionId) {
         let Some(connection) = self.connection_mut(id) else {
-            return self.handle_connect_failed(now, id, "the server went away before it was ready");
+            return self.end_attempt(now, id, None);
         };
         let (phase, connected_at) = (connection.phase, connection.connected_at);
         let lifetime = now.saturating_duration_since(connected_at);
@@ -295,7 +295,7 @@ impl<C> Balancer<C> {
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         let error = error.into();
         let Some(connection) = self.connection_mut(id) else {
-            return self.handle_connect_failed(now, id, error);
+            return self.end_attempt(now, id, Some(error));
         };
         connection.slot.set_limit(0);
         let (phase, connected_at) = (connection.phase, connection.connected_at);

@@ -42,6 +42,7 @@ pub enum SubchannelState {
     /// No longer listed by the resolver; open connections finish their calls.
     Draining,
     /// The last attempt failed. Sticky until a connection is made: retrying does not make it `Connecting` (gRFC A61, A62).
+    /// Or the server says that it does not serve (gRFC A17), for as long as the connection lasts on which it said so.
     TransientFailure,
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct Subchannel<C> {
     pub(crate) tally_start: Option<TallyStart>,
     pub(crate) weight: Weight,
     backoff: Backoff,
+    /// The last connection that ended by no decision of ours had not lived long enough to prove anything.
+    hung_up: bool,
     retry_at: Option<Instant>,
 }
 
@@ -77,8 +80,8 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
-    /// It is made, and held back because its server does not serve.
-    pub(crate) held: bool,
+    /// Since when it is made, and held back because its server does not serve.
+    pub(crate) held_since: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl<C> Subchannel<C> {
             tally_start: None,
             weight: Weight::default(),
             backoff: Backoff::new(backoff),
+            hung_up: false,
             retry_at: None,
         }
     }
@@ -140,9 +144,9 @@ impl<C> Subchannel<C> {
     pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
         debug_assert!(self.attempt.is_none(), "one attempt at a time");
         if self.serving().any(|connection| connection.is_proven(now)) {
-            self.backoff.reset();
+            self.prove();
         }
-        self.attempt = Some(Attempt { id, started: now, held: false });
+        self.attempt = Some(Attempt { id, started: now, held_since: None });
         self.backoff.connect_timeout()
     }
 
@@ -168,14 +172,26 @@ impl<C> Subchannel<C> {
     }
 
     /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
-    /// short that it was none: a server that accepts and hangs up is failing too.
+    /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
+    /// one that is restarted may by chance be met a moment before.
     pub(crate) fn ended(&mut self, now: Instant, connected_at: Instant, rng: &mut Rng) {
         if is_proven(connected_at, now) {
-            self.backoff.reset();
+            self.prove();
             self.retry_at = None;
-        } else {
+        } else if std::mem::replace(&mut self.hung_up, true) {
             self.retry_at = Some(now + self.backoff.advance(rng));
         }
+    }
+
+    /// A connection that its server said not to serve on has ended, and what was said with it: nothing is known of the
+    /// next one.
+    pub(crate) fn forget_verdict(&mut self) {
+        self.failed = false;
+    }
+
+    fn prove(&mut self) {
+        self.backoff.reset();
+        self.hung_up = false;
     }
 
     pub(crate) fn clear_failure(&mut self) {
@@ -340,10 +356,15 @@ mod tests {
     fn a_server_that_hangs_up_at_once_is_backed_off_from() {
         let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
         let mut now = epoch();
-        for expected in [1.0, 1.6, 2.56] {
-            connect(&mut subchannel, now, 1);
+        let mut hang_up = |subchannel: &mut Subchannel<()>, now| {
+            connect(subchannel, now, 1);
             subchannel.connections.clear();
             subchannel.ended(now, now, &mut rng);
+        };
+        hang_up(&mut subchannel, now);
+        assert_eq!(subchannel.retry_at(), None, "once may be chance");
+        for expected in [1.0, 1.6, 2.56] {
+            hang_up(&mut subchannel, now);
             let delay = (subchannel.retry_at().unwrap() - now).as_secs_f64();
             assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
             now = subchannel.retry_at().unwrap();

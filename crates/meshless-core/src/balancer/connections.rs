@@ -36,7 +36,11 @@ impl<C> Balancer<C> {
         if let Some(&endpoint) = self.owners.get(&id)
             && let Some(subchannel) = self.subchannels.get_mut(&endpoint)
         {
+            let phase = subchannel.position(id).map(|position| subchannel.connections[position].phase);
             subchannel.ended(now, connected_at, &mut self.rng);
+            if phase == Some(Phase::Unhealthy) {
+                subchannel.forget_verdict();
+            }
         }
     }
 
@@ -95,7 +99,7 @@ impl<C> Balancer<C> {
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         if let Some(attempt) = subchannel.attempt.take() {
             self.owners.remove(&attempt.id);
-            if !attempt.held {
+            if attempt.held_since.is_none() {
                 self.budget.end();
             }
             self.actions.push_back(Action::Close { connection: attempt.id, graceful: false });

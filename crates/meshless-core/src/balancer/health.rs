@@ -4,6 +4,9 @@
 //! said to be healthy: only then is it `handle_connected`. Until the first answer the endpoint is CONNECTING; while the answer is no, it is
 //! TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made. A connection in service that turns
 //! unhealthy keeps its calls and gets no new ones, so a backend that drains loses its share before it sends GOAWAY.
+//!
+//! What was said holds for the connection that it was said on. When that goes away or is lost, the endpoint is CONNECTING again, and calls
+//! wait for its next connection: at the same address there may be another process by now (one that was restarted).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,8 +20,28 @@ impl<C> Balancer<C> {
     pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
         match health {
             Ok(()) => self.healthy(id),
-            Err(reason) => self.unhealthy(id, reason.into()),
+            Err(reason) => self.unhealthy(now, id, reason.into()),
         }
+        self.settle(now);
+    }
+
+    /// A connection that was not yet in service has gone away, or for `error` is lost. Where the HTTP/2 handshake was done (only then is there a
+    /// GOAWAY, or a word about health) that is no failure to connect: such a server is about to be replaced.
+    pub(super) fn end_attempt(&mut self, now: Instant, id: ConnectionId, error: Option<Arc<str>>) {
+        let Some(subchannel) = self.owner_mut(id) else { return };
+        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
+        if let Some(error) = error.filter(|_| attempt.held_since.is_none()) {
+            return self.handle_connect_failed(now, id, error);
+        }
+        subchannel.attempt = None;
+        subchannel.wants_more = false;
+        if attempt.held_since.is_some() {
+            subchannel.forget_verdict();
+        } else {
+            self.budget.end();
+        }
+        self.end_service(now, id, attempt.held_since.unwrap_or(now));
+        self.owners.remove(&id);
         self.settle(now);
     }
 
@@ -38,12 +61,13 @@ impl<C> Balancer<C> {
         }
     }
 
-    fn unhealthy(&mut self, id: ConnectionId, reason: Arc<str>) {
+    fn unhealthy(&mut self, now: Instant, id: ConnectionId, reason: Arc<str>) {
         let Some(subchannel) = self.owner_mut(id) else { return };
         let mut ends_attempt = false;
         if let Some(attempt) = subchannel.attempt.as_mut().filter(|attempt| attempt.id == id) {
             // It may last; the budget is for those that dial.
-            ends_attempt = !std::mem::replace(&mut attempt.held, true);
+            ends_attempt = attempt.held_since.is_none();
+            attempt.held_since.get_or_insert(now);
         } else if let Some(position) = subchannel.position(id) {
             let connection = &mut subchannel.connections[position];
             if !matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy) {

@@ -4,6 +4,9 @@
 //! The driver starts an attempt whenever [`poll_start`](Hedging::poll_start) says so, asks again at
 //! [`poll_timeout`](Hedging::poll_timeout), and hands in how each attempt ended. On [`HedgeDecision::Finish`] it returns
 //! that answer and cancels the attempts still under way. Transparent retries happen within an attempt, unseen here.
+//!
+//! While an attempt waits for a backend none is started beside it: it would stand behind in the same line, and once there is room again,
+//! all of them would run at once without any of them being slow. The delay counts from when the last one was placed.
 
 use std::time::Instant;
 
@@ -20,6 +23,8 @@ pub struct Hedging<'a> {
     deadline: Option<Instant>,
     started: u32,
     ended: u32,
+    /// Attempts under way that have no backend (yet, or no longer).
+    waiting: u32,
     /// When the next attempt is due. `None`: there will be no more.
     next: Option<Instant>,
 }
@@ -42,13 +47,14 @@ impl<'a> Hedging<'a> {
         now: Instant,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { policy, throttle, deadline, started: 0, ended: 0, next: Some(now) }
+        Self { policy, throttle, deadline, started: 0, ended: 0, waiting: 0, next: Some(now) }
     }
 
-    /// Whether to start an attempt at `now`. To be asked until it says no.
+    /// Whether to start an attempt at `now`. It counts as waiting for a backend until [`handle_waiting`](Self::handle_waiting) says
+    /// otherwise.
     #[must_use]
     pub fn poll_start(&mut self, now: Instant) -> bool {
-        if self.next.is_none_or(|next| now < next) {
+        if self.waiting > 0 || self.next.is_none_or(|next| now < next) {
             return false;
         }
         // The throttle never stops the call itself, and once it stops its hedges, for good.
@@ -57,16 +63,31 @@ impl<'a> Hedging<'a> {
             return false;
         }
         self.started += 1;
+        self.waiting = 1;
         self.next = (self.started < self.policy.max_attempts())
             .then(|| now.checked_add(self.policy.delay()))
             .flatten();
         true
     }
 
-    /// When to ask again.
+    /// How many attempts under way wait for a backend, now. To be told before every question for another one.
+    pub fn handle_waiting(&mut self, now: Instant, waiting: u32) {
+        let placed = waiting == 0 && self.waiting > 0;
+        self.waiting = waiting;
+        if placed && let Some(next) = self.next {
+            self.next = now.checked_add(self.policy.delay()).map(|at| at.max(next));
+        }
+    }
+
+    /// Attempts that wait for a backend, as far as it was told.
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// When to ask again. `None` also while an attempt waits for a backend.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next
+        self.next.filter(|_| self.waiting == 0)
     }
 
     /// Attempts started: the header `grpc-previous-rpc-attempts` of the next one.
@@ -116,8 +137,9 @@ mod tests {
         policy.with_non_fatal([Code::Unavailable])
     }
 
+    /// How many it starts, if each has a backend at once.
     fn starts(hedging: &mut Hedging<'_>, now: Instant) -> usize {
-        std::iter::from_fn(|| hedging.poll_start(now).then_some(())).count()
+        std::iter::from_fn(|| hedging.poll_start(now).then(|| hedging.handle_waiting(now, 0))).count()
     }
 
     #[test]
@@ -137,6 +159,32 @@ mod tests {
     fn without_a_delay_all_start_at_once() {
         let policy = policy(4, 0);
         assert_eq!(starts(&mut Hedging::new(&policy, None, at(0), None), at(0)), 4);
+    }
+
+    #[test]
+    fn none_is_started_beside_one_that_waits_for_a_backend() {
+        let policy = policy(3, 10);
+        let mut hedging = Hedging::new(&policy, None, at(0), None);
+        assert!(hedging.poll_start(at(0)));
+        assert!(!hedging.poll_start(at(500)));
+        assert_eq!(hedging.poll_timeout(), None, "what it waits for is not time");
+        hedging.handle_waiting(at(500), 0);
+        assert_eq!(starts(&mut hedging, at(509)), 0, "one that has only just begun is not slow");
+        assert_eq!(starts(&mut hedging, at(510)), 1);
+        hedging.handle_waiting(at(512), 1);
+        assert_eq!(starts(&mut hedging, at(600)), 0, "one of them has lost its backend");
+        hedging.handle_waiting(at(700), 0);
+        assert_eq!(hedging.poll_timeout(), Some(at(710)));
+    }
+
+    #[test]
+    fn one_that_fails_while_it_waits_is_followed_at_once() {
+        let policy = policy(2, 10);
+        let mut hedging = Hedging::new(&policy, None, at(0), None);
+        assert!(hedging.poll_start(at(0)));
+        hedging.handle_waiting(at(5), 0);
+        assert_eq!(hedging.after(at(5), Code::Unavailable, None), HedgeDecision::Wait);
+        assert!(hedging.poll_start(at(5)));
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub struct HedgingPolicy {
 }
 
 impl HedgingPolicy {
-    /// At most `max_attempts` in all, each `delay` after the one before; zero sends all of them at once. More than 5
+    /// At most `max_attempts` in all, each `delay` after the one before was placed on a backend; zero sends all of them at once. More than 5
     /// count as 5.
     ///
     /// # Errors

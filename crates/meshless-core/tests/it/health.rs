@@ -54,3 +54,53 @@ fn an_unhealthy_connection_that_is_lost_is_made_anew() {
     world.healthy(one, false);
     assert!(world.close(one, "reset").contains(&"connect to 1".to_owned()));
 }
+
+#[test]
+fn the_verdict_ends_with_the_connection_that_it_was_given_on() {
+    let mut world = World::connected(round_robin(), [1]);
+    world.now += Duration::from_secs(1);
+    let old = world.connection_to(1);
+    world.healthy(old, false);
+    assert_eq!(world.balancer.connectivity(), ConnectivityState::TransientFailure);
+    assert!(world.go_away(old).contains(&"connect to 1".to_owned()));
+    assert_eq!(
+        world.balancer.connectivity(),
+        ConnectivityState::Connecting,
+        "calls wait for the new process"
+    );
+    let new = world.attempt_at(1);
+    world.succeed(new);
+    assert_eq!(world.picks(1), [1]);
+}
+
+#[test]
+fn a_server_that_goes_away_before_it_served_is_connected_to_again() {
+    for says_no in [false, true] {
+        let mut world = World::with_servers(round_robin(), [1]);
+        let old = world.attempt_at(1);
+        if says_no {
+            world.healthy(old, false);
+        }
+        assert!(world.go_away(old).contains(&"connect to 1".to_owned()), "it is about to be replaced");
+        assert_eq!(world.balancer.connectivity(), ConnectivityState::Connecting);
+        let again = world.attempt_at(1);
+        assert!(!world.go_away(again).contains(&"connect to 1".to_owned()), "twice in a row is a pause");
+        world.advance(Duration::from_secs(2));
+        let new = world.attempt_at(1);
+        world.succeed(new);
+        assert_eq!(world.picks(1), [1]);
+    }
+}
+
+#[test]
+fn a_held_connection_that_is_lost_takes_its_verdict_with_it() {
+    let mut world = World::with_servers(round_robin(), [1]);
+    let old = world.attempt_at(1);
+    world.healthy(old, false);
+    world.now += Duration::from_secs(1);
+    assert!(world.close(old, "reset").contains(&"connect to 1".to_owned()));
+    assert_eq!(world.balancer.connectivity(), ConnectivityState::Connecting);
+    let new = world.attempt_at(1);
+    world.fail(new, "refused");
+    assert!(world.failure().to_string().contains("refused"));
+}

@@ -129,15 +129,26 @@ impl World {
     }
 
     pub(crate) fn go_away(&mut self, id: ConnectionId) -> Vec<String> {
-        self.open.get_mut(&id).expect("an open connection").going_away = true;
+        match self.open.get_mut(&id) {
+            Some(open) => open.going_away = true,
+            None => self.forget_held(id),
+        }
         self.balancer.handle_going_away(self.now, id);
         self.act()
     }
 
     pub(crate) fn close(&mut self, id: ConnectionId, error: &str) -> Vec<String> {
-        self.open.remove(&id).expect("an open connection");
+        if self.open.remove(&id).is_none() {
+            self.forget_held(id);
+        }
         self.balancer.handle_closed(self.now, id, error);
         self.act()
+    }
+
+    /// A connection that is made and not yet in service has ended.
+    fn forget_held(&mut self, id: ConnectionId) {
+        self.dialing.remove(&id).expect("a connection, or all but one");
+        self.held.remove(&id);
     }
 
     pub(crate) fn silent(&mut self, id: ConnectionId, silent: bool) -> Vec<String> {

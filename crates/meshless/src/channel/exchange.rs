@@ -205,9 +205,10 @@ impl<'a> Call<'a> {
         let mut rng = self.shared.begin_call();
         let mut retry = CallRetry::new(self.policy, self.shared.retries.throttle());
         loop {
-            if let Some(beside) = &self.beside {
+            let waiting = self.beside.as_ref().map(|beside| {
                 self.tried.avoid_also(beside.endpoints().iter().copied());
-            }
+                beside.wait()
+            });
             self.attempt = self.attempts.begin(self.kind);
             let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
                 Ok(place) => place,
@@ -226,9 +227,7 @@ impl<'a> Call<'a> {
             };
             let Place { slot, lease } = place;
             let endpoint = lease.endpoint();
-            if let Some(beside) = &self.beside {
-                beside.push(endpoint);
-            }
+            waiting.into_iter().for_each(|waiting| waiting.placed(endpoint));
             self.waits_for = WaitsFor::Answer(slot.address().clone());
             self.outgoing.set_meter(self.attempt.sender());
             let span = std::mem::take(&mut self.attempt);

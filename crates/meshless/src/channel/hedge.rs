@@ -6,6 +6,7 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -21,19 +22,45 @@ use crate::call::{Refusal, core_code};
 type Answer = Result<http::Response<ResponseBody>, Status>;
 type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
-/// Endpoints that the attempts of one call have gone to.
+/// What the attempts of one call know of each other.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Mutex<Vec<EndpointId>>);
+pub(super) struct Beside {
+    /// Those that they have gone to.
+    endpoints: Mutex<Vec<EndpointId>>,
+    /// Attempts that wait for a backend.
+    waiting: AtomicU32,
+}
 
 impl Beside {
-    /// Bounded by the attempts of a policy and their transparent retries.
-    pub(super) fn push(&self, endpoint: EndpointId) {
-        self.endpoints().push(endpoint);
-    }
-
     pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<EndpointId>> {
         // A push is all that happens while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt waits for a backend, until what this returns is dropped.
+    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+        self.waiting.fetch_add(1, Relaxed);
+        Waiting(Arc::clone(self))
+    }
+
+    fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
+    }
+}
+
+/// An attempt that waits for a backend.
+pub(super) struct Waiting(Arc<Beside>);
+
+impl Waiting {
+    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their transparent retries.
+    pub(super) fn placed(self, endpoint: EndpointId) {
+        self.0.endpoints().push(endpoint);
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
     }
 }
 
@@ -57,7 +84,9 @@ pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer 
             }
             attempts.push(Box::pin(async move { attempt.see_through().await }));
         }
-        let Some(answer) = next_answer(&mut attempts, hedging.poll_timeout()).await else { continue };
+        let answer = next_answer(&mut attempts, &beside, &hedging).await;
+        hedging.handle_waiting(Instant::now().into_std(), beside.waiting());
+        let Some(answer) = answer else { continue };
         let refusal = answer.as_ref().ok().and_then(Refusal::of);
         let code = match (&answer, &refusal) {
             (Ok(_), None) => Code::Ok,
@@ -79,10 +108,15 @@ pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer 
     }
 }
 
-/// The answer of the attempt that has one first, which is then taken out; `None` at `until`.
-async fn next_answer(attempts: &mut Vec<Attempt<'_>>, until: Option<std::time::Instant>) -> Option<Answer> {
+/// The answer of the attempt that has one first, which is then taken out; `None` when `hedging` wants to be asked, or has to
+/// be told.
+async fn next_answer(
+    attempts: &mut Vec<Attempt<'_>>,
+    beside: &Beside,
+    hedging: &Hedging<'_>,
+) -> Option<Answer> {
     let mut timer = pin!(async {
-        match until {
+        match hedging.poll_timeout() {
             Some(at) => sleep_until(Instant::from_std(at)).await,
             None => pending().await,
         }
@@ -93,6 +127,10 @@ async fn next_answer(attempts: &mut Vec<Attempt<'_>>, until: Option<std::time::I
                 drop(attempts.swap_remove(n));
                 return Poll::Ready(Some(answer));
             }
+        }
+        // All of them run in this task: nothing but a poll changes it.
+        if beside.waiting() != hedging.waiting() {
+            return Poll::Ready(None);
         }
         timer.as_mut().poll(cx).map(|()| None)
     })

@@ -62,6 +62,7 @@ impl Backends {
 
     /// Starts a process on the host.
     pub(crate) fn start(&self, host: usize) {
+        tracing::info!(host, "a process starts");
         let started = {
             let mut started = self.started.lock().unwrap();
             *started += 1;
@@ -97,6 +98,7 @@ impl Backends {
     /// Begins the process's shutdown.
     pub(crate) fn drain(&self, host: usize) {
         if let Some(process) = self.running.lock().unwrap()[host].take() {
+            tracing::info!(host, "a process drains");
             process.shutdown.begin();
             self.leaving.lock().unwrap().push(process);
         }
@@ -104,11 +106,6 @@ impl Backends {
 
     pub(crate) fn is_running(&self, host: usize) -> bool {
         self.running.lock().unwrap()[host].is_some()
-    }
-
-    /// Whether the channel heeds what they say of their health.
-    pub(crate) fn are_watched(&self) -> bool {
-        self.scenario.watches_health
     }
 
     pub(crate) fn set_mood(&self, host: usize, designed: Designed, factor: u32) {

@@ -89,6 +89,7 @@ impl World {
     async fn suffer(&self, fault: Fault, host: usize, mut rng: Rng) {
         let Self { network, backends, directory, log, .. } = self;
         let while_it_lasts = Self::duration(&mut rng);
+        tracing::info!(host, ?fault, "fault");
         match fault {
             Fault::Crash => {
                 log.disturb(host, Kind::Killed);
@@ -128,10 +129,6 @@ impl World {
             }
             Fault::Replace => self.replace(host, &mut rng).await,
             Fault::GoAwayStorm => {
-                // Whoever asks is told NOT_SERVING, once for each process that goes.
-                if backends.are_watched() {
-                    log.disturb(host, Kind::Drained);
-                }
                 for _ in 0..2 + rng.below(10) {
                     backends.drain(host);
                     backends.start(host);

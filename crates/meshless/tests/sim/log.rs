@@ -101,11 +101,13 @@ impl Log {
     }
 
     pub(crate) fn disturb(&self, host: usize, kind: Kind) {
+        tracing::info!(host, ?kind, "disturbed");
         self.notes().disturbances.push(Disturbance { host, kind, from: Instant::now(), to: None });
     }
 
     /// The host's disturbances are over.
     pub(crate) fn recover(&self, host: usize) {
+        tracing::info!(host, "undisturbed");
         let now = Instant::now();
         let mut notes = self.notes();
         let open = notes.disturbances.iter_mut().filter(|one| one.host == host && one.to.is_none());
@@ -114,6 +116,7 @@ impl Log {
 
     /// The resolver says that these hosts are all there are.
     pub(crate) fn list(&self, hosts: &[usize]) {
+        tracing::info!(?hosts, "listed");
         let now = Instant::now();
         let mut notes = self.notes();
         let mut missing: Vec<usize> = hosts.to_vec();

@@ -6,6 +6,7 @@
 //! $ SEEDS=5000 cargo test -p meshless --test sim --release        # many
 //! $ SEEDS=5000 SEED=70000 cargo test …                            # others: from 70000 on
 //! $ SEED=17 cargo test -p meshless --test sim -- --nocapture      # one again, with its calls that failed
+//! $ SEED=17 RUST_LOG=debug cargo test … -- --nocapture            # … and with all that happened, by the simulated clock
 //! ```
 //!
 //! One thread, tokio's paused clock and pipes in memory. A runtime for each host (as turmoil has) would not let the last
@@ -20,6 +21,7 @@ mod log;
 mod network;
 mod scenario;
 mod simulation;
+mod trace;
 mod workload;
 
 use std::sync::Mutex;
@@ -47,7 +49,7 @@ fn the_invariants_hold_whatever_goes_wrong() {
                     if seed >= first + count {
                         return;
                     }
-                    let report = run(seed);
+                    let report = if count == 1 { trace::traced(|| run(seed)) } else { run(seed) };
                     if (seed - first + 1).is_multiple_of(PROGRESS) {
                         eprintln!("{} of {count} seeds", seed - first + 1);
                     }

@@ -1,6 +1,6 @@
 //! One run: a world, a channel in it, a minute of faults under load, half a minute of peace, and an end that leaves nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use meshless::{BackoffConfig, BalancerConfig, Channel, EjectionConfig};
 use meshless_core::Rng;
 use tokio::runtime::Handle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::backend::Backends;
 use crate::faults::{self, Directory, HOSTS_MAX, World};
@@ -35,10 +35,12 @@ pub(crate) struct Report {
 /// Runs a scenario to its end.
 pub(crate) fn run(scenario: &Scenario) -> Report {
     hear_panics();
+    SEED.set(Some(scenario.seed));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(simulate(scenario))));
     let panics = PANICS.with_borrow_mut(std::mem::take);
+    SEED.set(None);
     let mut report = ran.unwrap_or_else(|_| Report::of_nothing(scenario));
     report.broken.splice(0..0, panics.into_iter().map(|panic| format!("panic: {panic}")));
     report
@@ -46,6 +48,7 @@ pub(crate) fn run(scenario: &Scenario) -> Report {
 
 async fn simulate(scenario: &Scenario) -> Report {
     let log = Arc::new(Log::new());
+    EPOCH.set(Some(log.epoch));
     let stream = |id| Rng::new(scenario.seed, id);
     let network = Arc::new(Network::new(HOSTS_MAX, stream(1), &log));
     let backends = Arc::new(Backends::new(HOSTS_MAX, scenario, &network, &log));
@@ -119,7 +122,7 @@ fn channel(
 impl Report {
     fn new(scenario: &Scenario, broken: Vec<String>, log: &Log) -> Self {
         let notes = log.notes();
-        let since = |at: &tokio::time::Instant| at.saturating_duration_since(log.epoch);
+        let since = |at: &Instant| at.saturating_duration_since(log.epoch);
         let mut digest = DefaultHasher::new();
         for call in &notes.calls {
             (call.id, since(&call.ended), format!("{:?}", call.end)).hash(&mut digest);
@@ -160,7 +163,14 @@ impl fmt::Display for Report {
     }
 }
 
+/// When the run on this thread began, by its own clock.
+pub(crate) fn epoch() -> Option<Instant> {
+    EPOCH.get()
+}
+
 thread_local! {
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+    static EPOCH: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Of the run on this thread: tokio catches those of its tasks.
     static PANICS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
@@ -170,6 +180,9 @@ fn hear_panics() {
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if let Some(seed) = SEED.get() {
+                eprintln!("seed {seed} panics:");
+            }
             PANICS.with_borrow_mut(|panics| panics.push(panic.to_string()));
             usual(panic);
         }));

@@ -72,6 +72,23 @@ async fn attempts_go_to_different_backends_and_say_how_many_came_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_wait_for_a_backend_starts_no_hedge() {
+    let mut network = Network::new();
+    let channel = network.channel(&[backend(1), backend(2)]).hedging(policy()).connect_lazy().unwrap();
+    let call = tokio::spawn({
+        let channel = channel.clone();
+        async move { check(&channel).await }
+    });
+    tokio::time::sleep(5 * SECOND).await;
+    let (_held, handler) = holding(1, Call::answer);
+    network.serve(100, handler);
+    let start = Instant::now();
+    call.await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), SECOND, "the delay counts from when the call was placed");
+    assert_eq!(channel.retry_stats().hedges, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_that_is_not_fatal_starts_the_next_at_once() {
     let (held, handler) = holding(0, Call::answer);
     let refused = Arc::new(Mutex::new(false));
