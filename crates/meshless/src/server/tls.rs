@@ -4,12 +4,13 @@
 //! [`ServerTlsConfig`] is what users fill in. Each connection's handshake runs as the first part of the connection, under its
 //! handshake timeout; `reload` keeps the certificate up to date.
 
+mod expiry;
 mod handshake;
 mod reload;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
@@ -18,6 +19,7 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use crate::tls::pem::{self, Pem, Text};
 use crate::tls::{ALPN_H2, TlsError};
 
+use expiry::Expiry;
 pub(super) use handshake::TlsIo;
 pub(super) use reload::{Current, Reload};
 
@@ -41,12 +43,16 @@ pub(super) use reload::{Current, Reload};
 /// [`max_connection_age`](crate::Server::max_connection_age) a new certificate, or a new list of client authorities, is in
 /// effect everywhere one such age later, with no restart. Files that cannot be read, or of which certificate and key do
 /// not belong together, as in the middle of a write, are refused with a warning, and the old ones stay.
+///
+/// A certificate that expires within seven days, or has expired, is warned of (`tracing`) when it comes into use and once a
+/// day; [`not_after`](Self::not_after) tells when.
 #[derive(Clone)]
 pub struct ServerTlsConfig {
     sources: Option<Sources>,
     /// Valid, and made from what the sources held.
     config: Arc<ServerConfig>,
     contents: Contents,
+    expiry: Expiry,
     reload_interval: Duration,
 }
 
@@ -72,6 +78,7 @@ impl ServerTlsConfig {
             sources: None,
             config: Arc::new(config),
             contents: Contents::default(),
+            expiry: Expiry::new(None),
             reload_interval: RELOAD_INTERVAL,
         }
     }
@@ -102,10 +109,19 @@ impl ServerTlsConfig {
         self
     }
 
+    /// Until when the certificate is valid, its intermediates included. A clone that is kept beside a running server tells it of
+    /// the certificate that is in use there, for a metric or a health check of your own. `None` with
+    /// [`from_rustls`](Self::from_rustls).
+    pub fn not_after(&self) -> Option<SystemTime> {
+        let seconds = Duration::from_secs(self.expiry.not_after()?.max(0).unsigned_abs());
+        UNIX_EPOCH.checked_add(seconds)
+    }
+
     fn from_sources(sources: Sources) -> Result<Self, TlsError> {
         let contents = sources.read()?;
         let config = sources.build(&contents)?;
-        Ok(Self { sources: Some(sources), config, contents, reload_interval: RELOAD_INTERVAL })
+        let expiry = Expiry::new(expiry::not_after(&contents.chain));
+        Ok(Self { sources: Some(sources), config, contents, expiry, reload_interval: RELOAD_INTERVAL })
     }
 
     fn change(self, change: impl FnOnce(&mut Sources)) -> Result<Self, TlsError> {

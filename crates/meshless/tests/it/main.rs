@@ -9,6 +9,7 @@ mod connection;
 mod dns_server;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod log;
 #[cfg(feature = "otel")]
 mod measured;
 mod raw_peer;

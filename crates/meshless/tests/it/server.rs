@@ -1,5 +1,7 @@
 //! The whole server, over loopback sockets and pipes.
 
+#[cfg(feature = "tls")]
+mod expiry;
 mod health;
 #[cfg(unix)]
 mod listeners;

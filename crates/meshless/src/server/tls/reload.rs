@@ -7,9 +7,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::expiry::{self, WARNING_INTERVAL};
 use super::{Contents, ServerTlsConfig, Sources};
 use crate::tls::TlsError;
 
@@ -29,12 +31,14 @@ pub(in crate::server) struct Reload {
     current: Current,
     /// What was wrong when it was last looked at, so that the same is said once.
     trouble: Option<String>,
+    /// When to look next at how long the certificate is valid.
+    warn_at: Instant,
 }
 
 impl Reload {
     pub(in crate::server) fn new(config: ServerTlsConfig) -> Self {
         let current = Current(Arc::new(ArcSwap::new(config.config.clone())));
-        Self { config, current, trouble: None }
+        Self { config, current, trouble: None, warn_at: Instant::now() }
     }
 
     pub(in crate::server) fn current(&self) -> Current {
@@ -43,32 +47,46 @@ impl Reload {
 
     /// Never returns. Loses nothing when it is dropped.
     pub(in crate::server) async fn run(&mut self) -> Infallible {
-        let Some(sources) = self.config.sources.clone().filter(Sources::has_files) else {
-            return std::future::pending().await;
-        };
+        let files = self.config.sources.clone().filter(Sources::has_files);
         loop {
-            tokio::time::sleep(self.config.reload_interval).await;
-            let sources = sources.clone();
-            let known = self.config.contents.clone();
-            let look = tokio::task::spawn_blocking(move || look(&sources, &known));
-            match look.await {
-                Ok(Ok(Some((contents, config)))) => {
-                    self.config.contents = contents;
-                    self.current.0.store(config);
-                    self.trouble = None;
-                    tracing::info!("new certificates are in use for new connections");
-                }
-                Ok(Ok(None)) => self.trouble = None,
-                Ok(Err(error)) => {
-                    let trouble = error.to_string();
-                    if self.trouble.as_ref() != Some(&trouble) {
-                        tracing::warn!(error = %trouble, "changed certificates are refused, the old ones stay");
-                        self.trouble = Some(trouble);
+            tokio::select! {
+                () = tokio::time::sleep_until(self.warn_at) => self.warn(),
+                () = tokio::time::sleep(self.config.reload_interval), if files.is_some() => {
+                    if let Some(sources) = &files {
+                        self.look(sources.clone()).await;
                     }
                 }
-                // The runtime is on its way down.
-                Err(_) => return std::future::pending().await,
             }
+        }
+    }
+
+    fn warn(&mut self) {
+        self.config.expiry.warn();
+        self.warn_at = Instant::now() + WARNING_INTERVAL;
+    }
+
+    async fn look(&mut self, sources: Sources) {
+        let known = self.config.contents.clone();
+        let look = tokio::task::spawn_blocking(move || look(&sources, &known));
+        match look.await {
+            Ok(Ok(Some((contents, config)))) => {
+                self.config.expiry.set(expiry::not_after(&contents.chain));
+                self.config.contents = contents;
+                self.current.0.store(config);
+                self.trouble = None;
+                tracing::info!("new certificates are in use for new connections");
+                self.warn();
+            }
+            Ok(Ok(None)) => self.trouble = None,
+            Ok(Err(error)) => {
+                let trouble = error.to_string();
+                if self.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(error = %trouble, "changed certificates are refused, the old ones stay");
+                    self.trouble = Some(trouble);
+                }
+            }
+            // The runtime is on its way down.
+            Err(_) => std::future::pending().await,
         }
     }
 }
