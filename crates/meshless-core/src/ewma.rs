@@ -5,6 +5,10 @@
 //! word, so that reading it while a call is being placed costs one load. Written when a call ends, read by
 //! the picker. It counts no calls: `Load` does.
 //!
+//! Peaks say how bad it can be, which one pause of the garbage collector decides for seconds. Whether a server is slow, all the time, is
+//! another question; so there is a second average, of what is usual: without peaks, faster, and in which no answer counts for more
+//! than three usual ones.
+//!
 //! Failures are recorded as penalties: latencies that stand on their own until they have faded below what is measured, ten times as fast.
 //! At the pace of latencies, a penalty of 5 s would keep calls of 1 ms away for 85 s: long after a backend has recovered, and
 //! too long for a breaker to ever see five failures in a row.
@@ -12,7 +16,7 @@
 //! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last bits from machine to
 //! machine, and with it would differ which endpoint a seed picks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How averages fade, and the moment from which their ticks count.
@@ -51,11 +55,16 @@ impl EwmaDecay {
     #[inline]
     fn remaining(&self, average: f32, stamp: u32, ticks: u32) -> f32 {
         let age = ticks.wrapping_sub(stamp);
+        let pace = if is_penalty(average) { PENALTY_PACE } else { 1.0 };
+        self.fall(age, pace)
+    }
+
+    #[inline]
+    fn fall(&self, age: u32, pace: f32) -> f32 {
         // Another thread may have stamped a moment after this one read its clock.
         if age > u32::MAX - CLOCK_RACE_TICKS {
             return 1.0;
         }
-        let pace = if is_penalty(average) { PENALTY_PACE } else { 1.0 };
         exp2_neg(age as f32 * self.halvings_per_tick * pace)
     }
 }
@@ -66,19 +75,42 @@ pub(crate) struct PeakEwma {
     /// High half: the average in ns as an `f32`, 0 for "nothing measured yet", negative for a penalty. Low half: its stamp in
     /// ticks.
     state: AtomicU64,
+    /// What is usual, in ns as the bits of an `f32`, as of the same stamp. Its last bits are not its own: they count the first
+    /// answers, all of which weigh the same. Two calls that end in the same moment may count for one here, and a reader may see one
+    /// word of before and one of after: it is off by one call.
+    usual: AtomicU32,
+}
+
+/// What the next call to an endpoint is likely to take, in ns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Latency {
+    /// Peaks included.
+    pub(crate) peak: f32,
+    /// Most of the time. `None` after too few answers to tell.
+    pub(crate) usual: Option<f32>,
 }
 
 impl PeakEwma {
-    /// The average in ns as it has faded until `ticks`, or `None` if nothing has been measured.
+    /// The averages as they have faded until `ticks`, or `None` if nothing has been measured. A penalty is both.
     #[inline]
-    pub(crate) fn nanos(&self, decay: &EwmaDecay, ticks: u32) -> Option<f32> {
+    pub(crate) fn read(&self, decay: &EwmaDecay, ticks: u32) -> Option<Latency> {
         let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
-        (nanos != 0.0).then(|| nanos.abs() * decay.remaining(nanos, stamp, ticks))
+        if nanos == 0.0 {
+            return None;
+        }
+        let remaining = decay.remaining(nanos, stamp, ticks);
+        let peak = nanos.abs() * remaining;
+        if is_penalty(nanos) {
+            return Some(Latency { peak, usual: Some(peak) });
+        }
+        let (usual, answers) = unpack_usual(self.usual.load(Ordering::Relaxed));
+        Some(Latency { peak, usual: (answers >= ENOUGH).then_some(usual * remaining) })
     }
 
     /// Nothing is measured any more: what was no longer holds.
     pub(crate) fn forget(&self) {
         self.state.store(0, Ordering::Relaxed);
+        self.usual.store(0, Ordering::Relaxed);
     }
 
     /// Records that a call which ended at `ticks` took `latency`.
@@ -96,7 +128,25 @@ impl PeakEwma {
             }
         };
         // Refused while a penalty stands.
-        let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        if let Ok(before) = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
+            let (_, stamp) = unpack(before);
+            self.record_usual(measured, decay.fall(ticks.wrapping_sub(stamp), USUAL_PACE));
+        }
+    }
+
+    /// `fallen` is what is left of the average until now.
+    fn record_usual(&self, measured: f32, fallen: f32) {
+        let (usual, answers) = unpack_usual(self.usual.load(Ordering::Relaxed));
+        let usual = match answers {
+            0 => measured,
+            _ => {
+                let first = if answers < ANSWERS { 1.0 / (answers + 1) as f32 } else { 0.0 };
+                let weight = first.max((1.0 - fallen).min(WEIGHT_MAX));
+                usual + (measured.min(usual * UNUSUAL) - usual) * weight
+            }
+        };
+        let answers = ANSWERS.min(answers + 1);
+        self.usual.store(usual.to_bits() & !ANSWERS | answers, Ordering::Relaxed);
     }
 
     /// Records that a call which ended at `ticks` failed, which counts like a latency of `penalty`.
@@ -120,6 +170,12 @@ fn unpack(state: u64) -> (f32, u32) {
     (f32::from_bits((state >> 32) as u32), state as u32)
 }
 
+/// What is usual, and of how many answers, as far as they are counted.
+#[inline]
+fn unpack_usual(bits: u32) -> (f32, u32) {
+    (f32::from_bits(bits & !ANSWERS), bits & ANSWERS)
+}
+
 #[inline]
 fn is_penalty(nanos: f32) -> bool {
     nanos < 0.0
@@ -138,6 +194,17 @@ fn exp2_neg(x: f32) -> f32 {
 
 /// With the usual decay of 10 s, a penalty of 5 s fades to 1 ms in 8.5 s, to 100 ms in 4 s.
 const PENALTY_PACE: f32 = 10.0;
+/// With the usual decay of 10 s, what is usual is that of the last 2.5 s.
+const USUAL_PACE: f32 = 4.0;
+/// So many times as long as usual, and an answer says no more by being longer: a pause of 300 ms, which all calls of that moment share,
+/// leaves what is usual below 1.3 times what it was.
+const UNUSUAL: f32 = 3.0;
+/// One answer decides no more than this, however long there was none before.
+const WEIGHT_MAX: f32 = 0.25;
+/// As many of the first answers weigh the same. In place of five bits of the average, which keeps 18.
+const ANSWERS: u32 = 31;
+/// After so many answers one knows what is usual, if roughly.
+const ENOUGH: u32 = 8;
 /// A tick is 100 µs: fine beside a decay of seconds, and 32 bits of it last for days.
 const TICKS_PER_SECOND: u64 = 10_000;
 const NANOS_PER_TICK: u32 = 100_000;
@@ -153,6 +220,10 @@ mod tests {
 
     fn decay() -> EwmaDecay {
         EwmaDecay::new(epoch(), Duration::from_secs(10))
+    }
+
+    fn peak(ewma: &PeakEwma, decay: &EwmaDecay, ticks: u32) -> Option<f32> {
+        ewma.read(decay, ticks).map(|latency| latency.peak)
     }
 
     #[test]
@@ -171,12 +242,12 @@ mod tests {
     #[test]
     fn peaks_are_adopted_at_once_and_fade_slowly() {
         let (ewma, decay) = (PeakEwma::default(), decay());
-        assert_eq!(ewma.nanos(&decay, 0), None);
+        assert_eq!(peak(&ewma, &decay, 0), None);
         ewma.record(&decay, 0, Duration::from_millis(1));
         ewma.record(&decay, 0, Duration::from_millis(100));
-        assert_eq!(ewma.nanos(&decay, 0), Some(1e8));
+        assert_eq!(peak(&ewma, &decay, 0), Some(1e8));
         ewma.record(&decay, 10 * SECOND, Duration::from_millis(1));
-        let after = ewma.nanos(&decay, 10 * SECOND).unwrap();
+        let after = peak(&ewma, &decay, 10 * SECOND).unwrap();
         // 1/e of the old, the rest of the new.
         let expected = 1e8 * (-1f32).exp() + 1e6 * (1.0 - (-1f32).exp());
         assert!((after / expected - 1.0).abs() < 0.01, "{after}, not {expected}");
@@ -186,7 +257,7 @@ mod tests {
     fn an_average_fades_without_calls() {
         let (ewma, decay) = (PeakEwma::default(), decay());
         ewma.record(&decay, 5, Duration::from_millis(100));
-        let later = ewma.nanos(&decay, 5 + 20 * SECOND).unwrap();
+        let later = peak(&ewma, &decay, 5 + 20 * SECOND).unwrap();
         assert!((later / (1e8 * (-2f32).exp()) - 1.0).abs() < 0.01);
     }
 
@@ -195,29 +266,74 @@ mod tests {
         let (ewma, decay) = (PeakEwma::default(), decay());
         ewma.record(&decay, 0, Duration::from_millis(1));
         ewma.penalise(&decay, 0, Duration::from_secs(5));
-        assert_eq!(ewma.nanos(&decay, 0), Some(5e9));
+        assert_eq!(peak(&ewma, &decay, 0), Some(5e9));
         ewma.record(&decay, SECOND, Duration::from_millis(1));
-        let after_one = ewma.nanos(&decay, SECOND).unwrap();
+        let after_one = peak(&ewma, &decay, SECOND).unwrap();
         assert!((after_one / (5e9 * (-1f32).exp()) - 1.0).abs() < 0.01, "{after_one}");
         ewma.record(&decay, 9 * SECOND, Duration::from_millis(1));
-        assert_eq!(ewma.nanos(&decay, 9 * SECOND), Some(1e6));
+        assert_eq!(peak(&ewma, &decay, 9 * SECOND), Some(1e6));
         ewma.record(&decay, 9 * SECOND, Duration::from_secs(60));
         ewma.penalise(&decay, 9 * SECOND, Duration::from_secs(5));
-        assert_eq!(ewma.nanos(&decay, 9 * SECOND), Some(6e10), "it is no reward for what is slower still");
+        assert_eq!(peak(&ewma, &decay, 9 * SECOND), Some(6e10), "it is no reward for what is slower still");
+    }
+
+    #[test]
+    fn what_is_usual_follows_within_seconds_and_heeds_no_single_peak() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        let mut now = 0;
+        // A hundred answers a second.
+        let mut usual_after = |answers: u32, millis, pause: u32| {
+            now += pause;
+            for _ in 0..answers {
+                now += SECOND / 100;
+                ewma.record(&decay, now, Duration::from_millis(millis));
+            }
+            ewma.read(&decay, now).unwrap().usual.map_or(0.0, |nanos| nanos / 1e6)
+        };
+        usual_after(100, 10, 0);
+        let paused = usual_after(1, 333, SECOND / 3);
+        assert!((12.0..13.0).contains(&paused), "{paused} ms");
+        usual_after(1000, 10, 0);
+        let slow = usual_after(200, 30, 0);
+        assert!((20.0..22.0).contains(&slow), "{slow} ms");
+        assert!(usual_after(1000, 30, 0) > 29.0);
+        assert!(usual_after(1000, 10, 0) < 11.0);
+    }
+
+    #[test]
+    fn what_is_usual_is_known_after_a_few_answers_whichever_came_first() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        for millis in [10, 30, 10, 30, 10, 10, 10] {
+            ewma.record(&decay, 0, Duration::from_millis(millis));
+            assert_eq!(ewma.read(&decay, 0).unwrap().usual, None);
+        }
+        ewma.record(&decay, 0, Duration::from_millis(10));
+        let usual = ewma.read(&decay, 0).unwrap().usual.unwrap() / 1e6;
+        assert!((14.9..15.1).contains(&usual), "{usual} ms");
+    }
+
+    #[test]
+    fn a_penalty_is_what_is_usual_while_it_stands() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, 0, Duration::from_millis(1));
+        ewma.penalise(&decay, 0, Duration::from_secs(5));
+        assert_eq!(ewma.read(&decay, 0), Some(Latency { peak: 5e9, usual: Some(5e9) }));
+        ewma.record(&decay, 9 * SECOND, Duration::from_millis(1));
+        assert_eq!(ewma.read(&decay, 9 * SECOND), Some(Latency { peak: 1e6, usual: None }));
     }
 
     #[test]
     fn a_stamp_from_the_future_does_not_erase_the_average() {
         let (ewma, decay) = (PeakEwma::default(), decay());
         ewma.record(&decay, 7, Duration::from_millis(5));
-        assert_eq!(ewma.nanos(&decay, 6), Some(5e6));
+        assert_eq!(peak(&ewma, &decay, 6), Some(5e6));
     }
 
     #[test]
     fn ticks_wrap_without_a_jump() {
         let (ewma, decay) = (PeakEwma::default(), decay());
         ewma.record(&decay, u32::MAX - 1, Duration::from_millis(5));
-        let after = ewma.nanos(&decay, 2).unwrap();
+        let after = peak(&ewma, &decay, 2).unwrap();
         assert!((after / 5e6 - 1.0).abs() < 0.001);
     }
 }

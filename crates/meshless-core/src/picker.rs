@@ -9,6 +9,8 @@ pub(crate) mod lease;
 mod least_request;
 pub(crate) mod outcomes;
 mod peak_ewma;
+#[cfg(test)]
+mod peak_ewma_simulation;
 mod pick_first;
 mod probing;
 pub(crate) mod reported;
@@ -43,7 +45,7 @@ pub enum Policy {
     /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
     LeastRequest,
     /// The endpoint where the product of calls in flight and the square of the response time is less, of two chosen at random (after
-    /// Finagle).
+    /// Finagle). One that is usually more than twice as slow as the other is all but left alone.
     PeakEwma,
     /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58). With servers that report
     /// nothing, in proportion to the weights of the resolver, which are usually equal.

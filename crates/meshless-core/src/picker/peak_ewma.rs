@@ -6,12 +6,34 @@
 //! as slow as its peers in use as soon as they have three calls each. With the square they have nine, which in a server
 //! with work to queue already shows in its response time.
 //!
+//! Though not under more load: an endpoint that works on any number at once gets a ninth of the calls in flight of a fast one, a third as
+//! often, which is one call in fifty, and with it the 99th percentile. So where it takes usually more than twice as long as the other, its
+//! cost counts eight times. Usually: that is an average without peaks ([`ewma`](crate::ewma)), for after a pause that hits
+//! one call in a thousand an endpoint must not be left alone, with its peers under its load. A third power instead would do
+//! that. Not for ever, either: averages fade when nothing is measured, so that one that is three times as slow is tried
+//! again every 4 s, and calls in flight still count, which is what shows that a fast one hangs. If the fast ones queue, they
+//! are no longer fast.
+//!
+//! Chosen by simulation; the 99th percentile in ms, of exponent 1, 2, 3, and 2 with the factor (three backends, 20 ms, in the last three
+//! rows 10 ms):
+//!
+//! | | 1 | 2 | 3 | this |
+//! |---|---|---|---|---|
+//! | one 3 × slower, 1 000 or 5 000 calls/s, any number at once | 64 | 59 | 22 | 22 |
+//! | its share | 6 % | 1.7 % | 0.1 to 0.6 % | 0.1 % |
+//! | one 3 × slower, 14 at once, ρ 0.7 of the others | 64 | 62 | 55 | 25 |
+//! | one 3 × slower, 7 at once, ρ 1.05 of the others | 66 | 65 | 66 | 68 |
+//! | seconds until one that recovered has 70 % of its share again | 11 | 17 | 20 | 15 |
+//! | all well, pauses of 300 ms, 10 at once, ρ 0.5 | 24 | 50 | 228 | 53 |
+//! | all well, log-normal times (σ 1), 10 at once, ρ 0.7 | 63 | 65 | 73 | 64 |
+//! | ten, all well, exponential times, 4 at once, ρ 0.9, 100 clients | 83 | 93 | 121 | 93 |
+//!
 //! An endpoint that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
 //! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
 
 use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
-use crate::ewma::EwmaDecay;
+use crate::ewma::{EwmaDecay, Latency};
 use crate::rng::Rng;
 use std::time::Instant;
 
@@ -42,37 +64,53 @@ impl<C> PeakEwmaPolicy<C> {
             second += 1;
         }
         let ticks = self.decay.ticks(now);
-        let nanos = |entry: &Candidate<C>| {
-            entry.load.latency().nanos(&self.decay, ticks).map(|nanos| nanos.max(FLOOR_NANOS))
+        let latency = |entry: &Candidate<C>| {
+            let read = entry.load.latency().read(&self.decay, ticks)?;
+            Some(Latency { peak: read.peak.max(FLOOR_NANOS), ..read })
         };
         let pending = |entry: &Candidate<C>| (entry.load.in_flight() + 1) as f32 * entry.relief;
         let (left, right) = (&entries[first], &entries[second]);
-        let (of_left, of_right) = (nanos(left), nanos(right));
-        let left_nanos = of_left.or(of_right).unwrap_or(FLOOR_NANOS);
-        let right_nanos = of_right.or(of_left).unwrap_or(FLOOR_NANOS);
-        let cost_left = left_nanos * left_nanos * pending(left);
-        let cost_right = right_nanos * right_nanos * pending(right);
+        let (of_left, of_right) = (latency(left), latency(right));
+        let unmeasured = Latency { peak: FLOOR_NANOS, usual: None };
+        let at_left = of_left.or(of_right).unwrap_or(unmeasured);
+        let at_right = of_right.or(of_left).unwrap_or(unmeasured);
+        let cost_left = at_left.peak * at_left.peak * pending(left) * surcharge(at_left, at_right);
+        let cost_right = at_right.peak * at_right.peak * pending(right) * surcharge(at_right, at_left);
         offset + if cost_right < cost_left { second } else { first }
     }
 }
+
+/// What one costs more than its peaks say, because it is slow beside the other.
+#[inline]
+fn surcharge(own: Latency, other: Latency) -> f32 {
+    match (own.usual, other.usual) {
+        (Some(own), Some(other)) if own > SLOW * other.max(FLOOR_NANOS) => SURCHARGE,
+        _ => 1.0,
+    }
+}
+
+/// So many times as slow as the other is slow. With 1.5, a server that is well and had bad luck with its calls is taken for slow.
+const SLOW: f32 = 2.0;
+
+/// With the square of [`SLOW`]: calls in flight at a fast one, for each at a slow one, are at least 32.
+const SURCHARGE: f32 = 8.0;
 
 /// An average that has faded below 1 µs says nothing any more; without a floor, calls in flight would be multiplied by
 /// nothing, and an idle endpoint would receive a burst.
 const FLOOR_NANOS: f32 = 1000.0;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;
     use crate::picker::lease::{Lease, LoadTracking, Measure, Outcome, Slot};
     use crate::picker::{Decision, Pick, Picker};
     use crate::virtual_time::epoch;
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
-    fn picker(n: u64) -> Picker<u64> {
+    pub(in crate::picker) fn picker(n: u64) -> Picker<u64> {
         let decay = EwmaDecay::new(epoch(), Duration::from_secs(10));
         let measure = Measure { decay, failure_penalty: Duration::from_secs(5) };
         let tracking = LoadTracking { counts_load: true, measure: Some(measure), ..LoadTracking::default() };
@@ -85,7 +123,7 @@ mod tests {
         Picker::new(Decision::PeakEwma(PeakEwmaPolicy::new(candidates, decay)))
     }
 
-    fn pick(picker: &Picker<u64>, now: Instant, rng: &mut Rng) -> Lease<u64> {
+    pub(in crate::picker) fn pick(picker: &Picker<u64>, now: Instant, rng: &mut Rng) -> Lease<u64> {
         match picker.pick(now, rng, &[]) {
             Pick::Ready(lease) => lease,
             other => panic!("{other:?}"),
@@ -111,26 +149,6 @@ mod tests {
     fn the_slow_one_is_left_alone() {
         let counts = shares(3, 3000, |n| (if n == 0 { 30_000 } else { 1_000 }, Outcome::Success));
         assert!(counts[0] < 100, "{counts:?}");
-    }
-
-    #[test]
-    fn one_three_times_slower_is_left_alone_though_the_others_are_busy() {
-        // 333 calls a second of 20 ms, three times that on one: seven in flight in all.
-        let (picker, mut rng, mut now) = (picker(3), Rng::new(5, 5), epoch());
-        let mut running: BTreeMap<(Instant, u32), Lease<u64>> = BTreeMap::new();
-        let mut slow = 0;
-        for call in 0..5000u32 {
-            now += Duration::from_millis(3);
-            while let Some(entry) = running.first_entry().filter(|entry| entry.key().0 <= now) {
-                entry.remove().finish(now, Outcome::Success);
-            }
-            let lease = pick(&picker, now, &mut rng);
-            let is_slow = *lease.connection() == 0;
-            slow += u32::from(is_slow && call >= 250);
-            let time = Duration::from_millis(if is_slow { 60 } else { 20 });
-            running.insert((now + time, call), lease);
-        }
-        assert!(slow < 48, "{slow} of 4750: one in a hundred would be the 99th percentile");
     }
 
     #[test]
