@@ -132,7 +132,7 @@ impl Dns {
             true => format!("kubernetes:///{}:{PORT}", part.service),
             false => format!("{}.svc.{}:{PORT}", part.service, self.domain),
         };
-        Target { strategy: part.strategy, authority, dns: Some(self.server), deadline }
+        Target { strategy: part.strategy, authority, dns: Some(self.server), deadline, clients: 1 }
     }
 }
 

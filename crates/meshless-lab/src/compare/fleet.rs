@@ -101,7 +101,7 @@ impl Fleet {
             }
             Entry::Service(service) => (service.local_addr().to_string(), None),
         };
-        Target { strategy, authority, dns, deadline: plan.churn_deadline }
+        Target { strategy, authority, dns, deadline: plan.churn_deadline, clients: 1 }
     }
 
     /// Does it.

@@ -2,7 +2,7 @@
 //!
 //! The only place that derives something from rows. Sentences, tables and pictures read this and [`Results`].
 
-use crate::results::{BurstRow, Causes, ChurnRow, Outcome, Results, SpreadRow};
+use crate::results::{BounceRow, BurstRow, Causes, ChurnRow, LevellingRow, Outcome, Results, SpreadRow};
 
 /// The bursts of one strategy.
 pub(super) struct BurstFact<'a> {
@@ -123,6 +123,21 @@ pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
         }
     }
     facts
+}
+
+/// One strategy without levelled ages and with them.
+pub(super) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)> {
+    let measured = || results.levelling.iter().filter(|row| row.deviation > 0.0);
+    let with =
+        |without: &&LevellingRow| measured().find(|row| row.exponent > 0 && row.strategy == without.strategy);
+    measured().filter(|row| row.exponent == 0).filter_map(|row| Some((row, with(&row)?))).collect()
+}
+
+/// One strategy on servers that queue, and on servers that bounce.
+pub(super) fn bounced(results: &Results) -> Vec<(&BounceRow, &BounceRow)> {
+    let answered = || results.bounce.iter().filter(|row| row.outcome.ok > 0);
+    let bounce = |queue: &&BounceRow| answered().find(|row| row.bounces && row.strategy == queue.strategy);
+    answered().filter(|row| !row.bounces).filter_map(|row| Some((row, bounce(&row)?))).collect()
 }
 
 /// Backends that answered at least one call.
