@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless::Policy;
+use meshless_core::Rng;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
@@ -21,10 +22,10 @@ use crate::record::{CallEnd, Failure};
 use crate::strategy::Strategy;
 use crate::tonic_balance;
 
-/// A client of the echo service. Clones share its connections.
+/// One or more clients of the echo service. Clones share their connections.
 #[derive(Clone)]
 pub(crate) struct Caller {
-    client: Client,
+    clients: Arc<[Client]>,
     deadline: Duration,
 }
 
@@ -35,31 +36,29 @@ enum Client {
     /// A channel for each call.
     New(Arc<Endpoint>, Connector),
     /// The channel of this project.
-    Balanced(HelloServiceClient<meshless::Channel>),
+    Balanced(meshless::Channel, HelloServiceClient<meshless::Channel>),
 }
 
 impl Caller {
-    /// A client for `target` that counts in `counters`. It connects at the first call.
+    /// The clients that `target` asks for, which count in `counters`. Each connects at its first call.
     ///
     /// # Errors
     /// If the target's authority is not one, or its resolver cannot be made.
     pub(crate) fn new(target: &Target, counters: Arc<Counters>) -> io::Result<Self> {
-        let deadline = target.deadline;
-        if let Some(policy) = target.strategy.policy() {
-            let client = Client::Balanced(HelloServiceClient::new(balanced(target, policy, counters)?));
-            return Ok(Self { client, deadline });
-        }
-        let connector = Connector::new(target.dns, counters)?;
-        let endpoint =
-            Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
-        let client = match target.strategy {
-            Strategy::ConnectionPerCall => Client::New(Arc::new(endpoint), connector),
-            Strategy::TonicBalance => {
-                Client::Kept(HelloServiceClient::new(tonic_balance::channel(connector, &endpoint)))
-            }
-            _ => Client::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
-        };
-        Ok(Self { client, deadline })
+        let clients: io::Result<Arc<_>> =
+            (0..target.clients).map(|_| Client::new(target, counters.clone())).collect();
+        Ok(Self { clients: clients?, deadline: target.deadline })
+    }
+
+    /// Each of the clients alone.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Self> + '_ {
+        let alone = |client: &Client| Self { clients: Arc::new([client.clone()]), deadline: self.deadline };
+        self.clients.iter().map(alone)
+    }
+
+    /// Attempts so far that needed no policy, of the clients that count them.
+    pub(crate) fn resent(&self) -> u64 {
+        self.clients.iter().map(Client::resent).sum()
     }
 
     /// Makes one call. It ends at the deadline at the latest, whatever it waits for.
@@ -70,20 +69,54 @@ impl Caller {
             request.metadata_mut().insert(CALL_ID_HEADER, MetadataValue::from(id));
         }
         // tonic's own timer starts only when a connection has taken the request.
-        match tokio::time::timeout(self.deadline, self.send(request)).await {
+        match tokio::time::timeout(self.deadline, self.client(id).send(request)).await {
             Ok(Ok(response)) => CallEnd::Answered(backend(&response)),
             Ok(Err(failure)) => CallEnd::Failed(failure),
             Err(_) => CallEnd::Failed(Failure::DEADLINE),
         }
     }
 
+    /// Drawn, not in turn: each client's calls then come as those of many independent users do.
+    fn client(&self, id: Option<u64>) -> &Client {
+        match (&*self.clients, id) {
+            ([client], _) => client,
+            (clients, id) => &clients[Rng::new(CLIENTS, id.unwrap_or_default()).below(clients.len())],
+        }
+    }
+}
+
+impl Client {
+    fn new(target: &Target, counters: Arc<Counters>) -> io::Result<Self> {
+        if let Some(policy) = target.strategy.policy() {
+            let channel = balanced(target, policy, counters)?;
+            return Ok(Self::Balanced(channel.clone(), HelloServiceClient::new(channel)));
+        }
+        let connector = Connector::new(target.dns, counters)?;
+        let endpoint =
+            Endpoint::try_from(format!("http://{}", target.authority)).map_err(io::Error::other)?;
+        Ok(match target.strategy {
+            Strategy::ConnectionPerCall => Self::New(Arc::new(endpoint), connector),
+            Strategy::TonicBalance => {
+                Self::Kept(HelloServiceClient::new(tonic_balance::channel(connector, &endpoint)))
+            }
+            _ => Self::Kept(HelloServiceClient::new(endpoint.connect_with_connector_lazy(connector))),
+        })
+    }
+
+    fn resent(&self) -> u64 {
+        match self {
+            Self::Balanced(channel, _) => channel.retry_stats().transparent_retries,
+            Self::Kept(_) | Self::New(..) => 0,
+        }
+    }
+
     async fn send(&self, request: Request<hello::Request>) -> Result<Response<hello::Response>, Failure> {
-        let mut client = match &self.client {
-            Client::Balanced(client) => {
+        let mut client = match self {
+            Self::Balanced(_, client) => {
                 return client.clone().echo(request).await.map_err(|status| Failure::of(&status));
             }
-            Client::Kept(client) => client.clone(),
-            Client::New(endpoint, connector) => {
+            Self::Kept(client) => client.clone(),
+            Self::New(endpoint, connector) => {
                 let channel = endpoint.connect_with_connector(connector.clone()).await;
                 HelloServiceClient::new(channel.map_err(|error| {
                     tracing::debug!(%error, "not connected");
@@ -148,3 +181,6 @@ fn backend(response: &Response<hello::Response>) -> Option<String> {
 
 /// The message of every call; short, as the original experiment's.
 const MESSAGE: &str = "hello";
+
+/// Id of the random stream that draws a call's client.
+const CLIENTS: u64 = 0x0063_6c69_656e_7473;

@@ -52,8 +52,9 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) strategies: Vec<Strategy>,
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load
-    /// while things break)
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "burst,spread,churn")]
+    /// while things break), servers (what servers can do: level the ages of connections, bounce calls) [default: the first
+    /// three; with --full all]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) experiments: Vec<Experiment>,
     /// What lies between the processes: loopback, or kernel, a network namespace per pod and kube-proxy's kind of nftables rules
     /// (Linux, as root; the host's network is not touched)
@@ -70,7 +71,7 @@ pub(crate) struct CompareArgs {
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = calls)]
     pub(crate) calls: Vec<u64>,
-    /// Burst with the whole range of the original experiment, up to 100000 calls at once, and churn with every event
+    /// All experiments: burst with the whole range of the original one, up to 100000 calls at once, churn with every event
     #[arg(long)]
     pub(crate) full: bool,
     /// Rounds of each burst
@@ -88,8 +89,8 @@ pub(crate) struct CompareArgs {
     /// Calls per second of the spread
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// Length of the spread in seconds, for each strategy, and how long an event of the churn is watched [default: 6 and 4;
-    /// with --full 8]
+    /// Length of the spread in seconds, for each strategy, how long an event of the churn is watched, and a row of servers
+    /// measured [default: 6, 4 and 24; with --full 8, 8 and 24]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: Option<u32>,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
@@ -113,6 +114,16 @@ pub(crate) struct CompareArgs {
     pub(crate) cluster: crate::cluster::ClusterArgs,
 }
 
+impl CompareArgs {
+    /// Whether to make this experiment.
+    pub(crate) fn makes(&self, experiment: Experiment) -> bool {
+        match self.experiments.is_empty() {
+            true => self.full || experiment != Experiment::Servers,
+            false => self.experiments.contains(&experiment),
+        }
+    }
+}
+
 /// An experiment of `meshless compare`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Experiment {
@@ -122,6 +133,8 @@ pub(crate) enum Experiment {
     Spread,
     /// The same while things break.
     Churn,
+    /// What servers do about balance: levelled ages and bounced calls.
+    Servers,
 }
 
 impl FromStr for Experiment {
@@ -132,7 +145,8 @@ impl FromStr for Experiment {
             "burst" => Ok(Self::Burst),
             "spread" => Ok(Self::Spread),
             "churn" => Ok(Self::Churn),
-            _ => Err(format!("there is no experiment `{name}`; choose from burst, spread, churn")),
+            "servers" => Ok(Self::Servers),
+            _ => Err(format!("there is no experiment `{name}`; choose from burst, spread, churn, servers")),
         }
     }
 }
@@ -146,6 +160,9 @@ pub(crate) struct ServeArgs {
     /// How long to work on a call
     #[arg(long, default_value = "100ms", value_name = "DURATION", value_parser = duration)]
     pub(crate) service_time: Duration,
+    /// Draw how long to work on each call from an exponential distribution with that mean
+    #[arg(long)]
+    pub(crate) exponential: bool,
     /// Age at which a connection is told to go, ± 10 % per connection [default: never]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_age: Option<Duration>,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Stdout};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::caller::Caller;
 use crate::clock;
@@ -24,6 +25,7 @@ use crate::record::{CallEnd, CallRecord};
 struct Passed {
     opened: u64,
     goaways: u64,
+    resent: u64,
 }
 
 /// Serves the parent until stdin closes.
@@ -47,10 +49,12 @@ pub(crate) async fn run() -> io::Result<()> {
                 let attempts_before = counters.attempts();
                 let mut totals = make_calls(caller, &pacing, first_id, &mut answers).await?;
                 // With what passed since the last run: a kept connection is opened by the warm-up.
-                let now = Passed { opened: counters.opened(), goaways: counters.goaways() };
+                let (opened, goaways) = (counters.opened(), counters.goaways());
+                let now = Passed { opened, goaways, resent: caller.resent() };
                 totals.attempts = counters.attempts() - attempts_before;
                 totals.connections_opened = now.opened - told.opened;
                 totals.goaways_seen = now.goaways - told.goaways;
+                totals.resent = now.resent - told.resent;
                 told = now;
                 answer(&mut answers, &FromClient::Done(totals)).await?;
             }
@@ -60,13 +64,16 @@ pub(crate) async fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// Tries a few times, because the first call may meet a connection that has just reached its age.
+/// Has each client make a call. Tries a few times, because the first may meet a connection that has just reached its age.
 pub(crate) async fn warm_up(caller: &Caller) {
-    for _ in 0..WARM_UP_TRIES {
-        if matches!(caller.call(None).await, CallEnd::Answered(_)) {
-            return;
+    let warm_up = |caller: Caller| async move {
+        for _ in 0..WARM_UP_TRIES {
+            if matches!(caller.call(None).await, CallEnd::Answered(_)) {
+                return;
+            }
         }
-    }
+    };
+    caller.each().map(warm_up).collect::<JoinSet<_>>().join_all().await;
 }
 
 async fn make_calls(

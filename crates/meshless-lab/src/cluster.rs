@@ -141,6 +141,8 @@ fn empty_results(plan: &Plan) -> Results {
         spread: Vec::new(),
         churn: Vec::new(),
         events: Vec::new(),
+        levelling: Vec::new(),
+        bounce: Vec::new(),
         notes: plan.notes.clone(),
     }
 }

@@ -3,9 +3,11 @@
 //! This process only conducts. Calls are made and answered by its children; of the path between them it holds the virtual
 //! address and the DNS server.
 
+mod bounce;
 mod burst;
 mod churn;
 mod fleet;
+mod levelling;
 mod plan;
 mod rig;
 mod spread;
@@ -113,6 +115,12 @@ async fn experiments(
     if !interrupt.is_heard() {
         churn::run(plan, progress, interrupt, results).await?;
     }
+    if !interrupt.is_heard() {
+        levelling::run(plan, progress, interrupt, &mut results.levelling).await?;
+    }
+    if !interrupt.is_heard() {
+        bounce::run(plan, progress, interrupt, &mut results.bounce).await?;
+    }
     Ok(())
 }
 
@@ -153,6 +161,8 @@ fn empty_results(plan: &Plan) -> Results {
         spread: Vec::new(),
         churn: Vec::new(),
         events: Vec::new(),
+        levelling: Vec::new(),
+        bounce: Vec::new(),
         notes: plan.notes.clone(),
     }
 }

@@ -47,7 +47,7 @@ pub(crate) enum FromServer {
 }
 
 /// How busy a server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerUsage {
     /// Processor time of the process so far.
     pub(crate) cpu: Duration,
@@ -55,6 +55,10 @@ pub(crate) struct ServerUsage {
     pub(crate) in_flight: u64,
     /// Calls with an id that handlers began to execute since the last [`ToServer::Collect`].
     pub(crate) executed: u64,
+    /// How long handlers have worked so far, all together.
+    pub(crate) busy: Duration,
+    /// Connections that were opened and not yet told to go.
+    pub(crate) connections: u64,
 }
 
 /// From `compare` to the client.
@@ -86,6 +90,8 @@ pub(crate) struct Target {
     pub(crate) api_server: Option<SocketAddr>,
     /// What a call may take from the moment it is begun.
     pub(crate) deadline: Duration,
+    /// How many clients to be, each with connections of its own. A call is made by one of them, drawn by its id.
+    pub(crate) clients: usize,
 }
 
 /// From the client to `compare`.
@@ -114,4 +120,6 @@ pub(crate) struct RunTotals {
     pub(crate) goaways_seen: u64,
     /// Requests that were sent during the run, the warm-up's not among them.
     pub(crate) attempts: u64,
+    /// Attempts of the channel that needed no policy, since the last backend provably had not processed the call.
+    pub(crate) resent: u64,
 }

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::fault::Faults;
 use crate::journal::Journal;
+use crate::work::Work;
 use hello::hello_service_server::HelloService;
 
 /// Generated from `proto/hello.proto`.
@@ -32,16 +34,16 @@ pub(crate) const CALL_ID_HEADER: &str = "meshless-call-id";
 #[derive(Clone, Debug)]
 pub(crate) struct Echo {
     backend: MetadataValue<Ascii>,
-    service_time: Duration,
+    work: Work,
     ledger: Arc<Ledger>,
     faults: Arc<Faults>,
     workers: Option<Arc<Semaphore>>,
 }
 
 impl Echo {
-    /// A service that works `service_time` on each call and notes it in `ledger`.
-    pub(crate) fn new(backend: MetadataValue<Ascii>, service_time: Duration, ledger: Arc<Ledger>) -> Self {
-        Self { backend, service_time, ledger, faults: Arc::default(), workers: None }
+    /// A service that does `work` for each call and notes it in `ledger`.
+    pub(crate) fn new(backend: MetadataValue<Ascii>, work: Work, ledger: Arc<Ledger>) -> Self {
+        Self { backend, work, ledger, faults: Arc::default(), workers: None }
     }
 
     /// With these faults.
@@ -68,7 +70,7 @@ impl HelloService for Echo {
             None => None,
         };
         let _execution = self.ledger.begin(id);
-        tokio::time::sleep(self.faults.stretched(self.service_time)).await;
+        self.work.do_one(&self.faults).await;
         let mut response = Response::new(hello::Response { message: request.into_inner().message });
         response.metadata_mut().insert(BACKEND_HEADER, self.backend.clone());
         Ok(response)
@@ -80,6 +82,7 @@ impl HelloService for Echo {
 pub(crate) struct Ledger {
     executed: Mutex<Vec<u64>>,
     in_flight: AtomicU64,
+    busy_ns: AtomicU64,
     journal: Option<Journal>,
 }
 
@@ -98,7 +101,7 @@ impl Ledger {
             }
             self.executed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
-        Execution { ledger: Arc::clone(self) }
+        Execution { ledger: Arc::clone(self), begun: Instant::now() }
     }
 
     /// Takes the ids of the executions since the last time, one entry each.
@@ -111,6 +114,11 @@ impl Ledger {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
 
+    /// How long executions that have ended took, all together.
+    pub(crate) fn busy(&self) -> Duration {
+        Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
+    }
+
     /// Executions that have not ended.
     pub(crate) fn in_flight(&self) -> u64 {
         self.in_flight.load(Ordering::Relaxed)
@@ -121,10 +129,13 @@ impl Ledger {
 #[derive(Debug)]
 pub(crate) struct Execution {
     ledger: Arc<Ledger>,
+    begun: Instant,
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
+        let took = self.begun.elapsed().as_nanos() as u64;
+        self.ledger.busy_ns.fetch_add(took, Ordering::Relaxed);
         self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -145,7 +156,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn echo_works_then_answers_and_names_its_backend() {
         let ledger = Arc::new(Ledger::default());
-        let echo = Echo::new("backend-2".parse().unwrap(), Duration::from_millis(100), ledger.clone());
+        let echo = Echo::new(
+            "backend-2".parse().unwrap(),
+            Work::constant(Duration::from_millis(100)),
+            ledger.clone(),
+        );
         let begun = tokio::time::Instant::now();
         let response = echo.echo(request(Some("7"))).await.unwrap();
         assert_eq!(begun.elapsed(), Duration::from_millis(100));
@@ -158,7 +173,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_call_counts_as_executed_and_not_as_in_flight() {
         let ledger = Arc::new(Ledger::default());
-        let echo = Echo::new("b".parse().unwrap(), Duration::from_secs(1), ledger.clone());
+        let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_secs(1)), ledger.clone());
         let call = tokio::time::timeout(Duration::from_millis(1), echo.echo(request(Some("9"))));
         assert!(call.await.is_err());
         assert_eq!((ledger.in_flight(), ledger.take()), (0, vec![9]));
@@ -167,8 +182,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_faulty_backend_is_slow_or_fails_at_once_without_executing() {
         let (ledger, faults) = (Arc::new(Ledger::default()), Arc::new(Faults::default()));
-        let echo =
-            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).faults(faults.clone());
+        let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_millis(20)), ledger.clone())
+            .faults(faults.clone());
         faults.begin(Fault::Slow(3.0));
         let begun = tokio::time::Instant::now();
         echo.echo(request(Some("1"))).await.unwrap();
@@ -182,8 +197,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_workers_wait_their_turn() {
         let ledger = Arc::new(Ledger::default());
-        let echo =
-            Echo::new("b".parse().unwrap(), Duration::from_millis(20), ledger.clone()).workers(Some(1));
+        let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_millis(20)), ledger.clone())
+            .workers(Some(1));
         let begun = tokio::time::Instant::now();
         let (one, two) = tokio::join!(echo.echo(request(Some("1"))), echo.echo(request(Some("2"))));
         assert!(one.is_ok() && two.is_ok());
@@ -193,7 +208,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn calls_without_a_readable_id_are_just_served() {
         let ledger = Arc::new(Ledger::default());
-        let echo = Echo::new("b".parse().unwrap(), Duration::ZERO, ledger.clone());
+        let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::ZERO), ledger.clone());
         assert!(echo.echo(request(None)).await.is_ok());
         assert!(echo.echo(request(Some("seven"))).await.is_ok());
         assert_eq!(ledger.executed(), 0);

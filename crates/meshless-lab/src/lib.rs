@@ -32,3 +32,4 @@ mod stats;
 mod strategy;
 mod streams;
 mod tonic_balance;
+mod work;

@@ -39,6 +39,10 @@ pub struct Results {
     pub churn: Vec<ChurnRow>,
     /// The events of `churn`, in the order in which they were made.
     pub events: Vec<EventNote>,
+    /// One row per strategy, without levelling and with it.
+    pub levelling: Vec<LevellingRow>,
+    /// One row per strategy and kind of server.
+    pub bounce: Vec<BounceRow>,
     /// What was left out, and what a reader must know beside the numbers: one sentence each.
     pub notes: Vec<String>,
 }
@@ -332,4 +336,83 @@ pub struct EventNote {
     pub converged_when: String,
     /// How long it was watched.
     pub watched_ms: f64,
+}
+
+/// Many clients of one connection each, on servers that age connections, level their ages or not.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LevellingRow {
+    /// Name of the strategy.
+    pub strategy: String,
+    /// Exponent of the levelling; 0 without it.
+    pub exponent: u32,
+    /// Servers.
+    pub backends: usize,
+    /// Clients, each on one connection through a virtual address.
+    pub clients: usize,
+    /// `MaxConnectionAge` of the servers.
+    pub max_connection_age_ms: f64,
+    /// How many such ages the row was measured for.
+    pub ages: f64,
+    /// Connections that a server served, mean.
+    pub connections: f64,
+    /// Standard deviation of the servers' numbers of connections at a moment over their mean; root of the mean square over
+    /// all moments.
+    pub deviation: f64,
+    /// The same, as the closed form has it for `connections`.
+    pub deviation_expected: f64,
+    /// Connections of the fullest server over the mean, mean over all moments.
+    pub max_over_mean: f64,
+    /// How often a connection was ended for its age, per mean age.
+    pub rotations_per_age: f64,
+    /// Connections that clients opened in the whole run.
+    pub connections_opened: u64,
+    /// Calls that were scheduled.
+    pub calls: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Calls that servers began to execute more than once.
+    pub duplicated: u64,
+    /// Connections that each server served, moment by moment.
+    pub timeline: Vec<LevellingSample>,
+}
+
+/// A moment of a levelling run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LevellingSample {
+    /// Since the load began.
+    pub at_ms: f64,
+    /// Connections that each server served.
+    pub connections: BTreeMap<String, u64>,
+}
+
+/// Open-loop load near the capacity of the servers.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct BounceRow {
+    /// Name of the strategy.
+    pub strategy: String,
+    /// Whether servers refuse a call that would have to wait, so that its client tries another.
+    pub bounces: bool,
+    /// Servers.
+    pub backends: usize,
+    /// Calls that each works on at a time; the others wait in its queue.
+    pub workers: usize,
+    /// Clients, each of which knows its own calls only.
+    pub clients: usize,
+    /// Mean of the exponentially distributed service times that was asked for.
+    pub service_time_ms: f64,
+    /// The mean that was had.
+    pub service_time_ms_measured: f64,
+    /// Work that arrived over what the servers can do, 0 to 1.
+    pub load: f64,
+    /// Calls that were scheduled.
+    pub calls: u64,
+    /// Calls that were answered in time, per second.
+    pub goodput: f64,
+    /// How often a call was sent, mean: 1 and its refusals.
+    pub attempts_per_call: f64,
+    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself was late.
+    pub start_lag_ms_p99: f64,
+    /// What became of the calls.
+    #[serde(flatten)]
+    pub outcome: Outcome,
 }

@@ -4,6 +4,7 @@
 //! once. For `compare` (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends at
 //! once with its stdin; SIGTERM stops it as gracefully as ever, but without a lame duck unless one is asked for.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use crate::plain;
 use crate::reflection;
 use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
+use crate::work::Work;
 
 /// A server could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -63,13 +65,15 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
     let journal = args.journal.as_deref().map(Journal::open).transpose()?;
     let (ledger, faults) = (Arc::new(Ledger::new(journal)), Arc::new(Faults::default()));
-    let rotations = Arc::new(Rotations::default());
+    let connections = Arc::new(Connections::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
     // Bytes above ASCII may travel in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
-    let echo = Echo::new(name.clone(), args.service_time, ledger.clone())
-        .faults(faults.clone())
-        .workers(args.workers);
+    let work = match args.exponential {
+        true => Work::exponential(args.service_time, args.seed.unwrap_or_default()),
+        false => Work::constant(args.service_time),
+    };
+    let echo = Echo::new(name.clone(), work, ledger.clone()).faults(faults.clone()).workers(args.workers);
     let streams = Streams::new(name, ledger.clone());
     let server = server(&args)?
         .routes(plain::routes())
@@ -79,11 +83,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .add_service(reflection::v1alpha());
 
     if args.control {
-        let noted = rotations.clone();
+        let noted = connections.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
         // The parent that closes stdin has no use for a graceful end: its calls are over, or it is dead.
         return tokio::select! {
-            told = answer_parent(sockets(&addresses), &ledger, &rotations, &faults) => Ok(told?),
+            told = answer_parent(sockets(&addresses), &ledger, &connections, &faults) => Ok(told?),
             served = server.serve_with_incoming_shutdown(listeners, shutdown) => Ok(served?),
         };
     }
@@ -178,29 +182,44 @@ fn log(event: &ConnectionEvent) {
     }
 }
 
-/// When connections that had reached their age were told to go.
+/// Which connections serve, and when those that had reached their age were told to go.
 #[derive(Debug, Default)]
-struct Rotations {
-    at_ns: Mutex<Vec<u64>>,
+struct Connections {
+    serving: Mutex<HashSet<u64>>,
+    rotations_ns: Mutex<Vec<u64>>,
 }
 
-impl Rotations {
+impl Connections {
     fn note(&self, event: &ConnectionEvent) {
+        let mut serving = self.serving.lock().unwrap_or_else(PoisonError::into_inner);
+        match &event.change {
+            ConnectionChange::Opened => {
+                serving.insert(event.connection);
+            }
+            ConnectionChange::GoingAway(_) | ConnectionChange::Closed(_) => {
+                serving.remove(&event.connection);
+            }
+            _ => {}
+        }
         if event.change == ConnectionChange::GoingAway(GoAwayReason::MaxAge) {
-            self.at_ns.lock().unwrap_or_else(PoisonError::into_inner).push(clock::now_ns());
+            self.rotations_ns.lock().unwrap_or_else(PoisonError::into_inner).push(clock::now_ns());
         }
     }
 
-    /// Those since the last time.
-    fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut self.at_ns.lock().unwrap_or_else(PoisonError::into_inner))
+    fn serving(&self) -> u64 {
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
+    }
+
+    /// Rotations since the last time.
+    fn take_rotations(&self) -> Vec<u64> {
+        std::mem::take(&mut self.rotations_ns.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 async fn answer_parent(
     addresses: Vec<SocketAddr>,
     ledger: &Ledger,
-    rotations: &Rotations,
+    connections: &Connections,
     faults: &Faults,
 ) -> io::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
@@ -217,9 +236,11 @@ async fn answer_parent(
                 cpu: clock::cpu_time(),
                 in_flight: ledger.in_flight(),
                 executed: ledger.executed(),
+                busy: ledger.busy(),
+                connections: connections.serving(),
             }),
             ToServer::Collect => {
-                FromServer::Collected { executed: ledger.take(), rotations_ns: rotations.take() }
+                FromServer::Collected { executed: ledger.take(), rotations_ns: connections.take_rotations() }
             }
             ToServer::Fault(fault) => {
                 faults.begin(fault);

@@ -3,8 +3,10 @@
 //! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
 //! two together tell what became of a failed call.
 
+mod bounce;
 mod churn;
 mod latencies;
+mod levelling;
 mod spread;
 
 use std::collections::{BTreeMap, HashSet};
@@ -15,10 +17,12 @@ use crate::record::{CallEnd, CallRecord, Failure, Hint};
 use crate::results::{BurstRow, Causes, Cpu, Outcome};
 use crate::strategy::Strategy;
 
+pub(crate) use bounce::{BounceSettings, bounce_row};
 pub(crate) use churn::{ChurnRun, churn_row};
 pub(crate) use latencies::Latencies;
 #[cfg(feature = "kubernetes")]
 pub(crate) use latencies::PackedLatencies;
+pub(crate) use levelling::{LevellingSettings, levelling_row};
 pub(crate) use spread::{SpreadSettings, spread_row};
 
 /// What client and servers saw of one run of the client.
@@ -34,6 +38,18 @@ pub(crate) struct Round {
     pub(crate) rotations_ns: Vec<u64>,
     /// Processor time of all servers.
     pub(crate) server_cpu: Duration,
+    /// How long handlers worked, all together.
+    pub(crate) server_busy: Duration,
+    /// What servers said meanwhile, if they were asked.
+    pub(crate) samples: Vec<Sample>,
+}
+
+/// How many connections each backend served at a moment, by its index.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// Nanoseconds of the common clock.
+    pub(crate) at_ns: u64,
+    pub(crate) connections: Vec<u64>,
 }
 
 /// The row of some rounds of a burst.

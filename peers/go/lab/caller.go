@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"meshless/peers/go/pb/hellopb"
@@ -24,6 +25,7 @@ type caller struct {
 	deadline time.Duration
 	opened   atomic.Uint64
 	goaways  atomic.Uint64
+	attempts atomic.Uint64
 	told     struct{ opened, goaways uint64 }
 }
 
@@ -37,6 +39,7 @@ func newCaller(target target) (*caller, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig":[{"round_robin":{}}]}`),
 		grpc.WithContextDialer(caller.dial),
+		grpc.WithStatsHandler(attempts{&caller.attempts}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("grpc-go does not take %s: %w", uri, err)
@@ -53,6 +56,21 @@ func (c *caller) dial(ctx context.Context, address string) (net.Conn, error) {
 	c.opened.Add(1)
 	return &watched{Conn: connection, goaways: &c.goaways}, nil
 }
+
+// attempts counts the requests that are sent.
+type attempts struct{ count *atomic.Uint64 }
+
+func (a attempts) HandleRPC(_ context.Context, event stats.RPCStats) {
+	if _, sent := event.(*stats.OutHeader); sent {
+		a.count.Add(1)
+	}
+}
+
+func (attempts) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context { return ctx }
+
+func (attempts) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+
+func (attempts) HandleConn(context.Context, stats.ConnStats) {}
 
 // warmUp makes a call or a few, unrecorded, so that connections stand.
 func (c *caller) warmUp() {

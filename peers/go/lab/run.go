@@ -21,6 +21,9 @@ type totals struct {
 	CPU               duration `json:"cpu"`
 	ConnectionsOpened uint64   `json:"connections_opened"`
 	GoawaysSeen       uint64   `json:"goaways_seen"`
+	Attempts          uint64   `json:"attempts"`
+	// Resent is not told: grpc-go says it of no call.
+	Resent uint64 `json:"resent"`
 }
 
 // run begins each call when it is due, whatever became of those before, and reports when all have ended.
@@ -29,6 +32,7 @@ func (c *caller) run(run run, answer func(any) error) error {
 	if err != nil {
 		return err
 	}
+	attempts := c.attempts.Load()
 	cpu := clock(unix.CLOCK_PROCESS_CPUTIME_ID)
 	// Room for every record: a call never waits to hand in its own.
 	done := make(chan record, len(offsets))
@@ -62,7 +66,13 @@ func (c *caller) run(run run, answer func(any) error) error {
 		}
 	}
 	opened, goaways := c.opened.Load(), c.goaways.Load()
-	totals := totals{startNS, spoken(time.Duration(cpu)), opened - c.told.opened, goaways - c.told.goaways}
+	totals := totals{
+		StartNS:           startNS,
+		CPU:               spoken(time.Duration(cpu)),
+		ConnectionsOpened: opened - c.told.opened,
+		GoawaysSeen:       goaways - c.told.goaways,
+		Attempts:          c.attempts.Load() - attempts,
+	}
 	c.told.opened, c.told.goaways = opened, goaways
 	return answer(map[string]any{"Done": totals})
 }

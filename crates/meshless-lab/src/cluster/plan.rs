@@ -76,7 +76,7 @@ impl Plan {
                 true
             }
         });
-        let of = |experiment| match args.experiments.contains(&experiment) {
+        let of = |experiment| match args.makes(experiment) {
             true => strategies.clone(),
             false => Vec::new(),
         };

@@ -134,7 +134,14 @@ impl Dns {
             true => format!("kubernetes:///{}:{PORT}", part.service),
             false => format!("{}.svc.{}:{PORT}", part.service, self.domain),
         };
-        Target { strategy: part.strategy, authority, dns: Some(self.server), api_server: None, deadline }
+        Target {
+            strategy: part.strategy,
+            authority,
+            dns: Some(self.server),
+            api_server: None,
+            deadline,
+            clients: 1,
+        }
     }
 }
 

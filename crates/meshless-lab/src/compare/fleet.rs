@@ -106,6 +106,7 @@ impl Fleet {
             dns: None,
             api_server: None,
             deadline: plan.churn_deadline,
+            clients: 1,
         };
         match &self.entry {
             Entry::Name(dns) => {

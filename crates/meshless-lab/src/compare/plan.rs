@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use meshless_core::Rng;
 
 use crate::cli::{CompareArgs, Experiment};
+use crate::compare::{bounce, levelling};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
 use crate::network::{Network, Proxy};
@@ -46,6 +47,12 @@ pub(crate) struct Plan {
     pub(crate) churn_age: Duration,
     /// How long most events are watched.
     pub(crate) churn_watch: Duration,
+    /// Strategies of the levelling, each measured without it and with it.
+    pub(crate) levellings: Vec<Strategy>,
+    /// Strategies of the bounce, and whether servers do.
+    pub(crate) bounces: Vec<(Strategy, bool)>,
+    /// How long a row of levelling and bounce is measured, after its warm-up.
+    pub(crate) servers_watch: Duration,
     /// The proxy that `l7-proxy` runs, if it is in the plan.
     pub(crate) proxy: Option<Proxy>,
     /// The client that `grpc-go` runs, if it is in the plan.
@@ -80,7 +87,7 @@ impl Plan {
     pub(crate) fn new(args: &CompareArgs, network: Network) -> Result<Self, PlanError> {
         let file_descriptors = limits::raise_file_descriptors();
         let proxy = Proxy::find().map_err(|missing| missing.to_string());
-        let addresses = (network.addresses(args.backends), network.addresses(FLEET as u8));
+        let addresses = |count| network.addresses(count as u8);
         let mut plan = Self::within(args, file_descriptors, addresses, proxy)?;
         if let Network::Kernel(_) = network {
             plan.notes.push(
@@ -91,11 +98,11 @@ impl Plan {
         Ok(Self { network, ..plan })
     }
 
-    /// The plan on a machine with these limits: addresses for the spread and for the churn, where there are so many.
+    /// The plan on a machine with these limits, and as many addresses as are asked for, where there are so many.
     fn within(
         args: &CompareArgs,
         file_descriptors: u64,
-        (addresses, churn_addresses): (Option<Vec<Ipv4Addr>>, Option<Vec<Ipv4Addr>>),
+        addresses_of: impl Fn(usize) -> Option<Vec<Ipv4Addr>>,
         proxy: Result<Proxy, String>,
     ) -> Result<Self, PlanError> {
         if file_descriptors < FILES_MIN {
@@ -112,7 +119,8 @@ impl Plan {
             true => default.iter().copied().chain(brought).collect(),
             false => named.clone(),
         };
-        let makes = |experiment| args.experiments.contains(&experiment);
+        let makes = |experiment| args.makes(experiment);
+        let addresses = addresses_of(args.backends.into());
         let mut strategies = chosen(&Strategy::SPREAD);
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
             notes.push(format!("l7-proxy was left out: {missing}."));
@@ -135,14 +143,19 @@ impl Plan {
             false => Vec::new(),
         };
         let churns = match makes(Experiment::Churn) {
-            true => parts::churns(chosen(&Strategy::CHURN), churn_addresses.is_some(), &mut notes),
+            true => parts::churns(chosen(&Strategy::CHURN), addresses_of(FLEET).is_some(), &mut notes),
             false => Vec::new(),
+        };
+        let (levellings, bounces) = match makes(Experiment::Servers) {
+            true => parts::servers(args, addresses_of(bounce::SERVERS).is_some(), &mut notes),
+            false => (Vec::new(), Vec::new()),
         };
         let proxied = strategies.contains(&Strategy::L7Proxy) && !(bursts.is_empty() && spreads.is_empty());
         if proxied {
             notes.push("The processor time of l7-proxy is that of client and servers; what the proxy used comes on top.".into());
         }
-        if bursts.is_empty() && spreads.is_empty() && churns.is_empty() {
+        let nothing = bursts.is_empty() && spreads.is_empty() && churns.is_empty();
+        if nothing && levellings.is_empty() && bounces.is_empty() {
             return Err(PlanError::Nothing(notes.join(" ")));
         }
         Ok(Self {
@@ -166,6 +179,9 @@ impl Plan {
             churn_watch: Duration::from_secs(
                 args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { CHURN_SECONDS }).into(),
             ),
+            levellings,
+            bounces,
+            servers_watch: Duration::from_secs(args.seconds.unwrap_or(SERVERS_SECONDS).into()),
             proxy: proxy.ok().filter(|_| proxied),
             grpc_go: args.grpc_go.clone(),
             file_descriptors,
@@ -195,13 +211,26 @@ impl Plan {
         }
     }
 
-    /// Steps of its progress: a round of a burst is one, a second of a spread or of an event is one, and an event one more.
+    /// How long the load of a levelling and of a bounce lasts.
+    pub(crate) fn levelling_length(&self) -> Duration {
+        levelling::WARM_UP + self.servers_watch
+    }
+
+    pub(crate) fn bounce_length(&self) -> Duration {
+        bounce::WARM_UP + self.servers_watch
+    }
+
+    /// Steps of its progress: a round of a burst is one, a second of anything else, and an event one more.
     pub(crate) fn steps(&self) -> u64 {
         let events = match self.churns.is_empty() {
             true => 0,
             false => self.events.iter().map(|event| event.watched(self.churn_watch).as_secs() + 1).sum(),
         };
+        let levelling = self.levellings.len() as u64 * self.levelling_length().as_secs();
+        let bounce = self.bounces.len() as u64 * self.bounce_length().as_secs();
         events
+            + levelling
+            + bounce
             + self.bursts.len() as u64 * u64::from(self.rounds)
             + self.spreads.len() as u64 * u64::from(self.seconds)
     }
@@ -218,6 +247,9 @@ const SECONDS: u32 = 6;
 const CHURN_SECONDS: u32 = 4;
 /// Both in a full run.
 const SECONDS_FULL: u32 = 8;
+
+/// How long each of their rows is measured: some dozens of ages and of relaxation times of a queue.
+const SERVERS_SECONDS: u32 = 24;
 
 /// Calls per second of each client in the churn: some in flight at any moment, and six clients at once do not fill a processor.
 const CHURN_RATE: f64 = 200.0;
@@ -246,7 +278,6 @@ mod tests {
     fn plan(line: &str, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
         let args = Line::parse_from(std::iter::once("compare").chain(line.split_whitespace())).args;
         let addresses = |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
-        let addresses = (addresses(usize::from(args.backends)), addresses(FLEET));
         Plan::within(&args, file_descriptors, addresses, Err("there is none".into()))
     }
 
@@ -326,6 +357,22 @@ mod tests {
         assert_eq!(plan.churns, [Strategy::RoundRobin]);
         assert!(plan.notes.iter().any(|note| note.contains("l7-proxy was left out")), "{:?}", plan.notes);
         assert!(plan_of(false).unwrap_err().to_string().contains("127.0.0.7"));
+    }
+
+    #[test]
+    fn what_servers_do_is_measured_if_asked_for_or_in_a_full_run() {
+        let plan_of = |line, addresses| plan(line, 100_000, addresses);
+        assert!(plan_of("", true).unwrap().bounces.is_empty());
+        let full = plan_of("--full", true).unwrap();
+        assert_eq!((full.levellings.len(), full.bounces.len()), (2, 5));
+        let asked = plan_of("--experiments servers --strategies round_robin --seconds 2", true).unwrap();
+        let row = Strategy::RoundRobin;
+        assert_eq!((asked.levellings.len(), &*asked.bounces), (0, &[(row, false), (row, true)][..]));
+        assert_eq!(asked.steps(), 2 * (2 + bounce::WARM_UP.as_secs()));
+        assert!(asked.bursts.is_empty() && asked.spreads.is_empty() && asked.churns.is_empty());
+        let nobody = plan_of("--experiments servers --strategies l7-proxy", true).unwrap_err();
+        assert!(nobody.to_string().contains("least_request"), "{nobody}");
+        assert!(plan_of("--experiments servers", false).unwrap_err().to_string().contains("127.0.0.11"));
     }
 
     #[test]

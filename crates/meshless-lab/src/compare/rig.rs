@@ -7,13 +7,14 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::clock;
 use crate::compare::Plan;
 use crate::control::{FromClient, FromServer, RunTotals, ServerUsage, Target, ToClient, ToServer};
 use crate::network::{ApiServer, DnsServer, NetworkError, PodCondition, ProxyError, RunningProxy, Service};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
 use crate::record::CallRecord;
-use crate::stats::Round;
+use crate::stats::{Round, Sample};
 use crate::strategy::{Entrance, Strategy};
 
 /// Running processes, ready for calls.
@@ -24,6 +25,42 @@ pub(crate) struct Rig {
     next_id: u64,
     /// Held, because it stops when it is dropped.
     _between: Between,
+}
+
+/// What a rig is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// How its clients connect.
+    pub(crate) strategy: Strategy,
+    /// What to, if not to what is usual for the strategy.
+    pub(crate) entrance: Entrance,
+    /// One backend each.
+    pub(crate) addresses: Vec<Ipv4Addr>,
+    /// How many clients its client process is.
+    pub(crate) clients: usize,
+    pub(crate) deadline: Duration,
+    /// How each backend is started, beside where it listens and what it is called.
+    pub(crate) server_arguments: Vec<String>,
+}
+
+impl Setup {
+    /// One client of this strategy, and backends as all strategies of the plan have them.
+    pub(crate) fn new(plan: &Plan, strategy: Strategy, addresses: &[Ipv4Addr]) -> Self {
+        let mut server_arguments = vec!["--service-time".into(), duration_argument(plan.service_time)];
+        if strategy.ages() {
+            server_arguments.extend(["--max-connection-age".into(), duration_argument(plan.max_age)]);
+            server_arguments
+                .extend(["--max-connection-age-grace".into(), duration_argument(plan.max_age_grace)]);
+        }
+        Self {
+            strategy,
+            entrance: strategy.entrance(),
+            addresses: addresses.to_vec(),
+            clients: 1,
+            deadline: plan.deadline,
+            server_arguments,
+        }
+    }
 }
 
 /// A rig could not be set up, or broke.
@@ -67,8 +104,17 @@ impl Rig {
         addresses: &[Ipv4Addr],
         direct: bool,
     ) -> Result<Self, RigError> {
-        let (servers, backends) = start_servers(plan, strategy, addresses).await?;
-        let (between, target) = enter(plan, strategy, &backends, direct).await?;
+        Self::set_up(plan, &Setup::new(plan, strategy, addresses), direct).await
+    }
+
+    /// Starts what `setup` describes.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) async fn set_up(plan: &Plan, setup: &Setup, direct: bool) -> Result<Self, RigError> {
+        let (servers, backends) = start_servers(plan, setup).await?;
+        let (between, target) = enter(plan, setup, &backends, direct).await?;
+        let strategy = setup.strategy;
         let client = start_client(plan, target).await?;
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
@@ -82,16 +128,43 @@ impl Rig {
         pacing: Pacing,
         on_progress: impl FnMut(u64),
     ) -> Result<Round, RigError> {
+        self.make(pacing, on_progress, None).await
+    }
+
+    /// The same, and asks the servers every `period` how many connections they serve.
+    ///
+    /// # Errors
+    /// If a process dies.
+    pub(crate) async fn sampled_round(
+        &mut self,
+        pacing: Pacing,
+        period: Duration,
+    ) -> Result<Round, RigError> {
+        self.make(pacing, |_| {}, Some(period)).await
+    }
+
+    async fn make(
+        &mut self,
+        pacing: Pacing,
+        on_progress: impl FnMut(u64),
+        sample_every: Option<Duration>,
+    ) -> Result<Round, RigError> {
         // A service in use has its connection; what the first call after a connect costs is connection-per-call's row.
         if self.strategy.keeps_connection() {
             warm_up(&mut self.client).await?;
         }
         self.collect().await?;
-        let cpu_before = self.usage().await?.cpu;
+        let before = self.usage().await?;
         let mut round = Round::default();
-        (round.calls, round.totals) = run_client(&mut self.client, pacing, self.next_id, on_progress).await?;
+        let run = run_client(&mut self.client, pacing, self.next_id, on_progress);
+        (round.calls, round.totals, round.samples) = match sample_every {
+            None => run.await.map(|(calls, totals)| (calls, totals, Vec::new()))?,
+            Some(period) => sampled(run, &mut self.servers, period).await?,
+        };
         self.next_id += round.calls.len() as u64;
-        round.server_cpu = self.settle().await?.cpu.saturating_sub(cpu_before);
+        let after = self.settle().await?;
+        round.server_cpu = after.cpu.saturating_sub(before.cpu);
+        round.server_busy = after.busy.saturating_sub(before.busy);
         (round.executed, round.rotations_ns) = self.collect().await?;
         Ok(round)
     }
@@ -119,16 +192,14 @@ impl Rig {
 
     /// All servers together.
     async fn usage(&mut self) -> Result<ServerUsage, RigError> {
-        let mut sum = ServerUsage { cpu: Duration::ZERO, in_flight: 0, executed: 0 };
+        let mut sum = ServerUsage::default();
         for server in &mut self.servers {
-            match server.ask(&ToServer::Usage).await? {
-                FromServer::Usage(usage) => {
-                    sum.cpu += usage.cpu;
-                    sum.in_flight += usage.in_flight;
-                    sum.executed += usage.executed;
-                }
-                other => return Err(server.error(format!("answered with {other:?}")).into()),
-            }
+            let usage = usage(server).await?;
+            sum.cpu += usage.cpu;
+            sum.in_flight += usage.in_flight;
+            sum.executed += usage.executed;
+            sum.busy += usage.busy;
+            sum.connections += usage.connections;
         }
         Ok(sum)
     }
@@ -159,7 +230,37 @@ pub(crate) async fn start_client(plan: &Plan, target: Target) -> Result<Process,
     Ok(client)
 }
 
-/// Has the client make a call that is not recorded.
+async fn usage(server: &mut Process) -> Result<ServerUsage, RigError> {
+    match server.ask(&ToServer::Usage).await? {
+        FromServer::Usage(usage) => Ok(usage),
+        other => Err(server.error(format!("answered with {other:?}")).into()),
+    }
+}
+
+/// Waits for the run, and meanwhile asks each server every `period` how many connections it serves.
+async fn sampled(
+    run: impl Future<Output = Result<(Vec<CallRecord>, RunTotals), RigError>>,
+    servers: &mut [Process],
+    period: Duration,
+) -> Result<(Vec<CallRecord>, RunTotals, Vec<Sample>), RigError> {
+    let mut run = std::pin::pin!(run);
+    let mut ticks = tokio::time::interval(period);
+    let mut samples = Vec::new();
+    loop {
+        tokio::select! {
+            ran = &mut run => return ran.map(|(calls, totals)| (calls, totals, samples)),
+            _ = ticks.tick() => {
+                let mut connections = Vec::with_capacity(servers.len());
+                for server in servers.iter_mut() {
+                    connections.push(usage(server).await?.connections);
+                }
+                samples.push(Sample { at_ns: clock::now_ns(), connections });
+            }
+        }
+    }
+}
+
+/// Has each client make a call that is not recorded.
 pub(crate) async fn warm_up(client: &mut Process) -> Result<(), RigError> {
     match client.ask(&ToClient::WarmUp).await? {
         FromClient::Warm => Ok(()),
@@ -192,14 +293,10 @@ pub(crate) fn backend_name(index: usize) -> String {
 }
 
 /// Starts the servers. Where each has an address of its own they share one port, because a DNS name carries no ports.
-async fn start_servers(
-    plan: &Plan,
-    strategy: Strategy,
-    addresses: &[Ipv4Addr],
-) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
+async fn start_servers(plan: &Plan, setup: &Setup) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
     let mut attempt = 1;
     loop {
-        match start_on_one_port(plan, strategy, addresses).await {
+        match start_on_one_port(plan, setup).await {
             // The port that the first server got may be taken on the address of another.
             Err(_) if attempt < PORT_ATTEMPTS => attempt += 1,
             result => return result,
@@ -207,11 +304,8 @@ async fn start_servers(
     }
 }
 
-async fn start_on_one_port(
-    plan: &Plan,
-    strategy: Strategy,
-    addresses: &[Ipv4Addr],
-) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
+async fn start_on_one_port(plan: &Plan, setup: &Setup) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
+    let addresses = &setup.addresses;
     let own_address = addresses.iter().all(|address| *address != Ipv4Addr::LOCALHOST);
     let (mut servers, mut backends): (Vec<_>, Vec<SocketAddr>) = (Vec::new(), Vec::new());
     for (index, address) in addresses.iter().enumerate() {
@@ -219,7 +313,7 @@ async fn start_on_one_port(
         let name = backend_name(index);
         let listen = SocketAddr::from((*address, port));
         let pod = plan.network.pod(*address).await?;
-        let mut server = Process::spawn(pod, &name, &server_arguments(plan, strategy, index, listen))?;
+        let mut server = Process::spawn(pod, &name, &server_arguments(plan, setup, index, listen))?;
         match server.receive().await? {
             FromServer::Ready { addresses } => backends.extend(addresses),
             other => return Err(server.error(format!("began with {other:?}")).into()),
@@ -229,17 +323,13 @@ async fn start_on_one_port(
     Ok((servers, backends))
 }
 
-fn server_arguments(plan: &Plan, strategy: Strategy, index: usize, listen: SocketAddr) -> Vec<String> {
+fn server_arguments(plan: &Plan, setup: &Setup, index: usize, listen: SocketAddr) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
     arguments.extend(["--listen".into(), listen.to_string()]);
-    arguments.extend(["--service-time".into(), duration_argument(plan.service_time)]);
-    if strategy.ages() {
-        // One stream per backend, or all would age their n-th connections at the same age.
-        let seed = u64::from(plan.seed) | (index as u64) << 32;
-        arguments.extend(["--seed".into(), seed.to_string()]);
-        arguments.extend(["--max-connection-age".into(), duration_argument(plan.max_age)]);
-        arguments.extend(["--max-connection-age-grace".into(), duration_argument(plan.max_age_grace)]);
-    }
+    // One stream per backend, or all would age their n-th connections at the same age.
+    let seed = u64::from(plan.seed) | (index as u64) << 32;
+    arguments.extend(["--seed".into(), seed.to_string()]);
+    arguments.extend(setup.server_arguments.iter().cloned());
     arguments
 }
 
@@ -251,14 +341,21 @@ pub(crate) fn duration_argument(duration: Duration) -> String {
 /// What the client is told to call, and what leads there.
 async fn enter(
     plan: &Plan,
-    strategy: Strategy,
+    setup: &Setup,
     backends: &[SocketAddr],
     direct: bool,
 ) -> Result<(Between, Target), RigError> {
     let any_port = SocketAddr::from((plan.network.node_address(), 0));
     let seed = u64::from(plan.seed);
-    let to = |authority| Target { strategy, authority, dns: None, api_server: None, deadline: plan.deadline };
-    Ok(match strategy.entrance() {
+    let to = |authority| Target {
+        strategy: setup.strategy,
+        authority,
+        dns: None,
+        api_server: None,
+        deadline: setup.deadline,
+        clients: setup.clients,
+    };
+    Ok(match setup.entrance {
         Entrance::VirtualAddress if direct && !plan.network.service_is_free() => {
             (Between::Nothing, to(backends[0].to_string()))
         }

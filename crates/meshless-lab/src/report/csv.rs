@@ -11,6 +11,9 @@ pub(super) fn tables(results: &Results) -> Vec<(&'static str, String)> {
         ("around_rotation.csv", around_rotation(results)),
         ("churn.csv", churn(results)),
         ("churn_timeline.csv", churn_timeline(results)),
+        ("levelling.csv", levelling(results)),
+        ("levelling_timeline.csv", levelling_timeline(results)),
+        ("bounce.csv", bounce(results)),
     ]
 }
 
@@ -114,6 +117,49 @@ fn churn_timeline(results: &Results) -> String {
     table(&["strategy", "event", "at_ms", "ok", "failed", "concerned", "p50_ms", "p99_ms"], rows)
 }
 
+fn levelling(results: &Results) -> String {
+    let rows = results.levelling.iter().map(|row| {
+        let mut cells = vec![row.strategy.clone(), row.exponent.to_string()];
+        cells.extend([row.backends, row.clients].map(|v| v.to_string()));
+        let numbers = [row.max_connection_age_ms, row.ages, row.connections, row.deviation];
+        cells.extend(numbers.map(|v| v.to_string()));
+        let numbers = [row.deviation_expected, row.max_over_mean, row.rotations_per_age];
+        cells.extend(numbers.map(|v| v.to_string()));
+        cells.extend([row.connections_opened, row.calls, row.failed, row.duplicated].map(|v| v.to_string()));
+        cells
+    });
+    table(&LEVELLING, rows)
+}
+
+/// Long form: a row per strategy, exponent, moment and server.
+fn levelling_timeline(results: &Results) -> String {
+    let rows = results.levelling.iter().flat_map(|row| {
+        row.timeline.iter().flat_map(move |sample| {
+            sample.connections.iter().map(move |(backend, connections)| {
+                let names = [row.strategy.clone(), row.exponent.to_string(), sample.at_ms.to_string()];
+                names.into_iter().chain([backend.clone(), connections.to_string()]).collect()
+            })
+        })
+    });
+    table(&["strategy", "exponent", "at_ms", "backend", "connections"], rows)
+}
+
+fn bounce(results: &Results) -> String {
+    let mut head = BOUNCE.to_vec();
+    head.extend(OUTCOME);
+    let rows = results.bounce.iter().map(|row| {
+        let mut cells = vec![row.strategy.clone(), row.bounces.to_string()];
+        cells.extend([row.backends, row.workers, row.clients].map(|v| v.to_string()));
+        let numbers = [row.service_time_ms, row.service_time_ms_measured, row.load];
+        cells.extend(numbers.map(|v| v.to_string()));
+        cells.push(row.calls.to_string());
+        cells.extend([row.goodput, row.attempts_per_call, row.start_lag_ms_p99].map(|v| v.to_string()));
+        cells.extend(outcome(&row.outcome));
+        cells
+    });
+    table(&head, rows)
+}
+
 fn outcome(o: &Outcome) -> Vec<String> {
     let statuses: Vec<String> =
         o.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
@@ -173,6 +219,41 @@ const CHURN: [&str; 23] = [
     "after_p99_ms",
     "after_p999_ms",
     "after_max_ms",
+];
+
+/// Columns of [`levelling`].
+const LEVELLING: [&str; 15] = [
+    "strategy",
+    "exponent",
+    "backends",
+    "clients",
+    "max_connection_age_ms",
+    "ages",
+    "connections",
+    "deviation",
+    "deviation_expected",
+    "max_over_mean",
+    "rotations_per_age",
+    "connections_opened",
+    "calls",
+    "failed",
+    "duplicated",
+];
+
+/// Columns of [`bounce`], before those of [`outcome`].
+const BOUNCE: [&str; 12] = [
+    "strategy",
+    "bounces",
+    "backends",
+    "workers",
+    "clients",
+    "service_time_ms",
+    "service_time_ms_measured",
+    "load",
+    "calls",
+    "goodput",
+    "attempts_per_call",
+    "start_lag_ms_p99",
 ];
 
 /// Columns of [`outcome`].

@@ -2,7 +2,7 @@
 //!
 //! The only place that derives something from rows. Sentences, tables and pictures read this and [`Results`].
 
-use crate::results::{BurstRow, Causes, ChurnRow, Outcome, Results, SpreadRow};
+use crate::results::{BounceRow, BurstRow, Causes, ChurnRow, LevellingRow, Outcome, Results, SpreadRow};
 
 /// The bursts of one strategy.
 pub(super) struct BurstFact<'a> {
@@ -131,6 +131,21 @@ pub(super) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
     let rows = rows.filter_map(|row| Some((row, row.attempts_per_call?)));
     let many = rows.filter(|(_, attempts)| *attempts >= MANY_ATTEMPTS);
     many.max_by(|(_, a), (_, b)| a.total_cmp(b))
+}
+
+/// One strategy without levelled ages and with them.
+pub(super) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)> {
+    let measured = || results.levelling.iter().filter(|row| row.deviation > 0.0);
+    let with =
+        |without: &&LevellingRow| measured().find(|row| row.exponent > 0 && row.strategy == without.strategy);
+    measured().filter(|row| row.exponent == 0).filter_map(|row| Some((row, with(&row)?))).collect()
+}
+
+/// One strategy on servers that queue, and on servers that bounce.
+pub(super) fn bounced(results: &Results) -> Vec<(&BounceRow, &BounceRow)> {
+    let answered = || results.bounce.iter().filter(|row| row.outcome.ok > 0);
+    let bounce = |queue: &&BounceRow| answered().find(|row| row.bounces && row.strategy == queue.strategy);
+    answered().filter(|row| !row.bounces).filter_map(|row| Some((row, bounce(&row)?))).collect()
 }
 
 /// Backends that answered at least one call.

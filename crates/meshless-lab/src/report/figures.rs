@@ -6,9 +6,11 @@ use super::palette::{Palette, marker};
 use super::svg::escape;
 use crate::results::Results;
 
+mod bounce;
 mod burst;
 mod causes;
 mod churn;
+mod levelling;
 mod rotation;
 mod spread;
 mod unevenness;
@@ -97,6 +99,8 @@ pub(super) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
         causes::causes(results, palette),
         churn::matrix(results, palette),
         churn::timelines(results, palette),
+        levelling::connections(results, palette),
+        bounce::quantiles(results, palette),
     ];
     figures.into_iter().flatten().collect()
 }

@@ -40,6 +40,8 @@ pub(super) fn page(results: &Results) -> String {
     out += &tables::spread(results, &palette);
     out += &tables::churn(results, &palette);
     out += &tables::events(results);
+    out += &tables::levelling(results, &palette);
+    out += &tables::bounce(results, &palette);
     out += "</section>\n";
     out += &how_it_was_run(results);
     out += "</main>\n</body>\n</html>\n";
@@ -195,6 +197,9 @@ fn how_it_was_run(results: &Results) -> String {
         "around_rotation.csv",
         "churn.csv",
         "churn_timeline.csv",
+        "levelling.csv",
+        "levelling_timeline.csv",
+        "bounce.csv",
     ];
     let links: Vec<String> = files.iter().map(|file| format!("<a href=\"{file}\">{file}</a>")).collect();
     out += &links.join(", ");
@@ -213,7 +218,7 @@ fn day(instant: &str) -> &str {
 
 /// The tables are wider than paper, so there they give way to a sentence.
 const NUMBERS: &str = "<section id=\"numbers\"><h2>Every number</h2>\n\
-<p class=\"paper\">The full tables do not fit on paper; they are in burst.csv, spread.csv and churn.csv beside the page.</p>\n";
+<p class=\"paper\">The full tables do not fit on paper; they are in the CSV files beside the page.</p>\n";
 
 const TITLE: &str = "How gRPC calls reach their backends";
 

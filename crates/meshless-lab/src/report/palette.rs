@@ -48,7 +48,9 @@ pub(super) fn strategies(results: &Results) -> Vec<String> {
     // The spread first: it has every strategy where the burst leaves some out, and so their order.
     let spread_and_burst =
         results.spread.iter().map(|r| &r.strategy).chain(results.burst.iter().map(|r| &r.strategy));
-    for name in spread_and_burst.chain(results.churn.iter().map(|r| &r.strategy)) {
+    let servers =
+        results.levelling.iter().map(|r| &r.strategy).chain(results.bounce.iter().map(|r| &r.strategy));
+    for name in spread_and_burst.chain(results.churn.iter().map(|r| &r.strategy)).chain(servers) {
         if !names.contains(name) {
             names.push(name.clone());
         }

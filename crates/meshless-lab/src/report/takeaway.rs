@@ -269,3 +269,52 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 /// A tenth of what another lost is worth a word.
 const MUCH_LESS: f64 = 0.1;
+
+/// What levelling does to the spread of connections, and its price.
+pub(super) fn levelling(results: &Results) -> String {
+    let said: Vec<String> = facts::levelled(results)
+        .into_iter()
+        .map(|(without, with)| {
+            let price = with.rotations_per_age / without.rotations_per_age;
+            format!(
+                "with `{}` from {} to {} of the mean, {} of it, for {}\u{a0}× the rotations",
+                with.strategy,
+                percent(without.deviation),
+                percent(with.deviation),
+                ratio(with.deviation / without.deviation),
+                ratio(price),
+            )
+        })
+        .collect();
+    match said.is_empty() {
+        true => String::new(),
+        false => format!(
+            "Levelled ages took the spread of connections {}; the closed form says 0.55.",
+            list(&said)
+        ),
+    }
+}
+
+/// What bouncing does to the slowest calls, and its price.
+pub(super) fn bounce(results: &Results) -> String {
+    let said: Vec<String> = facts::bounced(results)
+        .into_iter()
+        .map(|(queue, bounce)| {
+            let (before, after) = (queue.outcome.latency_ms.p999, bounce.outcome.latency_ms.p999);
+            format!(
+                "from {} to {} with `{}` ({} of it, {} attempts a call)",
+                ms(before),
+                ms(after),
+                bounce.strategy,
+                ratio(after / before),
+                ratio(bounce.attempts_per_call),
+            )
+        })
+        .collect();
+    match (said.is_empty(), facts::bounced(results).first()) {
+        (false, Some((queue, _))) => {
+            format!("At {} of the capacity, bouncing took p99.9 {}.", percent(queue.load), list(&said))
+        }
+        _ => String::new(),
+    }
+}

@@ -1,4 +1,4 @@
-//! The run in a terminal: error rates by size of burst, the spread, and the verdict wrapped to the width.
+//! The run in a terminal: a table per experiment, and the verdict wrapped to the width.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
@@ -17,9 +17,14 @@ pub(super) fn text(results: &Results, width: u16, colour: bool) -> String {
         out += &style.warning("Interrupted: what follows was measured until then.");
         out += "\n\n";
     }
-    for (title, table) in
-        [burst(results, width), spread(results, width), churn(results, width)].into_iter().flatten()
-    {
+    let tables = [
+        burst(results, width),
+        spread(results, width),
+        churn(results, width),
+        levelling(results, width),
+        bounce(results, width),
+    ];
+    for (title, table) in tables.into_iter().flatten() {
         out += &style.bold(&title);
         out.push('\n');
         out += &style.table(&table);
@@ -137,6 +142,50 @@ fn churn(results: &Results, width: u16) -> Option<(String, Table)> {
         format!("; up to {attempts} attempts a call ({}, {})", row.strategy, row.event)
     });
     Some((format!("Churn: calls failed{star}{attempts}{more}"), table))
+}
+
+/// A row per strategy, without levelling and with it.
+fn levelling(results: &Results, width: u16) -> Option<(String, Table)> {
+    let first = results.levelling.first()?;
+    let mut table = table(width);
+    table.set_header(["strategy", "ages", "deviation", "theory", "max/mean", "rotations", "failed"]);
+    for row in &results.levelling {
+        table.add_row([
+            row.strategy.clone(),
+            if row.exponent > 0 { "levelled".into() } else { "plain".into() },
+            percent(row.deviation),
+            percent(row.deviation_expected),
+            ratio(row.max_over_mean),
+            ratio(row.rotations_per_age),
+            count(row.failed),
+        ]);
+    }
+    align(&mut table);
+    let (clients, servers) = (count(first.clients as u64), first.backends);
+    Some((format!("Levelled ages: spread of {clients} clients’ connections over {servers} servers"), table))
+}
+
+/// A row per strategy and kind of server.
+fn bounce(results: &Results, width: u16) -> Option<(String, Table)> {
+    let first = results.bounce.first()?;
+    let mut table = table(width);
+    table.set_header(["strategy", "servers", "p50", "p99", "p99.9", "failed", "per s", "attempts"]);
+    for row in &results.bounce {
+        let o = &row.outcome;
+        let latency = |v: f64| if o.ok > 0 { ms(v) } else { "–".into() };
+        table.add_row([
+            row.strategy.clone(),
+            if row.bounces { "bounce".into() } else { "queue".into() },
+            latency(o.latency_ms.p50),
+            latency(o.latency_ms.p99),
+            latency(o.latency_ms.p999),
+            count(o.failed),
+            count(row.goodput.round() as u64),
+            ratio(row.attempts_per_call),
+        ]);
+    }
+    align(&mut table);
+    Some((format!("Bounce: load at {} of the capacity", percent(first.load)), table))
 }
 
 /// A name in lines, broken behind its joints.

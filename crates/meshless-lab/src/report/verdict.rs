@@ -1,4 +1,4 @@
-//! The verdict: two or three sentences on what a reader should do, each number in them from this run.
+//! The verdict: a few sentences on what a reader should do, each number in them from this run.
 //!
 //! The first says what not to do and why, the second what to do and what it costs, the third, where things broke, who took it
 //! well. Names of strategies stand in
@@ -6,17 +6,26 @@
 
 use super::facts::{self, BurstFact, Kind, kind};
 use super::format::{count, list, percent, plural, ratio};
+use super::takeaway;
 use crate::results::{Results, SpreadRow};
 
-/// Two sentences on bursts and spread, one on churn; of each what the run has.
+/// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run has.
 pub(super) fn verdict(results: &Results) -> Vec<String> {
     let steady = !results.burst.is_empty() || !results.spread.is_empty();
     let mut said = Vec::new();
-    if steady || facts::churned(results).is_empty() {
+    let servers = servers(results);
+    if steady || (facts::churned(results).is_empty() && servers.is_none()) {
         said.extend(steady_load(results));
     }
     said.extend(churn(results));
+    said.extend(servers);
     said
+}
+
+/// What servers can do about it.
+fn servers(results: &Results) -> Option<String> {
+    let said = [takeaway::levelling(results), takeaway::bounce(results)].join(" ");
+    Some(said.trim().to_owned()).filter(|said| !said.is_empty())
 }
 
 fn steady_load(results: &Results) -> [String; 2] {

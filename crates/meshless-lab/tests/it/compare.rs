@@ -139,6 +139,38 @@ fn a_watch_of_endpoint_slices_brings_new_backends_their_share() {
 }
 
 #[test]
+fn what_servers_do_about_balance_is_measured_beside_what_they_do_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = run(&format!(
+        "compare --experiments servers --seconds 1 --strategies pick_first,round_robin --seed 7 --out {}",
+        folder.path().display()
+    ));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let results = results(&folder);
+    let levelling = results["levelling"].as_array().unwrap();
+    assert_eq!(levelling.iter().map(|row| &row["exponent"]).collect::<Vec<_>>(), [0, 3]);
+    for row in levelling {
+        // Each client has one connection, and at times none or, while one replaces the other, two.
+        let connections = row["connections"].as_f64().unwrap();
+        assert!((10.0..40.0).contains(&connections), "{row}");
+        assert!(
+            row["rotations_per_age"].as_f64() > Some(0.0) && row["timeline"].as_array().unwrap().len() > 3
+        );
+        assert_eq!(row["duplicated"], 0, "{row}");
+    }
+    let bounce = results["bounce"].as_array().unwrap();
+    assert_eq!(bounce.iter().map(|row| &row["bounces"]).collect::<Vec<_>>(), [false, true]);
+    for row in bounce {
+        assert_eq!(
+            (&row["duplicated"], row["attempts_per_call"].as_f64() > Some(1.0)),
+            (&0.into(), row["bounces"] == true),
+            "{row}"
+        );
+        assert!(row["ok"].as_u64() > Some(0), "{row}");
+    }
+}
+
+#[test]
 fn results_on_stdout_are_json_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let output = run(&format!(

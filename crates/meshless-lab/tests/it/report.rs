@@ -23,6 +23,9 @@ fn writes_the_page_the_json_and_a_csv_per_table() {
         "around_rotation.csv",
         "churn.csv",
         "churn_timeline.csv",
+        "levelling.csv",
+        "levelling_timeline.csv",
+        "bounce.csv",
     ];
     assert_eq!(names, [&["index.html", "results.json"], &csv[..]].concat());
     assert_eq!(written.page, written.files[0]);
@@ -53,6 +56,8 @@ fn the_page_needs_nothing_from_outside() {
         "causes",
         "churn",
         "churn-time",
+        "levelling",
+        "bounce",
     ];
     for id in figures {
         assert!(page.contains(&format!("id=\"{id}\"")), "figure {id} is missing");
@@ -102,6 +107,28 @@ fn the_matrix_has_a_cell_for_each_event_and_strategy_and_says_what_was_not_got_o
 }
 
 #[test]
+fn the_verdict_says_what_servers_can_do_and_at_what_price() {
+    let verdict = verdict(&plain(&page(&fixture::run())));
+    for said in [
+        "Levelled ages took the spread of connections with <code>pick_first</code> from 20 % to 10 % of the mean, 0.50 of it, for 1.10 × the rotations; the closed form says 0.55.",
+        "At 95 % of the capacity, bouncing took p99.9 from 400 ms to 200 ms with <code>least_request</code> (0.50 of it, 1.90 attempts a call).",
+    ] {
+        assert!(verdict.contains(said), "{verdict}");
+    }
+}
+
+#[test]
+fn a_row_without_its_counterpart_is_drawn_and_not_compared() {
+    let mut results = fixture::run();
+    results.levelling.truncate(1);
+    results.bounce.remove(0);
+    let page = page(&results);
+    assert_balanced(&page);
+    assert!(page.contains("id=\"levelling\"") && page.contains("id=\"bounce\""));
+    assert!(!verdict(&page).contains("evelled") && !verdict(&page).contains("bouncing"));
+}
+
+#[test]
 fn a_strategy_of_its_own_that_is_even_and_lossless_is_the_advice() {
     let page = page(&fixture::with_strategy("round_robin"));
     let verdict = verdict(&plain(&page));
@@ -137,6 +164,7 @@ fn every_odd_run_still_makes_a_page_and_a_table() {
             (_, 0) => 2,
             _ => 3,
         };
+        let sentences = sentences + usize::from(!results.bounce.is_empty());
         assert_eq!(page.matches("class=\"verdict\"").count(), sentences, "{name}");
         for width in [0, 80, 120, u16::MAX] {
             assert!(!report::terminal(&results, width, true).is_empty(), "{name}");
@@ -162,6 +190,9 @@ fn strings_of_a_run_cannot_become_markup() {
     results.burst[0].strategy.clone_from(&evil);
     results.spread[0].strategy.clone_from(&evil);
     results.churn[0].strategy.clone_from(&evil);
+    results.levelling[0].strategy.clone_from(&evil);
+    results.bounce[0].strategy.clone_from(&evil);
+    results.levelling[1].timeline[0].connections.insert(evil.clone(), 1);
     results.churn[3].event.clone_from(&evil);
     results.events[0].story.clone_from(&evil);
     results.command.clone_from(&evil);
@@ -282,6 +313,11 @@ fn scripts_find_the_promised_fields() {
         &["strategy", "event", "calls", "failed", "failed_by_cause/never_sent", "duplicated", "converged_ms"],
     );
     has(&value["churn"][0], &["attempts_per_call", "latency_ms/before/p50", "latency_ms/after/p999"]);
+    has(
+        &value["levelling"][0],
+        &["strategy", "exponent", "deviation", "deviation_expected", "timeline/0/connections/backend-1"],
+    );
+    has(&value["bounce"][0], &["strategy", "bounces", "load", "attempts_per_call", "ok", "latency_ms/p999"]);
     has(&value["churn"][0], &["marks/0/at_ms", "timeline/0/failed", "timeline/0/p99_ms"]);
 }
 

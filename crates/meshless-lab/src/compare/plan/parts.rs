@@ -4,6 +4,7 @@
 //! What is left out leaves a note that says why, and how to get it.
 
 use crate::cli::CompareArgs;
+use crate::compare::bounce;
 use crate::event::{Event, FLEET};
 use crate::strategy::{Entrance, Strategy};
 
@@ -120,6 +121,33 @@ pub(super) fn churns(
     strategies
 }
 
+/// What servers do, for the strategies that are asked for, if any are.
+pub(super) fn servers(
+    args: &CompareArgs,
+    many_addresses: bool,
+    notes: &mut Vec<String>,
+) -> (Vec<Strategy>, Vec<(Strategy, bool)>) {
+    if !many_addresses {
+        notes.push(format!(
+            "The experiment `servers` was left out: it needs a backend on each of 127.0.0.2 to 127.0.0.{}, which this system \
+             lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
+            bounce::SERVERS + 1
+        ));
+        return (Vec::new(), Vec::new());
+    }
+    let asked = |strategy: &Strategy| args.strategies.is_empty() || args.strategies.contains(strategy);
+    let levellings: Vec<_> = LEVELLINGS.into_iter().filter(asked).collect();
+    let bounces: Vec<_> = BOUNCES.into_iter().filter(|(strategy, _)| asked(strategy)).collect();
+    if levellings.is_empty() && bounces.is_empty() {
+        notes.push(
+            "The experiment `servers` was left out: it compares max-age-l4, pick_first, round_robin, least_request and \
+             peak_ewma."
+                .into(),
+        );
+    }
+    (levellings, bounces)
+}
+
 /// In the order of the report, each once.
 pub(super) fn events(args: &CompareArgs) -> Vec<Event> {
     let asked = match (args.events.is_empty(), args.full) {
@@ -129,6 +157,18 @@ pub(super) fn events(args: &CompareArgs) -> Vec<Event> {
     };
     Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
 }
+
+/// Clients of one connection each, which come back through the virtual address: today's tonic, and the channel.
+const LEVELLINGS: [Strategy; 2] = [Strategy::MaxAgeL4, Strategy::PickFirst];
+
+/// Policies on servers that queue (false) and bounce (true).
+const BOUNCES: [(Strategy, bool); 5] = [
+    (Strategy::RoundRobin, false),
+    (Strategy::RoundRobin, true),
+    (Strategy::LeastRequest, false),
+    (Strategy::LeastRequest, true),
+    (Strategy::PeakEwma, false),
+];
 
 /// Calls at once by default: the part of the original experiment's range that decides, in a minute or two.
 const CALLS: [u64; 7] = [100, 500, 1000, 2000, 5000, 10_000, 20_000];

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::figures::strategy_swatch;
-use super::super::format::{count, ms, percent, ratio, us};
+use super::super::format::{count, ms, percent, ratio, short, us};
 use super::super::palette::Palette;
 use super::super::svg::escape;
 use super::facts;
@@ -128,6 +128,35 @@ pub(super) fn churn(results: &Results, palette: &Palette) -> String {
     boxed("all", "Churn: steady load while things break", &CHURN, rows, palette)
 }
 
+/// Every levelling row.
+pub(super) fn levelling(results: &Results, palette: &Palette) -> String {
+    let rows = results.levelling.iter().map(|row| {
+        let mut cells = vec![if row.exponent > 0 { row.exponent.to_string() } else { "off".into() }];
+        cells.extend([row.backends, row.clients].map(|n| count(n as u64)));
+        cells.extend([ms(row.max_connection_age_ms), ratio(row.ages), ratio(row.connections)]);
+        cells.extend([row.deviation, row.deviation_expected].map(percent));
+        cells.extend([row.max_over_mean, row.rotations_per_age].map(ratio));
+        cells.extend([row.connections_opened, row.calls, row.failed, row.duplicated].map(count));
+        (row.strategy.as_str(), cells)
+    });
+    boxed("all", "Levelled ages: many clients of one connection each", &LEVELLING, rows, palette)
+}
+
+/// Every bounce row.
+pub(super) fn bounce(results: &Results, palette: &Palette) -> String {
+    let mut head = BOUNCE.to_vec();
+    head.extend(OUTCOME);
+    let rows = results.bounce.iter().map(|row| {
+        let mut cells = vec![if row.bounces { "bounce" } else { "queue" }.to_owned()];
+        cells.extend([row.backends, row.workers, row.clients].map(|n| count(n as u64)));
+        cells.extend([ms(row.service_time_ms_measured), percent(row.load), count(row.calls)]);
+        cells.extend([short(row.goodput), ratio(row.attempts_per_call), ms(row.start_lag_ms_p99)]);
+        cells.extend(outcome(&row.outcome));
+        (row.strategy.as_str(), cells)
+    });
+    boxed("all", "Bounce: load near the capacity", &head, rows, palette)
+}
+
 /// What the events are, and when a client has got over them.
 pub(super) fn events(results: &Results) -> String {
     let mut body = String::new();
@@ -236,6 +265,40 @@ const CHURN: [&str; 23] = [
     "p99.9 after",
     "Max after",
     "Statuses of the failed",
+];
+
+/// Columns of [`levelling`].
+const LEVELLING: [&str; 15] = [
+    "Strategy",
+    "Exponent",
+    "Servers",
+    "Clients",
+    "Age",
+    "Ages measured",
+    "Connections a server",
+    "Deviation",
+    "Theory",
+    "Fullest × mean",
+    "Rotations per age",
+    "Connections opened",
+    "Calls",
+    "Failed",
+    "Executed twice",
+];
+
+/// Columns of [`bounce`], before those of [`outcome`].
+const BOUNCE: [&str; 11] = [
+    "Strategy",
+    "Servers that",
+    "Servers",
+    "Workers",
+    "Clients",
+    "Service time",
+    "Load",
+    "Calls",
+    "Goodput/s",
+    "Attempts a call",
+    "Start lag p99",
 ];
 
 /// Columns of [`outcome`].

@@ -25,6 +25,7 @@ pub(crate) fn run() -> Results {
         spread("l7-proxy", &|_, _| [0.334, 0.333, 0.333], 0, 0),
     ];
     churn_into(&mut results);
+    servers_into(&mut results);
     results
 }
 
@@ -149,6 +150,8 @@ fn empty() -> Results {
         spread: vec![],
         churn: vec![],
         events: vec![],
+        levelling: vec![],
+        bounce: vec![],
         notes: vec!["This run is made up: it tests the report, and measures nothing.".into()],
     }
 }
@@ -319,6 +322,69 @@ fn churn(strategy: &str, event: &str, failed: u64) -> ChurnRow {
         latency_ms: BeforeAfter { before: latency.clone(), after: latency },
         marks: vec![Mark { at_ms: 0.0, name: "begins".into() }, Mark { at_ms: 2000.0, name: "over".into() }],
         timeline: (0..50).map(slice).collect(),
+    }
+}
+
+/// One strategy on plain ages and on levelled ones, one on servers that queue and on servers that bounce.
+fn servers_into(results: &mut Results) {
+    results.levelling = vec![levelling(0), levelling(3)];
+    results.bounce = vec![bounce(false), bounce(true)];
+}
+
+fn levelling(exponent: u32) -> LevellingRow {
+    let sway = if exponent > 0 { 2.0 } else { 4.0 };
+    let sample = |i: u32| {
+        let shift = (f64::from(i) / 7.0).sin() * sway;
+        let servers = [("backend-1", 20.0 + shift), ("backend-2", 20.0 - shift), ("backend-3", 20.0)];
+        LevellingSample {
+            at_ms: 5000.0 + f64::from(i) * 100.0,
+            connections: servers.into_iter().map(|(name, n)| (name.to_owned(), n as u64)).collect(),
+        }
+    };
+    LevellingRow {
+        strategy: "pick_first".into(),
+        exponent,
+        backends: 3,
+        clients: 60,
+        max_connection_age_ms: 500.0,
+        ages: 48.0,
+        connections: 20.0,
+        deviation: sway / 20.0,
+        deviation_expected: if exponent > 0 { 0.101 } else { 0.183 },
+        max_over_mean: 1.0 + sway / 25.0,
+        rotations_per_age: if exponent > 0 { 1.1 } else { 1.0 },
+        connections_opened: 3000,
+        calls: 28_800,
+        failed: 0,
+        duplicated: 0,
+        timeline: (0..240).map(sample).collect(),
+    }
+}
+
+fn bounce(bounces: bool) -> BounceRow {
+    let k = if bounces { 0.5 } else { 1.0 };
+    let latency = Latency {
+        mean: 50.0 * k,
+        p50: 40.0 * k,
+        p90: 120.0 * k,
+        p99: 260.0 * k,
+        p999: 400.0 * k,
+        max: 410.0,
+    };
+    BounceRow {
+        strategy: "least_request".into(),
+        bounces,
+        backends: 10,
+        workers: 4,
+        clients: 100,
+        service_time_ms: 20.0,
+        service_time_ms_measured: 20.1,
+        load: 0.95,
+        calls: 45_600,
+        goodput: 1900.0,
+        attempts_per_call: if bounces { 1.9 } else { 1.0 },
+        start_lag_ms_p99: 0.4,
+        outcome: outcome(45_600, 0, 0.0, latency, 1000),
     }
 }
 
