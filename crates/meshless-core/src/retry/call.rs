@@ -1,7 +1,7 @@
 //! The retries of one call (gRFC A6): asked after every attempt that failed, it says whether there is another, and when.
 //!
 //! ```text
-//!               never sent, left behind, refused once
+//!               never sent, left behind, refused or bounced once
 //!  attempt ────────────────────────────────────────────► Retry        (not counted, not throttled)
 //!     │ fails otherwise
 //!     ├─ its code is in the policy, the throttle allows it,

@@ -9,6 +9,9 @@
 //! refused anything, and while connections age quickly a call can be left behind twice in a row: such a call is sent again
 //! up to [`LEFT_BEHIND_MAX`] times, each of them on another connection. With A6's limit it would fail although every backend is well.
 //!
+//! A server of this project that bounces calls can say so in its answer, once a client has shown that it understands that: such an
+//! answer is not just any refusal, and allows one more.
+//!
 //! Part of [`CallRetry`](super::CallRetry), which asks it first after every attempt that failed.
 
 /// How far a failed attempt got.
@@ -25,6 +28,8 @@ pub enum AttemptFate {
     LeftBehind,
     /// The peer says otherwise that it was not processed: REFUSED_STREAM, or a GOAWAY with an error.
     Refused,
+    /// A busy server answered that another should take it, and that no handler has seen it.
+    Bounced,
     /// The server may have executed it. Only a retry policy may send it again.
     MaybeProcessed,
 }
@@ -33,6 +38,7 @@ pub enum AttemptFate {
 #[derive(Clone, Debug, Default)]
 pub(super) struct TransparentRetry {
     refused_before: bool,
+    bounced_before: bool,
     left_behind: u32,
 }
 
@@ -46,6 +52,7 @@ impl TransparentRetry {
                 self.left_behind <= LEFT_BEHIND_MAX
             }
             AttemptFate::Refused => !std::mem::replace(&mut self.refused_before, true),
+            AttemptFate::Bounced => !std::mem::replace(&mut self.bounced_before, true),
             AttemptFate::Unplaced | AttemptFate::MaybeProcessed => false,
         }
     }
@@ -70,6 +77,13 @@ mod tests {
         assert!(retry.allows(AttemptFate::Refused));
         assert!(retry.allows(AttemptFate::NeverSent));
         assert!(!retry.allows(AttemptFate::Refused));
+    }
+
+    #[test]
+    fn a_call_that_is_bounced_after_a_refusal_is_retried_once_more() {
+        let mut retry = TransparentRetry::default();
+        assert!(retry.allows(AttemptFate::Refused) && retry.allows(AttemptFate::Bounced));
+        assert!(!retry.allows(AttemptFate::Bounced) && !retry.allows(AttemptFate::Refused));
     }
 
     #[test]

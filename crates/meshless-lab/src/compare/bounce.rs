@@ -46,7 +46,7 @@ async fn measure(plan: &Plan, strategy: Strategy, bounces: bool) -> Result<Bounc
         clients: CLIENTS,
         service_time: SERVICE_TIME,
         length: plan.bounce_length(),
-        warm_up: WARM_UP,
+        warm_up: WARM_UP.min(plan.servers_watch),
     };
     let mut rig = Rig::set_up(plan, &setup(plan, strategy, bounces), false).await?;
     let rate = LOAD * (SERVERS * WORKERS) as f64 / SERVICE_TIME.as_secs_f64();

@@ -49,7 +49,7 @@ async fn measure(plan: &Plan, strategy: Strategy, exponent: u32) -> Result<Level
         clients: CLIENTS,
         exponent,
         age: AGE,
-        warm_up: WARM_UP,
+        warm_up: WARM_UP.min(plan.servers_watch),
     };
     Ok(levelling_row(strategy, &settings, round))
 }

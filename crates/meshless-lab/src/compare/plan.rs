@@ -213,11 +213,11 @@ impl Plan {
 
     /// How long the load of a levelling and of a bounce lasts.
     pub(crate) fn levelling_length(&self) -> Duration {
-        levelling::WARM_UP + self.servers_watch
+        levelling::WARM_UP.min(self.servers_watch) + self.servers_watch
     }
 
     pub(crate) fn bounce_length(&self) -> Duration {
-        bounce::WARM_UP + self.servers_watch
+        bounce::WARM_UP.min(self.servers_watch) + self.servers_watch
     }
 
     /// Steps of its progress: a round of a burst is one, a second of anything else, and an event one more.
@@ -368,7 +368,8 @@ mod tests {
         let asked = plan_of("--experiments servers --strategies round_robin --seconds 2", true).unwrap();
         let row = Strategy::RoundRobin;
         assert_eq!((asked.levellings.len(), &*asked.bounces), (0, &[(row, false), (row, true)][..]));
-        assert_eq!(asked.steps(), 2 * (2 + bounce::WARM_UP.as_secs()));
+        // Two rows, and no longer warm-up than what is measured.
+        assert_eq!(asked.steps(), 2 * (2 + 2));
         assert!(asked.bursts.is_empty() && asked.spreads.is_empty() && asked.churns.is_empty());
         let nobody = plan_of("--experiments servers --strategies l7-proxy", true).unwrap_err();
         assert!(nobody.to_string().contains("least_request"), "{nobody}");

@@ -275,9 +275,10 @@ pub(super) fn levelling(results: &Results) -> String {
     let said: Vec<String> = facts::levelled(results)
         .into_iter()
         .map(|(without, with)| {
-            let price = with.rotations_per_age / without.rotations_per_age;
+            // Not rotations: a channel that replaces connections ahead of their age sees to some of them itself.
+            let price = with.connections_opened as f64 / without.connections_opened as f64;
             format!(
-                "with `{}` from {} to {} of the mean, {} of it, for {}\u{a0}× the rotations",
+                "with `{}` from {} to {} of the mean, {} of it, for {}\u{a0}× the new connections",
                 with.strategy,
                 percent(without.deviation),
                 percent(with.deviation),

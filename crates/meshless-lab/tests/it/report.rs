@@ -110,7 +110,7 @@ fn the_matrix_has_a_cell_for_each_event_and_strategy_and_says_what_was_not_got_o
 fn the_verdict_says_what_servers_can_do_and_at_what_price() {
     let verdict = verdict(&plain(&page(&fixture::run())));
     for said in [
-        "Levelled ages took the spread of connections with <code>pick_first</code> from 20 % to 10 % of the mean, 0.50 of it, for 1.10 × the rotations; the closed form says 0.55.",
+        "Levelled ages took the spread of connections with <code>pick_first</code> from 20 % to 10 % of the mean, 0.50 of it, for 1.10 × the new connections; the closed form says 0.55.",
         "At 95 % of the capacity, bouncing took p99.9 from 400 ms to 200 ms with <code>least_request</code> (0.50 of it, 1.90 attempts a call).",
     ] {
         assert!(verdict.contains(said), "{verdict}");

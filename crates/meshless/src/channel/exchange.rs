@@ -280,6 +280,9 @@ impl<'a> Call<'a> {
         response: http::Response<call::ResponseBody>,
         end: CallEnd,
     ) -> ControlFlow<http::Response<ResponseBody>, Again> {
+        if !self.tried.avoid().is_empty() && bounced::is_refusal(response.headers()) {
+            return self.after_bounce(retry, rng, response, end);
+        }
         // Without failures to count there is no policy either.
         let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
         // The end of a refusal is counted when it is decided on, here or by the hedging.
@@ -307,6 +310,41 @@ impl<'a> Call<'a> {
             }
             // What the server says about its failure stays in the server's words.
             Err(_) => attach(response, end),
+        }
+    }
+
+    /// A busy server sent a second attempt on, too: no failure of its own.
+    fn after_bounce(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        response: http::Response<call::ResponseBody>,
+        end: CallEnd,
+    ) -> ControlFlow<http::Response<ResponseBody>, Again> {
+        let attempt = AttemptEnd {
+            fate: AttemptFate::Bounced,
+            code: core_code(Code::Unavailable),
+            pushback: None,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                let cause = format!("{}: busy", end.address());
+                self.note(Some(end.endpoint()), &cause, retry);
+                // The first server may be had again. It was the better choice: to leave the last one for those whom all refuse would fill
+                // the server that every client knows to be the busiest.
+                self.tried.avoid_only(end.endpoint());
+                bounced::mark(self.outgoing.headers_mut());
+                drop(response);
+                end.left_behind(Code::Unavailable);
+                ControlFlow::Continue(again)
+            }
+            Err(_) => {
+                let (deadline, max) = (self.deadline(), self.method.response_message_max);
+                let end = end.answered(self.failures);
+                ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+            }
         }
     }
 

@@ -46,6 +46,14 @@ impl Tried {
         }
     }
 
+    /// The next attempt is to go anywhere but there.
+    pub(super) fn avoid_only(&mut self, endpoint: EndpointId) {
+        if let Some(attempts) = &mut self.0 {
+            attempts.avoid.clear();
+        }
+        self.avoid_also([endpoint]);
+    }
+
     /// The message of a call whose last attempt ended for `cause`.
     pub(super) fn explain(&self, cause: &str, reason: Option<GiveUpReason>) -> String {
         let causes = match self.before() {

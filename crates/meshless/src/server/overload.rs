@@ -5,9 +5,13 @@
 //! - **Queue, then shed**: calls wait in the order of their arrival; when the queue is full, the next call fails with
 //!   RESOURCE_EXHAUSTED, at once.
 //! - **Bounce**: a call that finds all workers busy is refused with REFUSED_STREAM, which proves to the client that nothing was
-//!   executed; a channel of this crate tries it once more, elsewhere, and marks it. A marked call is not refused for
-//!   being busy: it may wait. So most calls find an idle server although no client knows which one is idle, and no call
-//!   is sent round in circles.
+//!   executed; a channel of this crate tries it elsewhere, and marks it. A marked call is not refused for being busy: it
+//!   may wait. So most calls find an idle server although no client knows which one is idle. Near the capacity, where
+//!   no server is idle, what counts is the shorter queue: a marked call that finds as many waiting as are worked on is refused once more,
+//!   in an answer that such a channel knows. Its third attempt, which may go back to the first server, is taken in any case: no call is
+//!   sent round in circles. Simulated at 0.95 of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean
+//!   service times without bouncing, 10 with one refusal, 8 with two; and with one refusal, two servers and `least_request`
+//!   every call that both refuse ends at the busier one, whose queue then grows without limit.
 //!
 //! Called around the user's services, within the call's deadline.
 
@@ -24,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tower_service::Service;
 
-use crate::bounced::is_second_attempt;
+use crate::bounced::{is_second_attempt, mark_answer, may_bounce_again};
 
 /// How many calls a server works on at once, on all connections together, and what it does with the others. See
 /// [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls).
@@ -57,6 +61,8 @@ impl CallLimit {
 
     /// Refuses a call's first attempt when all workers are busy, rather than let it wait.
     ///
+    /// A channel's second attempt is refused as well where as many calls wait as are worked on; the third is not.
+    ///
     /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate do; so does a gRPC retry policy
     /// (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a refused call once on their own and do not mark it; when
     /// both servers are busy, they report UNAVAILABLE.
@@ -87,6 +93,7 @@ enum Verdict {
     Run(OwnedSemaphorePermit),
     Wait(QueuePlace),
     Bounce,
+    BounceAgain,
     Shed,
 }
 
@@ -102,6 +109,11 @@ impl CallGate {
         }
         if self.limit.bounces && !is_second_attempt(headers) {
             return Verdict::Bounce;
+        }
+        let long = self.limit.running.min(self.limit.queued);
+        let is_long = self.queued.load(Ordering::Relaxed) >= long;
+        if self.limit.bounces && is_long && may_bounce_again(headers) {
+            return Verdict::BounceAgain;
         }
         let place = self.queued.fetch_add(1, Ordering::Relaxed);
         let queue_place = QueuePlace { gate: self.clone() };
@@ -166,6 +178,7 @@ where
             Some(Verdict::Run(worker)) => (None, Some(worker)),
             Some(Verdict::Wait(place)) => (Some(Box::pin(place.wait()) as Wait), None),
             Some(Verdict::Bounce) => return GatedCall::Refused { how: Refusal::Bounced },
+            Some(Verdict::BounceAgain) => return GatedCall::Refused { how: Refusal::BouncedAgain },
             Some(Verdict::Shed) => return GatedCall::Refused { how: Refusal::Shed },
         };
         GatedCall::Admitted { wait, worker, call: self.service.call(request) }
@@ -187,6 +200,7 @@ pin_project! {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Refusal {
     Bounced,
+    BouncedAgain,
     Shed,
 }
 
@@ -210,6 +224,11 @@ where
             }
             GatedCallProjection::Refused { how: Refusal::Bounced } => {
                 Poll::Ready(Err(Reason::REFUSED_STREAM.into()))
+            }
+            GatedCallProjection::Refused { how: Refusal::BouncedAgain } => {
+                let mut response = Status::unavailable("the server is busy; try another").into_http::<()>();
+                mark_answer(response.headers_mut());
+                Poll::Ready(Ok(response.map(|()| GatedBody { body: None, worker: None })))
             }
             GatedCallProjection::Refused { how: Refusal::Shed } => {
                 let status = Status::resource_exhausted("the server has more calls than it can queue");

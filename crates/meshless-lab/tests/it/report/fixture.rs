@@ -353,7 +353,7 @@ fn levelling(exponent: u32) -> LevellingRow {
         deviation_expected: if exponent > 0 { 0.101 } else { 0.183 },
         max_over_mean: 1.0 + sway / 25.0,
         rotations_per_age: if exponent > 0 { 1.1 } else { 1.0 },
-        connections_opened: 3000,
+        connections_opened: if exponent > 0 { 3300 } else { 3000 },
         calls: 28_800,
         failed: 0,
         duplicated: 0,

@@ -27,6 +27,8 @@ async fn assert_status(peer: &mut RawPeer<TcpStream>, stream: u32, status: [u8; 
 /// A header's value of one digit, Huffman coded (RFC 7541 Appendix B), after its length.
 const DEADLINE_EXCEEDED: [u8; 2] = [0x81, 0b0110_1011];
 const RESOURCE_EXHAUSTED: [u8; 2] = [0x81, 0b0111_1011];
+/// Of two digits.
+const UNAVAILABLE: [u8; 2] = [0x82, 0b0000_1011];
 
 /// Opens a stream that the server answers when it has a worker for it, and ends when the response is dropped.
 async fn open_stream(mut channel: Channel) -> Result<http::Response<meshless::ResponseBody>, tonic::Status> {
@@ -36,6 +38,7 @@ async fn open_stream(mut channel: Channel) -> Result<http::Response<meshless::Re
 
 const UNARY: &str = "/test.Stuck/Unary";
 const MARK: (&str, &str) = ("meshless-bounced", "1");
+const MARK_AGAIN: (&str, &str) = ("meshless-bounced", "2");
 
 #[tokio::test]
 async fn calls_beyond_the_workers_wait_and_those_beyond_the_queue_are_shed() {
@@ -91,6 +94,58 @@ async fn a_first_attempt_bounces_off_a_busy_server_and_a_marked_one_waits() {
     assert!(matches!(peer.next().await, Received::Headers { stream: 5, end: false, .. }));
     drop(peer);
     server.stop().await;
+}
+
+/// Keeps a server's only worker busy, and lets one call wait: it answers a marked one with a refusal.
+async fn crowded(server: &Running) -> RawPeer<TcpStream> {
+    let mut peer = busy(server).await;
+    peer.send(&request(3, "/test.Stuck/Stream", &[MARK], END_STREAM)).await;
+    peer.send(&request(5, "/test.Stuck/Stream", &[MARK], END_STREAM)).await;
+    assert_status(&mut peer, 5, UNAVAILABLE).await;
+    peer
+}
+
+#[tokio::test]
+async fn a_second_attempt_bounces_off_a_long_queue_and_a_third_one_waits() {
+    let server = start(Server::builder().max_concurrent_calls(CallLimit::new(1).queue(2).bounce()), 1);
+    let mut peer = crowded(&server).await;
+    peer.send(&request(7, "/test.Stuck/Stream", &[MARK_AGAIN], END_STREAM)).await;
+    // A retry policy's attempt does not know such an answer.
+    let attempts = ("grpc-previous-rpc-attempts", "1");
+    peer.send(&request(9, "/test.Stuck/Stream", &[MARK, attempts], END_STREAM)).await;
+    assert_status(&mut peer, 9, RESOURCE_EXHAUSTED).await;
+    for (ends, begins) in [(1, 3), (3, 7)] {
+        peer.reset(ends, 8).await;
+        let Received::Headers { stream, end: false, .. } = peer.next().await else { panic!("no head") };
+        assert_eq!(stream, begins);
+    }
+    drop(peer);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_channel_takes_a_call_that_was_refused_twice_to_a_third_server() {
+    let limit = CallLimit::new(1).queue(2).bounce();
+    let servers = [(); 3].map(|()| start(Server::builder().max_concurrent_calls(limit), 1));
+    let peers = [crowded(&servers[0]).await, crowded(&servers[1]).await];
+    let addrs = servers.each_ref().map(|server| server.addrs[0].to_string()).join(",");
+    let target = format!("ipv4:{addrs}");
+    let channel = Channel::builder(&target).policy(meshless::Policy::RoundRobin).connect().await.unwrap();
+    let mut refused_twice = 0;
+    for _ in 0..60 {
+        let before = channel.retry_stats().transparent_retries;
+        // One that goes back to the first server waits there, and is given up.
+        let call = tokio::time::timeout(Duration::from_millis(30), open_stream(channel.clone())).await;
+        let refusals = channel.retry_stats().transparent_retries - before;
+        assert!(refusals <= 2, "{refusals} refusals");
+        refused_twice += u32::from(refusals == 2 && matches!(call, Ok(Ok(_))));
+    }
+    // One attempt in three begins at the first, goes on to the second, and the third is as likely free as the first.
+    assert!(refused_twice > 0);
+    drop((channel, peers));
+    for server in servers {
+        server.stop().await;
+    }
 }
 
 #[tokio::test]
