@@ -6,14 +6,15 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use meshless_core::{Code, EndpointId, HedgeDecision, Hedging, HedgingPolicy};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::body::ResponseBody;
+use super::body::{CallEnd, ResponseBody};
 use super::exchange::Call;
 use super::tried::Tried;
 use crate::call::{Refusal, core_code};
@@ -21,9 +22,14 @@ use crate::call::{Refusal, core_code};
 type Answer = Result<http::Response<ResponseBody>, Status>;
 type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 
-/// Endpoints that the attempts of one call have gone to.
+/// What the attempts of one call know of each other.
 #[derive(Debug, Default)]
-pub(super) struct Beside(Mutex<Vec<EndpointId>>);
+pub(super) struct Beside {
+    /// Where they went.
+    endpoints: Mutex<Vec<EndpointId>>,
+    /// How long the one took that was answered first.
+    quickest: OnceLock<Duration>,
+}
 
 impl Beside {
     /// Bounded by the attempts of a policy and their transparent retries.
@@ -33,7 +39,20 @@ impl Beside {
 
     pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<EndpointId>> {
         // A push is all that happens while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt was answered.
+    pub(super) fn answered(&self, end: &CallEnd) {
+        let _ = self.quickest.set(end.elapsed());
+    }
+
+    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend is slow, or hangs; without this,
+    /// hedging would hide that from `peak_ewma` for good, since no call to it ever ends.
+    pub(super) fn gave_up(&self, end: CallEnd) {
+        if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
+            end.outlasted();
+        }
     }
 }
 
