@@ -134,6 +134,20 @@ impl PeakEwma {
         }
     }
 
+    /// Records that a call was given up at `ticks` without an answer, after so long: it would have taken longer.
+    pub(crate) fn outlast(&self, decay: &EwmaDecay, ticks: u32, waited: Duration) {
+        let waited = (waited.as_nanos() as f32).max(1.0);
+        let update = |state| {
+            let (nanos, stamp) = unpack(state);
+            (nanos.abs() * decay.remaining(nanos, stamp, ticks) < waited).then(|| pack(waited, ticks))
+        };
+        // Nothing is learned from a call that waited no longer than one would expect.
+        if let Ok(before) = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
+            let (_, stamp) = unpack(before);
+            self.record_usual(waited, decay.fall(ticks.wrapping_sub(stamp), USUAL_PACE));
+        }
+    }
+
     /// `fallen` is what is left of the average until now.
     fn record_usual(&self, measured: f32, fallen: f32) {
         let (usual, answers) = unpack_usual(self.usual.load(Ordering::Relaxed));
@@ -320,6 +334,16 @@ mod tests {
         assert_eq!(ewma.read(&decay, 0), Some(Latency { peak: 5e9, usual: Some(5e9) }));
         ewma.record(&decay, 9 * SECOND, Duration::from_millis(1));
         assert_eq!(ewma.read(&decay, 9 * SECOND), Some(Latency { peak: 1e6, usual: None }));
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_counts_if_it_had_waited_longer_than_expected() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        ewma.record(&decay, 0, Duration::from_millis(20));
+        ewma.outlast(&decay, 0, Duration::from_millis(10));
+        assert_eq!(peak(&ewma, &decay, 0), Some(2e7));
+        ewma.outlast(&decay, SECOND, Duration::from_millis(60));
+        assert_eq!(peak(&ewma, &decay, SECOND), Some(6e7));
     }
 
     #[test]

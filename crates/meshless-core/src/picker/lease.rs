@@ -84,6 +84,15 @@ impl<C> Lease<C> {
         let to_report = slot.load.outcomes.record(outcome, slot.breaker);
         to_report.then_some(OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
     }
+
+    /// Ends the call without an answer, since another was quicker. `peak_ewma` learns that this one would have taken longer than it has;
+    /// ejection learns nothing, for it did not fail (gRFC A50 counts calls by their status, and a cancelled one has none).
+    pub fn outlasted(self, now: Instant) {
+        if let Some(measure) = &self.slot.measure {
+            let waited = now.saturating_duration_since(self.started);
+            self.slot.load.latency.outlast(&measure.decay, measure.decay.ticks(now), waited);
+        }
+    }
 }
 
 impl<C> Drop for Lease<C> {

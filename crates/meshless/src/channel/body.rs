@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -88,6 +89,9 @@ impl Body for ResponseBody {
             Poll::Ready(Some(Ok(frame))) => match this.check(&frame) {
                 Ok(()) => return Poll::Ready(Some(Ok(frame))),
                 Err(too_long) => {
+                    if let Some(end) = this.received.guard_mut() {
+                        end.is_blameless = true;
+                    }
                     this.received.cancel(Code::ResourceExhausted);
                     return Poll::Ready(Some(Err(too_long)));
                 }
@@ -127,6 +131,8 @@ pub(super) struct CallEnd {
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
+    /// The end is this side's decision: the backend answered as it should.
+    is_blameless: bool,
     attempt: AttemptSpan,
     /// Of the attempt whose answer the caller gets.
     call: CallSpan,
@@ -136,7 +142,7 @@ pub(super) struct CallEnd {
 impl CallEnd {
     pub(super) fn new(lease: Lease<Connection>, attempt: AttemptSpan, shared: Arc<Shared>) -> Self {
         let (failures, call) = (CodeSet::EMPTY, CallSpan::default());
-        Self { lease: Some(lease), answered: None, failures, attempt, call, shared }
+        Self { lease: Some(lease), answered: None, failures, is_blameless: false, attempt, call, shared }
     }
 
     /// The backend has answered, now. From here on the end of the call counts for the retry throttle: against it if its
@@ -172,6 +178,18 @@ impl CallEnd {
         std::mem::take(&mut self.attempt).ended(code);
     }
 
+    /// For how long the backend has had the attempt.
+    pub(super) fn elapsed(&self) -> Duration {
+        Instant::now().into_std().saturating_duration_since(self.lease().started())
+    }
+
+    /// The attempt got no answer, and another one that was made later did.
+    pub(super) fn outlasted(mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.outlasted(Instant::now().into_std());
+        }
+    }
+
     /// The attempt got no answer.
     pub(super) fn failed(self, code: Code) {
         self.ended(code);
@@ -194,12 +212,13 @@ impl CallGuard for CallEnd {
     fn ended(mut self, code: Code) {
         std::mem::take(&mut self.attempt).ended(code);
         std::mem::take(&mut self.call).ended(code);
-        if !self.failures.is_empty() {
+        if !self.failures.is_empty() && !self.is_blameless {
             self.shared.retries.record_end(core_code(code), self.failures);
         }
         if let Some(lease) = self.lease.take() {
             let at = self.answered.unwrap_or_else(|| Instant::now().into_std());
-            if let Some(report) = lease.finish(at, outcome(code)) {
+            let outcome = if self.is_blameless { Outcome::Success } else { outcome(code) };
+            if let Some(report) = lease.finish(at, outcome) {
                 self.shared.tell(DriverEvent::Outcome(report));
             }
         }

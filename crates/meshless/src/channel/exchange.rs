@@ -287,6 +287,9 @@ impl<'a> Call<'a> {
         let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
         // The end of a refusal is counted when it is decided on, here or by the hedging.
         let failures = if refusal.is_some() { CodeSet::EMPTY } else { self.failures };
+        if let (Some(beside), None) = (&self.beside, &refusal) {
+            beside.answered(&end);
+        }
         let attach = |response, end: CallEnd| {
             let end = end.answered(failures);
             let (deadline, max) = (self.deadline(), self.method.response_message_max);
@@ -454,6 +457,15 @@ impl<'a> Call<'a> {
             Box::pin(sleep_until(at)).await;
         }
         deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
+    }
+}
+
+/// An attempt of a hedged call that is overtaken ends here.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let (Some(beside), Some(end)) = (&self.beside, self.attempted.take()) {
+            beside.gave_up(end);
+        }
     }
 }
 

@@ -7,14 +7,15 @@
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use meshless_core::{Code, EndpointId, HedgeDecision, Hedging, HedgingPolicy};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::body::ResponseBody;
+use super::body::{CallEnd, ResponseBody};
 use super::exchange::Call;
 use super::tried::Tried;
 use crate::call::{Refusal, core_code};
@@ -29,6 +30,8 @@ pub(super) struct Beside {
     endpoints: Mutex<Vec<EndpointId>>,
     /// Attempts that wait for a backend.
     waiting: AtomicU32,
+    /// How long the one took that was answered first.
+    quickest: OnceLock<Duration>,
 }
 
 impl Beside {
@@ -41,6 +44,19 @@ impl Beside {
     pub(super) fn wait(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Relaxed);
         Waiting(Arc::clone(self))
+    }
+
+    /// An attempt was answered.
+    pub(super) fn answered(&self, end: &CallEnd) {
+        let _ = self.quickest.set(end.elapsed());
+    }
+
+    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend is slow, or hangs; without this,
+    /// hedging would hide that from `peak_ewma` for good, since no call to it ever ends.
+    pub(super) fn gave_up(&self, end: CallEnd) {
+        if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
+            end.outlasted();
+        }
     }
 
     fn waiting(&self) -> u32 {

@@ -5,7 +5,7 @@
 //! long as there is some left: a client that calls made-up methods uses it up, and changes nothing for those that are known.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tonic::Code;
 
@@ -46,13 +46,16 @@ impl Methods {
         if !is_registered {
             return MethodName::Other;
         }
-        if let Some(name) = self.read().known.get(name) {
-            return MethodName::Known(Arc::clone(name));
+        let (known, there_is_trust) = {
+            let names = self.read();
+            (names.known.get(name).map(Arc::clone), names.trusted < TRUSTED_MAX && names.has_room())
+        };
+        if let Some(name) = known {
+            return MethodName::Known(name);
         }
         let name: Arc<str> = name.into();
-        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
-        if names.trusted < TRUSTED_MAX && names.insert(&name) {
-            names.trusted += 1;
+        // Trust only ever runs out. After that nobody's made-up names make the calls of others wait.
+        if there_is_trust && self.trust(&name) {
             return MethodName::Known(name);
         }
         MethodName::Unproved(name)
@@ -62,20 +65,41 @@ impl Methods {
     pub(super) fn ended(&self, name: &MethodName, code: Code) {
         if let MethodName::Unproved(name) = name
             && code != Code::Unimplemented
+            && self.read().has_room()
         {
-            self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name);
+            self.write().insert(name);
         }
     }
 
-    fn read(&self) -> std::sync::RwLockReadGuard<'_, Names> {
+    /// Lets a name in untried, if there is trust left, and room.
+    fn trust(&self, name: &Arc<str>) -> bool {
+        let mut names = self.write();
+        // Another call may have been first.
+        if names.known.contains(name) {
+            return true;
+        }
+        let is_trusted = names.trusted < TRUSTED_MAX && names.insert(name);
+        names.trusted += usize::from(is_trusted);
+        is_trusted
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
         // An insert leaves no half-changed state behind.
         self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Names {
+    fn has_room(&self) -> bool {
+        self.known.len() < NAMES_MAX
+    }
+
     fn insert(&mut self, name: &Arc<str>) -> bool {
-        let there_is_room = self.known.len() < NAMES_MAX;
+        let there_is_room = self.has_room();
         if there_is_room {
             self.known.insert(Arc::clone(name));
         }
@@ -129,6 +153,19 @@ mod tests {
         assert_eq!(place.value(), OTHER.into());
         methods.ended(&place, Code::NotFound);
         assert_eq!(methods.name("/shop.Orders/Place"), known("shop.Orders/Place"));
+    }
+
+    #[test]
+    fn a_made_up_name_waits_for_no_other_when_trust_has_run_out() {
+        let methods = Methods::new(&["shop.Orders"]);
+        for n in 0..TRUSTED_MAX {
+            methods.name(&format!("/shop.Orders/Made{n}"));
+        }
+        // Who reads keeps a writer waiting, and this thread would wait for itself.
+        let _reading = methods.read();
+        let name = methods.name("/shop.Orders/Another");
+        assert_eq!(name.value(), OTHER.into());
+        methods.ended(&name, Code::Unimplemented);
     }
 
     #[test]

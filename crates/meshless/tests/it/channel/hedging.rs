@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Channel, Code as MeshlessCode, HedgingPolicy, RetryThrottling};
+use meshless::{Address, Channel, Code as MeshlessCode, HedgingPolicy, Policy, RetryThrottling};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -147,4 +147,30 @@ async fn a_streaming_request_is_sent_once() {
     assert!(held.lock().unwrap().is_empty());
     first.answer();
     call.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_hangs_loses_its_calls_though_hedges_hide_it() {
+    let mut network = Network::new();
+    let backends = [backend(1), backend(2), backend(3)];
+    let builder = network.channel(&backends).hedging(policy()).policy(Policy::PeakEwma);
+    let channel = builder.connect_lazy().unwrap();
+    let held = Held::default();
+    let holding = Arc::clone(&held);
+    network.serve(100, move |call| {
+        if call.backend == Address::Tcp(backend(1)) {
+            holding.lock().unwrap().push(call)
+        } else {
+            call.answer()
+        }
+    });
+    settle().await;
+    for _ in 0..200 {
+        check_within(&channel, 10 * SECOND).await.unwrap();
+    }
+    let hedges = channel.retry_stats().hedges;
+    assert!((1..=3).contains(&hedges), "{hedges}: a third of the calls would go there first");
+    assert_eq!(held.lock().unwrap().len() as u64, hedges);
+    assert!(channel.state().await.endpoints.iter().all(|endpoint| endpoint.ejection.is_none()));
+    assert_eq!(in_flight(&channel).await, 0);
 }

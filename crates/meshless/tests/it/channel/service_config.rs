@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Channel, Policy, RetryPolicy, ServiceConfig};
+use meshless::{Address, Channel, Policy, RetryPolicy, ServiceConfig};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -18,6 +18,15 @@ fn served(config: &str, handler: impl Fn(Call) + Clone + Send + 'static) -> Chan
     let channel = builder.connect_lazy().unwrap();
     network.serve(100, handler);
     channel
+}
+
+/// Answers with a message of no bytes.
+fn answer_empty(mut call: Call) {
+    let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
+    let mut body = call.respond.send_response(response, false).unwrap();
+    body.send_data(Bytes::from_static(&[0; 5]), false).unwrap();
+    let trailers = [("grpc-status".parse().unwrap(), "0".parse().unwrap())];
+    body.send_trailers(http::HeaderMap::from_iter(trailers)).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,6 +81,34 @@ async fn messages_longer_than_it_allows_fail_the_call() {
     let expected = "a message of 4 bytes is longer than the 3 that the service config allows in a request";
     assert_eq!(status.message(), expected);
     assert_eq!(in_flight(&channel).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_too_long_for_the_client_is_not_held_against_the_backend() {
+    for policy in ["round_robin", "peak_ewma"] {
+        let config = format!(
+            r#"{{"loadBalancingConfig": [{{"{policy}": {{}}}}],
+                "retryThrottling": {{"maxTokens": 10, "tokenRatio": 0.1}},
+                "methodConfig": [{{"name": [{{}}], "maxResponseMessageBytes": 1, "retryPolicy": {{
+                    "maxAttempts": 2, "initialBackoff": "1s", "maxBackoff": "1s", "backoffMultiplier": 1,
+                    "retryableStatusCodes": ["RESOURCE_EXHAUSTED"]
+                }}}}]}}"#
+        );
+        // Of the first backend, messages are too long.
+        let mut network = Network::new();
+        let builder = network.channel(&[backend(1), backend(2)]).service_config(config.parse().unwrap());
+        let channel = builder.connect_lazy().unwrap();
+        network.serve(100, |call| {
+            if call.backend == Address::Tcp(backend(1)) { call.answer() } else { answer_empty(call) }
+        });
+        let mut failed = 0;
+        for _ in 0..200 {
+            failed += u32::from(check(&channel).await.is_err());
+        }
+        assert!((60..=140).contains(&failed), "{policy}: {failed}");
+        assert!(channel.state().await.endpoints.iter().all(|endpoint| endpoint.ejection.is_none()));
+        assert_eq!(channel.retry_stats().throttle_tokens, Some(10.0), "{policy}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
