@@ -73,8 +73,8 @@ impl<C> Balancer<C> {
     }
 }
 
-/// So that a backend that is back is found within a second, the connect included.
-const TICK: Duration = Duration::from_millis(500);
+/// So that a backend that is back is found well within a second, the connect included.
+const TICK: Duration = Duration::from_millis(250);
 
 /// At most 20 connects a second, whatever the number of endpoints.
-const PROBES_PER_TICK: usize = 10;
+const PROBES_PER_TICK: usize = 5;

@@ -31,14 +31,14 @@ async fn the_first_backend_that_is_back_is_found_within_a_second() {
             sleep(50 * MS).await;
         }
         let dialled = switches.dialled();
-        // Three endpoints twice a second, and their own attempts.
-        assert!((60..=60 * 8).contains(&dialled), "{policy}: {dialled} connects in a minute");
+        // Three endpoints four times a second, and their own attempts.
+        assert!((60..=60 * 14).contains(&dialled), "{policy}: {dialled} connects in a minute");
         switches.set(backend(2), Dial::Open);
         let back = Instant::now();
         while check_within(&channel, 300 * MS).await.is_err() {
             sleep(10 * MS).await;
         }
-        assert!(back.elapsed() < SECOND, "{policy}: {:?}", back.elapsed());
+        assert!(back.elapsed() < 500 * MS, "{policy}: {:?}", back.elapsed());
     }
 }
 
