@@ -15,6 +15,8 @@ pub struct ControlFrames {
     pub settings: u32,
     /// Streams that the client reset.
     pub resets: u32,
+    /// Those of them that came right behind their calls, which had no time to begin.
+    pub early_resets: u32,
     /// Streams that the server ended with its response: a client that lets calls end may cancel as many.
     pub responses: u32,
 }
@@ -38,9 +40,14 @@ impl FrameBudget {
     pub(super) fn spend(&mut self, now: Instant, frames: ControlFrames) -> bool {
         let refund = TOKEN * RESET_COST.saturating_mul(frames.responses);
         let full_at = self.full_at.checked_sub(refund).map_or(now, |at| at.max(now));
-        let cost = [(PING_COST, frames.pings), (SETTINGS_COST, frames.settings), (RESET_COST, frames.resets)]
-            .into_iter()
-            .fold(0u32, |sum, (cost, count)| sum.saturating_add(cost.saturating_mul(count)));
+        let costs = [
+            (PING_COST, frames.pings),
+            (SETTINGS_COST, frames.settings),
+            (RESET_COST, frames.resets),
+            (EARLY_RESET_COST, frames.early_resets),
+        ];
+        let cost =
+            costs.into_iter().fold(0u32, |sum, (cost, count)| sum.saturating_add(cost.saturating_mul(count)));
         self.full_at = full_at + TOKEN * cost;
         self.full_at <= now + self.capacity
     }
@@ -54,6 +61,10 @@ const PING_COST: u32 = 1;
 
 /// 1000 resets a second, beyond one for each call that was answered. A reset costs what a call costs.
 const RESET_COST: u32 = 10;
+
+/// Of calls that are reset with the bytes that open them, a tenth as many. Deadlines that pass in bulk reset calls that were
+/// open for as long; and a client that gives a call up at once has mostly not sent it (h2, grpc-go).
+const EARLY_RESET_COST: u32 = 9 * RESET_COST;
 
 /// 100 SETTINGS a second: with a new initial window h2 goes through all open streams (`apply_remote_settings`). Clients send some in
 /// a connection's life.
@@ -89,6 +100,14 @@ mod tests {
             let frames = ControlFrames { resets: 100, responses: 100, ..ControlFrames::default() };
             assert!(budget.spend(epoch(), frames));
         }
+    }
+
+    #[test]
+    fn a_reset_that_comes_with_its_call_weighs_as_ten() {
+        let early = |resets| ControlFrames { resets, early_resets: resets, ..ControlFrames::default() };
+        assert!(FrameBudget::new(20_000, epoch()).spend(epoch(), early(2_000)));
+        assert!(!FrameBudget::new(20_000, epoch()).spend(epoch(), early(2_001)));
+        assert!(FrameBudget::new(20_000, epoch()).spend(epoch(), resets(20_000)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The server under attack, a process of its own.
+//! The server under attack, a process of its own on a processor of its own.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -21,12 +21,14 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start() -> Self {
         let program = std::env::current_exe().expect("this program has a path");
-        let mut process = Command::new(program)
+        let mut process = Command::new("taskset")
+            .args(["-c", "1"])
+            .arg(program)
             .env(SERVE, "")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("it can be run again");
+            .expect("`taskset` is there, and this program can be run again");
         let mut line = String::new();
         BufReader::new(process.stdout.as_mut().expect("it is piped"))
             .read_line(&mut line)

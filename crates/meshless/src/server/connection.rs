@@ -146,6 +146,7 @@ where
         mut connection: Pin<&mut C>,
         cx: &mut Context<'_>,
     ) -> Poll<ClosedReason> {
+        self.state.begin_turn();
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(self.ended(result));

@@ -3,7 +3,7 @@
 //! The lifetime machine stands behind a lock that is held for a few instructions and never across an `await`; it is taken
 //! twice or three times per call (h2 takes its own dozens of times), and otherwise only when something happens.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub(super) struct ConnectionState {
     sent_away: Notify,
     finish_go_away: AtomicBool,
     blocked: AtomicUsize,
+    turn: AtomicU32,
     /// The call that hyper has accepted and not yet spawned.
     accepted: Mutex<Option<Arc<Call>>>,
 }
@@ -37,6 +38,7 @@ impl ConnectionState {
             sent_away: Notify::new(),
             finish_go_away: AtomicBool::new(false),
             blocked: AtomicUsize::new(0),
+            turn: AtomicU32::new(0),
             accepted: Mutex::new(None),
         })
     }
@@ -122,6 +124,17 @@ impl ConnectionState {
             }
             notified.await;
         }
+    }
+
+    /// The connection's task has been woken: it may read again.
+    pub(super) fn begin_turn(&self) {
+        // Only that task writes it, and reads it.
+        self.turn.store(self.turn().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How often that was, wrapping.
+    pub(super) fn turn(&self) -> u32 {
+        self.turn.load(Ordering::Relaxed)
     }
 
     /// A response, or the socket, waits for the client to take bytes, until what is returned is dropped.

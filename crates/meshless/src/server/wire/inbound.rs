@@ -18,12 +18,13 @@
 use bytes::{BufMut, BytesMut};
 use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
+use super::turn::Turn;
+
 /// One direction of one connection.
 #[derive(Debug)]
 pub(super) struct Inbound {
     scanner: FrameScanner,
-    opened: bool,
-    last_stream: u32,
+    noted: Noted,
     filter: Option<Filter>,
 }
 
@@ -38,21 +39,29 @@ pub(super) struct Seen {
     pub(super) settings: u32,
     /// Streams that the client reset.
     pub(super) resets: u32,
+    /// Those of them that it had opened in the same turn.
+    pub(super) early_resets: u32,
     /// The acknowledgement of the shutdown PING.
     pub(super) acknowledged: bool,
 }
 
 impl Inbound {
     pub(super) fn new() -> Self {
-        Self { scanner: FrameScanner::from_client(), opened: false, last_stream: 0, filter: None }
+        Self { scanner: FrameScanner::from_client(), noted: Noted::default(), filter: None }
     }
 
-    /// Watches bytes that go straight to the library.
-    pub(super) fn watch(&mut self, bytes: &[u8]) -> Seen {
+    /// Watches bytes that go straight to the library: as many as are returned, and no more in this turn if that is not all.
+    pub(super) fn watch(&mut self, bytes: &[u8]) -> (usize, Seen) {
         let mut seen = Seen::default();
-        let (opened, last_stream) = (&mut self.opened, &mut self.last_stream);
-        self.scanner.scan(bytes, |header| note(header, opened, last_stream, &mut seen));
-        seen
+        let mut length = 0;
+        while length < bytes.len() && !self.noted.turn.is_over() {
+            let (passed, header) = self.scanner.pass_frame(&bytes[length..]);
+            length += passed;
+            if let Some(header) = header {
+                self.noted.note(header, &mut seen);
+            }
+        }
+        (length, seen)
     }
 
     /// From here on the bytes go through [`Inbound::filter`].
@@ -78,7 +87,7 @@ impl Inbound {
     /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read.
     pub(super) fn filter(&mut self, bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
-        let Self { scanner, opened, last_stream, filter } = self;
+        let Self { scanner, noted, filter } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
@@ -99,7 +108,7 @@ impl Inbound {
             }
             let (length, header) = scanner.pass_frame(&filter.raw);
             if let Some(header) = header {
-                note(header, opened, last_stream, &mut seen);
+                noted.note(header, &mut seen);
             }
             let piece = filter.raw.split_to(length);
             if !filter.withholding {
@@ -120,7 +129,18 @@ impl Inbound {
 
     /// The highest stream that the client opened.
     pub(super) fn last_stream(&self) -> u32 {
-        self.last_stream
+        self.noted.last_stream
+    }
+
+    /// What comes from here on belongs to another turn.
+    pub(super) fn begin_turn(&mut self) {
+        self.noted.turn = Turn::default();
+        self.noted.last_stream_before_turn = self.noted.last_stream;
+    }
+
+    /// Whether the turn has brought enough.
+    pub(super) fn is_turn_over(&self) -> bool {
+        self.noted.turn.is_over()
     }
 }
 
@@ -165,14 +185,29 @@ impl Filter {
     }
 }
 
-fn note(header: FrameHeader, opened: &mut bool, last_stream: &mut u32, seen: &mut Seen) {
-    seen.opened |= !std::mem::replace(opened, true);
-    match header.kind {
-        FrameKind::Ping if !header.is_ack() => seen.pings += 1,
-        FrameKind::Settings if !header.is_ack() => seen.settings += 1,
-        FrameKind::ResetStream => seen.resets += 1,
-        FrameKind::Headers => *last_stream = header.stream_id.max(*last_stream),
-        _ => {}
+/// What is known from the headers of all frames so far.
+#[derive(Debug, Default)]
+struct Noted {
+    opened: bool,
+    last_stream: u32,
+    last_stream_before_turn: u32,
+    turn: Turn,
+}
+
+impl Noted {
+    fn note(&mut self, header: FrameHeader, seen: &mut Seen) {
+        seen.opened |= !std::mem::replace(&mut self.opened, true);
+        self.turn.note(&header);
+        match header.kind {
+            FrameKind::Ping if !header.is_ack() => seen.pings += 1,
+            FrameKind::Settings if !header.is_ack() => seen.settings += 1,
+            FrameKind::ResetStream => {
+                seen.resets += 1;
+                seen.early_resets += u32::from(header.stream_id > self.last_stream_before_turn);
+            }
+            FrameKind::Headers => self.last_stream = header.stream_id.max(self.last_stream),
+            _ => {}
+        }
     }
 }
 
@@ -262,8 +297,8 @@ mod tests {
         let pings =
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
         let mut inbound = Inbound::new();
-        assert_eq!(inbound.watch(CLIENT_PREFACE), Seen::default());
-        assert_eq!(inbound.watch(&pings), Seen { opened: true, pings: 2, ..Seen::default() });
+        assert_eq!(inbound.watch(CLIENT_PREFACE).1, Seen::default());
+        assert_eq!(inbound.watch(&pings).1, Seen { opened: true, pings: 2, ..Seen::default() });
         inbound.start_filter();
         assert_eq!(inbound.filter(&pings), Seen { pings: 2, ..Seen::default() });
     }

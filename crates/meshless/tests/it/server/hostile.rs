@@ -158,6 +158,28 @@ async fn a_client_that_cancels_many_calls_at_once_and_now_and_then_is_borne() {
     assert!(!connection.is_finished());
 }
 
+/// Deadlines that pass in bulk, with as many calls as the defaults allow at once; and once more behind a server that read
+/// nothing meanwhile, so that calls and resets come in one go.
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_deadlines_is_borne() {
+    let (client, connection) = serve(ConnectionConfig::default());
+    let mut peer = RawPeer::connect(client).await;
+    let streams = |storm: u32| (20_000 * storm + 1..20_000 * (storm + 1)).step_by(2);
+    let calls =
+        |storm| streams(storm).flat_map(|stream| request(stream, "/never", &[], END_STREAM)).collect();
+    let resets = |storm| streams(storm).flat_map(|stream| frame(RESET_STREAM, 0, stream, &[0, 0, 0, 8]));
+    let [first, second]: [Vec<u8>; 2] = [calls(0), calls(1)];
+    peer.send(&first).await;
+    tokio::time::sleep(SECOND / 3).await;
+    peer.send(&resets(0).collect::<Vec<_>>()).await;
+    tokio::time::sleep(SECOND).await;
+    peer.send(&second.into_iter().chain(resets(1)).collect::<Vec<_>>()).await;
+    tokio::time::sleep(SECOND).await;
+    peer.call(40_001, "/message").await;
+    assert!(matches!(peer.next().await, Received::Headers { stream: 40_001, .. }));
+    assert!(!connection.is_finished());
+}
+
 #[tokio::test]
 async fn a_flood_of_settings_is_cut() {
     let settings = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &70_000u32.to_be_bytes()].concat();
