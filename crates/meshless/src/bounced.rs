@@ -18,9 +18,22 @@ pub(crate) fn mark_answer(headers: &mut HeaderMap) {
     headers.insert(BOUNCED, HeaderValue::from_static("2"));
 }
 
-/// Whether this answer is a refusal, which went to no handler.
-pub(crate) fn is_refusal(answer: &HeaderMap) -> bool {
+/// Whether this answer to a request with these headers is a refusal, which went to no handler. A handler that hands on the status of a
+/// call of its own must not be able to say so: hence the channel clears both requests and answers of marks that others made.
+pub(crate) fn is_refusal(request: &HeaderMap, answer: &HeaderMap) -> bool {
+    is_marked(answer)
+        && answer.get("grpc-status").is_some_and(|status| status == "14")
+        && may_bounce_again(request)
+}
+
+/// Whether this answer says that it is a refusal.
+pub(crate) fn is_marked(answer: &HeaderMap) -> bool {
     answer.contains_key(BOUNCED)
+}
+
+/// Takes away a mark that is not this channel's own, or has served.
+pub(crate) fn clear(headers: &mut HeaderMap) {
+    headers.remove(BOUNCED);
 }
 
 /// Whether an earlier attempt of this call was refused, or failed.

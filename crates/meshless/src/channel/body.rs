@@ -153,6 +153,12 @@ impl CallEnd {
         self
     }
 
+    /// Whatever comes, the backend has done its part.
+    pub(super) fn without_blame(mut self) -> Self {
+        self.is_blameless = true;
+        self
+    }
+
     /// Where the attempt went.
     pub(super) fn endpoint(&self) -> EndpointId {
         self.lease().endpoint()

@@ -89,6 +89,7 @@ async fn answer(
     let wait_for_ready = request.extensions().get().map_or(method.wait_for_ready, |WaitForReady(wait)| *wait);
     let own: Option<Retry> = request.extensions_mut().remove();
     address(&mut request, &shared.settings)?;
+    bounced::clear(request.headers_mut());
     if method.timeout.is_some() {
         deadline::announce(deadline, request.headers_mut(), now);
     }
@@ -117,6 +118,7 @@ async fn answer(
         failures: failures.unwrap_or(CodeSet::EMPTY),
         tried: Tried::default(),
         beside: None,
+        number: 0,
     };
     match method.repeat.as_ref().and_then(Repeat::hedge) {
         Some(policy) if own.is_none() => Box::pin(hedge(call, policy)).await,
@@ -145,6 +147,8 @@ pub(super) struct Call<'a> {
     tried: Tried,
     /// Where the other attempts of a hedged call went.
     beside: Option<Arc<Beside>>,
+    /// Which of them this is.
+    number: u32,
 }
 
 /// When a call is attempted again.
@@ -183,6 +187,7 @@ impl<'a> Call<'a> {
             failures: self.failures,
             tried: Tried::default(),
             beside: Some(Arc::clone(beside)),
+            number: previous_attempts,
         })
     }
 
@@ -206,8 +211,8 @@ impl<'a> Call<'a> {
         let mut retry = CallRetry::new(self.policy, self.shared.retries.throttle());
         loop {
             let waiting = self.beside.as_ref().map(|beside| {
-                self.tried.avoid_also(beside.endpoints().iter().copied());
-                beside.wait()
+                self.tried.avoid_also(beside.taken_by_others(self.number));
+                beside.wait(self.number)
             });
             self.attempt = self.attempts.begin(self.kind);
             let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
@@ -277,11 +282,15 @@ impl<'a> Call<'a> {
         &mut self,
         retry: &mut CallRetry<'_>,
         rng: &mut Rng,
-        response: http::Response<call::ResponseBody>,
+        mut response: http::Response<call::ResponseBody>,
         end: CallEnd,
     ) -> ControlFlow<http::Response<ResponseBody>, Again> {
-        if !self.tried.avoid().is_empty() && bounced::is_refusal(response.headers()) {
-            return self.after_bounce(retry, rng, response, end);
+        if bounced::is_marked(response.headers()) {
+            let is_bounced = bounced::is_refusal(self.outgoing.headers_mut(), response.headers());
+            bounced::clear(response.headers_mut());
+            if is_bounced {
+                return self.after_bounce(retry, rng, response, end);
+            }
         }
         // Without failures to count there is no policy either.
         let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
@@ -345,7 +354,7 @@ impl<'a> Call<'a> {
             }
             Err(_) => {
                 let (deadline, max) = (self.deadline(), self.method.response_message_max);
-                let end = end.answered(self.failures);
+                let end = end.answered(CodeSet::EMPTY).without_blame();
                 ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
             }
         }

@@ -26,8 +26,8 @@ type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 /// What the attempts of one call know of each other.
 #[derive(Debug, Default)]
 pub(super) struct Beside {
-    /// Those that they have gone to.
-    endpoints: Mutex<Vec<EndpointId>>,
+    /// Which attempt has gone to which.
+    endpoints: Mutex<Vec<(u32, EndpointId)>>,
     /// Attempts that wait for a backend.
     waiting: AtomicU32,
     /// How long the one took that was answered first.
@@ -35,15 +35,20 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) fn endpoints(&self) -> MutexGuard<'_, Vec<EndpointId>> {
-        // A push is all that happens while it is held.
+    /// Where the attempts with another number than this have gone.
+    pub(super) fn taken_by_others(&self, number: u32) -> Vec<EndpointId> {
+        self.endpoints().iter().filter(|(by, _)| *by != number).map(|(_, endpoint)| *endpoint).collect()
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, Vec<(u32, EndpointId)>> {
+        // Only memory is touched while it is held.
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An attempt waits for a backend, until what this returns is dropped.
-    pub(super) fn wait(self: &Arc<Self>) -> Waiting {
+    pub(super) fn wait(self: &Arc<Self>, number: u32) -> Waiting {
         self.waiting.fetch_add(1, Relaxed);
-        Waiting(Arc::clone(self))
+        Waiting { beside: Arc::clone(self), number }
     }
 
     /// An attempt was answered.
@@ -65,18 +70,21 @@ impl Beside {
 }
 
 /// An attempt that waits for a backend.
-pub(super) struct Waiting(Arc<Beside>);
+pub(super) struct Waiting {
+    beside: Arc<Beside>,
+    number: u32,
+}
 
 impl Waiting {
     /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their transparent retries.
     pub(super) fn placed(self, endpoint: EndpointId) {
-        self.0.endpoints().push(endpoint);
+        self.beside.endpoints().push((self.number, endpoint));
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.beside.waiting.fetch_sub(1, Relaxed);
     }
 }
 

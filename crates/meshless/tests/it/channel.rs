@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod bounce;
 mod deadline;
 #[cfg(feature = "dns")]
 mod dns_trouble;
