@@ -11,7 +11,7 @@ mod outbound;
 mod turn;
 
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -148,9 +148,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             self.inbound.begin_turn();
         }
         if self.inbound.is_turn_over() {
-            // Not `wake_by_ref`: with a task that is always ready, the runtime looks for what has come for others only once in 61
-            // polls (`event_interval`); before it wakes what has yielded it looks at once.
-            return pin!(tokio::task::yield_now()).poll(cx);
+            // Not as `yield_now` does: until that wakes it, each response would, and every time it would read a turn.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         Poll::Ready(())
     }
