@@ -91,5 +91,6 @@ const QUEUE: u32 = 1_000_000;
 /// Far above what a call waits for: what fails is lost.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// From empty queues to full ones: the relaxation time of four workers at 0.95 is 1/(4(1 − √0.95)²) = 390 service times.
+/// One relaxation time of a queue, in which it comes most of the way from empty: for four workers at 0.95 this is 1/(4(1 − √0.95)²) =
+/// 390 service times, 7.8 s.
 pub(super) const WARM_UP: Duration = Duration::from_secs(8);

@@ -248,7 +248,8 @@ const CHURN_SECONDS: u32 = 4;
 /// Both in a full run.
 const SECONDS_FULL: u32 = 8;
 
-/// How long each of their rows is measured: some dozens of ages and of relaxation times of a queue.
+/// How long each of their rows is measured: 48 ages, but only three relaxation times of a queue (`bounce::WARM_UP`). Rows see
+/// the same arrivals, so large differences show; a quantile itself moves by some ten per cent from run to run.
 const SERVERS_SECONDS: u32 = 24;
 
 /// Calls per second of each client in the churn: some in flight at any moment, and six clients at once do not fill a processor.

@@ -17,7 +17,8 @@ fn averaging(w: f64) -> f64 {
 }
 
 /// p99 and p99.9 of a call in mean service times: 100 clients, 10 servers of 4 workers, exponential service times, load 0.95. Simulated
-/// with 400 000 calls of one seed; bouncing servers there hand a call to the shorter of two queues.
+/// with 400 000 calls of one seed. Bouncing servers there hand a refused call to the shorter of two queues; the lab's refuse it up to
+/// twice, and the channel's third attempt goes anywhere but to the last.
 pub(super) fn simulated_tail(strategy: &str, bounces: bool) -> Option<(f64, f64)> {
     match (strategy, bounces) {
         ("round_robin", false) => Some((13.0, 19.9)),

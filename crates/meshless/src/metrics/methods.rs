@@ -126,6 +126,10 @@ const NAMES_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     fn known(name: &str) -> MethodName {
@@ -157,15 +161,22 @@ mod tests {
 
     #[test]
     fn a_made_up_name_waits_for_no_other_when_trust_has_run_out() {
-        let methods = Methods::new(&["shop.Orders"]);
+        let methods = Arc::new(Methods::new(&["shop.Orders"]));
         for n in 0..TRUSTED_MAX {
             methods.name(&format!("/shop.Orders/Made{n}"));
         }
-        // Who reads keeps a writer waiting, and this thread would wait for itself.
+        // Who reads keeps a writer waiting. Not a scoped thread: a failure must not wait for it.
         let _reading = methods.read();
-        let name = methods.name("/shop.Orders/Another");
+        let (sender, named) = mpsc::channel();
+        let others = Arc::clone(&methods);
+        thread::spawn(move || {
+            let name = others.name("/shop.Orders/Another");
+            others.ended(&name, Code::Unimplemented);
+            sender.send(name)
+        });
+        let name =
+            named.recv_timeout(Duration::from_secs(10)).expect("a made-up name waits for a writer's lock");
         assert_eq!(name.value(), OTHER.into());
-        methods.ended(&name, Code::Unimplemented);
     }
 
     #[test]

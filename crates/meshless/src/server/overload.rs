@@ -8,10 +8,11 @@
 //!   executed; a channel of this crate tries it elsewhere, and marks it. A marked call is not refused for being busy: it
 //!   may wait. So most calls find an idle server although no client knows which one is idle. Near the capacity, where
 //!   no server is idle, what counts is the shorter queue: a marked call that finds as many waiting as are worked on is refused once more,
-//!   in an answer that such a channel knows. Its third attempt, which may go back to the first server, is taken in any case: no call is
-//!   sent round in circles. Simulated at 0.95 of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean
-//!   service times without bouncing, 10 with one refusal, 8 with two; and with one refusal, two servers and `least_request`
-//!   every call that both refuse ends at the busier one, whose queue then grows without limit.
+//!   in an answer that such a channel knows. Its third attempt, which may go back to the first server, is never bounced, so that no call
+//!   is sent round in circles: it runs or waits, or is shed if the queue is full, which one of length 0 always is. Simulated at 0.95
+//!   of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean service times without bouncing, 10 with
+//!   one refusal, 8 with two; and with one refusal, two servers and `least_request` every call that both refuse ends at the
+//!   busier one, whose queue then grows without limit.
 //!
 //! Called around the user's services, within the call's deadline.
 
@@ -61,7 +62,9 @@ impl CallLimit {
 
     /// Refuses a call's first attempt when all workers are busy, rather than let it wait.
     ///
-    /// A channel's second attempt is refused as well where as many calls wait as are worked on; the third is not.
+    /// A channel's second attempt is refused as well where as many calls wait as are worked on, or as may wait. The third is never
+    /// bounced: when all workers are busy it waits, or fails with RESOURCE_EXHAUSTED if the queue is full, as it always is with
+    /// [`queue(0)`](Self::queue).
     ///
     /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate do; so does a gRPC retry policy
     /// (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a refused call once on their own and do not mark it; when

@@ -78,7 +78,7 @@ impl ServerTlsConfig {
             sources: None,
             config: Arc::new(config),
             contents: Contents::default(),
-            expiry: Expiry::new(None),
+            expiry: Expiry::new(Vec::new()),
             reload_interval: RELOAD_INTERVAL,
         }
     }
@@ -109,7 +109,7 @@ impl ServerTlsConfig {
         self
     }
 
-    /// Until when the certificate is valid, its intermediates included. A clone that is kept beside a running server tells it of
+    /// Until when the certificate and its intermediates are all valid. A clone that is kept beside a running server tells it of
     /// the certificate that is in use there, for a metric or a health check of your own. `None` with
     /// [`from_rustls`](Self::from_rustls).
     pub fn not_after(&self) -> Option<SystemTime> {
@@ -120,7 +120,7 @@ impl ServerTlsConfig {
     fn from_sources(sources: Sources) -> Result<Self, TlsError> {
         let contents = sources.read()?;
         let config = sources.build(&contents)?;
-        let expiry = Expiry::new(expiry::not_after(&contents.chain));
+        let expiry = Expiry::new(expiry::ends(&contents.chain));
         Ok(Self { sources: Some(sources), config, contents, expiry, reload_interval: RELOAD_INTERVAL })
     }
 

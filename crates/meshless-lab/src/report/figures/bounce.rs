@@ -29,8 +29,9 @@ pub(super) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> 
         takeaway: takeaway::bounce(results),
         method: format!(
             "{} that know only their own calls, {} of {} each, service times exponential with a mean of {}, arrivals at random at {} of what the servers can do. \
-             Servers that queue let a call wait; servers that bounce refuse it before its handler, and the channel tries another. Dots: a simulation of the same \
-             setting without a network, 400 000 calls of one seed, which is not many at this load.",
+             Servers that queue let a call wait; servers that bounce refuse it before its handler, and the channel tries another. Dots: a simulation with \
+             the same numbers and no network, 400 000 calls of one seed, which is not many at this load. It hands a refused call to the shorter of two queues; the \
+             measured servers refuse a call up to twice, and its third attempt goes anywhere but to the last of them.",
             plural(first.clients as u64, "client"),
             plural(first.backends as u64, "server"),
             plural(first.workers as u64, "worker"),

@@ -4,61 +4,86 @@
 //! the one who can tell days before. Asked by `reload` when a chain comes into use, and once a day. It refuses nothing:
 //! whom to trust is up to the clients, and an expired certificate serves better than none.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use x509_parser::parse_x509_certificate;
 
 use crate::tls::pem::{self, Text};
 
-/// The end of the chain in use. Clones share it.
+/// The ends of the certificates in use, in the order of the chain. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Expiry(Arc<AtomicI64>);
+pub(super) struct Expiry(Arc<ArcSwap<Vec<i64>>>);
 
 impl Expiry {
-    pub(super) fn new(not_after: Option<i64>) -> Self {
-        Self(Arc::new(AtomicI64::new(not_after.unwrap_or(UNKNOWN))))
+    pub(super) fn new(ends: Vec<i64>) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(ends)))
     }
 
     /// Another chain came into use.
-    pub(super) fn set(&self, not_after: Option<i64>) {
-        self.0.store(not_after.unwrap_or(UNKNOWN), Ordering::Relaxed);
+    pub(super) fn set(&self, ends: Vec<i64>) {
+        self.0.store(Arc::new(ends));
     }
 
-    /// Unix time in seconds.
+    /// The first of the ends, in Unix seconds.
     pub(super) fn not_after(&self) -> Option<i64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&not_after| not_after != UNKNOWN)
+        self.0.load().iter().min().copied()
     }
 
-    /// Says so if the end is near, or past.
+    /// Says so if an end is near, or past. Of each certificate: an intermediate that few clients miss must not hide the end of the
+    /// server's own.
     pub(super) fn warn(&self) {
-        let Some(not_after) = self.not_after() else { return };
-        match Remaining::new(not_after, unix_now()) {
-            Remaining::Enough => {}
-            Remaining::Little(left) => tracing::warn!(
-                not_after,
-                left = ?left,
-                "the server's certificate expires soon: whatever renews it should have by now"
-            ),
-            Remaining::Expired(ago) => tracing::warn!(
-                not_after,
-                ago = ?ago,
-                "the server's certificate has expired, and clients refuse it: renew it"
-            ),
+        let now = unix_now();
+        for (place, &not_after) in self.0.load().iter().enumerate() {
+            let place = Place(place);
+            match Remaining::new(not_after, now) {
+                Remaining::Enough => {}
+                Remaining::Little(left) => tracing::warn!(
+                    not_after,
+                    left = ?left,
+                    "{place} expires soon: whatever renews it should have by now"
+                ),
+                Remaining::Expired(ago) => tracing::warn!(
+                    not_after,
+                    ago = ?ago,
+                    "{place} has expired, and clients {} it: renew it",
+                    place.refusal()
+                ),
+            }
         }
     }
 }
 
-/// When the first certificate of `chain` expires, in Unix seconds: one is enough to make clients refuse all. `None` if one
-/// cannot be read, which rustls would say too.
-pub(super) fn not_after(chain: &Text) -> Option<i64> {
+/// When each certificate of `chain` expires, in Unix seconds. Empty if one cannot be read, which rustls would say too.
+pub(super) fn ends(chain: &Text) -> Vec<i64> {
     let not_after = |der: &[u8]| {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
         Some(certificate.validity().not_after.timestamp())
     };
-    let ends: Option<Vec<_>> = pem::chain(chain).ok()?.iter().map(|der| not_after(der)).collect();
-    ends?.into_iter().min()
+    let ends = pem::chain(chain).ok().and_then(|chain| chain.iter().map(|der| not_after(der)).collect());
+    ends.unwrap_or_default()
+}
+
+/// Where a certificate stands in the chain; the server's own is the first.
+#[derive(Clone, Copy, Debug)]
+struct Place(usize);
+
+impl Place {
+    /// What clients do once it has expired. Those that find another way to a root do not need it (a cross-signed root, say).
+    fn refusal(self) -> &'static str {
+        if self.0 == 0 { "refuse" } else { "may refuse" }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => f.write_str("the server's certificate"),
+            n => write!(f, "certificate {} of the server's chain", n + 1),
+        }
+    }
 }
 
 /// How much of a certificate's life is left.
@@ -84,11 +109,8 @@ impl Remaining {
 
 fn unix_now() -> i64 {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    i64::try_from(seconds).unwrap_or(UNKNOWN)
+    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
-
-/// No certificate lives until then.
-const UNKNOWN: i64 = i64::MAX;
 
 /// cert-manager renews when a third of a certificate's life is left: 30 days of Let's Encrypt's 90, and then something has been
 /// wrong for weeks. Of one that lives for a week only, the warning is early.
@@ -123,10 +145,11 @@ mod tests {
         let chain = |years: &[i32]| -> Text {
             years.iter().map(|&year| certificate(year)).collect::<String>().into_bytes().into()
         };
-        assert_eq!(not_after(&chain(&[2030])), Some(1_893_456_000));
-        assert_eq!(not_after(&chain(&[2040, 2030, 2050])), Some(1_893_456_000));
+        let first = |chain: Text| Expiry::new(ends(&chain)).not_after();
+        assert_eq!(first(chain(&[2030])), Some(1_893_456_000));
+        assert_eq!(first(chain(&[2040, 2030, 2050])), Some(1_893_456_000));
         // Beyond 2049 dates are written in another way (RFC 5280 §4.1.2.5.2).
-        assert_eq!(not_after(&chain(&[2100])), Some(4_102_444_800));
-        assert_eq!(not_after(&b"no certificate"[..].into()), None);
+        assert_eq!(first(chain(&[2100])), Some(4_102_444_800));
+        assert_eq!(first(b"no certificate"[..].into()), None);
     }
 }

@@ -70,7 +70,7 @@ impl Reload {
         let look = tokio::task::spawn_blocking(move || look(&sources, &known));
         match look.await {
             Ok(Ok(Some((contents, config)))) => {
-                self.config.expiry.set(expiry::not_after(&contents.chain));
+                self.config.expiry.set(expiry::ends(&contents.chain));
                 self.config.contents = contents;
                 self.current.0.store(config);
                 self.trouble = None;

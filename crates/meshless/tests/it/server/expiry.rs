@@ -39,7 +39,8 @@ async fn an_expired_certificate_is_told_apart_and_silence_follows_its_renewal() 
     let server = Piped::start(Server::builder().tls(tls));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let said = warnings(&log);
-    assert!(said.len() == 1 && said[0].contains("certificate has expired"), "{said:#?}");
+    let text = "the server's certificate has expired, and clients refuse it";
+    assert!(said.len() == 1 && said[0].contains(text), "{said:#?}");
 
     write(folder.path(), certificate(SystemTime::now() + DAY * 90));
     tokio::time::sleep(DAY * 2).await;
@@ -51,6 +52,28 @@ async fn an_expired_certificate_is_told_apart_and_silence_follows_its_renewal() 
     tokio::time::sleep(Duration::from_secs(300)).await;
     let said = warnings(&log);
     assert!(said.len() == 1 && said[0].contains("certificate expires soon"), "{said:#?}");
+    server.shutdown.begin();
+    server.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_certificate_of_the_chain_is_warned_of_by_its_place() {
+    let log = Log::default();
+    let _guard = tracing::subscriber::set_default(log.clone());
+    let now = SystemTime::now();
+    let (own, key) = certificate(now + DAY * 3);
+    let (valid, expired) = (certificate(now + DAY * 90).0, certificate(now - DAY).0);
+    let tls = ServerTlsConfig::new([own, valid, expired].concat(), key).unwrap();
+    assert!(tls.not_after().unwrap() < now);
+    let server = Piped::start(Server::builder().tls(tls));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let said = warnings(&log);
+    let texts = [
+        "the server's certificate expires soon",
+        "certificate 3 of the server's chain has expired, and clients may refuse it",
+    ];
+    assert_eq!(said.len(), texts.len(), "{said:#?}");
+    assert!(said.iter().zip(texts).all(|(line, text)| line.contains(text)), "{said:#?}");
     server.shutdown.begin();
     server.ended().await;
 }
