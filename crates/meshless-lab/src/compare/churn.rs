@@ -31,7 +31,8 @@ pub(crate) async fn run(
     interrupt: &mut Interrupt,
     results: &mut Results,
 ) -> Result<(), RigError> {
-    for event in &plan.events {
+    let events = if plan.churns.is_empty() { &[] } else { plan.events.as_slice() };
+    for event in events {
         progress.show(format!("churn · {event} · {} strategies at once", plan.churns.len()));
         tokio::select! {
             rows = make(plan, *event) => {
