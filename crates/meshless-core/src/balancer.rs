@@ -264,9 +264,7 @@ impl<C> Balancer<C> {
         }
         self.owners.remove(&id);
         // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
-        let all_failed =
-            self.listed().all(|subchannel| subchannel.failed_since_resolution && !subchannel.is_ready());
-        self.request_resolution(all_failed);
+        self.request_resolution(self.all_failed());
         self.settle(now);
     }
 
@@ -402,6 +400,11 @@ impl<C> Balancer<C> {
         for subchannel in self.subchannels.values_mut() {
             subchannel.failed_since_resolution = false;
         }
+    }
+
+    /// Whether there is nothing else to try that the resolver has named.
+    fn all_failed(&self) -> bool {
+        self.listed().all(|subchannel| subchannel.failed_since_resolution && !subchannel.is_ready())
     }
 
     /// At most one request waits to be polled, and none follows an urgent one before the answer.

@@ -70,8 +70,8 @@ pub(crate) struct Subchannel<C> {
     pub(crate) tally_start: Option<TallyStart>,
     pub(crate) weight: Weight,
     backoff: Backoff,
-    /// The last connection that ended by no decision of ours had not lived long enough to prove anything.
-    hung_up: bool,
+    /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
+    hung_up_at: Option<Instant>,
     retry_at: Option<Instant>,
 }
 
@@ -135,7 +135,7 @@ impl<C> Subchannel<C> {
             tally_start: None,
             weight: Weight::default(),
             backoff: Backoff::new(backoff),
-            hung_up: false,
+            hung_up_at: None,
             retry_at: None,
         }
     }
@@ -143,7 +143,7 @@ impl<C> Subchannel<C> {
     /// Begins an attempt, and says how long it may take.
     pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
         debug_assert!(self.attempt.is_none(), "one attempt at a time");
-        if self.serving().any(|connection| connection.is_proven(now)) {
+        if self.serving().any(|connection| self.shows_more(connection, now)) {
             self.prove();
         }
         self.attempt = Some(Attempt { id, started: now, held_since: None });
@@ -162,42 +162,88 @@ impl<C> Subchannel<C> {
         // "The backoff is measured from the start of the attempt" (connection-backoff.md).
         let at = started + self.backoff.advance(rng);
         self.retry_at = Some(at.max(now));
-        self.last_error = Some(error);
         self.wants_more = false;
-        // While another connection serves, the endpoint is not failing.
-        if self.serving().next().is_none() {
-            self.failed = true;
-            self.failed_since_resolution = true;
+        self.hung_up_at = None;
+        self.fail(error);
+    }
+
+    /// The server has gone away from an attempt that was all but made. Once that may be chance, and twice in a row it is a failure, which it
+    /// says. However long the attempt was held: only one that has served proves anything.
+    pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {
+        let Some(attempt) = self.attempt.take() else { return false };
+        self.wants_more = false;
+        if attempt.held_since.is_some() {
+            self.forget_verdict(attempt.id);
         }
+        let again = self.hang_up(now, rng);
+        if again {
+            self.fail(error);
+        }
+        again
     }
 
     /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
     /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
     /// one that is restarted may by chance be met a moment before.
     pub(crate) fn ended(&mut self, now: Instant, connected_at: Instant, rng: &mut Rng) {
-        if is_proven(connected_at, now) {
+        if now.saturating_duration_since(connected_at) >= PROVEN_AFTER {
             self.prove();
             self.retry_at = None;
-        } else if std::mem::replace(&mut self.hung_up, true) {
-            self.retry_at = Some(now + self.backoff.advance(rng));
+        } else {
+            self.hang_up(now, rng);
         }
     }
 
-    /// A connection that its server said not to serve on has ended, and what was said with it: nothing is known of the
+    /// The connection `id`, that its server said not to serve on, has ended, and what was said with it: nothing is known of the
     /// next one.
-    pub(crate) fn forget_verdict(&mut self) {
-        self.failed = false;
+    pub(crate) fn forget_verdict(&mut self, id: ConnectionId) {
+        let said_on_another =
+            |connection: &Connection<C>| connection.slot.id != id && connection.phase == Phase::Unhealthy;
+        self.failed = !self.is_ready() && self.connections.iter().any(said_on_another);
+    }
+
+    /// Pauses if this is not the first time in a row, and says so.
+    fn hang_up(&mut self, now: Instant, rng: &mut Rng) -> bool {
+        let again = self.hung_up_at.replace(now).is_some();
+        if again {
+            self.retry_at = Some(now + self.backoff.advance(rng));
+        }
+        again
+    }
+
+    fn fail(&mut self, error: Arc<str>) {
+        self.last_error = Some(error);
+        // While another connection serves, the endpoint is not failing.
+        if !self.is_ready() {
+            self.failed = true;
+            self.failed_since_resolution = true;
+        }
     }
 
     fn prove(&mut self) {
         self.backoff.reset();
-        self.hung_up = false;
+        self.hung_up_at = None;
+    }
+
+    /// Whether a connection has proven what a hang-up since then has not refuted.
+    fn shows_more(&self, connection: &Connection<C>, now: Instant) -> bool {
+        connection.proven_at() <= now && self.hung_up_at.is_none_or(|at| at <= connection.connected_at)
     }
 
     pub(crate) fn clear_failure(&mut self) {
         self.failed = false;
         self.failed_since_resolution = false;
         self.retry_at = None;
+    }
+
+    /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that this one has earned by hanging up
+    /// remains, or endpoints that all hang up would end each other's.
+    pub(crate) fn forgive(&mut self) {
+        self.failed = false;
+        self.failed_since_resolution = false;
+        if self.hung_up_at.is_none() {
+            self.retry_at = None;
+        }
     }
 
     pub(crate) fn position(&self, id: ConnectionId) -> Option<usize> {
@@ -273,12 +319,13 @@ impl<C> Subchannel<C> {
         self.retry_at = self.retry_at.map(|retry_at| retry_at.min(at));
     }
 
-    pub(crate) fn state(&self, channel_idle: bool) -> SubchannelState {
+    /// `at_rest` says that the channel needs no connection to it for now.
+    pub(crate) fn state(&self, at_rest: bool) -> SubchannelState {
         match () {
             () if !self.listed => SubchannelState::Draining,
             () if self.is_ready() => SubchannelState::Ready,
             () if self.failed => SubchannelState::TransientFailure,
-            () if self.attempt.is_some() || (self.retry_at.is_some() && !channel_idle) => {
+            () if self.attempt.is_some() || (self.retry_at.is_some() && !at_rest) => {
                 SubchannelState::Connecting
             }
             () => SubchannelState::Idle,
@@ -295,13 +342,10 @@ impl<C> Connection<C> {
         self.phase == Phase::Serving && self.rotate_at(ages).is_some_and(|at| at <= now)
     }
 
-    fn is_proven(&self, now: Instant) -> bool {
-        is_proven(self.connected_at, now)
+    /// When it has lived long enough to show that its server means it.
+    pub(crate) fn proven_at(&self) -> Instant {
+        self.connected_at + PROVEN_AFTER
     }
-}
-
-fn is_proven(connected_at: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(connected_at) >= PROVEN_AFTER
 }
 
 /// The specification resets the backoff when a connection is READY. That lets a server which accepts and hangs up be

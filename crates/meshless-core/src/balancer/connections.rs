@@ -16,7 +16,7 @@ impl<C> Balancer<C> {
         let mut abandoned = Vec::new();
         for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.listed) {
             // One success makes the failures of the others past.
-            subchannel.clear_failure();
+            subchannel.forgive();
             abandoned.extend(subchannel.attempt.map(|_| subchannel.id));
             if !was_full || subchannel.id != endpoint {
                 let others =
@@ -39,7 +39,7 @@ impl<C> Balancer<C> {
             let phase = subchannel.position(id).map(|position| subchannel.connections[position].phase);
             subchannel.ended(now, connected_at, &mut self.rng);
             if phase == Some(Phase::Unhealthy) {
-                subchannel.forget_verdict();
+                subchannel.forget_verdict(id);
             }
         }
     }

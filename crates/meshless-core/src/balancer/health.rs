@@ -26,22 +26,23 @@ impl<C> Balancer<C> {
     }
 
     /// A connection that was not yet in service has gone away, or for `error` is lost. Where the HTTP/2 handshake was done (only then is there a
-    /// GOAWAY, or a word about health) that is no failure to connect: such a server is about to be replaced.
+    /// GOAWAY, or a word about health) that is at first no failure to connect: such a server is about to be replaced.
     pub(super) fn end_attempt(&mut self, now: Instant, id: ConnectionId, error: Option<Arc<str>>) {
-        let Some(subchannel) = self.owner_mut(id) else { return };
+        let Some(&endpoint) = self.owners.get(&id) else { return };
+        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
-        if let Some(error) = error.filter(|_| attempt.held_since.is_none()) {
-            return self.handle_connect_failed(now, id, error);
-        }
-        subchannel.attempt = None;
-        subchannel.wants_more = false;
-        if attempt.held_since.is_some() {
-            subchannel.forget_verdict();
-        } else {
+        let error = match error {
+            Some(error) if attempt.held_since.is_none() => return self.handle_connect_failed(now, id, error),
+            Some(error) => error,
+            None => "the server went away before it was ready".into(),
+        };
+        let failed = subchannel.attempt_hung_up(now, &mut self.rng, error);
+        if attempt.held_since.is_none() {
             self.budget.end();
         }
-        self.end_service(now, id, attempt.held_since.unwrap_or(now));
         self.owners.remove(&id);
+        self.outdated = true;
+        self.request_resolution(failed && self.all_failed());
         self.settle(now);
     }
 

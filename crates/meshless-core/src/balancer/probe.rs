@@ -21,7 +21,7 @@ use crate::picker::demand::Demand;
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     pub(super) demand: Demand,
-    /// When to look next; `None` while an endpoint serves, or none has failed.
+    /// When to look next; `None` once an endpoint serves, or if none has failed.
     tick_at: Option<Instant>,
     /// The endpoint that was tried last.
     last: Option<EndpointId>,
@@ -31,10 +31,7 @@ impl<C> Balancer<C> {
     /// Makes some endpoints due at once, if it is time for that. Precedes the plan, which begins the attempts.
     pub(super) fn probe(&mut self, now: Instant) {
         if self.listed().any(|subchannel| subchannel.is_ready()) {
-            if self.probe.tick_at.take().is_some() {
-                self.end_outage(now);
-            }
-            return;
+            return self.end_outage(now);
         }
         if self.idle || !self.listed().any(|subchannel| subchannel.pauses(now)) {
             // Where nothing pauses there is nothing to hasten; the outage goes on.
@@ -66,7 +63,17 @@ impl<C> Balancer<C> {
         }
     }
 
+    /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept and hang up are not back.
     fn end_outage(&mut self, now: Instant) {
+        if self.probe.tick_at.is_none() {
+            return;
+        }
+        let serving = self.listed().flat_map(|subchannel| subchannel.serving());
+        let Some(proven_at) = serving.map(|connection| connection.proven_at()).min() else { return };
+        if proven_at > now {
+            return self.wake_at(proven_at);
+        }
+        self.probe.tick_at = None;
         for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.pauses(now)) {
             subchannel.restart_backoff(now, &mut self.rng);
         }

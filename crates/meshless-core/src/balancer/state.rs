@@ -94,6 +94,7 @@ impl ChannelState {
 impl<C> Balancer<C> {
     /// What the channel is doing, and each of its endpoints.
     pub fn state(&self) -> ChannelState {
+        let at_rest = self.idle || self.walk_has_moved_on();
         let endpoints = self.subchannels.values().map(|subchannel| {
             let connections_serving = subchannel.serving().count();
             let outcomes = &subchannel.load.outcomes;
@@ -102,7 +103,7 @@ impl<C> Balancer<C> {
             EndpointState {
                 id: subchannel.id,
                 address: subchannel.address.clone(),
-                state: subchannel.state(self.idle),
+                state: subchannel.state(at_rest),
                 last_error: subchannel.last_error.clone(),
                 calls_in_flight: subchannel.calls_in_flight(),
                 connections_serving,

@@ -304,3 +304,27 @@ fn draining_connections_of_an_endpoint_are_bounded() {
     let aborted = world.log.iter().filter(|words| *words == "abort 1").count();
     assert_eq!(aborted, 100 - 32, "what is never done is cut off in the end");
 }
+
+#[test]
+fn pick_first_backs_off_from_endpoints_that_all_hang_up() {
+    for says_goodbye in [true, false] {
+        let mut world = World::with_servers(pick_first(), [1, 2]);
+        let until = world.now + Duration::from_secs(60);
+        while world.now < until {
+            let Some(&id) = world.dialing.keys().next() else {
+                world.advance(Duration::from_millis(10));
+                world.balancer.handle_call(world.now);
+                world.act();
+                continue;
+            };
+            world.succeed(id);
+            if says_goodbye {
+                world.go_away(id);
+            }
+            world.close(id, "closed");
+        }
+        // Each: two at once, then pauses of 1 s × 1.6 ± 20 %.
+        let connects = world.connects.len();
+        assert!((12..=24).contains(&connects), "{connects} connects");
+    }
+}

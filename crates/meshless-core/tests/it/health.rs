@@ -84,7 +84,15 @@ fn a_server_that_goes_away_before_it_served_is_connected_to_again() {
         assert!(world.go_away(old).contains(&"connect to 1".to_owned()), "it is about to be replaced");
         assert_eq!(world.balancer.connectivity(), ConnectivityState::Connecting);
         let again = world.attempt_at(1);
-        assert!(!world.go_away(again).contains(&"connect to 1".to_owned()), "twice in a row is a pause");
+        if says_no {
+            world.healthy(again, false);
+        }
+        let actions = world.go_away(again);
+        assert!(!actions.contains(&"connect to 1".to_owned()), "twice in a row is a pause");
+        assert!(actions.contains(&"resolve at once".to_owned()), "there is nothing else to try");
+        assert_eq!(world.balancer.connectivity(), ConnectivityState::TransientFailure);
+        let error = world.failure().to_string();
+        assert!(error.contains("10.0.0.1:50051: the server went away before it was ready"), "{error}");
         world.advance(Duration::from_secs(2));
         let new = world.attempt_at(1);
         world.succeed(new);
@@ -103,4 +111,75 @@ fn a_held_connection_that_is_lost_takes_its_verdict_with_it() {
     let new = world.attempt_at(1);
     world.fail(new, "refused");
     assert!(world.failure().to_string().contains("refused"));
+}
+
+#[test]
+fn a_server_that_never_serves_and_goes_away_is_backed_off_from() {
+    for seen in [Some(false), None] {
+        let mut world = World::with_servers(round_robin(), [1]);
+        let until = world.now + Duration::from_secs(60);
+        while world.now < until {
+            let Some(&id) = world.dialing.keys().next() else {
+                world.advance(Duration::from_millis(25));
+                continue;
+            };
+            if let Some(healthy) = seen {
+                world.healthy(id, healthy);
+                // Longer than a connection in service needs to prove itself.
+                world.advance(Duration::from_millis(25));
+                world.close(id, "reset");
+            } else {
+                world.go_away(id);
+            }
+        }
+        // Two at once, then pauses of 1 s × 1.6 ± 20 %.
+        let connects = world.connects.len();
+        assert!((6..=12).contains(&connects), "{connects} connects");
+        world.advance(Duration::from_secs(120));
+        world.connect_all();
+        world.advance(Duration::from_secs(1));
+        let served = world.connection_to(1);
+        assert!(
+            world.go_away(served).contains(&"connect to 1".to_owned()),
+            "one that served is made anew at once"
+        );
+    }
+}
+
+#[test]
+fn a_held_successor_that_is_lost_does_not_take_another_s_verdict() {
+    let mut world = World::connected(round_robin(), [1]);
+    world.now += Duration::from_secs(1);
+    let old = world.connection_to(1);
+    world.silent(old, true);
+    let successor = world.attempt_at(1);
+    world.healthy(old, false);
+    world.healthy(successor, false);
+    world.close(successor, "reset");
+    assert_eq!(
+        world.balancer.connectivity(),
+        ConnectivityState::TransientFailure,
+        "the old one still says no"
+    );
+}
+
+#[test]
+fn successors_that_never_serve_are_backed_off_from_while_the_old_one_serves() {
+    let mut world = World::connected(round_robin(), [1]);
+    world.advance(Duration::from_secs(1));
+    let old = world.connection_to(1);
+    world.go_away(old);
+    world.connect_all();
+    let until = world.now + Duration::from_secs(60);
+    let before = world.connects.len();
+    while world.now < until {
+        match world.dialing.keys().next() {
+            Some(&id) => world.go_away(id),
+            None => world.advance(Duration::from_millis(10)),
+        };
+    }
+    // Two at once, then pauses of 1 s × 1.6 ± 20 %.
+    let connects = world.connects.len() - before;
+    assert!((6..=12).contains(&connects), "{connects} connects");
+    assert_eq!(world.picks(1), [1]);
 }
