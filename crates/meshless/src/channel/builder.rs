@@ -23,7 +23,7 @@ use crate::service_config::ServiceConfig;
 #[cfg(feature = "tls")]
 use crate::tls::TlsConfig;
 
-/// Settings of a [`Channel`] to be.
+/// Settings of a [`Channel`](super::Channel) to be.
 #[must_use = "a builder makes a channel with connect() or connect_lazy()"]
 pub struct ChannelBuilder {
     target: String,
