@@ -138,9 +138,9 @@ impl Inbound {
         self.noted.last_stream_before_turn = self.noted.last_stream;
     }
 
-    /// Whether the turn has brought enough.
-    pub(super) fn is_turn_over(&self) -> bool {
-        self.noted.turn.is_over()
+    /// What has come in this turn.
+    pub(super) fn turn(&self) -> &Turn {
+        &self.noted.turn
     }
 }
 
@@ -203,7 +203,10 @@ impl Noted {
             FrameKind::Settings if !header.is_ack() => seen.settings += 1,
             FrameKind::ResetStream => {
                 seen.resets += 1;
-                seen.early_resets += u32::from(header.stream_id > self.last_stream_before_turn);
+                if header.stream_id > self.last_stream_before_turn {
+                    seen.early_resets += 1;
+                    self.turn.note_early_reset();
+                }
             }
             FrameKind::Headers => self.last_stream = header.stream_id.max(self.last_stream),
             _ => {}
