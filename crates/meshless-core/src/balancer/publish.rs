@@ -19,7 +19,8 @@ impl<C> Balancer<C> {
         }
         if let Some(candidates) = self.admitted() {
             let decision = self.decide(candidates);
-            let probes = self.candidates(|health| !self.is_admitted(health) && health.is_on_probation());
+            // Also in a panic, when all are picked from: one that another zone stands in for gets no other call to be judged by.
+            let probes = self.candidates(Health::is_on_probation);
             return Picker::new(match probes {
                 Some(probes) => Decision::Probing(Box::new(Probing::new(probes, decision))),
                 None => decision,

@@ -437,3 +437,18 @@ fn two_hundred_endpoints_have_equal_shares_after_a_flap() {
     world.picks(2000).into_iter().for_each(|server| counts[usize::from(server)] += 1);
     assert!(counts[1..].iter().all(|count| *count == 10), "{counts:?}");
 }
+
+/// Half of the endpoints are ejected, so that all are picked from; but one of them has no share, since others stand in for its zone.
+#[test]
+fn who_gets_no_calls_in_a_panic_comes_back_all_the_same() {
+    use Event::*;
+    let mut run = Run::new(Policy::RoundRobin, 4741273588789168570);
+    let connected = [Call, Resolve(161), Connect(5653921762500126884), Call, Connect(6319681266682598790)];
+    let failing = [Call, Call, Health(0, true), Call, CallEnds(13697013499040785498, false), Call, Call];
+    let again = [ResolveFails, Connect(0), Call, Call, Call, Idle, CallEnds(10327424784987071826, false)];
+    for event in connected.iter().chain(&failing).chain(&again) {
+        run.apply(event);
+        run.check();
+    }
+    run.check_convergence(Policy::RoundRobin);
+}
