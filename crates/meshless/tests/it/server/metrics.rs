@@ -82,8 +82,8 @@ async fn a_call_that_is_shed_is_counted() {
     let (measured, server) = start(|server| server.max_concurrent_calls(CallLimit::new(1).queue(0)));
     let mut peer = server.connect().await;
     peer.send(&request(1, "/test.Stuck/Unary", &[GRPC], END_STREAM)).await;
-    call(&mut peer, 3, "/grpc.health.v1.Health/Check", &[0; 5]).await;
-    let shed = labels("grpc.health.v1.Health/Check", "RESOURCE_EXHAUSTED");
+    call(&mut peer, 3, "/test.Stuck/Unary", &[0; 5]).await;
+    let shed = labels("test.Stuck/Unary", "RESOURCE_EXHAUSTED");
     assert_eq!(measured.counts("grpc.server.call.duration"), [(shed, 1)]);
 }
 
