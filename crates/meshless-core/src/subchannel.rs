@@ -16,8 +16,13 @@
 //! ones that finish their streams. Owned and driven by the balancer, which decides what to connect and when; a
 //! subchannel only answers what it needs.
 
+mod connection;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use connection::PROVEN_AFTER;
+pub(crate) use connection::{Connection, Phase};
 
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::balancer::age::AgeEstimate;
@@ -82,30 +87,6 @@ pub(crate) struct Attempt {
     started: Instant,
     /// Since when it is made, and held back because its server does not serve.
     pub(crate) held_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Connection<C> {
-    pub(crate) slot: Arc<Slot<C>>,
-    pub(crate) connected_at: Instant,
-    /// The part of its expected age after which a successor is connected.
-    pub(crate) rotate_fraction: f64,
-    pub(crate) phase: Phase,
-}
-
-/// Where a connection is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// Takes calls.
-    Serving,
-    /// Has fallen silent: takes calls only while nothing serves.
-    Suspect,
-    /// Its server says that it does not serve.
-    Unhealthy,
-    /// Replaced ahead of time, and kept until then to see when the server would have ended it.
-    Lingering { until: Instant },
-    /// Finishes its calls; the driver was told to close it, `aborted`: without waiting for them.
-    Draining { aborted: bool },
 }
 
 /// Why a connection is wanted.
@@ -332,26 +313,6 @@ impl<C> Subchannel<C> {
         }
     }
 }
-
-impl<C> Connection<C> {
-    pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
-        ages.point_in_life(self.connected_at, self.rotate_fraction)
-    }
-
-    pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {
-        self.phase == Phase::Serving && self.rotate_at(ages).is_some_and(|at| at <= now)
-    }
-
-    /// When it has lived long enough to show that its server means it.
-    pub(crate) fn proven_at(&self) -> Instant {
-        self.connected_at + PROVEN_AFTER
-    }
-}
-
-/// The specification resets the backoff when a connection is READY. That lets a server which accepts and hangs up be
-/// reconnected without a pause, so READY has to last this long. Short, because a deliberate end (GOAWAY of a server that ages
-/// its connections) must not be taken for a failure; within it, the bound on connects per second still holds.
-const PROVEN_AFTER: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
