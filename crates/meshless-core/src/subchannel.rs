@@ -80,6 +80,8 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
+    /// When it was made, if it has been waiting since then for its server's word.
+    pub(crate) made_at: Option<Instant>,
     /// Since when it is made, and held back because its server does not serve.
     pub(crate) held_since: Option<Instant>,
 }
@@ -87,6 +89,9 @@ pub(crate) struct Attempt {
 #[derive(Debug)]
 pub(crate) struct Connection<C> {
     pub(crate) slot: Arc<Slot<C>>,
+    /// When it was made: its server counts its age from then.
+    pub(crate) made_at: Instant,
+    /// Since when it takes calls.
     pub(crate) connected_at: Instant,
     /// The part of its expected age after which a successor is connected.
     pub(crate) rotate_fraction: f64,
@@ -146,15 +151,16 @@ impl<C> Subchannel<C> {
         if self.serving().any(|connection| self.shows_more(connection, now)) {
             self.prove();
         }
-        self.attempt = Some(Attempt { id, started: now, held_since: None });
+        self.attempt = Some(Attempt { id, started: now, made_at: None, held_since: None });
         self.backoff.connect_timeout()
     }
 
     pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
-        self.attempt = None;
+        let made_at = self.attempt.take().and_then(|attempt| attempt.made_at).unwrap_or(now);
         self.wants_more = false;
         self.clear_failure();
-        self.connections.push(Connection { slot, connected_at: now, rotate_fraction, phase: Phase::Serving });
+        let phase = Phase::Serving;
+        self.connections.push(Connection { slot, made_at, connected_at: now, rotate_fraction, phase });
     }
 
     pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {
@@ -335,7 +341,7 @@ impl<C> Subchannel<C> {
 
 impl<C> Connection<C> {
     pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
-        ages.point_in_life(self.connected_at, self.rotate_fraction)
+        ages.point_in_life(self.made_at, self.rotate_fraction)
     }
 
     pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {
