@@ -93,6 +93,8 @@ pub(crate) struct Connection<C> {
     pub(crate) made_at: Instant,
     /// Since when it takes calls.
     pub(crate) connected_at: Instant,
+    /// How long it took to make, its server's first word about health included.
+    took: Duration,
     /// The part of its expected age after which a successor is connected.
     pub(crate) rotate_fraction: f64,
     pub(crate) phase: Phase,
@@ -156,11 +158,19 @@ impl<C> Subchannel<C> {
     }
 
     pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
-        let made_at = self.attempt.take().and_then(|attempt| attempt.made_at).unwrap_or(now);
+        let attempt = self.attempt.take();
+        let made_at = attempt.and_then(|attempt| attempt.made_at).unwrap_or(now);
+        let took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
         self.wants_more = false;
         self.clear_failure();
-        let phase = Phase::Serving;
-        self.connections.push(Connection { slot, made_at, connected_at: now, rotate_fraction, phase });
+        self.connections.push(Connection {
+            slot,
+            made_at,
+            connected_at: now,
+            took: took.unwrap_or_default(),
+            rotate_fraction,
+            phase: Phase::Serving,
+        });
     }
 
     pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {
@@ -340,8 +350,11 @@ impl<C> Subchannel<C> {
 }
 
 impl<C> Connection<C> {
+    /// When to begin its successor: as much before the end of its time as it took to make itself. Over a long way to a server with
+    /// a short age, calls would otherwise wait for each successor.
     pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
-        ages.point_in_life(self.made_at, self.rotate_fraction)
+        let at = ages.point_in_life(self.made_at, self.rotate_fraction)?;
+        Some(at.checked_sub(self.took).map_or(self.connected_at, |at| at.max(self.connected_at)))
     }
 
     pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {

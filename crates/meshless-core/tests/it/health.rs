@@ -193,6 +193,7 @@ fn aged_and_held() -> World {
     world.close(old, "drained");
     let attempt = world.attempt_at(1);
     world.made(attempt);
+    world.healthy(attempt, false);
     world
 }
 
