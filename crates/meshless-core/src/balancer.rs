@@ -244,7 +244,9 @@ impl<C> Balancer<C> {
         if self.config.policy == Policy::PickFirst {
             self.arrive(endpoint, id, was_full);
         } else {
-            let due = subchannel.serving().find(|connection| connection.is_due(now, &self.ages));
+            // Not the one that has just come, however long it was held back: it would leave nobody.
+            let is_due = |other: &&Connection<C>| other.slot.id != id && other.is_due(now, &self.ages);
+            let due = subchannel.serving().find(is_due);
             if let Some(id) = due.map(|connection| connection.slot.id) {
                 self.retire(id);
             }
@@ -274,7 +276,7 @@ impl<C> Balancer<C> {
             return self.end_attempt(now, id, None);
         };
         let (phase, connected_at) = (connection.phase, connection.connected_at);
-        let lifetime = now.saturating_duration_since(connected_at);
+        let lifetime = now.saturating_duration_since(connection.made_at);
         match phase {
             Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 if self.config.rotate_ahead {

@@ -85,6 +85,8 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
+    /// When it was made, if it has been waiting since then for its server's word.
+    pub(crate) made_at: Option<Instant>,
     /// Since when it is made, and held back because its server does not serve.
     pub(crate) held_since: Option<Instant>,
 }
@@ -127,15 +129,24 @@ impl<C> Subchannel<C> {
         if self.serving().any(|connection| self.shows_more(connection, now)) {
             self.prove();
         }
-        self.attempt = Some(Attempt { id, started: now, held_since: None });
+        self.attempt = Some(Attempt { id, started: now, made_at: None, held_since: None });
         self.backoff.connect_timeout()
     }
 
     pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
-        self.attempt = None;
+        let attempt = self.attempt.take();
+        let made_at = attempt.and_then(|attempt| attempt.made_at).unwrap_or(now);
+        let took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
         self.wants_more = false;
         self.clear_failure();
-        self.connections.push(Connection { slot, connected_at: now, rotate_fraction, phase: Phase::Serving });
+        self.connections.push(Connection {
+            slot,
+            made_at,
+            connected_at: now,
+            took: took.unwrap_or_default(),
+            rotate_fraction,
+            phase: Phase::Serving,
+        });
     }
 
     pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {

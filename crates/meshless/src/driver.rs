@@ -177,6 +177,7 @@ impl Driver {
                 match (&self.health_service, self.links.get_mut(&id)) {
                     (Some(service), Some(link)) => {
                         link.stage = Stage::Held(connection.clone());
+                        self.balancer.handle_made(now, id);
                         let (events, shared) = (self.events.clone(), Arc::clone(&self.shared));
                         let report = move |health| drop(events.send(DriverEvent::Health(id, health)));
                         self.watches += 1;

@@ -29,11 +29,11 @@ impl AgeEstimate {
     }
 
     /// Makes a replaced connection the scout, if one is wanted, and says how long to keep it at most.
-    pub(crate) fn send_scout(&mut self, id: ConnectionId, connected_at: Instant) -> Option<Instant> {
+    pub(crate) fn send_scout(&mut self, id: ConnectionId, made_at: Instant) -> Option<Instant> {
         if self.scout.is_some() {
             return None;
         }
-        let until = self.point_in_life(connected_at, REFUTED_AT)?;
+        let until = self.point_in_life(made_at, REFUTED_AT)?;
         self.scout = Some(id);
         Some(until)
     }
@@ -59,8 +59,8 @@ impl AgeEstimate {
     }
 
     /// The moment when `fraction` of the expected age has passed.
-    pub(crate) fn point_in_life(&self, connected_at: Instant, fraction: f64) -> Option<Instant> {
-        connected_at.checked_add(self.shortest?.mul_f64(fraction))
+    pub(crate) fn point_in_life(&self, made_at: Instant, fraction: f64) -> Option<Instant> {
+        made_at.checked_add(self.shortest?.mul_f64(fraction))
     }
 
     pub(crate) fn scout(&self) -> Option<ConnectionId> {

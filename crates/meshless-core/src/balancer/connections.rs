@@ -47,10 +47,8 @@ impl<C> Balancer<C> {
     /// A successor serves in its place: new calls go there.
     pub(super) fn retire(&mut self, id: ConnectionId) {
         self.outdated = true;
-        let Some(connected_at) = self.connection_mut(id).map(|connection| connection.connected_at) else {
-            return;
-        };
-        match self.ages.send_scout(id, connected_at) {
+        let Some(made_at) = self.connection_mut(id).map(|connection| connection.made_at) else { return };
+        match self.ages.send_scout(id, made_at) {
             Some(until) => {
                 if let Some(connection) = self.connection_mut(id) {
                     connection.slot.set_limit(0);

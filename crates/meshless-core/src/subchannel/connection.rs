@@ -11,7 +11,12 @@ use crate::picker::lease::Slot;
 #[derive(Debug)]
 pub(crate) struct Connection<C> {
     pub(crate) slot: Arc<Slot<C>>,
+    /// When it was made: its server counts its age from then.
+    pub(crate) made_at: Instant,
+    /// Since when it takes calls.
     pub(crate) connected_at: Instant,
+    /// How long it took to make, its server's first word about health included.
+    pub(super) took: Duration,
     /// The part of its expected age after which a successor is connected.
     pub(crate) rotate_fraction: f64,
     pub(crate) phase: Phase,
@@ -33,8 +38,11 @@ pub(crate) enum Phase {
 }
 
 impl<C> Connection<C> {
+    /// When to begin its successor: as much before the end of its time as it took to make itself. Over a long way to a server with
+    /// a short age, calls would otherwise wait for each successor.
     pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
-        ages.point_in_life(self.connected_at, self.rotate_fraction)
+        let at = ages.point_in_life(self.made_at, self.rotate_fraction)?;
+        Some(at.checked_sub(self.took).map_or(self.connected_at, |at| at.max(self.connected_at)))
     }
 
     pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {

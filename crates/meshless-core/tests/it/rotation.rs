@@ -24,6 +24,18 @@ impl Second {
 
 /// Servers end connections at `age` ±10 %; connecting takes 3 ms, a call 10 ms; a call starts every millisecond.
 fn run(policy: Policy, servers: u8, age: Duration, seconds: usize, seed: u64) -> Vec<Second> {
+    run_at_distance(Duration::from_millis(3), policy, servers, age, seconds, seed)
+}
+
+/// The same, where connecting takes `dial`.
+fn run_at_distance(
+    dial: Duration,
+    policy: Policy,
+    servers: u8,
+    age: Duration,
+    seconds: usize,
+    seed: u64,
+) -> Vec<Second> {
     let mut world = World::new(BalancerConfig::new(policy), seed);
     world.balancer.handle_call(world.now);
     world.resolve(1..=servers);
@@ -32,7 +44,7 @@ fn run(policy: Policy, servers: u8, age: Duration, seconds: usize, seed: u64) ->
     let mut report = vec![Second { calls: vec![0; servers.into()], queued: 0 }; seconds];
     for milli in 0..seconds * 1000 {
         world.advance(Duration::from_millis(1));
-        for id in due_dials(&world) {
+        for id in due_dials(&world, dial) {
             world.succeed(id);
         }
         for id in due_goaways(&world, age, &mut rng) {
@@ -58,8 +70,8 @@ fn run(policy: Policy, servers: u8, age: Duration, seconds: usize, seed: u64) ->
     report
 }
 
-fn due_dials(world: &World) -> Vec<meshless_core::ConnectionId> {
-    let due = |since: &std::time::Instant| world.now - *since >= Duration::from_millis(3);
+fn due_dials(world: &World, dial: Duration) -> Vec<meshless_core::ConnectionId> {
+    let due = |since: &std::time::Instant| world.now - *since >= dial;
     world.dialing.iter().filter(|(_, dial)| due(&dial.since)).map(|(id, _)| *id).collect()
 }
 
@@ -106,6 +118,16 @@ fn once_the_age_is_known_no_call_waits_for_the_only_backend() {
     for policy in Policy::ALL {
         let report = run(policy, 1, Duration::from_millis(500), 30, 5);
         let queued: u32 = report[3..].iter().map(|second| second.queued).sum();
+        assert_eq!(queued, 0, "{policy}");
+    }
+}
+
+#[test]
+fn nor_does_one_wait_where_connecting_takes_half_of_the_age() {
+    for policy in [Policy::PickFirst, Policy::RoundRobin] {
+        let (dial, age) = (Duration::from_millis(500), Duration::from_secs(1));
+        let report = run_at_distance(dial, policy, 1, age, 60, 8);
+        let queued: u32 = report[4..].iter().map(|second| second.queued).sum();
         assert_eq!(queued, 0, "{policy}");
     }
 }

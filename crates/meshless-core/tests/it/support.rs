@@ -156,6 +156,12 @@ impl World {
         self.act()
     }
 
+    /// The attempt is made, but for its server's word.
+    pub(crate) fn made(&mut self, id: ConnectionId) {
+        self.balancer.handle_made(self.now, id);
+        assert!(self.act().is_empty(), "nothing follows from it yet");
+    }
+
     pub(crate) fn healthy(&mut self, id: ConnectionId, healthy: bool) -> Vec<String> {
         if !healthy && self.dialing.contains_key(&id) {
             self.held.insert(id);

@@ -116,9 +116,12 @@ impl World {
                 log.recover(host);
             }
             Fault::Latency => {
-                network.set_latency(host, ms(5 + rng.below(150) as u64));
+                let latency = ms(5 + rng.below(150) as u64);
+                log.disturb(host, Kind::Far(latency));
+                network.set_latency(host, latency);
                 sleep(while_it_lasts).await;
                 network.set_latency(host, LATENCY);
+                log.recover(host);
             }
             Fault::Drain => {
                 log.disturb(host, Kind::Drained);

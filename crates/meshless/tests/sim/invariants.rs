@@ -53,21 +53,28 @@ fn failure(scenario: &Scenario, notes: &Notes, call: &Call) -> Option<String> {
         let executed = notes.executions.contains_key(&call.id);
         return (call.end == CallEnd::Answered && !executed).then(|| format!("answered by nobody: {call:?}"));
     };
-    let healthy = (0..crate::faults::HOSTS_MAX).find(|host| is_healthy(notes, *host, call))?;
+    let healthy: Vec<_> =
+        (0..crate::faults::HOSTS_MAX).filter(|host| is_healthy(notes, *host, call)).collect();
+    if healthy.is_empty() {
+        return None;
+    }
     let executions = notes.executions.get(&call.id).map_or(&[][..], Vec::as_slice);
-    let goes_on =
-        retries(scenario, call) && call.deadline >= GENEROUS && scenario.policy != Policy::PickFirst;
+    let goes_on = retries(scenario, call)
+        && call.deadline >= GENEROUS
+        && scenario.policy != Policy::PickFirst
+        && healthy.iter().any(|host| !comes_and_goes(scenario, notes, *host, call));
     let by_design = executions.iter().any(|execution| match execution.designed {
         Designed::Answer => false,
         Designed::Hang => true,
-        // With a retry policy it is tried elsewhere, if there is time and (unlike with `pick_first`) an elsewhere.
+        // With a retry policy it is tried elsewhere, if there is time and (unlike with `pick_first`) an elsewhere that is
+        // there during one of five attempts.
         Designed::Fail(failed) => failed == *code && !(goes_on && failed == Code::Unavailable),
     });
     let was_short = call.deadline < GENEROUS && *code == Code::DeadlineExceeded;
     let may_be_lost = !retries(scenario, call) || call.deadline < GENEROUS;
     let was_lost = may_be_lost && is_struck(notes, call.begun, call.ended, None);
     (!by_design && !was_short && !was_lost)
-        .then(|| format!("1: failed though host {healthy} was well: {call:?}, executions {executions:?}"))
+        .then(|| format!("1: failed though hosts {healthy:?} were well: {call:?}, executions {executions:?}"))
 }
 
 /// A stream's attempt is committed by its first message.
@@ -83,8 +90,23 @@ fn is_healthy(notes: &Notes, host: usize, call: &Call) -> bool {
     let disturbed = notes
         .disturbances
         .iter()
+        .filter(|one| !matches!(one.kind, Kind::Far(_)))
         .any(|one| one.host == host && one.from <= call.ended && one.to.is_none_or(|to| to >= from));
     listed && !disturbed
+}
+
+/// Whether a host's connections end by their age, and making another takes as long as all attempts of a call together. Then the other
+/// hosts may have failed each of these before it is back. What rotation ahead can do about it has limits: it learns that the
+/// way has become longer when its successor comes too late, and an age may be shorter than the time that connecting takes.
+fn comes_and_goes(scenario: &Scenario, notes: &Notes, host: usize, call: &Call) -> bool {
+    let from = call.begun - LOSS_IS_KNOWN;
+    !scenario.age.is_zero()
+        && notes.disturbances.iter().any(|one| {
+            matches!(one.kind, Kind::Far(latency) if CONNECTING * latency >= FIVE_ATTEMPTS)
+                && one.host == host
+                && one.from <= call.ended
+                && one.to.is_none_or(|to| to >= from)
+        })
 }
 
 /// Whether a host (or any) was killed or out of reach at a moment between these.
@@ -156,6 +178,14 @@ const SETTLED: Duration = ms(10_000);
 
 /// From the moment when something is lost until the channel can know.
 const LOSS_IS_KNOWN: Duration = ms(1000);
+
+/// One-way trips until a connection serves: SYN, its answer, SETTINGS (which the server sends at once), and a health check's question
+/// and answer.
+const CONNECTING: u32 = 5;
+
+/// What the pauses of [`RetryPolicy::new`](meshless::RetryPolicy::new) between the second attempt and the fifth come to at least:
+/// 50, 100 and 200 ms, less 20 %.
+const FIVE_ATTEMPTS: Duration = ms(280);
 
 /// The timer's granularity is a millisecond.
 const DEADLINE_SLACK: Duration = ms(20);

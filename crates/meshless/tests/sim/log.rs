@@ -83,6 +83,8 @@ pub(crate) enum Kind {
     Drained,
     /// Its handlers fail or hang.
     Sick,
+    /// Packets take this long, one way. All else is well.
+    Far(Duration),
 }
 
 impl Log {

@@ -1,6 +1,9 @@
 //! Servers that age their connections: no call is lost or executed twice, no stream is cut, the shares stay even.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +12,8 @@ use meshless::{Channel, ConnectionConfig, LifetimeConfig, Policy};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
 
 use super::echo::{Backends, open, request, unary};
 use super::network::*;
@@ -99,10 +104,21 @@ async fn round_robin_shares_evenly_while_connections_age() {
 
 #[tokio::test(start_paused = true)]
 async fn once_the_age_is_known_no_call_waits_for_a_handshake() {
-    const AGE: Duration = Duration::from_secs(2);
-    const HANDSHAKE: Duration = Duration::from_millis(100);
     let mut network = Network::new();
     let channel = network.channel(&[backend(1)]).seed(7).connect_lazy().unwrap();
+    no_call_waits_once_the_age_is_known(network, channel).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nor_does_one_wait_for_a_word_about_health() {
+    let mut network = Network::new();
+    let channel = network.channel(&[backend(1)]).health_check("").seed(7).connect_lazy().unwrap();
+    no_call_waits_once_the_age_is_known(network, channel).await;
+}
+
+/// The backend takes its time for every handshake, and more for its first word about health.
+async fn no_call_waits_once_the_age_is_known(mut network: Network, channel: Channel) {
+    const AGE: Duration = Duration::from_secs(2);
     tokio::spawn(async move {
         loop {
             let (_, io) = network.accept().await;
@@ -111,7 +127,7 @@ async fn once_the_age_is_known_no_call_waits_for_a_handshake() {
                 let lifetime = LifetimeConfig::default().max_age(AGE).max_age_grace(AGE);
                 let config = ConnectionConfig::default().lifetime(lifetime);
                 let health = tonic_health::server::health_reporter().1;
-                let service = hyper_service(health);
+                let service = hyper_service(SlowToWatch(health));
                 meshless::serve_connection(io, service, &config, std::future::pending()).await
             });
         }
@@ -127,20 +143,45 @@ async fn once_the_age_is_known_no_call_waits_for_a_handshake() {
     }
     // The first connection, and the first that the server ended: that one teaches the age.
     assert!(waited.len() <= 2, "calls waited at {waited:?}");
-    assert!(channel.state().await.expected_age.is_some());
+    let expected = channel.state().await.expected_age.unwrap();
+    assert!(expected > AGE.mul_f64(0.89), "the age counts from the handshake: {expected:?}");
+}
+
+const HANDSHAKE: Duration = Duration::from_millis(100);
+
+/// A health service whose watches begin after eight handshakes' time.
+#[derive(Clone)]
+struct SlowToWatch<S>(S);
+
+impl<S> Service<http::Request<Body>> for SlowToWatch<S>
+where
+    S: Service<http::Request<Body>, Future: Send + 'static>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let watches = request.uri().path().ends_with("/Watch");
+        let answer = self.0.call(request);
+        Box::pin(async move {
+            tokio::time::sleep(if watches { 8 * HANDSHAKE } else { Duration::ZERO }).await;
+            answer.await
+        })
+    }
 }
 
 /// A tonic service for a connection of bytes that hyper has read.
 pub(super) fn hyper_service<S>(
     service: S,
-) -> impl tower_service::Service<
-    http::Request<hyper::body::Incoming>,
-    Response = S::Response,
-    Error = S::Error,
-    Future: Send,
-> + Clone
+) -> impl Service<http::Request<hyper::body::Incoming>, Response = S::Response, Error = S::Error, Future: Send>
++ Clone
 where
-    S: tower_service::Service<http::Request<tonic::body::Body>, Future: Send> + Clone,
+    S: Service<http::Request<Body>, Future: Send> + Clone,
 {
     OfHyper(service)
 }
@@ -148,18 +189,16 @@ where
 #[derive(Clone)]
 struct OfHyper<S>(S);
 
-impl<S: tower_service::Service<http::Request<tonic::body::Body>>>
-    tower_service::Service<http::Request<hyper::body::Incoming>> for OfHyper<S>
-{
+impl<S: Service<http::Request<Body>>> Service<http::Request<hyper::body::Incoming>> for OfHyper<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
 
-    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> S::Future {
-        self.0.call(request.map(tonic::body::Body::new))
+        self.0.call(request.map(Body::new))
     }
 }
