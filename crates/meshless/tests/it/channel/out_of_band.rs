@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Address, BalancerConfig, Channel, ChannelBuilder, Policy, WeightedConfig};
+use meshless::orca::LoadReporter;
+use meshless::{
+    Address, BalancerConfig, Channel, ChannelBuilder, ClosedReason, ConnectionConfig, GoAwayReason,
+    LifetimeConfig, Policy, WeightedConfig, serve_connection,
+};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -104,6 +108,41 @@ async fn shares_follow_the_stream_and_not_the_calls() {
     }
     assert_eq!(share(&channel, &mut calls).await, 20, "one of five");
     assert_eq!(in_flight(&channel).await, 0, "a stream of reports is no call");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_of_this_crate_ages_its_connections_and_its_reports_go_on() {
+    let mut network = Network::new();
+    let channel = out_of_band(network.channel(&[backend(1), backend(2)]));
+    let (closed, mut reasons) = unbounded_channel();
+    let services = [0.8, 0.4].map(|utilization| {
+        let load = LoadReporter::new();
+        load.set_application_utilization(utilization);
+        let health = load.wrap(tonic_health::server::health_reporter().1);
+        tonic::service::Routes::new(health).add_service(load.out_of_band().interval_min(SECOND))
+    });
+    tokio::spawn(async move {
+        // No limit to the grace: a stream that did not end would be seen.
+        let config = ConnectionConfig::default().lifetime(LifetimeConfig::default().max_age(10 * SECOND));
+        loop {
+            let (address, io) = network.accept().await;
+            let service = services[usize::from(address == Address::Tcp(backend(2)))].clone();
+            let (config, closed) = (config.clone(), closed.clone());
+            tokio::spawn(async move {
+                closed.send(serve_connection(io, service, &config, std::future::pending()).await.reason)
+            });
+        }
+    });
+    for _ in 0..1000 {
+        check(&channel).await.unwrap();
+        sleep(SECOND / 10).await;
+    }
+    let weights: Vec<_> = channel.state().await.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+    assert!(weights[0] < weights[1] && weights[0] != 1.0, "{weights:?}");
+    let reasons: Vec<_> = std::iter::from_fn(|| reasons.try_recv().ok()).collect();
+    assert!(reasons.len() >= 16, "{reasons:?}");
+    let well = [ClosedReason::GoneAway(GoAwayReason::MaxAge), ClosedReason::Client];
+    assert!(reasons.iter().all(|reason| well.contains(reason)), "{reasons:?}");
 }
 
 #[tokio::test(start_paused = true)]
