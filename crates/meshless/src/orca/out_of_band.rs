@@ -24,6 +24,10 @@ use crate::server::CallContext;
 
 /// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the client names. Made by
 /// [`LoadReporter::out_of_band`].
+///
+/// To a connection it is a stream like others: while a client listens, its connection is not
+/// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it reaches
+/// [`max_stream_age`](crate::Server::max_stream_age), without waiting for the grace.
 #[derive(Clone, Debug)]
 pub struct OpenRcaService {
     reporter: LoadReporter,
@@ -38,8 +42,8 @@ impl OpenRcaService {
     /// How often a client may have a report at most; one that asks for more, or names no interval, gets this. Default 30 s, gRPC's
     /// (A51); below 1 s counts as that, since the load is not measured more often. There is no bound above.
     ///
-    /// Clients ask for one each 10 s by default (A58), and wait for two before they go by them. A report costs about as much as a
-    /// message of any stream: with a thousand clients, 5 s are 200 messages a second.
+    /// Clients ask for one each 10 s by default (A58). A report costs about as much as a message of any stream: with a thousand
+    /// clients, 5 s are 200 messages a second.
     #[must_use]
     pub fn interval_min(mut self, interval: Duration) -> Self {
         self.interval_min = interval.max(MEASURED_EVERY);
