@@ -27,7 +27,7 @@ use crate::server::CallContext;
 ///
 /// To a connection it is a stream like others: while a client listens, its connection is not
 /// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it reaches
-/// [`max_stream_age`](crate::Server::max_stream_age), without waiting for the grace.
+/// [`max_stream_age`](crate::Server::max_stream_age): a second later, however long the grace.
 #[derive(Clone, Debug)]
 pub struct OpenRcaService {
     reporter: LoadReporter,
@@ -126,10 +126,14 @@ async fn ending(call: Option<CallContext>) {
         Some(call) => call.stream_ending().await,
         None => pending().await,
     }
+    sleep(FAREWELL).await;
 }
 
 const ENDED: &str =
     "the stream of load reports has to end here; open another, on another connection if this one goes away";
+/// "When the backend sends a `GOAWAY`, the client will cancel the call" (A51): it is left the time for that. A stream that ends at once may
+/// be the last one, upon which clients (seen with grpc-go) hang up before the second GOAWAY is written, and the connection counts as failed.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// "A minimum reporting interval (30s by default) can be configured when creating the service" (A51).
 const INTERVAL_MIN: Duration = Duration::from_secs(30);
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
