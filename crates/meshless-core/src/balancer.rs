@@ -55,6 +55,7 @@ mod connections;
 pub(crate) mod ejection;
 mod health;
 pub(crate) mod judge;
+mod out_of_band;
 mod plan;
 mod probe;
 mod publish;
@@ -79,6 +80,7 @@ pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 pub use ejection::{CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts};
 use judge::Judge;
+pub use out_of_band::ReportSink;
 use probe::Probe;
 use staleness::Staleness;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
@@ -90,7 +92,7 @@ pub use zone::ZonePreference;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Endpoint, EndpointId, EndpointSet};
 use crate::ewma::EwmaDecay;
-use crate::picker::lease::{LoadTracking, Measure, ReportRule, Slot};
+use crate::picker::lease::{LoadTracking, Measure, Slot};
 use crate::picker::{Picker, Policy};
 use crate::rng::Rng;
 use crate::subchannel::{Connection, Phase, Subchannel};
@@ -422,14 +424,14 @@ impl<C> Balancer<C> {
         let Self { config, decay, .. } = self;
         let measure = Measure { decay: *decay, failure_penalty: config.failure_penalty };
         let breaker = config.ejection.consecutive_failures;
-        let rule = ReportRule { clock: *decay, error_penalty: config.weighted.error_penalty };
+        let reports = self.rule_for_calls();
         let all = LoadTracking { breaker, ..LoadTracking::default() };
         match config.policy {
             Policy::PickFirst => LoadTracking::default(),
             Policy::RoundRobin => all,
             Policy::LeastRequest => LoadTracking { counts_load: true, ..all },
             Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure), ..all },
-            Policy::WeightedRoundRobin => LoadTracking { reports: Some(rule), ..all },
+            Policy::WeightedRoundRobin => LoadTracking { reports, ..all },
         }
     }
 

@@ -24,8 +24,8 @@ mod xxh64;
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
-    EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ResolutionError,
-    SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
+    EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ReportSink,
+    ResolutionError, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
 };
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;

@@ -3,25 +3,27 @@
 //! Events come in from calls, connections, the resolver and the clock, and are handed to the balancer; its actions go
 //! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
 
+mod watches;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, Policy, ResolutionError, Rng,
+    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, ResolutionError, Rng,
     SubchannelState,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use self::watches::{Watches, Watching};
 use crate::channel::{DriverEvent, Shared};
 use crate::connection::{
     ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::connector::Connector;
-use crate::health_watch::HealthWatch;
 use crate::metrics::OpenConnection;
 use crate::resolver::{Resolution, ResolveHint, Resolver};
 #[cfg(feature = "tls")]
@@ -56,9 +58,7 @@ pub(crate) struct Driver {
     connector: Connector,
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
-    health_service: Option<Arc<str>>,
-    /// Health watches begun so far.
-    watches: u64,
+    watches: Watches,
     idle: Option<IdleWatch>,
     /// Those that metrics know of.
     ejections: EjectionCounts,
@@ -70,7 +70,7 @@ struct Link {
     stage: Stage,
     /// What it was made with.
     keepalive: Option<KeepaliveConfig>,
-    health: Option<HealthWatch>,
+    watching: Watching,
     /// Once it is established.
     measured: Option<OpenConnection>,
 }
@@ -92,11 +92,8 @@ impl Driver {
     ) -> Self {
         let now = Instant::now();
         let balancer = Balancer::new(config.balancer, config.rng, now.into_std());
-        // "pick_first … does not support health checking" (A17).
-        let checks_health = balancer.state().policy != Policy::PickFirst;
         Self {
-            health_service: config.health_service.filter(|_| checks_health),
-            watches: 0,
+            watches: Watches::new(config.health_service, &balancer, Arc::clone(&shared)),
             balancer,
             resolver,
             shared,
@@ -174,16 +171,12 @@ impl Driver {
                 if let Some(link) = self.links.get_mut(&id) {
                     link.measured = Some(self.shared.metrics.connected());
                 }
-                match (&self.health_service, self.links.get_mut(&id)) {
-                    (Some(service), Some(link)) => {
-                        link.stage = Stage::Held(connection.clone());
+                let watch = self.watches.watch_health(id, &connection, &self.events);
+                match (watch, self.links.get_mut(&id)) {
+                    (Some(watch), Some(link)) => {
+                        link.stage = Stage::Held(connection);
                         self.balancer.handle_made(now, id);
-                        let (events, shared) = (self.events.clone(), Arc::clone(&self.shared));
-                        let report = move |health| drop(events.send(DriverEvent::Health(id, health)));
-                        self.watches += 1;
-                        let rng = self.shared.random_stream(self.watches);
-                        let service = Arc::clone(service);
-                        link.health = Some(HealthWatch::start(connection, service, shared, rng, report));
+                        link.watching.health = Some(watch);
                     }
                     _ => self.open(now, id, connection),
                 }
@@ -205,13 +198,11 @@ impl Driver {
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Open(connection.clone());
         }
-        self.balancer.handle_connected(now, id, connection);
-        self.balancer.handle_stream_limit(id, self.room_for_calls(max_streams));
-    }
-
-    /// Of the streams that a peer allows, one is the health watch's.
-    fn room_for_calls(&self, max_streams: u32) -> u32 {
-        max_streams.saturating_sub(u32::from(self.health_service.is_some())).max(max_streams.min(1))
+        self.balancer.handle_connected(now, id, connection.clone());
+        self.balancer.handle_stream_limit(id, self.watches.room_for_calls(max_streams));
+        if let Some(link) = self.links.get_mut(&id) {
+            link.watching.load = self.watches.watch_load(id, &connection, &self.balancer);
+        }
     }
 
     fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
@@ -242,7 +233,7 @@ impl Driver {
                     }
                 }
                 if let Some(link) = self.links.get_mut(&id) {
-                    link.health = None;
+                    link.watching = Watching::default();
                     if let Some(measured) = &mut link.measured {
                         measured.going_away(&reason);
                     }
@@ -254,7 +245,10 @@ impl Driver {
                 self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
-                self.balancer.handle_stream_limit(id, self.room_for_calls(limit));
+                self.balancer.handle_stream_limit(id, self.watches.room_for_calls(limit));
+                if let Some(link) = self.links.get_mut(&id).filter(|_| !self.watches.leave_room(limit)) {
+                    link.watching.load = None;
+                }
                 self.shared.announce_room();
             }
             Event::StreamsAvailable => self.shared.announce_room(),
@@ -344,12 +338,13 @@ impl Driver {
         });
         let stage = Stage::Connecting(attempt.abort_handle());
         let keepalive = self.connection.keepalive;
-        self.links.insert(id, Link { endpoint, stage, keepalive, health: None, measured: None });
+        self.links
+            .insert(id, Link { endpoint, stage, keepalive, watching: Watching::default(), measured: None });
     }
 
     fn close(&mut self, id: ConnectionId, graceful: bool) {
         if let Some(link) = self.links.get_mut(&id) {
-            link.health = None;
+            link.watching = Watching::default();
         }
         match self.links.get(&id).map(|link| &link.stage) {
             Some(Stage::Open(open)) if graceful => return open.drain(),

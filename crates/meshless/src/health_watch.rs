@@ -4,24 +4,17 @@
 //! and what that means is the balancer's. A server without the health service counts as healthy, as A17 has it. It never keeps a
 //! connection open: the stream does not count as a call, and the task ends when the connection goes away or the watch is dropped.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::USER_AGENT;
-use http::uri::Uri;
 use meshless_core::{Backoff, BackoffConfig, Rng};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
-use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-use tower_service::Service;
 
-use crate::call::{self, Outgoing, attempt};
+use crate::beside_calls::OnConnection;
 use crate::channel::Shared;
 use crate::connection::Connection;
 
@@ -38,7 +31,7 @@ impl HealthWatch {
         rng: Rng,
         report: impl Fn(Result<(), String>) + Send + Sync + 'static,
     ) -> Self {
-        Self(tokio::spawn(run(OnConnection { connection, shared }, service, rng, report)).abort_handle())
+        Self(tokio::spawn(run(OnConnection::new(connection, shared), service, rng, report)).abort_handle())
     }
 }
 
@@ -61,14 +54,13 @@ async fn run(
             Ok(()) => Status::unavailable("the server ended the watch"),
             Err(status) => status,
         };
-        let connection = &on.connection;
-        if !connection.is_accepting() {
+        if !on.is_accepting() {
             // What becomes of it is known by other means.
             return;
         }
         if status.code() == Code::Unimplemented {
             // "If the server … returns UNIMPLEMENTED, the client … will act as if the channel is healthy" (A17).
-            let (target, endpoint) = (&on.shared.target, connection.address());
+            let (target, endpoint) = (on.target(), on.address());
             tracing::warn!(%target, %endpoint, "the server has no health service: health checks are off for it");
             return report(Ok(()));
         }
@@ -91,13 +83,7 @@ async fn watch(
     service: &str,
     report: &(impl Fn(Result<(), String>) + Send + Sync),
 ) -> Result<(), Status> {
-    let settings = &on.shared.settings;
-    let origin = Uri::builder()
-        .scheme(settings.scheme.clone())
-        .authority(settings.authority.clone())
-        .path_and_query("/")
-        .build()
-        .map_err(|error| Status::internal(format!("the target does not make a URI: {error}")))?;
+    let origin = on.origin()?;
     let request = HealthCheckRequest { service: service.to_owned() };
     let first = async {
         let mut statuses = HealthClient::with_origin(on.clone(), origin).watch(request).await?.into_inner();
@@ -114,32 +100,6 @@ async fn watch(
         next = statuses.message().await?;
     }
     Ok(())
-}
-
-/// Calls on this one connection, past the balancer.
-#[derive(Clone)]
-struct OnConnection {
-    connection: Connection,
-    shared: Arc<Shared>,
-}
-
-impl Service<http::Request<Body>> for OnConnection {
-    type Response = http::Response<call::ResponseBody>;
-    type Error = Status;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        request.headers_mut().insert(USER_AGENT, self.shared.settings.user_agent.clone());
-        let slot = self.connection.try_reserve_beside_calls();
-        Box::pin(async move {
-            let slot = slot.ok_or_else(|| Status::unavailable("the connection has no stream to spare"))?;
-            attempt(slot, &mut Outgoing::new(request)).await.map_err(call::Failure::into_status)
-        })
-    }
 }
 
 /// "If at least one response was received, … retried immediately" (A17): for a watch that lasted, the pauses start over. One that is

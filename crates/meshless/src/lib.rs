@@ -54,6 +54,7 @@ struct Readme;
 #[doc = include_str!("../../../docs/failures.md")]
 struct FailuresPage;
 
+mod beside_calls;
 mod bounced;
 mod call;
 mod channel;
@@ -65,6 +66,7 @@ mod driver;
 pub mod fuzzing;
 mod grpc_timeout;
 mod health_watch;
+mod load_watch;
 pub mod metrics;
 pub mod orca;
 mod resolver;

@@ -1,20 +1,27 @@
-//! Servers that say how loaded they are, and calls that carry it: ORCA's per-request reports (gRFC A51), which
-//! `weighted_round_robin` (gRFC A58) weighs backends by.
+//! Servers that say how loaded they are: ORCA's reports (gRFC A51), which `weighted_round_robin` (gRFC A58) weighs backends by.
 //!
-//! A server wraps its services; every response then ends with a report of what the process measured:
+//! A server wraps its services; every response then ends with a report of what the process measured. Clients may rather have the same
+//! in a stream of its own, apart from calls: if the server offers that, too, and they ask for it
+//! ([`WeightedConfig::oob_load_report`](crate::WeightedConfig::oob_load_report), or `enableOobLoadReport` in a service config).
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let load = meshless::orca::LoadReporter::new();
 //! let (_reporter, health) = tonic_health::server::health_reporter();
-//! meshless::Server::builder().add_service(load.wrap(health)).serve("[::]:50051".parse()?).await?;
+//! meshless::Server::builder()
+//!     .add_service(load.wrap(health))
+//!     .add_service(load.out_of_band()) // for clients that ask
+//!     .serve("[::]:50051".parse()?)
+//!     .await?;
 //! # Ok(()) }
 //! ```
 //!
 //! Both ends speak gRPC's own format, so the other may be any gRPC implementation. Of the report only what weights are made of
-//! is written and read; reports out of band (a stream apart from the calls) are not offered.
+//! is written and read.
 
 mod measure;
+mod message;
+mod out_of_band;
 mod service;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +30,8 @@ use prost::Message as _;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
 pub use self::measure::LoadReporter;
+pub(crate) use self::message::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
+pub use self::out_of_band::OpenRcaService;
 pub use self::service::{ReportCall, ReportLoad, ReportingBody};
 
 /// The report among the trailers of a response, if there is one that can be read.
@@ -30,38 +39,13 @@ pub(crate) fn read(trailers: &HeaderMap) -> Option<LoadReport> {
     let mut alone = HeaderMap::with_capacity(1);
     alone.insert(TRAILER, trailers.get(&TRAILER)?.clone());
     let bytes = MetadataMap::from_headers(alone).get_bin(TRAILER.as_str())?.to_bytes().ok()?;
-    let message = OrcaLoadReport::decode(bytes).ok()?;
-    Some(LoadReport {
-        application_utilization: message.application_utilization,
-        cpu_utilization: message.cpu_utilization,
-        calls_per_second: message.rps_fractional,
-        errors_per_second: message.eps,
-    })
+    OrcaLoadReport::decode(bytes).ok().map(LoadReport::from)
 }
 
 /// The report as the value of a trailer.
 fn trailer(load: &LoadReport) -> HeaderValue {
-    let message = OrcaLoadReport {
-        cpu_utilization: load.cpu_utilization,
-        rps_fractional: load.calls_per_second,
-        eps: load.errors_per_second,
-        application_utilization: load.application_utilization,
-    };
-    let value = BinaryMetadataValue::from_bytes(&message.encode_to_vec());
+    let value = BinaryMetadataValue::from_bytes(&OrcaLoadReport::from(*load).encode_to_vec());
     HeaderValue::from_bytes(value.as_encoded_bytes()).expect("base64 is a header value")
-}
-
-/// The part of `xds.data.orca.v3.OrcaLoadReport` that A58 reads.
-#[derive(Clone, PartialEq, prost::Message)]
-struct OrcaLoadReport {
-    #[prost(double, tag = "1")]
-    cpu_utilization: f64,
-    #[prost(double, tag = "6")]
-    rps_fractional: f64,
-    #[prost(double, tag = "7")]
-    eps: f64,
-    #[prost(double, tag = "9")]
-    application_utilization: f64,
 }
 
 const TRAILER: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");

@@ -47,7 +47,7 @@ use crate::channel::{MethodName, MethodSettings, Methods};
 /// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`, `maxResponseMessageBytes`,
 /// `retryPolicy`, `hedgingPolicy`), `retryThrottling`, `loadBalancingConfig`, `loadBalancingPolicy` and
 /// `healthCheckConfig`. Of the policies, `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
-/// with their settings, except for `enableOobLoadReport`; of `outlier_detection`, a detection is on or off, whatever its
+/// with their settings; of `outlier_detection`, a detection is on or off, whatever its
 /// `enforcementPercentage` above 0, `maxEjectionPercent` is the
 /// [panic threshold](crate::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
 /// that is compressed, and a config without `retryThrottling` has the default throttle of

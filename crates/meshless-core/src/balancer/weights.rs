@@ -53,9 +53,11 @@ impl SlowStartConfig {
     }
 }
 
-/// `weighted_round_robin`'s settings, with the names and defaults of gRFC A58. Reports come with calls; reports out of band are not asked for.
+/// `weighted_round_robin`'s settings, with the names and defaults of gRFC A58. Reports come with calls, or in a stream of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightedConfig {
+    pub(super) out_of_band: bool,
+    pub(super) reporting_period: Duration,
     blackout: Duration,
     expiration: Duration,
     update: Duration,
@@ -63,6 +65,24 @@ pub struct WeightedConfig {
 }
 
 impl WeightedConfig {
+    /// Whether servers are asked for reports in a stream apart from the calls, one on each connection
+    /// (`xds.service.orca.v3.OpenRcaService`, gRFC A51), and those that come with calls are not looked at. Default: no.
+    ///
+    /// For calls that last, which report at their end only, and for clients with few calls: what a server says reaches all its clients
+    /// equally often. A server without that service has the mean of the others' weights, as any that does not report.
+    pub fn oob_load_report(mut self, enabled: bool) -> Self {
+        self.out_of_band = enabled;
+        self
+    }
+
+    /// How often servers are asked to report in that stream. Default 10 s. They do it less often if they are set so: 30 s is the least
+    /// of most implementations, unless told otherwise. Zero asks for as often as the server will. Stay well below
+    /// [`expiration_period`](Self::expiration_period).
+    pub fn oob_reporting_period(mut self, period: Duration) -> Self {
+        self.reporting_period = period;
+        self
+    }
+
     /// How long an endpoint must have reported before its reports count; until then it has the mean weight. Default 10 s. The first
     /// reports of a server that has no load yet say nothing.
     pub fn blackout_period(mut self, period: Duration) -> Self {
@@ -93,6 +113,8 @@ impl WeightedConfig {
 impl Default for WeightedConfig {
     fn default() -> Self {
         Self {
+            out_of_band: false,
+            reporting_period: Duration::from_secs(10),
             blackout: Duration::from_secs(10),
             expiration: Duration::from_secs(180),
             update: Duration::from_secs(1),

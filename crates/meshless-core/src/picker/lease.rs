@@ -58,7 +58,7 @@ impl<C> Lease<C> {
         self.started
     }
 
-    /// Whether the policy goes by what servers report of their load.
+    /// Whether the policy goes by what servers report of their load with their responses.
     #[inline]
     pub fn wants_load(&self) -> bool {
         self.slot.reports.is_some()
@@ -66,10 +66,8 @@ impl<C> Lease<C> {
 
     /// The response has brought a report of the backend's load.
     pub fn report(&self, now: Instant, load: &LoadReport) {
-        if let Some(rule) = &self.slot.reports
-            && let Some(weight) = load.weight(rule.error_penalty)
-        {
-            self.slot.load.reported.set(weight, rule.clock.ticks(now));
+        if let Some(rule) = &self.slot.reports {
+            rule.note(&self.slot.load, now, load);
         }
     }
 
@@ -140,6 +138,14 @@ pub(crate) struct LoadTracking {
 pub(crate) struct ReportRule {
     pub(crate) clock: EwmaDecay,
     pub(crate) error_penalty: f32,
+}
+
+impl ReportRule {
+    pub(crate) fn note(&self, load: &Load, now: Instant, report: &LoadReport) {
+        if let Some(weight) = report.weight(self.error_penalty) {
+            load.reported.set(weight, self.clock.ticks(now));
+        }
+    }
 }
 
 impl<C> Slot<C> {

@@ -1,8 +1,9 @@
 //! The weight of an endpoint by what its server reports of its load (gRFC A58): the calls that it would serve at full utilization.
 //!
-//! Written by the calls whose responses carry a report, read by the balancer when it weighs endpoints. One word, like the
-//! average of `ewma.rs`, and without a lock.
+//! Written by the calls whose responses carry a report, or by a stream of reports; read by the balancer when it weighs
+//! endpoints. One word, like the average of `ewma.rs`, and without a lock.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that weights are made of. What it does
@@ -20,7 +21,8 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the report does not say enough.
+    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the report does not say
+    /// enough, or says what cannot be.
     pub(crate) fn weight(&self, error_penalty: f32) -> Option<f32> {
         let utilization = if self.application_utilization > 0.0 {
             self.application_utilization
@@ -32,7 +34,7 @@ impl LoadReport {
         }
         let errors = self.errors_per_second.max(0.0) / self.calls_per_second;
         let weight = (self.calls_per_second / (utilization + errors * f64::from(error_penalty))) as f32;
-        (weight.is_finite() && weight > 0.0).then_some(weight)
+        PLAUSIBLE.contains(&weight).then_some(weight)
     }
 }
 
@@ -61,6 +63,9 @@ impl ReportedWeight {
     }
 }
 
+/// What any server may have. Beyond, sums of weights overflow or vanish, and with them the shares of all the others.
+const PLAUSIBLE: RangeInclusive<f32> = 1e-6..=1e12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +86,16 @@ mod tests {
         let nonsense =
             LoadReport { calls_per_second: f64::NAN, cpu_utilization: -1.0, ..LoadReport::default() };
         assert_eq!([busy, called, nonsense].map(|load| load.weight(1.0)), [None; 3]);
+    }
+
+    #[test]
+    fn a_weight_that_no_server_has_is_none() {
+        for (calls, utilization) in
+            [(1e30, 1.0), (1.0, 1e-30), (1e-30, 1.0), (1.0, 1e30), (f64::INFINITY, 1.0)]
+        {
+            let load =
+                LoadReport { cpu_utilization: utilization, calls_per_second: calls, ..LoadReport::default() };
+            assert_eq!(load.weight(1.0), None, "{load:?}");
+        }
     }
 }

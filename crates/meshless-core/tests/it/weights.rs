@@ -181,6 +181,95 @@ fn a_new_connection_does_not_begin_a_blackout() {
     assert!((195..=205).contains(&one), "{one}");
 }
 
+fn out_of_band() -> BalancerConfig {
+    let weighted = WeightedConfig::default().oob_load_report(true).oob_reporting_period(5 * SECOND);
+    BalancerConfig::new(Policy::WeightedRoundRobin).weighted(weighted.expiration_period(20 * SECOND))
+}
+
+fn load(utilization: f64) -> LoadReport {
+    LoadReport { cpu_utilization: utilization, calls_per_second: 100.0, ..LoadReport::default() }
+}
+
+/// Every server of three reports, each five seconds for so long.
+fn report_apart(world: &mut World, seconds: u32, utilization: impl Fn(u8) -> f64) {
+    for _ in 0..seconds / 5 {
+        for server in 1..=3 {
+            let sink = world.balancer.report_sink(world.connection_to(server)).expect("it is in service");
+            assert_eq!(sink.period(), 5 * SECOND);
+            sink.report(world.now, &load(utilization(server)));
+        }
+        world.advance(5 * SECOND);
+    }
+}
+
+fn twice_as_busy(server: u8) -> f64 {
+    if server == 1 { 0.8 } else { 0.4 }
+}
+
+#[test]
+fn shares_follow_reports_that_come_apart_from_calls_after_the_blackout_until_they_expire() {
+    let mut world = World::connected(out_of_band(), 1..=3);
+    report_apart(&mut world, 5, twice_as_busy);
+    assert_eq!(share(&mut world, 1, 300), 100, "blackout");
+    report_apart(&mut world, 10, twice_as_busy);
+    assert_eq!(share(&mut world, 1, 500), 100, "one of five");
+    world.advance(21 * SECOND);
+    assert_eq!(share(&mut world, 1, 300), 100, "expired");
+    report_apart(&mut world, 5, twice_as_busy);
+    assert_eq!(share(&mut world, 1, 300), 100, "blackout again");
+}
+
+#[test]
+fn reports_of_calls_are_not_looked_at_beside_those_that_come_apart() {
+    let mut world = World::connected(out_of_band(), 1..=3);
+    report_apart(&mut world, 15, |_| 0.5);
+    for lease in [world.lease(), world.lease(), world.lease()] {
+        assert!(!lease.wants_load());
+        lease.report(world.now, &load(twice_as_busy(lease.connection().0)));
+    }
+    world.advance(2 * SECOND);
+    assert_eq!(share(&mut world, 1, 300), 100);
+}
+
+#[test]
+fn a_report_without_sense_changes_no_share() {
+    let mut world = World::connected(out_of_band(), 1..=3);
+    report_apart(&mut world, 15, twice_as_busy);
+    let sink = world.balancer.report_sink(world.connection_to(1)).unwrap();
+    for nonsense in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0, f64::MIN_POSITIVE] {
+        let all = LoadReport {
+            application_utilization: nonsense,
+            cpu_utilization: nonsense,
+            calls_per_second: nonsense,
+            errors_per_second: nonsense,
+        };
+        sink.report(world.now, &all);
+        sink.report(world.now, &LoadReport { calls_per_second: nonsense, ..load(0.8) });
+        sink.report(world.now, &LoadReport { cpu_utilization: nonsense, ..load(0.0) });
+    }
+    world.advance(2 * SECOND);
+    assert_eq!(share(&mut world, 1, 500), 100, "one of five");
+}
+
+#[test]
+fn reports_apart_are_wanted_of_connections_in_service_and_if_they_are_asked_for() {
+    for config in [weighted(), out_of_band().policy(Policy::RoundRobin)] {
+        let world = World::connected(config, 1..=1);
+        assert!(!world.balancer.wants_reports());
+        assert!(world.balancer.report_sink(world.connection_to(1)).is_none());
+    }
+    let mut world = World::connected(out_of_band(), 1..=1);
+    assert!(world.balancer.wants_reports());
+    let one = world.connection_to(1);
+    world.go_away(one);
+    assert!(world.balancer.report_sink(one).is_none());
+    assert!(world.balancer.report_sink(world.attempt_at(1)).is_none());
+    world.close(one, "gone");
+    assert!(world.balancer.report_sink(one).is_none());
+    world.connect_all();
+    assert!(world.balancer.report_sink(world.connection_to(1)).is_some());
+}
+
 #[test]
 fn the_resolver_s_weights_count_in_weighted_round_robin_only() {
     for (policy, expected) in [(Policy::WeightedRoundRobin, 150), (Policy::RoundRobin, 100)] {

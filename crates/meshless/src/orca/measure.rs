@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LoadReport, ReportLoad};
+use super::{LoadReport, OpenRcaService, ReportLoad};
 
-/// Measures the load of this process, and reports it with the responses of the services that it wraps. Clones share
-/// everything.
+/// Measures the load of this process, and reports it with the responses of the services that it wraps, or apart from
+/// them. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReporter {
     shared: Arc<Shared>,
@@ -51,6 +51,15 @@ impl LoadReporter {
     /// `service`, with a report at the end of every response.
     pub fn wrap<S>(&self, service: S) -> ReportLoad<S> {
         ReportLoad::new(service, self.clone())
+    }
+
+    /// A service that reports the same apart from calls, to clients that ask for it: `xds.service.orca.v3.OpenRcaService`.
+    ///
+    /// [Wrap](Self::wrap) the services all the same: it is there that calls are counted, and without calls per second a report has no weight.
+    pub fn out_of_band(&self) -> OpenRcaService {
+        // The first look: the first client to listen then hears of the time since.
+        self.report();
+        OpenRcaService::new(self.clone())
     }
 
     /// Says how busy the application is by its own measure (a queue, a pool, a lock): 0 for idle, 1 for as much as it should be, more for

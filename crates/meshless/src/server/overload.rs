@@ -47,7 +47,8 @@ pub struct CallLimit {
 impl CallLimit {
     /// At most so many calls at once, and as many that wait. Zero counts as one.
     ///
-    /// A stream counts until it ends: this is for services of short calls. Health checks are not counted.
+    /// A stream counts until it ends: this is for services of short calls. Health checks and load reports apart from calls
+    /// ([`LoadReporter::out_of_band`](crate::orca::LoadReporter::out_of_band)) are not counted.
     pub fn new(calls: usize) -> Self {
         let running = calls.clamp(1, Semaphore::MAX_PERMITS);
         Self { running, queued: running, bounces: false }
@@ -172,8 +173,8 @@ where
     fn call(&mut self, request: Request<R>) -> Self::Future {
         // A watch would hold a worker for as long as its client lives, and a probe that is shed would take a pod that only has much
         // to do out of its Service.
-        let is_health_check = request.uri().path().starts_with(HEALTH_SERVICE_PATH);
-        let gate = self.gate.as_ref().filter(|_| !is_health_check);
+        let is_call = !BESIDE_CALLS.iter().any(|service| request.uri().path().starts_with(service));
+        let gate = self.gate.as_ref().filter(|_| is_call);
         let verdict = gate.map(|gate| gate.admit(request.headers()));
         // A tonic service does nothing before it is polled.
         let (wait, worker) = match verdict {
@@ -283,4 +284,4 @@ fn is_trailers<D, E>(frame: &Poll<Option<Result<Frame<D>, E>>>) -> bool {
 }
 
 /// What asks after the server itself is not among the calls that it limits.
-const HEALTH_SERVICE_PATH: &str = "/grpc.health.v1.Health/";
+const BESIDE_CALLS: [&str; 2] = ["/grpc.health.v1.Health/", "/xds.service.orca.v3.OpenRcaService/"];

@@ -134,12 +134,13 @@ fn subsets_and_weights_are_obeyed() {
     let size = std::num::NonZeroUsize::new(7);
     for field in ["subset_size", "subsetSize"] {
         let subset = json!([{"random_subsetting": {field: 7, "childPolicy": [{"weighted_round_robin": {
-            "enableOobLoadReport": true, "oobReportingPeriod": "10s", "blackoutPeriod": "2s",
+            "enableOobLoadReport": true, "oobReportingPeriod": "7s", "blackoutPeriod": "2s",
             "weightExpirationPeriod": "60s", "weightUpdatePeriod": "3s", "errorUtilizationPenalty": 2.5,
         }}]}}]);
         let seconds = Duration::from_secs;
         let weighted = WeightedConfig::default().blackout_period(seconds(2)).expiration_period(seconds(60));
         let weighted = weighted.update_period(seconds(3)).error_utilization_penalty(2.5);
+        let weighted = weighted.oob_load_report(true).oob_reporting_period(seconds(7));
         let expected = BalancerConfig::new(Policy::WeightedRoundRobin).weighted(weighted).subset_size(size);
         assert_eq!(balancer(subset), format!("{expected:?}"));
     }

@@ -1,7 +1,4 @@
 //! `weighted_round_robin`: gRFC A58's settings.
-//!
-//! Reports come with calls. `enableOobLoadReport` asks for a stream of reports apart from calls, which the channel does not
-//! open: it says so once, and goes by those that come with calls.
 
 use std::time::Duration;
 
@@ -13,7 +10,8 @@ use super::json::Node;
 /// The settings, as far as they are there.
 #[derive(Clone, Debug)]
 pub(super) struct Weighted {
-    out_of_band: bool,
+    out_of_band: Option<bool>,
+    reporting_period: Option<Duration>,
     blackout: Option<Duration>,
     expiration: Option<Duration>,
     update: Option<Duration>,
@@ -23,12 +21,11 @@ pub(super) struct Weighted {
 impl Weighted {
     pub(super) fn read(settings: &Node<'_>) -> Result<Self, ServiceConfigError> {
         let duration = |name| settings.field(name)?.map(|node| node.duration()).transpose();
-        // Of no effect, and refused if it is none.
-        let _: Option<Duration> = duration("oobReportingPeriod")?;
         let out_of_band = settings.field("enableOobLoadReport")?.map(|node| node.boolean()).transpose()?;
         let penalty = settings.field("errorUtilizationPenalty")?;
         Ok(Self {
-            out_of_band: out_of_band.unwrap_or(false),
+            out_of_band,
+            reporting_period: duration("oobReportingPeriod")?,
             blackout: duration("blackoutPeriod")?,
             expiration: duration("weightExpirationPeriod")?,
             update: duration("weightUpdatePeriod")?,
@@ -37,10 +34,11 @@ impl Weighted {
     }
 
     pub(super) fn apply_to(&self, mut config: WeightedConfig) -> WeightedConfig {
-        if self.out_of_band {
-            tracing::warn!(
-                "the service config's enableOobLoadReport is not obeyed: reports are taken from calls only"
-            );
+        if let Some(enabled) = self.out_of_band {
+            config = config.oob_load_report(enabled);
+        }
+        if let Some(period) = self.reporting_period {
+            config = config.oob_reporting_period(period);
         }
         if let Some(period) = self.blackout {
             config = config.blackout_period(period);

@@ -22,6 +22,7 @@ mod limits;
 mod metrics;
 mod network;
 mod orca;
+mod out_of_band;
 mod outage;
 mod readiness;
 mod retry;

@@ -7,6 +7,7 @@ mod health;
 mod listeners;
 #[cfg(feature = "otel")]
 mod metrics;
+mod out_of_band;
 mod pipes;
 mod shutdown;
 #[cfg(feature = "tls")]

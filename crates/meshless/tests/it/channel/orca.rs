@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use meshless::orca::LoadReporter;
 use meshless::{Address, Policy};
 use tonic::metadata::BinaryMetadataValue;
@@ -35,13 +36,17 @@ async fn a_wrapped_service_ends_its_responses_with_a_report() {
     );
 }
 
+/// A report as the wire has it: `cpu_utilization` and `rps_fractional`.
+pub(super) fn report(utilization: f64, calls_per_second: f64) -> Bytes {
+    [&[0x09][..], &utilization.to_le_bytes(), &[0x31], &calls_per_second.to_le_bytes()].concat().into()
+}
+
 /// Answers, with a utilization at 100 calls a second.
-fn answer_with(utilization: f64, mut call: Call) {
-    let report = [&[0x09][..], &utilization.to_le_bytes(), &[0x31], &100f64.to_le_bytes()].concat();
-    let report = BinaryMetadataValue::from_bytes(&report);
+pub(super) fn answer_with(utilization: f64, mut call: Call) {
+    let report = BinaryMetadataValue::from_bytes(&report(utilization, 100.0));
     let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut body = call.respond.send_response(response, false).unwrap();
-    body.send_data(bytes::Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false).unwrap();
+    body.send_data(Bytes::from_static(b"\0\0\0\0\x02\x08\x01"), false).unwrap();
     let mut trailers = http::HeaderMap::new();
     trailers.insert("grpc-status", "0".parse().unwrap());
     trailers.insert(TRAILER, http::HeaderValue::from_bytes(report.as_encoded_bytes()).unwrap());
