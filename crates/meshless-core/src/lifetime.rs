@@ -16,10 +16,13 @@
 //!
 //! One property spares the driver a wake-up per call: the instant of `poll_timeout` never moves forward because a
 //! call started, ended, or began to wait for its client. A busy connection cannot be idle for long enough before
-//! *now + max idle*, and when that instant comes the machine looks again; so with responses that wait.
+//! *now + max idle*, and when that instant comes the machine looks again; so with responses that wait, and with silence.
 
+mod action;
 mod config;
 mod frame_budget;
+mod keepalive;
+mod levelled;
 mod levelling;
 #[cfg(test)]
 mod levelling_simulation;
@@ -27,19 +30,23 @@ mod ping_strikes;
 #[cfg(test)]
 mod properties;
 mod stream_age;
+mod timers;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Rng;
+pub use action::{CloseReason, GoAwayReason, LifetimeAction};
 pub use config::LifetimeConfig;
 pub use frame_budget::ControlFrames;
 use frame_budget::FrameBudget;
+use keepalive::{Keepalive, Verdict};
+use levelled::Levelled;
 pub use levelling::Levelling;
-use levelling::{AGE_MIN, LOOKS_PER_AGE, Reading, draw_age};
 use ping_strikes::PingStrikes;
 pub use stream_age::StreamAge;
+use timers::{Timer, Timers, sooner};
 
 /// The machine of one connection.
 #[derive(Debug)]
@@ -59,70 +66,21 @@ pub struct Lifetime {
     taken_at: Instant,
     strikes: PingStrikes,
     frames: FrameBudget,
+    keepalive: Option<Keepalive>,
     levelled: Option<Levelled>,
     /// When age is expected to send the connection away.
     ages_at: Option<Instant>,
     rng: Rng,
-    /// At most one of each action, ever.
+    /// At most one of each action, ever; of PINGs, one for each silence.
     actions: VecDeque<LifetimeAction>,
     timers: Timers,
-}
-
-/// What the driver is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LifetimeAction {
-    /// Send GOAWAY(2³¹−1, NO_ERROR) and a PING; keep accepting streams.
-    GoAway {
-        /// Why, which the GOAWAY's debug data should carry.
-        reason: GoAwayReason,
-    },
-    /// Let the second GOAWAY follow, with the highest stream that has arrived: the PING was acknowledged a round trip ago, or
-    /// is not acknowledged at all.
-    FinishGoAway,
-    /// Close the connection now, whatever runs on it.
-    Close {
-        /// Why.
-        reason: CloseReason,
-    },
-}
-
-/// Why a connection is told to go away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum GoAwayReason {
-    /// It reached its maximum age.
-    MaxAge,
-    /// It had no call for the maximum idle time.
-    MaxIdle,
-    /// The server shuts down.
-    Drain,
-}
-
-/// Why a connection is closed by force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// Calls still ran when the grace after age or idleness was over.
-    GraceOver,
-    /// Calls still ran when the drain timeout was over.
-    DrainTimeout,
-    /// The client pings more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) goes before.
-    TooManyPings,
-    /// The peer did not open the connection with the HTTP/2 preface in time.
-    HandshakeTimeout,
-    /// The client sends more PINGs, SETTINGS and resets than calls can explain: GOAWAY(ENHANCE_YOUR_CALM,
-    /// `too_many_control_frames`) goes before.
-    FrameFlood,
-    /// Responses waited, and the client took no byte of any for the slow reader timeout.
-    SlowReader,
 }
 
 impl Lifetime {
     /// A connection that was accepted at `now`. Its age begins with [`Lifetime::handle_ready`]. `rng` yields the jitter
     /// of the age.
     pub fn new(config: LifetimeConfig, now: Instant, rng: &mut Rng) -> Self {
-        Self {
+        let mut lifetime = Self {
             age_max: config.max_age.map(|age| rng.jittered(age, AGE_JITTER)),
             phase: Phase::Serving,
             ready: false,
@@ -132,22 +90,32 @@ impl Lifetime {
             blocked: 0,
             taken_at: now,
             frames: FrameBudget::new(config.reset_burst, now),
+            keepalive: None,
             levelled: None,
             ages_at: None,
             rng: rng.clone(),
             strikes: PingStrikes::new(config.ping_interval_min, config.pings_without_calls),
             actions: VecDeque::new(),
-            timers: Timers { handshake: after(now, config.handshake_timeout), ..Timers::default() },
+            timers: Timers::default(),
             config,
-        }
+        };
+        lifetime.timers.set(Timer::Handshake, after(now, lifetime.config.handshake_timeout));
+        lifetime
     }
 
     /// Lets `levelling`, which all connections of a server share, set the pace of this one's age. Without a maximum
     /// age it does nothing.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
-        self.levelled =
-            self.config.max_age.map(|age| Levelled { levelling, age, due: None, kept_until: None });
+        self.levelled = self.config.max_age.map(|age| Levelled::new(levelling, age));
+        self
+    }
+
+    /// Sends a PING after a client was silent for `time`, and closes the connection if it still is `timeout` later
+    /// (gRFC A9). Otherwise there is no keepalive. A `time` below 1 s counts as 1 s; boundless ones never pass.
+    #[must_use]
+    pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
+        self.keepalive = Some(Keepalive::new(time, timeout));
         self
     }
 
@@ -157,17 +125,21 @@ impl Lifetime {
             return;
         }
         self.ready = true;
-        self.timers.handshake = None;
-        self.timers.slow_reader = after(now, self.config.slow_reader_timeout);
+        self.timers.set(Timer::Handshake, None);
+        self.timers.set(Timer::SlowReader, after(now, self.config.slow_reader_timeout));
         self.idle_since = now;
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.begin(now);
+        }
         if self.phase == Phase::Serving {
-            self.timers.age = after(now, self.age_max);
-            self.ages_at = self.timers.age;
+            self.timers.set(Timer::Age, after(now, self.age_max));
+            self.ages_at = after(now, self.age_max);
             if let Some(levelled) = &mut self.levelled {
                 let (look_at, ages_at) = levelled.begin(now, &mut self.rng);
-                (self.timers.age, self.ages_at) = (Some(look_at), Some(ages_at));
+                self.timers.set(Timer::Age, Some(look_at));
+                self.ages_at = Some(ages_at);
             }
-            self.timers.idle = after(now, self.config.max_idle);
+            self.timers.set(Timer::Idle, after(now, self.config.max_idle));
         }
     }
 
@@ -194,6 +166,16 @@ impl Lifetime {
     /// HEADERS or DATA were sent.
     pub fn handle_response_sent(&mut self) {
         self.strikes.handle_response_sent();
+    }
+
+    /// Bytes came, of whatever kind.
+    ///
+    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`] and [`Lifetime::poll_timeout`] are
+    /// called.
+    pub fn handle_received(&mut self, now: Instant) {
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.handle_received(now);
+        }
     }
 
     /// A PING came that is not an acknowledgement.
@@ -238,14 +220,14 @@ impl Lifetime {
         let Some(announced_at) = self.announced_at.filter(|_| self.phase == Phase::Announced) else { return };
         let round_trip = now.saturating_duration_since(announced_at);
         let finish = now + round_trip.clamp(FINISH_DELAY_MIN, FINISH_DELAY_MAX);
-        self.timers.finish = Some(self.timers.finish.map_or(finish, |at| at.min(finish)));
+        self.timers.set(Timer::Finish, sooner(self.timers.at(Timer::Finish), Some(finish)));
     }
 
     /// The second GOAWAY was written: no stream is accepted any more.
     pub fn handle_go_away_finished(&mut self) {
         if self.phase == Phase::Announced {
             self.phase = Phase::Finishing;
-            self.timers.finish = None;
+            self.timers.set(Timer::Finish, None);
         }
     }
 
@@ -253,10 +235,10 @@ impl Lifetime {
     ///
     /// A connection that is already going away keeps the grace it was given, unless the drain ends sooner.
     pub fn handle_drain(&mut self, now: Instant) {
-        if self.phase == Phase::Closed || self.timers.drain.is_some() {
+        if self.phase == Phase::Closed || self.timers.at(Timer::Drain).is_some() {
             return;
         }
-        self.timers.drain = after(now, self.config.drain_timeout);
+        self.timers.set(Timer::Drain, after(now, self.config.drain_timeout));
         if self.phase == Phase::Serving {
             self.go_away(now, GoAwayReason::Drain);
         }
@@ -265,32 +247,37 @@ impl Lifetime {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let due = |timer: Option<Instant>| timer.is_some_and(|at| at <= now);
-        if due(self.timers.handshake) {
+        match self.keepalive.as_mut().and_then(|keepalive| keepalive.handle_timeout(now)) {
+            Some(Verdict::Close) => return self.close(CloseReason::KeepaliveTimeout),
+            Some(Verdict::Ping) => self.actions.push_back(LifetimeAction::Ping),
+            None => {}
+        }
+        if self.timers.is_due(Timer::Handshake, now) {
             self.close(CloseReason::HandshakeTimeout);
-        } else if due(self.timers.grace) {
+        } else if self.timers.is_due(Timer::Grace, now) {
             self.close(CloseReason::GraceOver);
-        } else if due(self.timers.drain) {
+        } else if self.timers.is_due(Timer::Drain, now) {
             self.close(CloseReason::DrainTimeout);
-        } else if due(self.timers.slow_reader) {
+        } else if self.timers.is_due(Timer::SlowReader, now) {
             let taken_at = if self.blocked > 0 { self.taken_at } else { now };
-            self.timers.slow_reader = after(taken_at, self.config.slow_reader_timeout);
-            if due(self.timers.slow_reader) {
+            self.timers.set(Timer::SlowReader, after(taken_at, self.config.slow_reader_timeout));
+            if self.timers.is_due(Timer::SlowReader, now) {
                 self.close(CloseReason::SlowReader);
             }
-        } else if due(self.timers.finish) {
+        } else if self.timers.is_due(Timer::Finish, now) {
             self.finish_go_away();
-        } else if due(self.timers.age) {
+        } else if self.timers.is_due(Timer::Age, now) {
             match self.levelled.as_ref().and_then(|levelled| levelled.look(now)) {
                 Some((look_at, ages_at)) => {
-                    (self.timers.age, self.ages_at) = (Some(look_at), Some(ages_at));
+                    self.timers.set(Timer::Age, Some(look_at));
+                    self.ages_at = Some(ages_at);
                 }
                 None => self.go_away(now, GoAwayReason::MaxAge),
             }
-        } else if due(self.timers.idle) {
+        } else if self.timers.is_due(Timer::Idle, now) {
             let idle_from = if self.calls == 0 { self.idle_since } else { now };
-            self.timers.idle = after(idle_from, self.config.max_idle);
-            if due(self.timers.idle) {
+            self.timers.set(Timer::Idle, after(idle_from, self.config.max_idle));
+            if self.timers.is_due(Timer::Idle, now) {
                 self.go_away(now, GoAwayReason::MaxIdle);
             }
         }
@@ -305,8 +292,8 @@ impl Lifetime {
     /// When to call [`Lifetime::handle_timeout`] at the latest; `None`: no need.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let Timers { handshake, age, idle, finish, grace, drain, slow_reader } = self.timers;
-        [handshake, age, idle, finish, grace, drain, slow_reader].into_iter().flatten().min()
+        let keepalive = self.keepalive.as_ref().and_then(Keepalive::poll_timeout);
+        sooner(self.timers.next(), keepalive)
     }
 
     /// How many calls are open.
@@ -330,11 +317,11 @@ impl Lifetime {
         self.phase = Phase::Announced;
         self.announced_at = Some(now);
         self.leave();
-        self.timers.age = None;
-        self.timers.idle = None;
-        self.timers.finish = after(now, Some(GO_AWAY_CAP));
+        self.timers.set(Timer::Age, None);
+        self.timers.set(Timer::Idle, None);
+        self.timers.set(Timer::Finish, after(now, Some(GO_AWAY_CAP)));
         if reason != GoAwayReason::Drain {
-            self.timers.grace = after(now, self.config.max_age_grace);
+            self.timers.set(Timer::Grace, after(now, self.config.max_age_grace));
         }
         self.actions.push_back(LifetimeAction::GoAway { reason });
     }
@@ -352,6 +339,7 @@ impl Lifetime {
         self.phase = Phase::Closed;
         self.leave();
         self.timers = Timers::default();
+        self.keepalive = None;
         self.actions.push_back(LifetimeAction::Close { reason });
     }
 
@@ -360,17 +348,6 @@ impl Lifetime {
         self.ages_at = None;
         // Dropped: it takes itself off the count.
         self.levelled = None;
-    }
-}
-
-impl GoAwayReason {
-    /// What the GOAWAY's debug data says, in grpc-go's words.
-    pub fn debug_data(self) -> &'static str {
-        match self {
-            Self::MaxAge => "max_age",
-            Self::MaxIdle => "max_idle",
-            Self::Drain => "graceful_stop",
-        }
     }
 }
 
@@ -385,62 +362,6 @@ enum Phase {
     Closed,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Timers {
-    handshake: Option<Instant>,
-    age: Option<Instant>,
-    idle: Option<Instant>,
-    finish: Option<Instant>,
-    grace: Option<Instant>,
-    drain: Option<Instant>,
-    slow_reader: Option<Instant>,
-}
-
-/// A connection's age by its server's clock.
-#[derive(Debug)]
-struct Levelled {
-    levelling: Arc<Levelling>,
-    age: Duration,
-    /// The clock's reading at which the connection is due; `None` before it serves.
-    due: Option<f64>,
-    /// Not due before, however fast the clock runs.
-    kept_until: Option<Instant>,
-}
-
-impl Levelled {
-    /// When to look at the clock next, and when the connection will be due if the clock keeps its pace.
-    fn begin(&mut self, now: Instant, rng: &mut Rng) -> (Instant, Instant) {
-        let reading = self.levelling.handle_opened(now, self.age);
-        let age = self.age.as_secs_f64() * draw_age(rng);
-        self.due = Some(reading.elapsed + age);
-        self.kept_until = now.checked_add(self.age.mul_f64(AGE_MIN));
-        self.next_look(now, age, reading)
-    }
-
-    /// The same; `None` if the connection is due.
-    fn look(&self, now: Instant) -> Option<(Instant, Instant)> {
-        let reading = self.levelling.read(now, self.age);
-        let left = self.due? - reading.elapsed;
-        let kept = self.kept_until.is_some_and(|until| now < until);
-        (left > 0.0 || kept).then(|| self.next_look(now, left.max(0.0), reading))
-    }
-
-    fn next_look(&self, now: Instant, left: f64, reading: Reading) -> (Instant, Instant) {
-        let due_at = now + Duration::from_secs_f64(left / reading.rate).max(LOOK_INTERVAL_MIN);
-        let ages_at = self.kept_until.map_or(due_at, |until| due_at.max(until));
-        let look_at = now + (self.age / LOOKS_PER_AGE).max(LOOK_INTERVAL_MIN);
-        (look_at.min(ages_at), ages_at)
-    }
-}
-
-impl Drop for Levelled {
-    fn drop(&mut self) {
-        if self.due.is_some() {
-            self.levelling.handle_left();
-        }
-    }
-}
-
 /// `None` for a moment that no clock reaches.
 fn after(now: Instant, duration: Option<Duration>) -> Option<Instant> {
     now.checked_add(duration?)
@@ -448,9 +369,6 @@ fn after(now: Instant, duration: Option<Duration>) -> Option<Instant> {
 
 /// "A random jitter of +/-10% will be added" (gRFC A9).
 const AGE_JITTER: f64 = 0.1;
-
-/// Below it a look at the clock would only spin.
-const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);
 
 /// How long the second GOAWAY waits for calls behind the PING's acknowledgement. On loopback the PING takes 0.1 ms, a busy
 /// client's threads need longer; and no handler waits for this.

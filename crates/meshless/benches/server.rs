@@ -2,8 +2,9 @@
 //!
 //! `cargo bench -p meshless --bench server` prints allocations per call (exact) and calls per second on one core, client
 //! counted, where the two alternate. The client is bare h2, so that most of what is counted is the server.
-//! For instructions, `valgrind --tool=callgrind` with `SERVER=<tonic|keepalive|meshless>,<calls>`: the difference between two
-//! numbers of calls leaves the start out. `keepalive` is tonic with the keepalive of 2 h that gRPC has by default, and we too.
+//! For instructions, `valgrind --tool=callgrind` with `SERVER=<tonic|timer|keepalive|meshless>,<calls>`: the difference between two
+//! numbers of calls leaves the start out. `keepalive` is tonic with the keepalive of 2 h that gRPC has by default, and we too;
+//! `timer` is tonic while any timer of its process runs: tokio then looks at the clock each time that it waits.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,10 +21,14 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 fn main() {
     if let Ok(plan) = std::env::var("SERVER") {
-        let (server, calls) = plan.split_once(',').expect("SERVER=<tonic|keepalive|meshless>,<calls>");
+        let (server, calls) = plan.split_once(',').expect("SERVER=<tonic|timer|keepalive|meshless>,<calls>");
         let calls = calls.parse().expect("a number of calls");
         return match server {
             "tonic" => run(async { sequence(connect(tonic(None).await).await, calls, false).await }),
+            "timer" => run(async {
+                tokio::spawn(tokio::time::sleep(KEEPALIVE));
+                sequence(connect(tonic(None).await).await, calls, false).await;
+            }),
             "keepalive" => {
                 run(async { sequence(connect(tonic(Some(KEEPALIVE)).await).await, calls, false).await })
             }

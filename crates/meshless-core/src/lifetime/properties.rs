@@ -201,6 +201,7 @@ enum Event {
     CallEnded,
     Ping,
     Sent,
+    Received,
     Blocked,
     Unblocked,
     Taken,
@@ -220,6 +221,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => Just(Event::CallEnded),
         1 => Just(Event::Ping),
         1 => Just(Event::Sent),
+        2 => Just(Event::Received),
         1 => Just(Event::Blocked),
         1 => Just(Event::Unblocked),
         1 => Just(Event::Taken),
@@ -245,22 +247,36 @@ fn configs() -> impl Strategy<Value = LifetimeConfig> {
 
 proptest! {
     #[test]
-    fn whatever_happens_the_limits_hold(config in configs(), events in events(), seed: u64) {
+    fn whatever_happens_the_limits_hold(
+        config in configs(), keepalive in prop::option::of((1_000u64..30_000, 1u64..30_000)), events in events(), seed: u64
+    ) {
         let start = Instant::now();
         let mut now = start;
         let mut lifetime = Lifetime::new(config.clone(), now, &mut Rng::new(seed, 1));
+        let keepalive = keepalive.map(|(time, timeout)| (Duration::from_millis(time), Duration::from_millis(timeout)));
+        if let Some((time, timeout)) = keepalive {
+            lifetime = lifetime.keepalive(time, timeout);
+        }
+        let (mut heard, mut pinged) = (None, None);
         let (mut gone_away, mut finished, mut closed, mut drained) = (None, false, None, None);
         let (mut acknowledged, mut blocked) = (None, 0usize);
         let mut calls = 0usize;
         for event in events {
             let idle_before = calls == 0;
             match event {
-                Event::Ready => lifetime.handle_ready(now),
+                Event::Ready => {
+                    if closed.is_none() { heard.get_or_insert(now); }
+                    lifetime.handle_ready(now);
+                }
                 Event::CallStarted => { calls += 1; lifetime.handle_call_started() }
                 Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
                 Event::CallEnded => {}
                 Event::Ping => lifetime.handle_ping(now),
                 Event::Sent => lifetime.handle_response_sent(),
+                Event::Received => {
+                    if heard.is_some() { (heard, pinged) = (Some(now), None); }
+                    lifetime.handle_received(now);
+                }
                 Event::Blocked => { blocked += 1; lifetime.handle_blocked(now) }
                 Event::Unblocked if blocked > 0 => { blocked -= 1; lifetime.handle_unblocked() }
                 Event::Unblocked => {}
@@ -297,6 +313,10 @@ proptest! {
                         prop_assert!(waited(gone_away, GO_AWAY_CAP) || waited(acknowledged, FINISH_DELAY_MIN));
                         finished = true;
                     }
+                    LifetimeAction::Ping => {
+                        prop_assert_eq!(Some(now - heard.unwrap()), keepalive.map(|(time, _)| time));
+                        prop_assert!(pinged.replace(now).is_none(), "pinged twice in one silence");
+                    }
                     LifetimeAction::Close { reason } => {
                         match reason {
                             CloseReason::GraceOver =>
@@ -304,6 +324,8 @@ proptest! {
                             CloseReason::DrainTimeout =>
                                 prop_assert!(now - drained.unwrap() >= config.drain_timeout.unwrap()),
                             CloseReason::SlowReader => prop_assert!(blocked > 0),
+                            CloseReason::KeepaliveTimeout =>
+                                prop_assert_eq!(Some(now - pinged.unwrap()), keepalive.map(|(_, timeout)| timeout)),
                             CloseReason::TooManyPings | CloseReason::HandshakeTimeout
                                 | CloseReason::FrameFlood => {}
                         }
@@ -315,6 +337,10 @@ proptest! {
                 prop_assert!(closed.is_some() || lifetime.poll_timeout().is_some_and(|at| at <= since + timeout),
                     "the drain has no end");
             }
+            if let (Some((time, timeout)), Some(heard), None) = (keepalive, heard, closed) {
+                let last = pinged.map_or(heard + time, |at: Instant| at + timeout);
+                prop_assert!(lifetime.poll_timeout().is_some_and(|at| at <= last), "the silence has no end");
+            }
             prop_assert!(closed.is_none() || lifetime.poll_timeout().is_none());
         }
     }
@@ -323,8 +349,10 @@ proptest! {
     #[test]
     fn calls_never_bring_the_timeout_forward(events in events(), idle in 1u64..5_000) {
         let mut now = Instant::now();
-        let mut lifetime = machine(LifetimeConfig::default().max_idle(Duration::from_millis(idle)), now);
-        let mut calls = 0usize;
+        let config = LifetimeConfig::default().max_idle(Duration::from_millis(idle));
+        let mut lifetime = Lifetime::new(config, now, &mut Rng::new(1, 1)).keepalive(SECOND, SECOND);
+        lifetime.handle_ready(now);
+        let (mut calls, mut pinged) = (0usize, false);
         for event in events {
             let armed = lifetime.poll_timeout();
             match event {
@@ -332,10 +360,16 @@ proptest! {
                 Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
                 Event::Blocked => lifetime.handle_blocked(now),
                 Event::Taken => lifetime.handle_bytes_taken(now),
+                // But for the answer to a PING, of which there is one in the keepalive time.
+                Event::Received if !std::mem::take(&mut pinged) => lifetime.handle_received(now),
+                Event::Received => { lifetime.handle_received(now); continue }
                 Event::Pass(millis) => {
                     let then = now + Duration::from_millis(millis);
                     now = armed.map_or(then, |at| then.min(at));
                     lifetime.handle_timeout(now);
+                    while let Some(action) = lifetime.poll_action() {
+                        pinged |= action == LifetimeAction::Ping;
+                    }
                     continue;
                 }
                 _ => continue,

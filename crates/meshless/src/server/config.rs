@@ -3,11 +3,10 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http2;
-use hyper_util::rt::TokioTimer;
-use meshless_core::{Levelling, LifetimeConfig, Rng};
+use meshless_core::{Levelling, Lifetime, LifetimeConfig, Rng};
 
 use super::call_task::CallExecutor;
 
@@ -57,15 +56,15 @@ impl ConnectionConfig {
         self
     }
 
-    /// After how much silence of the client a PING is sent, and how long its acknowledgement may take before the
-    /// connection is closed. Defaults: 2 h and 20 s (gRFC A9).
+    /// After how much silence of the client a PING is sent, and how long its acknowledgement, or any other byte, may take
+    /// before the connection is closed. Defaults: 2 h and 20 s (gRFC A9).
     ///
     /// A `time` below 1 s counts as 1 s, as in grpc-go; `Duration::MAX` turns keepalive off. The PING is sent with or
-    /// without calls.
+    /// without calls; that the socket takes no bytes does not put the end off.
     #[must_use]
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
-        self.keepalive_time = time.max(KEEPALIVE_TIME_MIN);
-        self.keepalive_timeout = timeout.min(KEEPALIVE_OFF);
+        self.keepalive_time = time;
+        self.keepalive_timeout = timeout;
         self
     }
 
@@ -111,26 +110,22 @@ impl ConnectionConfig {
         &mut self.lifetime
     }
 
-    /// With room for the cancellation of all calls at once, twice.
-    pub(super) fn lifetime_config(&self) -> LifetimeConfig {
-        self.lifetime.clone().reset_burst(self.max_concurrent_streams.saturating_mul(2))
-    }
-
-    pub(super) fn levelling(&self) -> Option<&Arc<Levelling>> {
-        self.levelling.as_ref()
-    }
-
-    /// The random stream of the next connection.
-    pub(super) fn next_rng(&self) -> Rng {
-        Rng::new(self.seed, self.connections.fetch_add(1, Ordering::Relaxed))
+    /// The machine of the next connection, which was accepted at `now`.
+    pub(super) fn begin_lifetime(&self, now: Instant) -> Lifetime {
+        // Room for the cancellation of all calls at once, twice.
+        let config = self.lifetime.clone().reset_burst(self.max_concurrent_streams.saturating_mul(2));
+        let mut rng = Rng::new(self.seed, self.connections.fetch_add(1, Ordering::Relaxed));
+        let lifetime =
+            Lifetime::new(config, now, &mut rng).keepalive(self.keepalive_time, self.keepalive_timeout);
+        match &self.levelling {
+            Some(levelling) => lifetime.levelled(levelling.clone()),
+            None => lifetime,
+        }
     }
 
     pub(super) fn http2(&self, executor: CallExecutor) -> http2::Builder<CallExecutor> {
         let mut http2 = http2::Builder::new(executor);
         http2
-            .timer(TokioTimer::new())
-            .keep_alive_interval((self.keepalive_time < KEEPALIVE_OFF).then_some(self.keepalive_time))
-            .keep_alive_timeout(self.keepalive_timeout)
             .initial_connection_window_size(connection_window(self.max_concurrent_streams))
             .initial_stream_window_size(STREAM_WINDOW)
             .max_concurrent_streams(self.max_concurrent_streams)
@@ -185,12 +180,6 @@ const CONNECTION_WINDOW_MAX: u32 = 64 << 20;
 
 /// Unread request bytes on one stream: 1 MiB carries 100 MB/s over 10 ms of round trip.
 const STREAM_WINDOW: u32 = 1 << 20;
-
-/// "a minimum value of 1s will be used" (grpc-go, `keepalive.ServerParameters`).
-const KEEPALIVE_TIME_MIN: Duration = Duration::from_secs(1);
-
-/// A century: no keepalive, and no overflow of instants.
-const KEEPALIVE_OFF: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use meshless_core::{CloseReason, GoAwayReason, Lifetime, LifetimeAction};
+use meshless_core::{CloseReason, GoAwayReason, LifetimeAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
@@ -91,11 +91,7 @@ where
     D: Future<Output = ()>,
 {
     let opened = Instant::now();
-    let mut lifetime = Lifetime::new(config.lifetime_config(), opened.into_std(), &mut config.next_rng());
-    if let Some(levelling) = config.levelling() {
-        lifetime = lifetime.levelled(levelling.clone());
-    }
-    let state = ConnectionState::new(lifetime);
+    let state = ConnectionState::new(config.begin_lifetime(opened.into_std()));
     let (wire, mut remains) = Wire::new(io, state.clone());
     let reason = {
         let calls = CountedCalls::new(service, state.clone());
@@ -165,6 +161,11 @@ where
                     (self.on_going_away)(reason, self.state.calls_started());
                 }
                 Some(LifetimeAction::FinishGoAway) => self.state.finish_go_away(),
+                // The wire writes it when hyper flushes, which it does whenever it is polled.
+                Some(LifetimeAction::Ping) => self.state.ping(),
+                Some(LifetimeAction::Close { reason: CloseReason::KeepaliveTimeout }) => {
+                    return Poll::Ready(ClosedReason::KeepaliveTimeout);
+                }
                 Some(LifetimeAction::Close { reason }) => return Poll::Ready(ClosedReason::Cut(reason)),
                 Some(action) => debug_assert!(false, "an action without a driver: {action:?}"),
             }
@@ -174,6 +175,10 @@ where
     /// The machine's next action; `None` once the timer is armed for the time when there may be one.
     fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<LifetimeAction> {
         let mut lifetime = self.state.lifetime();
+        if self.state.take_received() {
+            // One look at the clock each time the task is woken, not for each read or frame.
+            lifetime.handle_received(Instant::now().into_std());
+        }
         loop {
             if let Some(action) = lifetime.poll_action() {
                 return Some(action);
@@ -189,7 +194,6 @@ where
         match (result, self.state.going_away()) {
             (Ok(()), None) => ClosedReason::Client,
             (Ok(()), Some(reason)) => ClosedReason::GoneAway(reason),
-            (Err(error), _) if error.is_timeout() => ClosedReason::KeepaliveTimeout,
             (Err(error), _) => ClosedReason::Failed(chain(&error)),
         }
     }
@@ -259,6 +263,8 @@ async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason
     let last_words = match reason {
         ClosedReason::Cut(CloseReason::TooManyPings) => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
         ClosedReason::Cut(CloseReason::FrameFlood) => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),
+        // For a client that is there after all, and slow: what to call again.
+        ClosedReason::KeepaliveTimeout => Some((NO_ERROR, "keepalive_timeout")),
         ClosedReason::Hurried => Some((NO_ERROR, GoAwayReason::Drain.debug_data())),
         _ => None,
     };

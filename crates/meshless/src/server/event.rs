@@ -47,7 +47,7 @@ pub enum ClosedReason {
     Cut(CloseReason),
     /// The server's shutdown was hurried. See [`ShutdownHandle::hurry`](crate::ShutdownHandle::hurry).
     Hurried,
-    /// The client did not acknowledge a keepalive PING in time.
+    /// The client was silent, and sent nothing in time after a keepalive PING either.
     KeepaliveTimeout,
     /// Transport or protocol failed.
     Failed(String),

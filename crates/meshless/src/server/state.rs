@@ -24,6 +24,8 @@ pub(super) struct ConnectionState {
     finish_go_away: AtomicBool,
     blocked: AtomicUsize,
     turn: AtomicU32,
+    received: AtomicBool,
+    ping: AtomicBool,
     /// The call that hyper has accepted and not yet spawned.
     accepted: Mutex<Option<Arc<Call>>>,
 }
@@ -39,6 +41,8 @@ impl ConnectionState {
             finish_go_away: AtomicBool::new(false),
             blocked: AtomicUsize::new(0),
             turn: AtomicU32::new(0),
+            received: AtomicBool::new(false),
+            ping: AtomicBool::new(false),
             accepted: Mutex::new(None),
         })
     }
@@ -87,6 +91,9 @@ impl ConnectionState {
         let age = {
             let mut lifetime = self.lifetime();
             lifetime.handle_call_started();
+            // What came, came with the call: its look at the clock is enough for both.
+            self.take_received();
+            lifetime.handle_received(now.into_std());
             lifetime.stream_age(now.into_std())
         };
         // No clock reaches a deadline that cannot be represented.
@@ -137,6 +144,26 @@ impl ConnectionState {
         self.turn.load(Ordering::Relaxed)
     }
 
+    /// Bytes came from the client.
+    pub(super) fn note_received(&self) {
+        self.received.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether bytes came since the last time it was asked.
+    pub(super) fn take_received(&self) -> bool {
+        take(&self.received)
+    }
+
+    /// Orders the wire to send a PING.
+    pub(super) fn ping(&self) {
+        self.ping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether one is ordered, once.
+    pub(super) fn take_ping(&self) -> bool {
+        take(&self.ping)
+    }
+
     /// A response, or the socket, waits for the client to take bytes, until what is returned is dropped.
     pub(super) fn block(self: &Arc<Self>) -> Blocked {
         self.blocked.fetch_add(1, Ordering::Relaxed);
@@ -161,4 +188,13 @@ impl Drop for Blocked {
         self.state.blocked.fetch_sub(1, Ordering::Relaxed);
         self.state.lifetime().handle_unblocked();
     }
+}
+
+/// Takes a flag that only the connection's task sets and asks for.
+fn take(flag: &AtomicBool) -> bool {
+    let was_set = flag.load(Ordering::Relaxed);
+    if was_set {
+        flag.store(false, Ordering::Relaxed);
+    }
+    was_set
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "tls")]
 mod expiry;
 mod health;
+mod keepalive;
 #[cfg(unix)]
 mod listeners;
 #[cfg(feature = "otel")]

@@ -1,7 +1,7 @@
 //! What a client sends, on its way to the HTTP/2 library.
 //!
-//! Until the connection is sent away this only watches: header arithmetic, nothing is copied. From then on the bytes
-//! pass through a buffer, because three frames need a hand:
+//! Normally this only watches: header arithmetic, nothing is copied. From when the connection is sent away, and while a PING
+//! of keepalive is out, the bytes pass through a buffer, because four frames need a hand:
 //!
 //! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer with the second GOAWAY at
 //!   once, and name the last stream that it has read by then (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a
@@ -12,12 +12,15 @@
 //! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to ignore it, as it does
 //!   with HEADERS, DATA and RST_STREAM: `recv_window_update` → `ensure_not_idle` takes the stream for one that was never
 //!   opened, answers GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
+//! - The acknowledgement of a PING of keepalive is withheld: h2 did not send it, and would log a warning for each
+//!   (`proto/ping_pong.rs`, `recv_ping`).
 //!
 //! Called by the wire. No I/O here.
 
 use bytes::{BufMut, BytesMut};
 use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
+use super::outbound::KEEPALIVE_PING;
 use super::turn::Turn;
 
 /// One direction of one connection.
@@ -64,9 +67,20 @@ impl Inbound {
         (length, seen)
     }
 
-    /// From here on the bytes go through [`Inbound::filter`].
+    /// The connection is sent away: from here on its bytes go through [`Inbound::filter`].
     pub(super) fn start_filter(&mut self) {
-        self.filter.get_or_insert_default();
+        self.filter.get_or_insert_default().stays = true;
+    }
+
+    /// A PING of keepalive goes out: until its acknowledgement is here the bytes go through [`Inbound::filter`].
+    pub(super) fn expect_keepalive_ack(&mut self) {
+        self.filter.get_or_insert_default().keepalive_acks += 1;
+    }
+
+    /// Whether the bytes go through [`Inbound::filter`], and not through [`Inbound::watch`].
+    pub(super) fn filters(&mut self) -> bool {
+        self.filter.take_if(|filter| filter.is_done());
+        self.filter.is_some()
     }
 
     /// Puts in an acknowledgement of the shutdown PING, as soon as a frame may stand there.
@@ -146,6 +160,10 @@ impl Inbound {
 
 #[derive(Debug, Default)]
 struct Filter {
+    /// Also when all acknowledgements have come.
+    stays: bool,
+    /// How many acknowledgements of keepalive are to come. A client that sends none keeps the filter, and pays with a copy.
+    keepalive_acks: u32,
     /// What came and was not looked at: an incomplete header, or all that stands behind the acknowledgement.
     raw: BytesMut,
     passed: BytesMut,
@@ -163,6 +181,10 @@ enum Verdict {
 }
 
 impl Filter {
+    fn is_done(&self) -> bool {
+        !self.stays && self.keepalive_acks == 0 && self.raw.is_empty() && self.passed.is_empty()
+    }
+
     /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
     fn next_frame(&mut self, seen: &mut Seen) -> Option<Verdict> {
         if self.held {
@@ -174,10 +196,11 @@ impl Filter {
                 Some(Verdict::Withhold)
             }
             FrameKind::Ping if header.is_ack() && header.payload_len == 8 => {
-                if *self.raw.first_chunk::<{ SHUTDOWN_ACK.len() }>()? != SHUTDOWN_ACK {
-                    return Some(Verdict::Pass);
+                match *self.raw.first_chunk()? {
+                    SHUTDOWN_ACK => seen.acknowledged |= !self.answered,
+                    KEEPALIVE_ACK => self.keepalive_acks = self.keepalive_acks.saturating_sub(1),
+                    _ => return Some(Verdict::Pass),
                 }
-                seen.acknowledged |= !self.answered;
                 Some(Verdict::Withhold)
             }
             _ => Some(Verdict::Pass),
@@ -217,6 +240,13 @@ impl Noted {
 /// PING with ACK and the payload of h2's graceful shutdown (h2, `frame/ping.rs`, `Ping::SHUTDOWN`).
 const SHUTDOWN_ACK: [u8; FRAME_HEADER_LEN + 8] =
     [0, 0, 8, 0x6, 0x1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
+
+/// The acknowledgement of ours.
+const KEEPALIVE_ACK: [u8; KEEPALIVE_PING.len()] = {
+    let mut ack = KEEPALIVE_PING;
+    ack[4] = 0x1;
+    ack
+};
 
 #[cfg(test)]
 mod tests {
@@ -304,5 +334,43 @@ mod tests {
         assert_eq!(inbound.watch(&pings).1, Seen { opened: true, pings: 2, ..Seen::default() });
         inbound.start_filter();
         assert_eq!(inbound.filter(&pings), Seen { pings: 2, ..Seen::default() });
+    }
+
+    #[test]
+    fn the_acknowledgement_of_a_keepalive_is_withheld_and_all_else_passes_however_the_bytes_are_cut() {
+        let (data, other_ack) = (frame(0x0, 0, 1, &[9; 30]), frame(0x6, 1, 0, &[1; 8]));
+        let before = [&CLIENT_PREFACE[..], &data, &other_ack].concat();
+        for (cut, watched) in (1..60).flat_map(|cut| (0..before.len()).map(move |watched| (cut, watched))) {
+            let mut inbound = Inbound::new();
+            inbound.watch(&before[..watched]);
+            inbound.expect_keepalive_ack();
+            inbound.expect_keepalive_ack();
+            let mut passed = before[..watched].to_vec();
+            let rest = [&before[watched..], &KEEPALIVE_ACK, &data, &KEEPALIVE_ACK, &data].concat();
+            for piece in rest.chunks(cut) {
+                if !inbound.filters() {
+                    assert_eq!(inbound.watch(piece).0, piece.len());
+                    passed.extend_from_slice(piece);
+                    continue;
+                }
+                assert!(!inbound.filter(piece).acknowledged);
+                passed.extend(inbound.passed().unwrap().split());
+            }
+            assert_eq!(passed, [&before[..], &data, &data].concat(), "{watched} watched, cut every {cut}");
+            assert!(!inbound.filters(), "it ends with the acknowledgements");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_sent_away_keeps_the_filter_and_the_acknowledgements_apart() {
+        let mut inbound = Inbound::new();
+        inbound.watch(CLIENT_PREFACE);
+        inbound.expect_keepalive_ack();
+        inbound.start_filter();
+        assert!(inbound.filter(&[KEEPALIVE_ACK, SHUTDOWN_ACK].concat()).acknowledged);
+        assert!(inbound.passed().unwrap().is_empty());
+        inbound.answer_ping();
+        inbound.filter(&[]);
+        assert!(inbound.is_held() && inbound.filters());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Normally this only watches what was written. Between the order to go away and the second GOAWAY it looks
 //! ahead for h2's GOAWAYs, which carry no debug data (h2 `Connection::graceful_shutdown` takes none), and puts
-//! others with debug data in their place; the second one also says which streams are ruled out.
+//! others with debug data in their place; the second one also says which streams are ruled out. And it says where a PING
+//! of keepalive may stand.
 //!
 //! Called by the wire. No I/O here.
 
@@ -16,6 +17,7 @@ pub(super) struct Outbound {
     sent: Sent,
     debug_data: Option<&'static str>,
     last_accepted: Option<u32>,
+    ping_ordered: bool,
 }
 
 /// What was sent since the last time it was asked for.
@@ -50,7 +52,20 @@ impl Outbound {
             sent: Sent::default(),
             debug_data: None,
             last_accepted: None,
+            ping_ordered: false,
         }
+    }
+
+    /// A PING of keepalive is to go out between two frames.
+    pub(super) fn order_ping(&mut self) {
+        self.ping_ordered = true;
+    }
+
+    /// That PING, if it may stand here.
+    pub(super) fn take_ping(&mut self) -> Option<Bytes> {
+        let ping = (self.ping_ordered && self.may_insert()).then(|| Bytes::from_static(&KEEPALIVE_PING))?;
+        self.ping_ordered = false;
+        Some(ping)
     }
 
     /// From here on GOAWAYs carry `debug_data`.
@@ -60,18 +75,24 @@ impl Outbound {
 
     /// Whether [`Outbound::plan`] must be asked before anything is written.
     pub(super) fn looks_ahead(&self) -> bool {
-        self.debug_data.is_some() && self.last_accepted.is_none()
+        self.ping_ordered || (self.debug_data.is_some() && self.last_accepted.is_none())
     }
 
-    /// What to do with `bytes`, which are not empty.
+    /// What to do with `bytes`, which are not empty, when [`Outbound::take_ping`] has nothing.
     pub(super) fn plan(&mut self, bytes: &[u8]) -> Plan {
-        let Some(debug_data) = self.debug_data.filter(|_| self.last_accepted.is_none()) else {
+        if !self.looks_ahead() {
             return Plan::Write(bytes.len());
-        };
+        }
+        let debug_data = self.debug_data.filter(|_| self.last_accepted.is_none());
         let mut ahead = self.scanner.clone();
         let mut offset = 0;
         while offset < bytes.len() {
-            if let Some(last_stream) = ahead.at_boundary().then(|| bare_go_away(&bytes[offset..])).flatten() {
+            if self.ping_ordered && offset > 0 && ahead.may_insert() {
+                return Plan::Write(offset);
+            }
+            if let Some(debug_data) = debug_data.filter(|_| ahead.at_boundary())
+                && let Some(last_stream) = bare_go_away(&bytes[offset..])
+            {
                 if offset > 0 {
                     return Plan::Write(offset);
                 }
@@ -135,6 +156,9 @@ fn bare_go_away(bytes: &[u8]) -> Option<u32> {
     (header.kind == FrameKind::GoAway && bare).then_some(last_stream)
 }
 
+/// A payload that h2 uses for none of its own.
+pub(super) const KEEPALIVE_PING: [u8; FRAME_HEADER_LEN + 8] = *b"\0\0\x08\x06\0\0\0\0\0meshless";
+
 const NO_ERROR: u32 = 0;
 const GO_AWAY_CODE: u8 = 0x7;
 /// Header, last stream, error code.
@@ -182,5 +206,54 @@ mod tests {
         let mut outbound = Outbound::new();
         outbound.start_going_away("max_age");
         assert_eq!(outbound.plan(&bytes), Plan::Write(bytes.len()));
+    }
+
+    /// What reaches the client if a PING is ordered when `before` of `bytes` are written.
+    fn with_ping(bytes: &[u8], before: usize, at_once: usize) -> Vec<u8> {
+        let mut outbound = Outbound::new();
+        outbound.written(&bytes[..before]);
+        outbound.order_ping();
+        let (mut rest, mut sent) = (&bytes[before..], bytes[..before].to_vec());
+        while !rest.is_empty() {
+            sent.extend(outbound.take_ping().unwrap_or_default());
+            let Plan::Write(length) = outbound.plan(rest) else { panic!("nothing is to be replaced") };
+            let length = length.min(at_once);
+            outbound.written(&rest[..length]);
+            sent.extend_from_slice(&rest[..length]);
+            rest = &rest[length..];
+        }
+        sent.extend(outbound.take_ping().unwrap_or_default());
+        assert!(outbound.take_ping().is_none() && !outbound.looks_ahead(), "there is one");
+        sent
+    }
+
+    #[test]
+    fn a_ping_goes_out_at_the_next_end_of_a_frame_and_never_within_a_header_block() {
+        let (data, headers) = ([0, 0, 3, 0x0, 0, 0, 0, 0, 1, 7, 7, 7], [0, 0, 1, 0x1, 0, 0, 0, 0, 3, 9]);
+        let continuation = [0, 0, 2, 0x9, 0x4, 0, 0, 0, 3, 9, 9];
+        let bytes = [&data[..], &headers, &continuation, &data].concat();
+        let block_end = data.len() + headers.len() + continuation.len();
+        for before in 0..=bytes.len() {
+            let place = [0, data.len(), block_end, bytes.len()].into_iter().find(|place| *place >= before);
+            let place = place.expect("the last is the end");
+            let expected = [&bytes[..place], &KEEPALIVE_PING, &bytes[place..]].concat();
+            for at_once in [1, 5, usize::MAX] {
+                assert_eq!(
+                    with_ping(&bytes, before, at_once),
+                    expected,
+                    "{before} before, {at_once} at once"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_ping_and_a_go_away_stand_beside_each_other() {
+        let bytes = go_away(5, 0, "");
+        let mut outbound = Outbound::new();
+        outbound.start_going_away("max_age");
+        outbound.order_ping();
+        assert_eq!(outbound.take_ping().as_deref(), Some(&KEEPALIVE_PING[..]));
+        assert!(matches!(outbound.plan(&bytes), Plan::Replace { length: 17, .. }));
     }
 }

@@ -104,6 +104,13 @@ impl Wake for NextTurn {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::Poll;
+
+    use meshless_core::{CLIENT_PREFACE, Lifetime, LifetimeConfig, Rng};
+    use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+
+    use super::super::{ConnectionState, Wire};
     use super::*;
 
     /// How many frames of a kind, with so many bytes of payload, a turn takes.
@@ -126,5 +133,36 @@ mod tests {
         assert_eq!(taken(0x1, 50), 108);
         assert_eq!(taken(0x1, 16_384), 2);
         assert_eq!(taken(0x3, 4), 256);
+    }
+
+    #[tokio::test]
+    async fn a_turn_brings_some_calls_and_later_ones_bring_the_rest() {
+        let now = tokio::time::Instant::now().into_std();
+        let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
+        let state = ConnectionState::new(lifetime);
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (mut wire, _remains) = Wire::new(server, state.clone());
+        let call = [0, 0, 4, 1, 5, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x87];
+        let sent = [&CLIENT_PREFACE[..], &call.repeat(1000)].concat();
+        client.write_all(&sent).await.unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut received, mut turns) = (Vec::new(), 0);
+        while received.len() < sent.len() {
+            state.begin_turn();
+            turns += 1;
+            let before = received.len();
+            let mut chunk = [0; 8192];
+            let mut buf = ReadBuf::new(&mut chunk);
+            while let Poll::Ready(read) = Pin::new(&mut wire).poll_read(cx, &mut buf) {
+                read.unwrap();
+                received.extend_from_slice(buf.filled());
+                buf.clear();
+            }
+            assert!(received.len() - before <= CLIENT_PREFACE.len() + 128 * call.len());
+            assert!(turns < 100, "the rest does not come");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(received, sent);
+        assert!(turns > 1000 / 128);
     }
 }

@@ -242,7 +242,10 @@ async fn call(addr: std::net::SocketAddr, tls: TlsConfig) -> Result<(), String> 
 }
 
 /// A client's handshake by hand.
-async fn handshake(io: DuplexStream, protocols: &[&str]) -> std::io::Result<TlsStream<DuplexStream>> {
+pub(super) async fn handshake(
+    io: DuplexStream,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<DuplexStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(AUTHORITY.der().clone()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -275,7 +278,7 @@ fn publish(volume: &Path, revision: &str, (chain, key): &(String, String)) {
     fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
 }
 
-fn server_tls() -> ServerTlsConfig {
+pub(super) fn server_tls() -> ServerTlsConfig {
     let (chain, key) = issue("backend.test");
     ServerTlsConfig::new(chain, key).unwrap()
 }
