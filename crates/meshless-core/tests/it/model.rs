@@ -202,7 +202,10 @@ impl Run {
     /// A call that has left its zone, though that needs no help, found no room there.
     fn check_zone(&self, picked: EndpointId) {
         let endpoints = self.world.balancer.state().endpoints;
-        if endpoints.iter().any(|endpoint| endpoint.id == picked && endpoint.weight > 0.0) {
+        // Who has served the term of its ejection is tried with a single call, whatever its share.
+        let on_probation =
+            |e: &EndpointState| e.ejection.is_some_and(|ejection| ejection.until <= self.world.now);
+        if endpoints.iter().any(|e| e.id == picked && (e.weight > 0.0 || on_probation(e))) {
             return;
         }
         assert!(self.zone.is_some(), "a weight of 0");
