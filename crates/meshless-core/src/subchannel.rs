@@ -74,6 +74,8 @@ pub(crate) struct Subchannel<C> {
     pub(crate) health: Health,
     pub(crate) tally_start: Option<TallyStart>,
     pub(crate) weight: Weight,
+    /// How long the last connection took to make, its server's first word about health included.
+    pub(crate) took: Option<Duration>,
     backoff: Backoff,
     /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
     hung_up_at: Option<Instant>,
@@ -117,6 +119,7 @@ impl<C> Subchannel<C> {
             health: Health::default(),
             tally_start: None,
             weight: Weight::default(),
+            took: None,
             backoff: Backoff::new(backoff),
             hung_up_at: None,
             retry_at: None,
@@ -136,14 +139,14 @@ impl<C> Subchannel<C> {
     pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
         let attempt = self.attempt.take();
         let made_at = attempt.and_then(|attempt| attempt.made_at).unwrap_or(now);
-        let took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
+        self.took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
         self.wants_more = false;
         self.clear_failure();
         self.connections.push(Connection {
             slot,
             made_at,
             connected_at: now,
-            took: took.unwrap_or_default(),
+            took: self.took.unwrap_or_default(),
             rotate_fraction,
             phase: Phase::Serving,
         });
@@ -269,11 +272,13 @@ impl<C> Subchannel<C> {
         self.connections.iter().map(|connection| connection.slot.in_flight() as usize).sum()
     }
 
-    /// What it needs a connection for, and when at the earliest.
+    /// What it needs a connection for, and when at the earliest. `lead` is how long a successor took to make the last time, if
+    /// that is another endpoint's.
     pub(crate) fn need(
         &self,
         ages: &AgeEstimate,
         max_connections: usize,
+        lead: Option<Duration>,
     ) -> Option<(Purpose, Option<Instant>)> {
         if self.attempt.is_some() || !self.listed || self.leaving {
             return None;
@@ -285,7 +290,8 @@ impl<C> Subchannel<C> {
         if serving == 0 || (self.wants_more && serving < max_connections) {
             return Some((Purpose::Serve, self.retry_at));
         }
-        let rotate_at = self.serving().filter_map(|connection| connection.rotate_at(ages)).min()?;
+        let rotate_at = |of: &Connection<C>| of.rotate_at(ages, lead.unwrap_or(of.took));
+        let rotate_at = self.serving().filter_map(rotate_at).min()?;
         Some((Purpose::Rotate, Some(self.retry_at.map_or(rotate_at, |retry_at| retry_at.max(rotate_at)))))
     }
 

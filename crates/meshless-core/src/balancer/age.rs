@@ -72,9 +72,9 @@ impl AgeEstimate {
     }
 }
 
-/// Successors are connected at a part of the expected age that is drawn from this range for each connection. One
-/// observation may be as late as 1.1 of the age and another connection may end at 0.9 of it: 0.9 / 1.1 = 0.818. The range keeps
-/// connections that were made together from being replaced together for ever.
+/// Successors are connected at a part of the expected age that is drawn from this range for each connection, and begun as much
+/// earlier as connecting takes. One observation may be as late as 1.1 of the age and another connection may end at 0.9 of it:
+/// 0.9 / 1.1 = 0.818. The range keeps connections that were made together from being replaced together for ever.
 pub(crate) const ROTATE_FRACTION: std::ops::Range<f64> = 0.72..0.80;
 const REFUTED_AT: f64 = 1.5;
 const GROWN_BY: f64 = 1.25;

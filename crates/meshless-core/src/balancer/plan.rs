@@ -29,7 +29,7 @@ impl<C> Balancer<C> {
         let max = self.config.connections_per_endpoint.get() as usize;
         let mut wanted = Vec::new();
         for subchannel in self.subchannels.values() {
-            if let Some((purpose, at)) = subchannel.need(&self.ages, max) {
+            if let Some((purpose, at)) = subchannel.need(&self.ages, max, None) {
                 wanted.push((purpose, at, subchannel.id));
             }
         }
@@ -49,7 +49,9 @@ impl<C> Balancer<C> {
     fn plan_walk(&mut self, now: Instant) {
         let max = self.config.connections_per_endpoint.get() as usize;
         let current = self.listed().find(|subchannel| subchannel.is_ready());
-        let purpose = match current.map(|subchannel| (subchannel.id, subchannel.need(&self.ages, max))) {
+        let next = self.walk.next().and_then(|id| self.subchannels.get(&id));
+        let lead = next.and_then(|next| next.took);
+        let purpose = match current.map(|current| (current.id, current.need(&self.ages, max, lead))) {
             None => Purpose::Serve,
             Some((_, None)) => return,
             Some((id, Some((purpose, at)))) => match (at, purpose) {

@@ -98,6 +98,11 @@ impl Walk {
         }
     }
 
+    /// Where the next pass begins.
+    pub(super) fn next(&self) -> Option<EndpointId> {
+        self.order.iter().cycle().nth(self.cursor).copied()
+    }
+
     pub(super) fn order(&self) -> &[EndpointId] {
         &self.order
     }

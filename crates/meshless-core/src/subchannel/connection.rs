@@ -15,7 +15,7 @@ pub(crate) struct Connection<C> {
     pub(crate) made_at: Instant,
     /// Since when it takes calls.
     pub(crate) connected_at: Instant,
-    /// How long it took to make, its server's first word about health included.
+    /// How long it took to make.
     pub(super) took: Duration,
     /// The part of its expected age after which a successor is connected.
     pub(crate) rotate_fraction: f64,
@@ -38,15 +38,17 @@ pub(crate) enum Phase {
 }
 
 impl<C> Connection<C> {
-    /// When to begin its successor: as much before the end of its time as it took to make itself. Over a long way to a server with
-    /// a short age, calls would otherwise wait for each successor.
-    pub(crate) fn rotate_at(&self, ages: &AgeEstimate) -> Option<Instant> {
+    /// When to begin its successor: by `lead`, which that takes to make, before the end of its time. Over a long way to a server
+    /// with a short age, calls would otherwise wait for each successor. But at most by half of its time: connects are slow after an
+    /// outage, too, and another round of them at once would be no help.
+    pub(super) fn rotate_at(&self, ages: &AgeEstimate, lead: Duration) -> Option<Instant> {
         let at = ages.point_in_life(self.made_at, self.rotate_fraction)?;
-        Some(at.checked_sub(self.took).map_or(self.connected_at, |at| at.max(self.connected_at)))
+        let earliest = ages.point_in_life(self.made_at, self.rotate_fraction / 2.0)?.max(self.connected_at);
+        Some(at.checked_sub(lead).map_or(earliest, |at| at.max(earliest)))
     }
 
     pub(crate) fn is_due(&self, now: Instant, ages: &AgeEstimate) -> bool {
-        self.phase == Phase::Serving && self.rotate_at(ages).is_some_and(|at| at <= now)
+        self.phase == Phase::Serving && self.rotate_at(ages, self.took).is_some_and(|at| at <= now)
     }
 
     /// When it has lived long enough to show that its server means it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use meshless_core::{BalancerConfig, Lease, Pick, Policy, Rng};
 
-use crate::support::{Handle, World};
+use crate::support::{Dial, Handle, World};
 
 /// What the calls of one second met.
 #[derive(Debug, Default, Clone)]
@@ -24,12 +24,15 @@ impl Second {
 
 /// Servers end connections at `age` ±10 %; connecting takes 3 ms, a call 10 ms; a call starts every millisecond.
 fn run(policy: Policy, servers: u8, age: Duration, seconds: usize, seed: u64) -> Vec<Second> {
-    run_at_distance(Duration::from_millis(3), policy, servers, age, seconds, seed)
+    run_at_distance(|_| Duration::from_millis(3), policy, servers, age, seconds, seed)
 }
 
-/// The same, where connecting takes `dial`.
+/// How long it takes to connect to a server.
+type Distance = fn(u8) -> Duration;
+
+/// The same, where connecting takes longer.
 fn run_at_distance(
-    dial: Duration,
+    dial: Distance,
     policy: Policy,
     servers: u8,
     age: Duration,
@@ -70,9 +73,9 @@ fn run_at_distance(
     report
 }
 
-fn due_dials(world: &World, dial: Duration) -> Vec<meshless_core::ConnectionId> {
-    let due = |since: &std::time::Instant| world.now - *since >= dial;
-    world.dialing.iter().filter(|(_, dial)| due(&dial.since)).map(|(id, _)| *id).collect()
+fn due_dials(world: &World, distance: Distance) -> Vec<meshless_core::ConnectionId> {
+    let is_due = |dial: &Dial| world.now - dial.since >= distance(dial.server);
+    world.dialing.iter().filter(|(_, dial)| is_due(dial)).map(|(id, _)| *id).collect()
 }
 
 /// The hazard of a uniform age in ±10 %: what is left of the window, spread evenly over its milliseconds.
@@ -125,11 +128,32 @@ fn once_the_age_is_known_no_call_waits_for_the_only_backend() {
 #[test]
 fn nor_does_one_wait_where_connecting_takes_half_of_the_age() {
     for policy in [Policy::PickFirst, Policy::RoundRobin] {
-        let (dial, age) = (Duration::from_millis(500), Duration::from_secs(1));
-        let report = run_at_distance(dial, policy, 1, age, 60, 8);
+        let report =
+            run_at_distance(|_| Duration::from_millis(500), policy, 1, Duration::from_secs(1), 60, 8);
         let queued: u32 = report[4..].iter().map(|second| second.queued).sum();
         assert_eq!(queued, 0, "{policy}");
     }
+}
+
+#[test]
+fn pick_first_begins_a_successor_as_early_as_the_next_server_is_far() {
+    let far_and_near = |server| Duration::from_millis(if server == 1 { 200 } else { 1 });
+    let report = run_at_distance(far_and_near, Policy::PickFirst, 2, Duration::from_secs(1), 60, 8);
+    let queued: u32 = report[8..].iter().map(|second| second.queued).sum();
+    assert_eq!(queued, 0);
+}
+
+#[test]
+fn a_slow_connect_brings_its_successor_forward_by_half_its_time_at_most() {
+    let mut world = World::connected(BalancerConfig::new(Policy::RoundRobin), [1]);
+    world.advance(Duration::from_secs(30));
+    world.go_away(world.connection_to(1));
+    world.advance(Duration::from_secs(19));
+    world.connect_all();
+    world.advance(Duration::from_secs(10));
+    assert!(world.dialing.is_empty());
+    world.advance(Duration::from_secs(3));
+    assert_eq!(world.dialing.len(), 1);
 }
 
 #[test]
