@@ -132,7 +132,11 @@ fn duplicate(scenario: &Scenario, notes: &Notes, call: &Call) -> Option<String> 
         Repeat::OnUnavailable => executions.windows(2).all(|pair| {
             let [first, second] = pair else { return false };
             let failed = first.designed != Designed::Answer;
-            failed || is_struck(notes, first.at - LOSS_IS_KNOWN, second.at, Some(first.host))
+            failed
+                || is_struck(notes, first.at - LOSS_IS_KNOWN, second.at, Some(first.host))
+                // The attempt that was given up, whose bytes arrive once its host can be reached again: after the one that
+                // followed it.
+                || is_struck(notes, call.begun, second.at, Some(second.host))
         }),
     };
     (!allowed).then(|| format!("2: executed {} times: {call:?}, {executions:?}", executions.len()))
