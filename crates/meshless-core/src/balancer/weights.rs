@@ -76,7 +76,7 @@ impl WeightedConfig {
     }
 
     /// How often servers are asked to report in that stream. Default 10 s. They do it less often if they are set so: 30 s is the least
-    /// of most implementations, unless told otherwise. Zero asks for as often as the server will. Stay well below
+    /// of most implementations, unless told otherwise. Zero asks for as often as the server will, more than a day for once a day. Stay well below
     /// [`expiration_period`](Self::expiration_period).
     pub fn oob_reporting_period(mut self, period: Duration) -> Self {
         self.reporting_period = period;
