@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::beside_calls::OnConnection;
+use crate::beside_calls::{self, OnConnection};
 use crate::channel::Shared;
 use crate::connection::Connection;
 use crate::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
@@ -88,7 +88,7 @@ async fn listen(on: &OnConnection, sink: &ReportSink, reports: &mut u64) -> Resu
     let path = PathAndQuery::from_static(STREAM_CORE_METRICS);
     let codec = ProstCodec::<OrcaLoadReportRequest, OrcaLoadReport>::default();
     let mut stream = client.server_streaming(request, path, codec).await?.into_inner();
-    while let Some(report) = stream.message().await? {
+    while let Some(report) = beside_calls::next(&mut stream).await? {
         *reports += 1;
         sink.report(Instant::now().into_std(), &report.into());
     }
