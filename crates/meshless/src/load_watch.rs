@@ -26,17 +26,23 @@ use crate::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 pub(crate) struct LoadWatch(AbortHandle);
 
 impl LoadWatch {
-    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's: that a server does not report is
-    /// said aloud once, and not with each connection that ages out.
+    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's.
     pub(crate) fn start(
         connection: Connection,
         sink: ReportSink,
         shared: Arc<Shared>,
         rng: Rng,
-        warned: Arc<AtomicBool>,
+        warned: Arc<Warned>,
     ) -> Self {
         Self(tokio::spawn(run(OnConnection::new(connection, shared), sink, rng, warned)).abort_handle())
     }
+}
+
+/// What was said aloud. Once for a channel is enough: what holds for a server holds for its next connection, and for its replicas.
+#[derive(Debug, Default)]
+pub(crate) struct Warned {
+    not_offered: AtomicBool,
+    failed: AtomicBool,
 }
 
 impl Drop for LoadWatch {
@@ -45,7 +51,7 @@ impl Drop for LoadWatch {
     }
 }
 
-async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<AtomicBool>) {
+async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warned>) {
     let mut backoff = Backoff::new(BackoffConfig::default());
     loop {
         let (started, mut reports) = (Instant::now(), 0u64);
@@ -59,7 +65,7 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Atomi
         let (target, endpoint) = (on.target(), on.address());
         if status.code() == Code::Unimplemented {
             // "The client must not retry the call on the same connection" (A51).
-            if warned.swap(true, Ordering::Relaxed) {
+            if warned.not_offered.swap(true, Ordering::Relaxed) {
                 tracing::debug!(%target, %endpoint, "the server does not report its load apart from calls");
             } else {
                 tracing::warn!(
@@ -76,7 +82,17 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Atomi
             continue;
         }
         let pause = backoff.advance(&mut rng);
-        tracing::warn!(%target, %endpoint, %status, ?pause, "no load reports apart from calls; asked for again after a pause");
+        if warned.failed.swap(true, Ordering::Relaxed) {
+            tracing::debug!(
+                %target, %endpoint, %status, reports, ?pause,
+                "a stream of load reports has failed, and is asked for again after a pause"
+            );
+        } else {
+            tracing::warn!(
+                %target, %endpoint, %status, reports, ?pause,
+                "a stream of load reports has failed, and is asked for again after a pause; said once for all backends"
+            );
+        }
         sleep(pause).await;
     }
 }

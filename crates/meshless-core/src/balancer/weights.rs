@@ -70,6 +70,11 @@ impl WeightedConfig {
     ///
     /// For calls that last, which report at their end only, and for clients with few calls: what a server says reaches all its clients
     /// equally often. A server without that service has the mean of the others' weights, as any that does not report.
+    ///
+    /// The request carries no credentials that a user's interceptors add to calls: a server that asks for some on every method has to
+    /// leave out this one, or counts as one that does not report. To the server the stream is one like others: a limit that it sets for idle
+    /// connections never fires for such a client. Nothing is asked of a server that allows a connection no stream beyond those that
+    /// one call and the health watch take.
     pub fn oob_load_report(mut self, enabled: bool) -> Self {
         self.out_of_band = enabled;
         self

@@ -3,7 +3,6 @@
 //! The driver has them begun and ends them with their connections, by dropping them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use meshless_core::{Balancer, ConnectionId, Policy};
 use tokio::sync::mpsc;
@@ -11,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::channel::{DriverEvent, Shared};
 use crate::connection::Connection;
 use crate::health_watch::HealthWatch;
-use crate::load_watch::LoadWatch;
+use crate::load_watch::{LoadWatch, Warned};
 
 /// Begins the watches of one channel.
 pub(super) struct Watches {
@@ -20,8 +19,7 @@ pub(super) struct Watches {
     wants_reports: bool,
     /// Begun so far.
     begun: u64,
-    /// It was said that a server does not report its load.
-    warned: Arc<AtomicBool>,
+    warned: Arc<Warned>,
     shared: Arc<Shared>,
 }
 

@@ -23,18 +23,18 @@ use crate::log::Log;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Weighs by reports that come each five seconds, apart from the calls.
-fn out_of_band(builder: ChannelBuilder) -> Channel {
+pub(super) fn out_of_band(builder: ChannelBuilder) -> Channel {
     let weighted = WeightedConfig::default().oob_load_report(true).oob_reporting_period(5 * SECOND);
     let config = BalancerConfig::new(Policy::WeightedRoundRobin).weighted(weighted);
     builder.balancer(config).connect_lazy().unwrap()
 }
 
-fn is_stream(call: &Call) -> bool {
+pub(super) fn is_stream(call: &Call) -> bool {
     call.request.uri().path() == "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 }
 
 /// Answers with this message each five seconds. Returns why the client ended the stream; `None` if the connection went.
-async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::Reason> {
+pub(super) async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::Reason> {
     let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut body = call.respond.send_response(response, false).ok()?;
     loop {
@@ -46,7 +46,7 @@ async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::
     }
 }
 
-fn framed(message: &[u8]) -> Bytes {
+pub(super) fn framed(message: &[u8]) -> Bytes {
     [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat().into()
 }
 
