@@ -26,15 +26,18 @@ use crate::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 pub(crate) struct LoadWatch(AbortHandle);
 
 impl LoadWatch {
-    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's.
+    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's. `give_up` is called if it
+    /// does not: it must not be asked again on this connection.
     pub(crate) fn start(
         connection: Connection,
         sink: ReportSink,
         shared: Arc<Shared>,
         rng: Rng,
         warned: Arc<Warned>,
+        give_up: impl FnOnce() + Send + 'static,
     ) -> Self {
-        Self(tokio::spawn(run(OnConnection::new(connection, shared), sink, rng, warned)).abort_handle())
+        let on = OnConnection::new(connection, shared);
+        Self(tokio::spawn(run(on, sink, rng, warned, give_up)).abort_handle())
     }
 }
 
@@ -51,7 +54,7 @@ impl Drop for LoadWatch {
     }
 }
 
-async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warned>) {
+async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warned>, give_up: impl FnOnce()) {
     let mut backoff = Backoff::new(BackoffConfig::default());
     loop {
         let (started, mut reports) = (Instant::now(), 0u64);
@@ -73,7 +76,7 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
                     "the server does not report its load apart from calls: it gets the mean share; said once for all backends"
                 );
             }
-            return;
+            return give_up();
         }
         if reports > 0 && started.elapsed() >= STEADY {
             // It ended as streams do, by their age or a proxy's patience.
