@@ -80,7 +80,8 @@ impl LoadReporter {
     ///
     /// For services whose calls are long: here a call counts when it has ended, whether with a status, reset by its client or dropped. A
     /// server that holds a thousand streams for an hour each has next to no calls per second by that, and without calls per second
-    /// a report has no weight. Say what stands for the work done: messages per second, or the streams that are open.
+    /// a report has no weight. Say what stands for the work done, the same on all replicas: messages per second, or the streams
+    /// that are open. Errors per second remain those that are counted here.
     pub fn set_calls_per_second(&self, calls: f64) {
         let calls = if calls.is_finite() { calls.max(0.0) } else { 0.0 };
         self.shared.calls_per_second.store(calls.to_bits(), Ordering::Relaxed);
