@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::network::*;
 use super::orca::report;
-use super::out_of_band::{framed, is_stream, out_of_band};
+use super::out_of_band::{framed, is_stream, out_of_band, report_each_five_seconds};
 use crate::log::Log;
 use crate::raw_peer::{END_HEADERS, END_STREAM, HEADERS, RESET_STREAM, RawPeer, Received, frame};
 
@@ -149,5 +149,27 @@ async fn a_server_that_reports_nothing_has_its_streams_for_calls() {
                 call.await.unwrap().unwrap();
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_only_stream_is_left_to_calls() {
+    for (limit, expected) in [(1, 0), (2, 1)] {
+        let mut network = Network::new();
+        let channel = out_of_band(network.channel(&[backend(1)]));
+        let asked = Arc::new(Mutex::new(0));
+        let streams = Arc::clone(&asked);
+        network.serve(limit, move |call| {
+            if !is_stream(&call) {
+                return call.answer();
+            }
+            *streams.lock().unwrap() += 1;
+            tokio::spawn(report_each_five_seconds(call, report(0.5, 100.0)));
+        });
+        for _ in 0..10 {
+            check_within(&channel, SECOND).await.unwrap();
+            sleep(SECOND).await;
+        }
+        assert_eq!(*asked.lock().unwrap(), expected, "of {limit} streams");
     }
 }

@@ -340,28 +340,6 @@ async fn reports_without_sense_do_no_harm() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_stream_is_left_to_calls() {
-    for (limit, expected) in [(1, 0), (2, 1)] {
-        let mut network = Network::new();
-        let channel = out_of_band(network.channel(&[backend(1)]));
-        let asked = Arc::new(Mutex::new(0));
-        let streams = Arc::clone(&asked);
-        network.serve(limit, move |call| {
-            if !is_stream(&call) {
-                return call.answer();
-            }
-            *streams.lock().unwrap() += 1;
-            tokio::spawn(report_each_five_seconds(call, report(0.5, 100.0)));
-        });
-        for _ in 0..10 {
-            check_within(&channel, SECOND).await.unwrap();
-            sleep(SECOND).await;
-        }
-        assert_eq!(*asked.lock().unwrap(), expected, "of {limit} streams");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stream_of_reports_keeps_no_idle_channel_connected() {
     let mut network = Network::new();
     let channel = out_of_band(network.channel(&[backend(1)]).idle_timeout(Some(600 * SECOND)));
