@@ -3,6 +3,7 @@
 //! Events come in from calls, connections, the resolver and the clock, and are handed to the balancer; its actions go
 //! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
 
+mod attempt;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
+use self::attempt::AttemptOutcome;
 use self::watches::{Watches, Watching};
 use crate::channel::{DriverEvent, Shared};
 use crate::connection::{
@@ -150,6 +152,7 @@ impl Driver {
             DriverEvent::Outcome(report) => self.balancer.handle_outcome(now, report),
             DriverEvent::Connected(id, result) => self.handle_connected(now, id, result),
             DriverEvent::Health(id, health) => self.handle_health(now, id, health),
+            DriverEvent::NoLoadReports(id) => self.handle_no_load_reports(id),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
             // Who asked may have gone.
             DriverEvent::StateWanted(reply) => drop(reply.send(self.balancer.state())),
@@ -198,11 +201,8 @@ impl Driver {
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Open(connection.clone());
         }
-        self.balancer.handle_connected(now, id, connection.clone());
-        self.balancer.handle_stream_limit(id, self.watches.room_for_calls(max_streams));
-        if let Some(link) = self.links.get_mut(&id) {
-            link.watching.load = self.watches.watch_load(id, &connection, &self.balancer);
-        }
+        self.balancer.handle_connected(now, id, connection);
+        self.share_streams(id, max_streams);
     }
 
     fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
@@ -245,10 +245,7 @@ impl Driver {
                 self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
-                self.balancer.handle_stream_limit(id, self.watches.room_for_calls(limit));
-                if let Some(link) = self.links.get_mut(&id).filter(|_| !self.watches.leave_room(limit)) {
-                    link.watching.load = None;
-                }
+                self.share_streams(id, limit);
                 self.shared.announce_room();
             }
             Event::StreamsAvailable => self.shared.announce_room(),
@@ -322,8 +319,7 @@ impl Driver {
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
         let (reported, endpoint) = (self.events.clone(), address.clone());
-        let outcome =
-            AttemptOutcome { id, address: address.clone(), result: None, events: self.events.clone() };
+        let outcome = AttemptOutcome::new(id, address.clone(), self.events.clone());
         tracing::trace!(target = %self.shared.target, connection = %id, %address, "connecting");
         let attempt = tokio::spawn(async move {
             let destination = Destination {
@@ -379,33 +375,6 @@ impl Drop for Driver {
             }
         }
         self.shared.end(self.balancer.state());
-    }
-}
-
-/// Reports how an attempt to connect has ended when it goes, so that a connector that panics is a failure like any other
-/// and not an attempt without an end.
-struct AttemptOutcome {
-    id: ConnectionId,
-    address: Address,
-    result: Option<Result<Connection, ConnectError>>,
-    events: mpsc::UnboundedSender<DriverEvent>,
-}
-
-impl AttemptOutcome {
-    fn is(mut self, result: Result<Connection, ConnectError>) {
-        self.result = Some(result);
-    }
-}
-
-impl Drop for AttemptOutcome {
-    fn drop(&mut self) {
-        let panicked = || {
-            let source = std::io::Error::other("the connector panicked");
-            Err(ConnectError::Dial { address: self.address.clone(), source })
-        };
-        let result = self.result.take().unwrap_or_else(panicked);
-        // Fails only when the driver has ended, and dropping the connection then closes it.
-        let _ = self.events.send(DriverEvent::Connected(self.id, result));
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::beside_calls::OnConnection;
+use crate::beside_calls::{self, OnConnection};
 use crate::channel::Shared;
 use crate::connection::Connection;
 
@@ -87,7 +87,7 @@ async fn watch(
     let request = HealthCheckRequest { service: service.to_owned() };
     let first = async {
         let mut statuses = HealthClient::with_origin(on.clone(), origin).watch(request).await?.into_inner();
-        Ok::<_, Status>((statuses.message().await?, statuses))
+        Ok::<_, Status>((beside_calls::next(&mut statuses).await?, statuses))
     };
     let (mut next, mut statuses) = tokio::time::timeout(FIRST_ANSWER, first)
         .await
@@ -97,7 +97,7 @@ async fn watch(
             ServingStatus::Serving => Ok(()),
             status => Err(format!("its health service says {} of {service:?}", status.as_str_name())),
         });
-        next = statuses.message().await?;
+        next = beside_calls::next(&mut statuses).await?;
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::beside_calls::OnConnection;
+use crate::beside_calls::{self, OnConnection};
 use crate::channel::Shared;
 use crate::connection::Connection;
 use crate::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
@@ -26,17 +26,26 @@ use crate::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
 pub(crate) struct LoadWatch(AbortHandle);
 
 impl LoadWatch {
-    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's: that a server does not report is
-    /// said aloud once, and not with each connection that ages out.
+    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's. `give_up` is called if it
+    /// does not: it must not be asked again on this connection.
     pub(crate) fn start(
         connection: Connection,
         sink: ReportSink,
         shared: Arc<Shared>,
         rng: Rng,
-        warned: Arc<AtomicBool>,
+        warned: Arc<Warned>,
+        give_up: impl FnOnce() + Send + 'static,
     ) -> Self {
-        Self(tokio::spawn(run(OnConnection::new(connection, shared), sink, rng, warned)).abort_handle())
+        let on = OnConnection::new(connection, shared);
+        Self(tokio::spawn(run(on, sink, rng, warned, give_up)).abort_handle())
     }
+}
+
+/// What was said aloud. Once for a channel is enough: what holds for a server holds for its next connection, and for its replicas.
+#[derive(Debug, Default)]
+pub(crate) struct Warned {
+    not_offered: AtomicBool,
+    failed: AtomicBool,
 }
 
 impl Drop for LoadWatch {
@@ -45,7 +54,7 @@ impl Drop for LoadWatch {
     }
 }
 
-async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<AtomicBool>) {
+async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warned>, give_up: impl FnOnce()) {
     let mut backoff = Backoff::new(BackoffConfig::default());
     loop {
         let (started, mut reports) = (Instant::now(), 0u64);
@@ -59,7 +68,7 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Atomi
         let (target, endpoint) = (on.target(), on.address());
         if status.code() == Code::Unimplemented {
             // "The client must not retry the call on the same connection" (A51).
-            if warned.swap(true, Ordering::Relaxed) {
+            if warned.not_offered.swap(true, Ordering::Relaxed) {
                 tracing::debug!(%target, %endpoint, "the server does not report its load apart from calls");
             } else {
                 tracing::warn!(
@@ -67,7 +76,7 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Atomi
                     "the server does not report its load apart from calls: it gets the mean share; said once for all backends"
                 );
             }
-            return;
+            return give_up();
         }
         if reports > 0 && started.elapsed() >= STEADY {
             // It ended as streams do, by their age or a proxy's patience.
@@ -76,7 +85,17 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Atomi
             continue;
         }
         let pause = backoff.advance(&mut rng);
-        tracing::warn!(%target, %endpoint, %status, ?pause, "no load reports apart from calls; asked for again after a pause");
+        if warned.failed.swap(true, Ordering::Relaxed) {
+            tracing::debug!(
+                %target, %endpoint, %status, reports, ?pause,
+                "a stream of load reports has failed, and is asked for again after a pause"
+            );
+        } else {
+            tracing::warn!(
+                %target, %endpoint, %status, reports, ?pause,
+                "a stream of load reports has failed, and is asked for again after a pause; said once for all backends"
+            );
+        }
         sleep(pause).await;
     }
 }
@@ -88,7 +107,7 @@ async fn listen(on: &OnConnection, sink: &ReportSink, reports: &mut u64) -> Resu
     let path = PathAndQuery::from_static(STREAM_CORE_METRICS);
     let codec = ProstCodec::<OrcaLoadReportRequest, OrcaLoadReport>::default();
     let mut stream = client.server_streaming(request, path, codec).await?.into_inner();
-    while let Some(report) = stream.message().await? {
+    while let Some(report) = beside_calls::next(&mut stream).await? {
         *reports += 1;
         sink.report(Instant::now().into_std(), &report.into());
     }

@@ -70,13 +70,18 @@ impl WeightedConfig {
     ///
     /// For calls that last, which report at their end only, and for clients with few calls: what a server says reaches all its clients
     /// equally often. A server without that service has the mean of the others' weights, as any that does not report.
+    ///
+    /// The request carries no credentials that a user's interceptors add to calls: a server that asks for some on every method has to
+    /// leave out this one, or counts as one that does not report. To the server the stream is one like others: a limit that it sets for idle
+    /// connections never fires for such a client. Nothing is asked of a server that allows a connection no stream beyond those that
+    /// one call and the health watch take.
     pub fn oob_load_report(mut self, enabled: bool) -> Self {
         self.out_of_band = enabled;
         self
     }
 
     /// How often servers are asked to report in that stream. Default 10 s. They do it less often if they are set so: 30 s is the least
-    /// of most implementations, unless told otherwise. Zero asks for as often as the server will. Stay well below
+    /// of most implementations, unless told otherwise. Zero asks for as often as the server will, more than a day for once a day. Stay well below
     /// [`expiration_period`](Self::expiration_period).
     pub fn oob_reporting_period(mut self, period: Duration) -> Self {
         self.reporting_period = period;

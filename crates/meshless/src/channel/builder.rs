@@ -221,6 +221,9 @@ impl ChannelBuilder {
     /// Watches the gRPC health service of each backend for `service` (gRFC A17, `healthCheckConfig.serviceName`); the empty name asks about
     /// the server as a whole. A backend gets calls once it says SERVING, and no more when it says anything else, with its connection left
     /// open. Default: no watch. A backend without the health service counts as healthy. Off for [`Policy::PickFirst`], as in gRPC.
+    ///
+    /// The watch is a stream on each connection, as in gRPC, and takes one of those that the backend allows (`MAX_CONCURRENT_STREAMS`). A
+    /// backend that allows only one cannot be watched: its calls wait for the watch to end, until their deadline.
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.health_service = Some(service.into());
         self

@@ -68,6 +68,8 @@ pub(crate) enum DriverEvent {
     Connected(ConnectionId, Result<Connection, ConnectError>),
     /// The health service at the other end of a connection says that it serves, or why not.
     Health(ConnectionId, Result<(), String>),
+    /// The server at the other end of a connection does not report its load apart from calls.
+    NoLoadReports(ConnectionId),
     /// Something happened on a connection.
     Connection(ConnectionId, connection::Event),
     /// Somebody asks for the channel's state.

@@ -1,10 +1,11 @@
 //! How loaded this process is: its calls per second, and its share of the processors that it may use.
 //!
-//! Measured from one look to the next, at least a second apart, and only while there are calls. The share of the processors is
-//! known on Linux; elsewhere an application has to say how busy it is, or clients hold all servers for equal.
+//! Measured from one look to the next, at least a second apart: what goes with responses over one window for all, and only while there
+//! are calls; each [`Listener`] over its own. The share of the processors is known on Linux; elsewhere an application has to say how busy it
+//! is, or clients hold all servers for equal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,11 +25,16 @@ struct Shared {
     errors: AtomicU64,
     /// Bits of an `f64`, 0 when the application says nothing.
     application_utilization: AtomicU64,
+    /// The same.
+    calls_per_second: AtomicU64,
     last: Mutex<Last>,
 }
 
 #[derive(Debug, Default)]
 struct Last {
+    /// Where the report begins.
+    before: Option<Look>,
+    /// Where it ends, and the next one begins.
     look: Option<Look>,
     report: LoadReport,
 }
@@ -69,12 +75,29 @@ impl LoadReporter {
         self.shared.application_utilization.store(utilization.to_bits(), Ordering::Relaxed);
     }
 
+    /// Says how many calls the application serves per second by its own count (gRFC A51's `setQpsMetric`). That goes into reports instead of
+    /// what is counted here from then on; 0 takes it back.
+    ///
+    /// For services whose calls are long: here a call counts when it has ended, whether with a status, reset by its client or dropped. A
+    /// server that holds a thousand streams for an hour each has next to no calls per second by that, and without calls per second
+    /// a report has no weight. Say what stands for the work done, the same on all replicas: messages per second, or the streams
+    /// that are open. Errors per second remain those that are counted here.
+    pub fn set_calls_per_second(&self, calls: f64) {
+        let calls = if calls.is_finite() { calls.max(0.0) } else { 0.0 };
+        self.shared.calls_per_second.store(calls.to_bits(), Ordering::Relaxed);
+    }
+
     /// The load as last measured, which is renewed if that is more than a second ago. All zero in the first second.
     pub fn report(&self) -> LoadReport {
-        let mut report = self.measured();
-        report.application_utilization =
-            f64::from_bits(self.shared.application_utilization.load(Ordering::Relaxed));
-        report
+        self.as_said(self.measured())
+    }
+
+    /// Somebody to report to at intervals of its own.
+    pub(super) fn listen(&self) -> Listener {
+        let last = self.lock_last();
+        let since = last.before.or(last.look);
+        drop(last);
+        Listener { reporter: self.clone(), since: since.unwrap_or_else(|| self.look(Instant::now())) }
     }
 
     pub(super) fn count(&self, is_error: bool) {
@@ -85,16 +108,33 @@ impl LoadReporter {
     }
 
     fn measured(&self) -> LoadReport {
-        // Held for two reads of /proc once a second, and a copy otherwise. A panic while it is held leaves nothing half done.
-        let mut last = self.shared.last.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut last = self.lock_last();
         let now = Instant::now();
         if last.look.is_none_or(|look| now.saturating_duration_since(look.at) >= PERIOD) {
             let look = self.look(now);
             if let Some(before) = last.look.replace(look) {
                 last.report = look.since(&before);
+                last.before = Some(before);
             }
         }
         last.report
+    }
+
+    /// Held for two reads of /proc once a second, and a copy otherwise.
+    fn lock_last(&self) -> MutexGuard<'_, Last> {
+        // A panic while it is held leaves nothing half done.
+        self.shared.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the application says comes before what is measured.
+    fn as_said(&self, mut report: LoadReport) -> LoadReport {
+        let said = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
+        report.application_utilization = said(&self.shared.application_utilization);
+        let calls_per_second = said(&self.shared.calls_per_second);
+        if calls_per_second > 0.0 {
+            report.calls_per_second = calls_per_second;
+        }
+        report
     }
 
     fn look(&self, at: Instant) -> Look {
@@ -104,6 +144,26 @@ impl LoadReporter {
             errors: self.shared.errors.load(Ordering::Relaxed),
             processor_time: processor_time(),
         }
+    }
+}
+
+/// One to whom the load is reported again and again, each time over the time since the last: however seldom calls come, whoever
+/// listens to all of it has heard of each of them, and of none twice.
+#[derive(Debug)]
+pub(super) struct Listener {
+    reporter: LoadReporter,
+    since: Look,
+}
+
+impl Listener {
+    /// The load since the last report; at first since the shared window began, so that there is something to say at once.
+    pub(super) fn report(&mut self) -> LoadReport {
+        let now = self.reporter.look(Instant::now());
+        if now.at.saturating_duration_since(self.since.at) < PERIOD {
+            return self.reporter.as_said(LoadReport::default());
+        }
+        let since = std::mem::replace(&mut self.since, now);
+        self.reporter.as_said(now.since(&since))
     }
 }
 
@@ -186,5 +246,46 @@ mod tests {
         let report = load.report();
         assert_eq!((report.calls_per_second, report.errors_per_second), (50.0, 5.0));
         assert_eq!(report.application_utilization, 0.7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_listener_hears_of_every_call_once_whoever_else_looks() {
+        let load = LoadReporter::new();
+        load.report();
+        let (mut slow, mut fast) = (load.listen(), load.listen());
+        let mut heard = (0.0, 0.0);
+        for second in 1..=60 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            if second % 5 == 1 {
+                load.count(false);
+                load.report();
+            }
+            heard.0 += fast.report().calls_per_second;
+            if second % 10 == 0 {
+                let report = slow.report();
+                assert_eq!(report.calls_per_second, 0.2, "at {second} s");
+                heard.1 += report.calls_per_second * 10.0;
+            }
+        }
+        assert_eq!((heard.0.round(), heard.1.round()), (12.0, 12.0));
+        // Since the call before the last one.
+        assert_eq!(load.listen().report().calls_per_second, 1.0 / 9.0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_application_says_of_its_calls_comes_before_what_is_counted() {
+        let load = LoadReporter::new();
+        load.set_calls_per_second(7.0);
+        let mut listener = load.listen();
+        assert_eq!(listener.report().calls_per_second, 7.0, "at once");
+        load.count(false);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((load.report().calls_per_second, listener.report().calls_per_second), (7.0, 7.0));
+        for nonsense in [f64::NAN, f64::INFINITY, -1.0] {
+            load.set_calls_per_second(nonsense);
+            load.count(false);
+            tokio::time::advance(Duration::from_secs(2)).await;
+            assert_eq!((load.report().calls_per_second, listener.report().calls_per_second), (0.5, 0.5));
+        }
     }
 }

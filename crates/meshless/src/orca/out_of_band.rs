@@ -19,11 +19,14 @@ use tonic_prost::ProstCodec;
 use tower_service::Service;
 
 use super::LoadReporter;
+use super::measure::Listener;
 use super::message::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 use crate::server::CallContext;
 
 /// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the client names. Made by
 /// [`LoadReporter::out_of_band`].
+///
+/// Each stream's report is of the time since its last, whatever other clients listen and however seldom there are calls.
 ///
 /// To a connection it is a stream like others: while a client listens, its connection is not
 /// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it reaches
@@ -90,7 +93,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for OpenRcaService {
         let (_, extensions, message) = request.into_parts();
         let interval = message.interval().max(self.interval_min);
         let ending = Box::pin(ending(extensions.get::<CallContext>().cloned()));
-        let reports = Reports { reporter: self.reporter.clone(), interval, has_begun: false, ending };
+        let reports = Reports { load: self.reporter.listen(), interval, has_begun: false, ending };
         let messages =
             futures_util::stream::unfold(Some(reports), |reports| async move { reports?.next().await });
         std::future::ready(Ok(tonic::Response::new(Box::pin(messages))))
@@ -99,7 +102,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for OpenRcaService {
 
 /// One client that listens.
 struct Reports {
-    reporter: LoadReporter,
+    load: Listener,
     interval: Duration,
     has_begun: bool,
     ending: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -116,7 +119,7 @@ impl Reports {
                 () = sleep(self.interval) => {}
             }
         }
-        Some((Ok(self.reporter.report().into()), Some(self)))
+        Some((Ok(self.load.report().into()), Some(self)))
     }
 }
 

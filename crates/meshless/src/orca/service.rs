@@ -14,6 +14,9 @@ use super::{LoadReport, LoadReporter, TRAILER, trailer};
 
 /// A gRPC service whose responses end with a report: of the measured load, or of the [`LoadReport`] that the handler
 /// has put into the extensions of its response. Made by [`LoadReporter::wrap`].
+///
+/// A call counts when it has ended: with its status, or when its body or the call itself is dropped before that, as
+/// it is when the client resets it. One that is dropped is no error of the server's.
 #[derive(Clone, Debug)]
 pub struct ReportLoad<S> {
     service: S,
@@ -43,7 +46,8 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        ReportCall { call: self.service.call(request), reporter: self.reporter.clone() }
+        let end = ReportAtEnd { own: None, reporter: self.reporter.clone(), is_counted: false };
+        ReportCall { call: self.service.call(request), end: Some(end) }
     }
 }
 
@@ -53,7 +57,7 @@ pin_project! {
     pub struct ReportCall<F> {
         #[pin]
         call: F,
-        reporter: LoadReporter,
+        end: Option<ReportAtEnd>,
     }
 }
 
@@ -65,9 +69,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.call.poll(cx)?);
-        let mut end =
-            ReportAtEnd { own: response.extensions_mut().remove(), reporter: this.reporter.clone() };
+        let result = ready!(this.call.poll(cx));
+        let mut end = this.end.take().expect("a future is not polled again after its end");
+        let mut response = result.inspect_err(|_| end.count(true))?;
+        end.own = response.extensions_mut().remove();
         // "Trailers-Only": the head is the end.
         if response.headers().contains_key(Status::GRPC_STATUS) {
             end.add_to(response.headers_mut());
@@ -96,10 +101,14 @@ impl<B: Body> Body for ReportingBody<B> {
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         let mut frame = ready!(this.body.poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            this.end.add_to(trailers);
+        match &mut frame {
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.end.add_to(trailers);
+                }
+            }
+            Some(Err(_)) => this.end.count(true),
+            None => {}
         }
         Poll::Ready(frame)
     }
@@ -113,20 +122,98 @@ impl<B: Body> Body for ReportingBody<B> {
     }
 }
 
+/// The end of one call, which is counted once, be it when this is dropped.
 #[derive(Debug)]
 struct ReportAtEnd {
     own: Option<LoadReport>,
     reporter: LoadReporter,
+    is_counted: bool,
 }
 
 impl ReportAtEnd {
     fn add_to(&mut self, trailers: &mut HeaderMap) {
         let status = trailers.get(Status::GRPC_STATUS);
-        self.reporter.count(status.is_some_and(|status| status.as_bytes() != b"0"));
+        self.count(status.is_some_and(|status| status.as_bytes() != b"0"));
         let report = self.own.take().unwrap_or_else(|| self.reporter.report());
         // In its first second a server has nothing to say.
         if report != LoadReport::default() {
             trailers.insert(TRAILER, trailer(&report));
         }
+    }
+
+    fn count(&mut self, is_error: bool) {
+        if !std::mem::replace(&mut self.is_counted, true) {
+            self.reporter.count(is_error);
+        }
+    }
+}
+
+impl Drop for ReportAtEnd {
+    fn drop(&mut self) {
+        self.count(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures_util::{FutureExt, poll};
+    use http_body_util::{BodyExt, Full, StreamBody};
+
+    use super::*;
+
+    type Answer<B> = Result<Response<B>, Infallible>;
+
+    fn call<F>(load: &LoadReporter, call: F) -> ReportCall<F> {
+        let end = ReportAtEnd { own: None, reporter: load.clone(), is_counted: false };
+        ReportCall { call, end: Some(end) }
+    }
+
+    /// Calls counted in this second, and errors among them.
+    async fn counted(load: &LoadReporter) -> (f64, f64) {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let report = load.report();
+        (report.calls_per_second, report.errors_per_second)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_given_up_counts_when_nothing_is_left_of_it() {
+        let load = LoadReporter::new();
+        assert_eq!(counted(&load).await, (0.0, 0.0));
+        let mut stuck = Box::pin(call(&load, pending::<Answer<Full<Bytes>>>()));
+        assert!(poll!(&mut stuck).is_pending());
+        assert_eq!(counted(&load).await, (0.0, 0.0), "it is not over");
+        drop(stuck);
+        assert_eq!(counted(&load).await, (1.0, 0.0), "before its head");
+        let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let mut response = call(&load, ready::<Answer<_>>(Ok(Response::new(body)))).await.unwrap();
+        assert!(response.frame().now_or_never().is_none());
+        assert_eq!(counted(&load).await, (0.0, 0.0), "it goes on");
+        drop(response);
+        assert_eq!(counted(&load).await, (1.0, 0.0), "after its head");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_ends_counts_once() {
+        let load = LoadReporter::new();
+        assert_eq!(counted(&load).await, (0.0, 0.0));
+        let failed = Status::internal("").into_http::<Full<Bytes>>();
+        drop(call(&load, ready::<Answer<_>>(Ok(failed))).await);
+        assert_eq!(counted(&load).await, (1.0, 1.0), "by its head");
+        let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, "0".parse().unwrap())]);
+        let body = Full::new(Bytes::from("hello")).with_trailers(ready(Some(Ok(trailers))));
+        let response = call(&load, ready::<Answer<_>>(Ok(Response::new(body)))).await.unwrap();
+        drop(response.into_body().collect().await);
+        assert_eq!(counted(&load).await, (1.0, 0.0), "by its trailers");
+        let broken = StreamBody::new(futures_util::stream::iter([Err::<Frame<Bytes>, _>("broken")]));
+        let response = call(&load, ready::<Answer<_>>(Ok(Response::new(broken)))).await.unwrap();
+        drop(response.into_body().collect().await);
+        assert_eq!(counted(&load).await, (1.0, 1.0), "by its error");
+        drop(call(&load, ready(Err::<Response<Full<Bytes>>, _>("no answer"))).await);
+        assert_eq!(counted(&load).await, (1.0, 1.0), "without an answer");
     }
 }

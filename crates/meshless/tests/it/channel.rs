@@ -18,6 +18,7 @@ mod hedging;
 mod kubernetes;
 mod lifecycle;
 mod limits;
+mod load_watch;
 #[cfg(feature = "otel")]
 mod metrics;
 mod network;

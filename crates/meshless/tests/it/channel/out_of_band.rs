@@ -23,18 +23,18 @@ use crate::log::Log;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Weighs by reports that come each five seconds, apart from the calls.
-fn out_of_band(builder: ChannelBuilder) -> Channel {
+pub(super) fn out_of_band(builder: ChannelBuilder) -> Channel {
     let weighted = WeightedConfig::default().oob_load_report(true).oob_reporting_period(5 * SECOND);
     let config = BalancerConfig::new(Policy::WeightedRoundRobin).weighted(weighted);
     builder.balancer(config).connect_lazy().unwrap()
 }
 
-fn is_stream(call: &Call) -> bool {
+pub(super) fn is_stream(call: &Call) -> bool {
     call.request.uri().path() == "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 }
 
 /// Answers with this message each five seconds. Returns why the client ended the stream; `None` if the connection went.
-async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::Reason> {
+pub(super) async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::Reason> {
     let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut body = call.respond.send_response(response, false).ok()?;
     loop {
@@ -46,7 +46,7 @@ async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::
     }
 }
 
-fn framed(message: &[u8]) -> Bytes {
+pub(super) fn framed(message: &[u8]) -> Bytes {
     [&[0][..], &(message.len() as u32).to_be_bytes(), message].concat().into()
 }
 
@@ -337,28 +337,6 @@ async fn reports_without_sense_do_no_harm() {
     let asked = [1, 2, 3].map(|n| asked.lock().unwrap()[&Address::Tcp(backend(n))]);
     // 60 s of pauses of 1 s × 1.6.
     assert!(asked[0] <= 10 && asked[1..] == [1, 1], "{asked:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_only_stream_is_left_to_calls() {
-    for (limit, expected) in [(1, 0), (2, 1)] {
-        let mut network = Network::new();
-        let channel = out_of_band(network.channel(&[backend(1)]));
-        let asked = Arc::new(Mutex::new(0));
-        let streams = Arc::clone(&asked);
-        network.serve(limit, move |call| {
-            if !is_stream(&call) {
-                return call.answer();
-            }
-            *streams.lock().unwrap() += 1;
-            tokio::spawn(report_each_five_seconds(call, report(0.5, 100.0)));
-        });
-        for _ in 0..10 {
-            check_within(&channel, SECOND).await.unwrap();
-            sleep(SECOND).await;
-        }
-        assert_eq!(*asked.lock().unwrap(), expected, "of {limit} streams");
-    }
 }
 
 #[tokio::test(start_paused = true)]

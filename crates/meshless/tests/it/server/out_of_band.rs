@@ -8,6 +8,8 @@ use http::HeaderMap;
 use meshless::orca::{LoadReporter, OpenRcaService};
 use meshless::{CallLimit, ClosedReason, ConnectionChange, GoAwayReason, Server};
 use tokio::time::Instant;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::pipes::Piped;
 
@@ -148,4 +150,40 @@ async fn streams_of_reports_take_no_worker_from_calls() {
     let (response, _) = client.send_request(request, true).unwrap();
     assert_eq!(response.await.unwrap().headers().get("grpc-status"), None, "it is worked on");
     assert_eq!(first.times(1).await, [30]);
+}
+
+/// `rps_fractional` of a report: a byte for the tag, 6, and eight for the number, as all that is written here.
+fn calls_per_second(report: &Bytes) -> f64 {
+    let field = report[5..].chunks(9).find(|field| field[0] == 0x31);
+    field.map_or(0.0, |field| f64::from_le_bytes(field[1..].try_into().unwrap()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn seldom_calls_are_in_every_report_of_every_stream() {
+    let load = LoadReporter::new();
+    let mut health = HealthClient::new(load.wrap(tonic_health::server::health_reporter().1));
+    let server = Piped::start(Server::builder().add_service(load.out_of_band().interval_min(SECOND)));
+    tokio::spawn(async move {
+        loop {
+            health.check(HealthCheckRequest::default()).await.unwrap();
+            tokio::time::sleep(5 * SECOND).await;
+        }
+    });
+    let mut client = connect(&server).await;
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        // Not all at the same time.
+        tokio::time::sleep(SECOND * 7 / 3).await;
+        streams.push(Reports::open(&mut client, 10).await);
+    }
+    for stream in &mut streams {
+        stream.next().await.unwrap();
+    }
+    for _ in 0..20 {
+        for stream in &mut streams {
+            let (at, report) = stream.next().await.unwrap();
+            let calls = calls_per_second(&report);
+            assert!((calls - 0.2).abs() < 0.01, "{calls} a second after {at:?}");
+        }
+    }
 }
