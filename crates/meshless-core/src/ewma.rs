@@ -7,7 +7,8 @@
 //!
 //! Peaks say how bad it can be, which one pause of the garbage collector decides for seconds. Whether a server is slow, all the time, is
 //! another question; so there is a second average, of what is usual: without peaks, faster, and in which no answer counts for more
-//! than three usual ones.
+//! than three usual ones. An answer weighs as much as the time since the one before it; after a silence, when what was known is old, a few
+//! weigh more, as the first ones do.
 //!
 //! Failures are recorded as penalties: latencies that stand on their own until they have faded below what is measured, ten times as fast.
 //! At the pace of latencies, a penalty of 5 s would keep calls of 1 ms away for 85 s: long after a backend has recovered, and
@@ -76,8 +77,8 @@ pub(crate) struct PeakEwma {
     /// ticks.
     state: AtomicU64,
     /// What is usual, in ns as the bits of an `f32`, as of the same stamp. Its last bits are not its own: they count the first
-    /// answers, all of which weigh the same. Two calls that end in the same moment may count for one here, and a reader may see one
-    /// word of before and one of after: it is off by one call.
+    /// answers, all of which weigh the same, and go back when one comes after a silence. Two calls that end in the same moment may
+    /// count for one here, and a reader may see one word of before and one of after: it is off by one call.
     usual: AtomicU32,
 }
 
@@ -151,11 +152,13 @@ impl PeakEwma {
     /// `fallen` is what is left of the average until now.
     fn record_usual(&self, measured: f32, fallen: f32) {
         let (usual, answers) = unpack_usual(self.usual.load(Ordering::Relaxed));
+        let since = 1.0 - fallen;
+        let answers = if since < SILENCE { answers } else { answers.min(ENOUGH) };
         let usual = match answers {
             0 => measured,
             _ => {
                 let first = if answers < ANSWERS { 1.0 / (answers + 1) as f32 } else { 0.0 };
-                let weight = first.max((1.0 - fallen).min(WEIGHT_MAX));
+                let weight = first.max(since.min(WEIGHT_MAX));
                 usual + (measured.min(usual * UNUSUAL) - usual) * weight
             }
         };
@@ -213,8 +216,13 @@ const USUAL_PACE: f32 = 4.0;
 /// So many times as long as usual, and an answer says no more by being longer: a pause of 300 ms, which all calls of that moment share,
 /// leaves what is usual below 1.3 times what it was.
 const UNUSUAL: f32 = 3.0;
-/// One answer decides no more than this, however long there was none before.
-const WEIGHT_MAX: f32 = 0.25;
+/// One answer decides no more than this, however long there was none before: with [`UNUSUAL`], it leaves what is usual below twice what it
+/// was, which is where the picker draws its line.
+const WEIGHT_MAX: f32 = 0.4;
+/// An answer that weighs so much by the time since the one before it ends a silence, with the usual decay one of 0.56 s: no pause of
+/// 300 ms. What was known before counts as [`ENOUGH`] answers from then on. Otherwise a server that has become slow and is left
+/// alone for its peak needs 25 answers to show that it is usually slow, once a hiccup has given its peers the same peak.
+const SILENCE: f32 = 0.2;
 /// As many of the first answers weigh the same. In place of five bits of the average, which keeps 18.
 const ANSWERS: u32 = 31;
 /// After so many answers one knows what is usual, if roughly.
@@ -312,6 +320,31 @@ mod tests {
         assert!((20.0..22.0).contains(&slow), "{slow} ms");
         assert!(usual_after(1000, 30, 0) > 29.0);
         assert!(usual_after(1000, 10, 0) < 11.0);
+    }
+
+    #[test]
+    fn after_a_silence_a_few_answers_tell_what_is_usual_but_not_one() {
+        let (ewma, decay) = (PeakEwma::default(), decay());
+        let record = |now, millis| {
+            ewma.record(&decay, now, Duration::from_millis(millis));
+            ewma.read(&decay, now).unwrap().usual.map_or(0.0, |nanos| nanos / 1e6)
+        };
+        for tick in 0..100 {
+            record(tick * SECOND / 100, 10);
+        }
+        let after = |seconds: u32, answer: u32| seconds * SECOND + answer * SECOND / 100;
+        let one = record(after(5, 0), 1000);
+        assert!((17.9..18.1).contains(&one), "{one} ms");
+        for answer in 1..6 {
+            record(after(5, answer), 30);
+        }
+        let few = record(after(5, 6), 30);
+        assert!(few > 22.0, "{few} ms");
+        for answer in 0..9 {
+            record(after(10, answer), 10);
+        }
+        let well = record(after(10, 9), 10);
+        assert!(well < 15.0, "{well} ms");
     }
 
     #[test]

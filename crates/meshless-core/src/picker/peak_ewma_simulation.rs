@@ -20,6 +20,8 @@ struct Load {
     slowness: f64,
     /// Seconds during which the first is slow.
     slow: (f64, f64),
+    /// When the machine stops, and for how many seconds: every call in flight ends so much later.
+    hiccup: (f64, f64),
     seconds: f64,
 }
 
@@ -29,6 +31,7 @@ const STEADY: Load = Load {
     workers: usize::MAX,
     slowness: 3.0,
     slow: (5.0, f64::INFINITY),
+    hiccup: (f64::INFINITY, 0.0),
     seconds: 30.0,
 };
 
@@ -69,8 +72,12 @@ impl Load {
             let start =
                 ahead.checked_sub(1).and_then(|nth| busy.iter().nth(nth)).map_or(now, |(end, _)| *end);
             let is_slow = backend == 0 && (self.slow.0..self.slow.1).contains(&begun);
-            let end =
+            let mut end =
                 start + rng.jittered(WORK, self.jitter).mul_f64(if is_slow { self.slowness } else { 1.0 });
+            let (stops, late) = self.hiccup;
+            if (begun..(end - epoch()).as_secs_f64()).contains(&stops) {
+                end += Duration::from_secs_f64(late);
+            }
             busy.insert((end, id));
             running.insert((end, id), lease);
             calls.push(Call { begun, backend, latency: (end - now).as_secs_f64() });
@@ -105,6 +112,21 @@ fn a_backend_three_times_slower_gets_too_few_calls_to_make_the_99th_percentile()
         let all_well = p99_ms(&calls, 0.0, 5.0);
         assert!(share < 0.007, "{calls_per_second}/s, {workers} workers: {share}");
         assert!(p99 < 1.3 * all_well, "{calls_per_second}/s, {workers} workers: {p99}, not {all_well} ms");
+    }
+}
+
+#[test]
+fn a_hiccup_of_the_machine_does_not_make_the_slow_one_look_like_its_peers() {
+    for (milliseconds, after) in [(40, 1.8), (60, 1.8), (60, 4.0)] {
+        for seed in 1..=10 {
+            let hiccup = (5.0 + after, f64::from(milliseconds) / 1e3);
+            let calls = Load { calls_per_second: 200.0, hiccup, seconds: 25.0, ..STEADY }.run(seed);
+            let (share, p99) = (share(&calls, 0, 5.0, 25.0), p99_ms(&calls, 5.0, 25.0));
+            let all_well = p99_ms(&calls, 0.0, 5.0);
+            let what = format!("seed {seed}, {milliseconds} ms {after} s after it became slow");
+            assert!(share < 0.007, "{what}: {share}");
+            assert!(p99 < 1.3 * all_well, "{what}: {p99}, not {all_well} ms");
+        }
     }
 }
 
