@@ -5,12 +5,12 @@
 //! Handshaking ─────────▶ Serving ────────────────▶ Announced ─────────────────────────▶ Finishing
 //!      │                    │                       │     │  FinishGoAway: a round trip      │
 //!      │                    │ pings · floods        │     │  after the PING's ack, or 5 s    │
-//!      │ handshake timeout  │ slow reader           │     │ drain before the preface, 5 s    │ grace · drain timeout
+//!      │ handshake timeout  │ slow reader · silence │     │ drain before the preface, 5 s    │ grace · drain timeout
 //!      ▼                    ▼                       ▼     ▼                                  ▼
 //!    ─────────────────────────────────────  Closed  ──────────────────────────────────────────────
 //! ```
 //!
-//! The sockets belong to a driver, which reports what happened (`handle_*`), does what [`Lifetime::poll_action`]
+//! Floods, slow readers and silence close a connection that goes away, too. The sockets belong to a driver, which reports what happened (`handle_*`), does what [`Lifetime::poll_action`]
 //! says, and calls [`Lifetime::handle_timeout`] no later than at [`Lifetime::poll_timeout`]. That a connection
 //! without calls ends after the second GOAWAY is the HTTP/2 library's doing; this machine only sets the limits.
 //!
@@ -170,8 +170,8 @@ impl Lifetime {
 
     /// Bytes came, of whatever kind.
     ///
-    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`] and [`Lifetime::poll_timeout`] are
-    /// called.
+    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`], [`Lifetime::handle_drain`] and
+    /// [`Lifetime::poll_timeout`] are called.
     pub fn handle_received(&mut self, now: Instant) {
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.handle_received(now);

@@ -52,7 +52,7 @@ pub enum CloseReason {
     FrameFlood,
     /// Responses waited, and the client took no byte of any for the slow reader timeout.
     SlowReader,
-    /// The client was silent, and still was for the keepalive timeout after a PING.
+    /// The client was silent, and still was for the keepalive timeout after a PING. `meshless` reports it apart from the others.
     KeepaliveTimeout,
 }
 

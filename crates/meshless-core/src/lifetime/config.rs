@@ -101,8 +101,8 @@ impl LifetimeConfig {
         self
     }
 
-    /// How long a client may take no byte of any response while at least one waits for it; then the connection is cut.
-    /// Default: 5 min. Zero: as long as it likes.
+    /// How long a client may take no byte of any response while at least one waits for it (or its socket none at all); then the
+    /// connection is cut. Default: 5 min. Zero: as long as it likes.
     ///
     /// A client that stops reading is legal flow control, and pins what waits. Envoy gives a stream as long
     /// (`stream_idle_timeout`); clients that pause longer on purpose need a longer one here.

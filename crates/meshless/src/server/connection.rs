@@ -147,6 +147,10 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(self.ended(result));
             }
+            if self.state.take_received() {
+                // One look at the clock each time the task is woken, not for each read or frame.
+                self.state.lifetime().handle_received(Instant::now().into_std());
+            }
             while let Poll::Ready(Some(order)) = self.orders.as_mut().poll_next(cx) {
                 match order {
                     Order::Drain => self.state.lifetime().handle_drain(Instant::now().into_std()),
@@ -175,10 +179,6 @@ where
     /// The machine's next action; `None` once the timer is armed for the time when there may be one.
     fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<LifetimeAction> {
         let mut lifetime = self.state.lifetime();
-        if self.state.take_received() {
-            // One look at the clock each time the task is woken, not for each read or frame.
-            lifetime.handle_received(Instant::now().into_std());
-        }
         loop {
             if let Some(action) = lifetime.poll_action() {
                 return Some(action);

@@ -213,6 +213,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
                 // The write that brings the second GOAWAY wakes this task.
                 return Poll::Pending;
             }
+            if !self.going_away {
+                ready!(self.poll_turn(cx));
+            }
             let mut chunk = [0; FILTER_READ_LEN];
             let mut chunk = ReadBuf::new(&mut chunk);
             let read = Pin::new(socket(&mut self.io)).poll_read(cx, &mut chunk)?;
@@ -349,7 +352,9 @@ impl<I> Drop for Wire<I> {
             let remains = Remains {
                 io,
                 peer_closed: self.peer_closed,
-                may_insert: self.outbound.may_insert() && self.replacement.is_empty(),
+                // Of a PING that the socket has not begun to take nothing is missed.
+                may_insert: self.outbound.may_insert()
+                    && (self.replacement.is_empty() || *self.replacement == outbound::KEEPALIVE_PING),
                 // A later GOAWAY must not name a higher id (RFC 9113 §6.8).
                 last_stream: self
                     .inbound
@@ -366,8 +371,35 @@ fn socket<I>(io: &mut Option<I>) -> &mut I {
     io.as_mut().expect("the socket leaves the wire only when the wire is dropped")
 }
 
-/// How many bytes are read at once on a connection that is going away.
+/// How many bytes are read at once while they go through the filter.
 const FILTER_READ_LEN: usize = 8 * 1024;
 
 /// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the second GOAWAY.
 const READS_BEFORE_FINISH: u32 = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use meshless_core::{Lifetime, LifetimeConfig, Rng};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_goodbye_may_follow_unless_the_socket_has_taken_a_part_of_a_ping() {
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        for (room, may_insert) in [(SETTINGS.len(), true), (SETTINGS.len() + 3, false), (100, true)] {
+            let now = tokio::time::Instant::now().into_std();
+            let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
+            let state = ConnectionState::new(lifetime);
+            let (_client, server) = tokio::io::duplex(room);
+            let (mut wire, mut remains) = Wire::new(server, state.clone());
+            let cx = &mut Context::from_waker(Waker::noop());
+            assert!(Pin::new(&mut wire).poll_write(cx, &SETTINGS).is_ready());
+            state.ping();
+            assert_eq!(Pin::new(&mut wire).poll_flush(cx).is_ready(), room == 100);
+            drop(wire);
+            assert_eq!(remains.try_recv().unwrap().may_insert, may_insert, "room for {room} bytes");
+        }
+    }
+}

@@ -363,3 +363,17 @@ async fn a_burst_of_small_messages_that_nobody_reads_yet_is_borne() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_comes_with_the_answer_to_a_keepalive_does_not_cut_the_client() {
+    let (client, served) = serve_with(ConnectionConfig::default().keepalive(SECOND * 10, SECOND * 5));
+    let mut peer = RawPeer::connect(client).await;
+    let ping = peer.next().await;
+    // The process stands still until the timeout is over; what came meanwhile is all there at once.
+    peer.acknowledge(ping).await;
+    served.drain.add_permits(1);
+    tokio::time::advance(SECOND * 6).await;
+    assert_eq!(peer.next().await, go_away(ALL_STREAMS, 0, "graceful_stop"));
+    drop(peer);
+    assert_eq!(served.summary().await.reason, ClosedReason::GoneAway(GoAwayReason::Drain));
+}

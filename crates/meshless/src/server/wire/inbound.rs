@@ -98,13 +98,18 @@ impl Inbound {
         }
     }
 
-    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read.
+    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read: in this turn, unless the connection
+    /// goes away.
     pub(super) fn filter(&mut self, bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         let Self { scanner, noted, filter } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
+            // A connection that goes away has few turns left, and its second GOAWAY waits for what was sent before.
+            if !filter.stays && noted.turn.is_over() {
+                return seen;
+            }
             if filter.answer && scanner.may_insert() {
                 filter.passed.put_slice(&SHUTDOWN_ACK);
                 filter.answer = false;
