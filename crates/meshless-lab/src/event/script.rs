@@ -55,8 +55,9 @@ impl Event {
             Self::Scale => vec![
                 step(Duration::ZERO, Action::Start((BACKENDS..FLEET).collect())),
                 begin(Action::List((0..FLEET).collect())),
-                marked(watch * 13 / 20, Action::List(all()), "scale-in"),
-                step(watch * 18 / 20, Action::Terminate((BACKENDS..FLEET).collect())),
+                // A client may look only after 2 s, DNS's floor, and its share is read off the half second that follows.
+                marked(watch * 16 / 20, Action::List(all()), "scale-in"),
+                step(watch * 21 / 20, Action::Terminate((BACKENDS..FLEET).collect())),
             ],
             Self::Sigkill => {
                 vec![begin(Action::Kill(vec![hurt])), step(unlisted, Action::List(but_hurt()))]
@@ -147,7 +148,7 @@ mod tests {
             let begin = script.iter().find(|step| step.mark.is_some()).unwrap();
             assert_eq!((begin.at, begin.mark), (Duration::ZERO, Some(BEGINS)), "{event}");
             assert!(script.is_sorted_by_key(|step| step.at), "{event}: {script:?}");
-            assert!(script.iter().all(|step| step.at < WATCH), "{event}: {script:?}");
+            assert!(script.iter().all(|step| step.at < event.watched(WATCH)), "{event}: {script:?}");
         }
     }
 
