@@ -27,6 +27,11 @@ pub(super) fn percent(fraction: f64) -> String {
     format!("{number}{NBSP}%")
 }
 
+/// The same with all its digits, for the marks of a scale: those are round, and rounded further two may read alike.
+pub(super) fn percent_mark(fraction: f64) -> String {
+    format!("{}{NBSP}%", trim(format!("{:.6}", fraction * 100.0)))
+}
+
 /// Milliseconds, from 1 s on in seconds.
 pub(super) fn ms(ms: f64) -> String {
     let text = match ms {
@@ -111,6 +116,9 @@ mod tests {
         let percents = [0.0, 0.000_01, 0.000_5, 0.012, 0.02, 0.256, 0.997, 0.999_9, 1.0];
         let wanted = ["0 %", "<0.01 %", "0.05 %", "1.2 %", "2 %", "26 %", "99.7 %", ">99.9 %", "100 %"];
         assert_eq!(percents.map(|p| plain(percent(p))), wanted);
+        let marks = [0.0, 0.000_5, 0.001, 0.001_5, 0.5, 1.0];
+        let wanted = ["0 %", "0.05 %", "0.1 %", "0.15 %", "50 %", "100 %"];
+        assert_eq!(marks.map(|p| plain(percent_mark(p))), wanted);
         assert_eq!([0.84, 104.4, 1234.0].map(|v| plain(ms(v))), ["0.8 ms", "104 ms", "1.23 s"]);
         assert_eq!([5.25, 52.0, 1520.0].map(|v| plain(us(v))), ["5.2 µs", "52 µs", "1.5 ms"]);
         assert_eq!(

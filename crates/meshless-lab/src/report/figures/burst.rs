@@ -3,7 +3,7 @@
 use super::{Figure, Key, Panel, Pictures, top};
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::facts::{self, BurstFact};
-use crate::report::format::{count, ms, percent, short};
+use crate::report::format::{count, ms, percent, percent_mark, short};
 use crate::report::palette::Palette;
 use crate::report::scale::{Scale, round_up};
 use crate::report::takeaway;
@@ -71,7 +71,7 @@ fn draw_error_rate(bursts: &[BurstFact<'_>], palette: &Palette, frame: Frame) ->
     let mut plot =
         Plot::new(frame, x_scale(bursts), Scale::linear(0.0, hi), "Error rate against calls at once");
     let ticks = plot.y.ticks(5);
-    plot.y_axis(&ticks, "calls failed", percent);
+    plot.y_axis(&ticks, "calls failed", percent_mark);
     plot.x_axis(&sizes(bursts), "calls at once (N)", short);
     for b in bursts {
         let band: Vec<_> = b

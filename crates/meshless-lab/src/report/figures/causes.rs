@@ -3,7 +3,7 @@
 use super::{Figure, Key, Panel, Pictures};
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts;
-use crate::report::format::{count, percent, plural};
+use crate::report::format::{count, percent, percent_mark, plural};
 use crate::report::palette::{Palette, strategies};
 use crate::report::scale::{Scale, round_up};
 use crate::report::takeaway;
@@ -101,6 +101,6 @@ fn draw(title: &str, bars: &[Bar], palette: &Palette) -> String {
         }
     }
     let ticks = plot.x.ticks(4);
-    plot.x_axis(&ticks, "of all calls", percent);
+    plot.x_axis(&ticks, "of all calls", percent_mark);
     plot.finish()
 }
