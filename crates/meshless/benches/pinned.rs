@@ -3,15 +3,13 @@
 //! `cargo bench -p meshless --bench pinned` prints heap bytes (exact), in all and for each thing that the client sent.
 //! Sockets' own buffers are the kernel's, and not counted.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
+#[path = "hostile/hoard.rs"]
+mod hoard;
+
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::Frame;
+use hoard::Hoard;
 use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 
@@ -33,13 +31,13 @@ fn main() {
         println!("heap pinned by a hostile client: in all, and each");
         idle_connections(server).await;
         let streams = |headers: usize| {
-            let block = headers_of("/pinned.Hoard/Call", headers);
+            let block = headers_of("/test.Hoard/Call", headers);
             move |stream| frame(HEADERS, END_HEADERS, stream, &block)
         };
         attack(server, "streams", 10_000, 0, streams(0)).await;
         attack(server, "streams with 15 KB of headers", 1_000, 0, streams(15_000)).await;
         let body = |length: usize| {
-            let block = headers_of("/pinned.Hoard/Call", 0);
+            let block = headers_of("/test.Hoard/Call", 0);
             move |stream| {
                 let data = frame(DATA, 0, stream, &vec![7; length]);
                 [frame(HEADERS, END_HEADERS, stream, &block), data].concat()
@@ -47,7 +45,7 @@ fn main() {
         };
         attack(server, "bodies of 16 KiB, unread", 500, 0, body(16_384)).await;
         attack(server, "bodies of 1 byte, unread", 10_000, 0, body(1)).await;
-        let large = headers_of("/pinned.Hoard/Large", 0);
+        let large = headers_of("/test.Hoard/Large", 0);
         let large = move |stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, &large);
         attack(server, "responses of 100 KB, unread", 1_000, 1, large).await;
     });
@@ -134,46 +132,6 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes.extend(stream.to_be_bytes());
     bytes.extend(payload);
     bytes
-}
-
-/// Keeps what it is sent, and answers `Large` with a large message.
-#[derive(Clone)]
-struct Hoard;
-
-impl tonic::server::NamedService for Hoard {
-    const NAME: &'static str = "pinned.Hoard";
-}
-
-impl tower_service::Service<http::Request<tonic::body::Body>> for Hoard {
-    type Response = http::Response<HoardBody>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let message = (request.uri().path() == "/pinned.Hoard/Large").then(|| vec![7; 100_000].into());
-        ready(Ok(http::Response::new(HoardBody { message, _request: request })))
-    }
-}
-
-struct HoardBody {
-    message: Option<Bytes>,
-    _request: http::Request<tonic::body::Body>,
-}
-
-impl http_body::Body for HoardBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.message.take().map_or(Poll::Pending, |message| Poll::Ready(Some(Ok(Frame::data(message)))))
-    }
 }
 
 const DATA: u8 = 0x0;

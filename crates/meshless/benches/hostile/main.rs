@@ -8,6 +8,7 @@
 
 mod attacker;
 mod attacks;
+mod hoard;
 mod server;
 
 use std::time::Duration;

@@ -1,16 +1,12 @@
 //! The server under attack, a process of its own on a processor of its own.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::task::{Context, Poll};
 
-use bytes::Bytes;
-use http_body::Frame;
 use tokio::io::AsyncReadExt;
+
+use crate::hoard::Hoard;
 
 /// The server's process, which is this program again.
 pub(super) struct Server {
@@ -53,52 +49,12 @@ pub(super) fn serve() {
     runtime.block_on(async {
         let listener = meshless::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
         println!("{}", listener.local_addr().expect("it is bound"));
-        let server = meshless::Server::builder().add_service(Large);
+        let server = meshless::Server::builder().add_service(Hoard);
         // Its stdin closes when the parent ends, however that ends.
         let orphaned = async { drop(tokio::io::stdin().read_u8().await) };
         server.serve_with_incoming_shutdown([listener], orphaned).await.expect("it listens");
     });
     runtime.shutdown_background();
-}
-
-/// Answers with 100 KB, or not at all.
-#[derive(Clone)]
-struct Large;
-
-impl tonic::server::NamedService for Large {
-    const NAME: &'static str = "hostile.Large";
-}
-
-impl tower_service::Service<http::Request<tonic::body::Body>> for Large {
-    type Response = http::Response<Answer>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let message = (request.uri().path() == "/hostile.Large/Answer").then(|| vec![7; 100_000].into());
-        ready(Ok(http::Response::new(Answer { message, _request: request })))
-    }
-}
-
-struct Answer {
-    message: Option<Bytes>,
-    _request: http::Request<tonic::body::Body>,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.message.take().map_or(Poll::Pending, |message| Poll::Ready(Some(Ok(Frame::data(message)))))
-    }
 }
 
 /// Asks this program to be the server.

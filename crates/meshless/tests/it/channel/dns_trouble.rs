@@ -111,7 +111,7 @@ async fn connections_that_age_are_replaced_while_dns_is_down_for_a_minute() {
         tokio::spawn(async move {
             loop {
                 let (address, io) = network.accept().await;
-                tokio::spawn(serve_for(io, address, 5 * SECOND));
+                tokio::spawn(serve_for(io, address, 5 * SECOND, Call::answer));
             }
         });
         resolutions.send(Ok([1, 2, 3].map(|n| Endpoint::new(backend(n))).into())).await.unwrap();

@@ -171,8 +171,8 @@ impl AsyncWrite for Cuttable {
     }
 }
 
-/// Serves one connection, which the server ends after `age` as servers do that age their connections.
-pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration) {
+/// Serves one connection, which the server ends after `age` as servers do that age their connections; its calls go to `handler`.
+pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration, handler: impl Fn(Call)) {
     let mut connection = h2::server::handshake(io).await.unwrap();
     let mut due = std::pin::pin!(tokio::time::sleep(age));
     loop {
@@ -184,7 +184,7 @@ pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration)
             }
         };
         let Some(Ok((request, respond))) = accepted else { break };
-        Call { backend: backend.clone(), request, respond }.answer();
+        handler(Call { backend: backend.clone(), request, respond });
     }
 }
 

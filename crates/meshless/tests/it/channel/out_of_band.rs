@@ -221,20 +221,8 @@ fn serve_aging(
             let (backend, io) = network.accept().await;
             let (handler, count) = (handler.clone(), Arc::clone(&count));
             tokio::spawn(async move {
-                let mut connection = h2::server::handshake(io).await.unwrap();
                 let age_at = Instant::now() + AGE;
-                let mut due = std::pin::pin!(tokio::time::sleep_until(age_at));
-                loop {
-                    let accepted = tokio::select! {
-                        accepted = connection.accept() => accepted,
-                        () = &mut due, if !due.is_elapsed() => {
-                            connection.graceful_shutdown();
-                            continue;
-                        }
-                    };
-                    let Some(Ok((request, respond))) = accepted else { break };
-                    handler(Call { backend: backend.clone(), request, respond }, age_at);
-                }
+                serve_for(io, backend, AGE, move |call| handler(call, age_at)).await;
                 count.fetch_add(1, SeqCst);
             });
         }
