@@ -20,14 +20,14 @@ use super::call_task::CallExecutor;
 ///
 /// | By | Bounded by | Default | Memory at most |
 /// |---|---|---|---|
-/// | being there | [`Server::max_connections`](crate::Server::max_connections) | 10 000 | 37 KB each |
+/// | being there | [`Server::max_connections`](crate::Server::max_connections) | 10 000 | 45 KB each |
 /// | open streams | [`max_concurrent_streams`](Self::max_concurrent_streams) | 10 000 | 26 MB, and what handlers hold |
 /// | large headers | [`max_header_list_size`](Self::max_header_list_size) | 16 KiB | 450 MB: 45 KB for 150 small headers on each stream |
 /// | bodies that no handler reads | the connection's window, which follows the number of streams | 8 MiB | 15 MB; frames of some bytes are counted as 256 |
 /// | responses that it does not read | [`slow_reader_timeout`](LifetimeConfig::slow_reader_timeout) | 5 min | one message on each stream |
 /// | cancelled calls, PINGs, SETTINGS | [`reset_burst`](LifetimeConfig::reset_burst) | 20 000, then 1000/s | nothing but CPU time |
 /// | header blocks without end | h2: five CONTINUATION frames | | 100 KB |
-/// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 37 KB |
+/// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 45 KB |
 ///
 /// So a server that strangers reach should set [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the
 /// memory falls with it. The default is for services that trust each other: a client whose streams are used up waits without
