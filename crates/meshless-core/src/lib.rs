@@ -5,43 +5,39 @@
 //! `meshless`, or the lab's simulator) is then a `match`, and a test is a list of actions.
 
 mod backoff;
-mod balancer;
+mod client;
 mod code;
 mod connection_id;
 mod endpoint;
 mod ewma;
 mod frame;
-mod lifetime;
-mod outlier;
-mod picker;
-mod retry;
 mod rng;
-mod subchannel;
+mod server;
 #[cfg(test)]
 mod virtual_time;
 mod xxh64;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
-pub use balancer::{
+pub use client::balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
     EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ReportSink,
     ResolutionError, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
 };
+pub use client::outlier::OutlierConfig;
+pub use client::picker::lease::{Lease, Outcome};
+pub use client::picker::outcomes::OutcomeReport;
+pub use client::picker::reported::LoadReport;
+pub use client::picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
+pub use client::retry::{
+    AttemptEnd, AttemptFate, CallRetry, GiveUpReason, HedgeDecision, Hedging, HedgingPolicy,
+    InvalidRetryError, Pushback, RetryDecision, RetryPolicy, RetryThrottle, RetryThrottling,
+};
+pub use client::subchannel::SubchannelState;
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
-pub use lifetime::{
+pub use rng::Rng;
+pub use server::lifetime::{
     CloseReason, ControlFrames, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
 };
-pub use outlier::OutlierConfig;
-pub use picker::lease::{Lease, Outcome};
-pub use picker::outcomes::OutcomeReport;
-pub use picker::reported::LoadReport;
-pub use picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};
-pub use retry::{
-    AttemptEnd, AttemptFate, CallRetry, GiveUpReason, HedgeDecision, Hedging, HedgingPolicy,
-    InvalidRetryError, Pushback, RetryDecision, RetryPolicy, RetryThrottle, RetryThrottling,
-};
-pub use rng::Rng;
-pub use subchannel::SubchannelState;

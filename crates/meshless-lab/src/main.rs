@@ -11,7 +11,7 @@ fn main() -> ExitCode {
     // the channel comes back as an error, and is then said once; how a server shuts down is said by the server.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
-            "warn,kube_client=off,meshless::server=info,meshless::driver=error,meshless::resolver=error,meshless_lab=info",
+            "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,meshless_lab=info",
         )
     });
     let ansi = io::stderr().is_terminal();

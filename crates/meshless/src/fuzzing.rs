@@ -9,8 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use meshless_core::{BalancerConfig, FrameHeader, FrameScanner, Pushback, RetryThrottle};
 
 pub use self::connections::{client_connection, server_connection};
-use crate::channel::MethodSettings;
-use crate::{ServiceConfig, Target, grpc_timeout, orca};
+use crate::client::channel::MethodSettings;
+use crate::shared::{grpc_timeout, orca};
+use crate::{ServiceConfig, Target};
 
 /// What reads bytes.
 pub type Entrance = fn(&[u8]);

@@ -54,32 +54,19 @@ struct Readme;
 #[doc = include_str!("../../../docs/failures.md")]
 struct FailuresPage;
 
-mod beside_calls;
-mod bounced;
-mod call;
-mod channel;
-mod connection;
-mod connector;
-mod driver;
+mod client;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod grpc_timeout;
-mod health_watch;
-mod load_watch;
-pub mod metrics;
-pub mod orca;
 mod resolver;
 mod server;
-mod service_config;
-mod target;
-#[cfg(feature = "tls")]
-mod tls;
+mod shared;
 
-pub use channel::{
+pub use client::channel::{
     Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, Retry, RetryStats, WaitForReady,
 };
-pub use connector::{BoxIo, Connect, Connecting, Io};
+pub use client::connector::{BoxIo, Connect, Connecting, Io};
+pub use client::service_config::{ServiceConfig, ServiceConfigError};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
     EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SlowStartConfig,
@@ -87,6 +74,7 @@ pub use meshless_core::{
 };
 pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
 pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
+pub use resolver::target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "dns")]
 pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
 #[cfg(feature = "kubernetes")]
@@ -103,7 +91,6 @@ pub use server::{
 };
 #[cfg(unix)]
 pub use server::{UnixListener, bind_unix};
-pub use service_config::{ServiceConfig, ServiceConfigError};
-pub use target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(feature = "tls")]
-pub use tls::{Pem, TlsConfig, TlsError};
+pub use shared::tls::{Pem, TlsConfig, TlsError};
+pub use shared::{metrics, orca};

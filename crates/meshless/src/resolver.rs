@@ -11,12 +11,13 @@ mod error;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod static_list;
+pub(crate) mod target;
 
 use std::task::{Context, Poll};
 
 use meshless_core::Endpoint;
 
-use crate::target::{Target, TargetKind};
+use crate::resolver::target::{Target, TargetKind};
 #[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
 pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]

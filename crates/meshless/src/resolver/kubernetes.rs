@@ -26,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch as tokio_watch;
 
 use super::{Resolution, ResolveError, ResolveHint, Resolver};
-use crate::target::KubernetesPort;
+use crate::resolver::target::KubernetesPort;
 use choice::{Choice, NoEndpoint};
 pub use client::KubernetesClient;
 pub use config::{AddressPreference, KubernetesConfig};

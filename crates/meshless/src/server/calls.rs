@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::call::{CallContext, CallLease};
 use super::state::ConnectionState;
-use crate::grpc_timeout;
+use crate::shared::grpc_timeout;
 
 /// A service whose calls are counted.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use super::metered::MeteredCalls;
 use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
-use crate::metrics::ServedCalls;
+use crate::shared::metrics::ServedCalls;
 
 /// All end when this is dropped.
 pub(super) struct Connections {

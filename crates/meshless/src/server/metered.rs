@@ -13,8 +13,8 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::call::CallContext;
-use crate::call::grpc_code;
-use crate::metrics::{MessageMeter, ServedCalls, ServerCallSpan};
+use crate::client::call::grpc_code;
+use crate::shared::metrics::{MessageMeter, ServedCalls, ServerCallSpan};
 
 /// The services of one connection.
 #[derive(Clone)]

@@ -16,8 +16,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
-use crate::tls::pem::{self, Pem, Text};
-use crate::tls::{ALPN_H2, TlsError};
+use crate::shared::tls::pem::{self, Pem, Text};
+use crate::shared::tls::{ALPN_H2, TlsError};
 
 use expiry::Expiry;
 pub(super) use handshake::TlsIo;

@@ -12,7 +12,7 @@ use meshless_core::Endpoint;
 
 use super::config::AddressPreference;
 use super::slice::{Fitness, Identity, Slice, SliceEndpoint, SlicePort};
-use crate::target::KubernetesPort;
+use crate::resolver::target::KubernetesPort;
 
 /// What a channel wants of a Service.
 #[derive(Clone, Copy, Debug)]

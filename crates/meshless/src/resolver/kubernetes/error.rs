@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::target::KubernetesPort;
+use crate::resolver::target::KubernetesPort;
 
 /// What keeps a [`KubernetesResolver`](crate::KubernetesResolver) from its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

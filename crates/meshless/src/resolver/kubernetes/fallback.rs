@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use super::error::KubernetesError;
 use super::watch::Service;
+use crate::resolver::target::KubernetesPort;
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
-use crate::target::KubernetesPort;
 
 /// The other source of endpoints.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use super::choice::Choice;
 use super::config::AddressPreference;
 use super::slice::Slice;
 use super::table::SliceTable;
-use crate::target::KubernetesPort;
+use crate::resolver::target::KubernetesPort;
 
 /// Lines of JSON: events of a watch, or slices as a list has them.
 pub(crate) fn fuzz(data: &[u8]) {

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use x509_parser::parse_x509_certificate;
 
-use crate::tls::pem::{self, Text};
+use crate::shared::tls::pem::{self, Text};
 
 /// The ends of the certificates in use, in the order of the chain. Clones share them.
 #[derive(Clone, Debug)]

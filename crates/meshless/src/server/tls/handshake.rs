@@ -15,9 +15,9 @@ use tokio_rustls::rustls;
 use tokio_rustls::server::{FallibleAccept, TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
 
-use crate::connector::BoxIo;
+use crate::client::connector::BoxIo;
 use crate::server::accepted::Accepted;
-use crate::tls::ALPN_H2;
+use crate::shared::tls::ALPN_H2;
 
 /// A stream that speaks TLS.
 pub(in crate::server) struct TlsIo {

@@ -13,7 +13,7 @@ use tokio_rustls::rustls::ServerConfig;
 
 use super::expiry::{self, WARNING_INTERVAL};
 use super::{Contents, ServerTlsConfig, Sources};
-use crate::tls::TlsError;
+use crate::shared::tls::TlsError;
 
 /// What the next handshake uses.
 #[derive(Clone)]

@@ -1,0 +1,7 @@
+//! One channel's decisions: which backends to connect to, which one a call picks, and whether a call is sent again.
+
+pub(crate) mod balancer;
+pub(crate) mod outlier;
+pub(crate) mod picker;
+pub(crate) mod retry;
+pub(crate) mod subchannel;

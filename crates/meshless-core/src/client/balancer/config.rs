@@ -1,0 +1,235 @@
+//! What can be set on a balancer. Setters take only what is valid, so that a configuration in hand is.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use super::ejection::EjectionConfig;
+use super::weights::{SlowStartConfig, WeightedConfig};
+use super::zone::ZonePreference;
+use crate::backoff::BackoffConfig;
+use crate::client::picker::Policy;
+
+/// The settings of a [`Balancer`](crate::Balancer).
+#[derive(Clone, Debug)]
+pub struct BalancerConfig {
+    pub(super) policy: Policy,
+    pub(super) backoff: BackoffConfig,
+    pub(super) choice_count: ChoiceCount,
+    pub(super) latency_decay: Duration,
+    pub(super) failure_penalty: Duration,
+    pub(super) connections_per_endpoint: NonZeroU32,
+    pub(super) concurrent_connects: NonZeroU32,
+    pub(super) connects_per_second: NonZeroU32,
+    pub(super) connect_burst: NonZeroU32,
+    pub(super) rotate_ahead: bool,
+    pub(super) ejection: EjectionConfig,
+    pub(super) subset_size: Option<NonZeroUsize>,
+    pub(super) slow_start: Option<SlowStartConfig>,
+    pub(super) weighted: WeightedConfig,
+    pub(super) zone: Option<ZonePreference>,
+    pub(super) stale_max: Duration,
+}
+
+/// How many endpoints `least_request` compares: 2 to 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChoiceCount(u8);
+
+/// A choice count below 2 compares nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("choice count {0} compares nothing: use 2 to 10")]
+pub struct InvalidChoiceCountError(u32);
+
+impl ChoiceCount {
+    /// "Values smaller than 2 are rejected, values larger than 10 are capped" (gRFC A48).
+    ///
+    /// # Errors
+    /// If `count` is below 2.
+    pub fn new(count: u32) -> Result<Self, InvalidChoiceCountError> {
+        match count {
+            0 | 1 => Err(InvalidChoiceCountError(count)),
+            2..=10 => Ok(Self(count as u8)),
+            _ => Ok(Self(10)),
+        }
+    }
+
+    /// The number.
+    pub fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for ChoiceCount {
+    fn default() -> Self {
+        Self(2)
+    }
+}
+
+impl BalancerConfig {
+    /// The defaults, with `policy`.
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
+    /// How a backend is chosen. Default: `round_robin`.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The pauses between attempts to connect to an endpoint. Default: gRPC's, 1 s × 1.6 up to 120 s.
+    pub fn backoff(mut self, backoff: BackoffConfig) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// How many endpoints `least_request` compares per call. Default 2. More is slower, and closer to the least.
+    pub fn choice_count(mut self, count: ChoiceCount) -> Self {
+        self.choice_count = count;
+        self
+    }
+
+    /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. Shorter reacts sooner to a backend
+    /// that has recovered, and forgets sooner that one was slow.
+    pub fn latency_decay(mut self, decay: Duration) -> Self {
+        self.latency_decay = decay;
+        self
+    }
+
+    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5 s; it is forgotten ten times as
+    /// fast as a latency, within seconds. 0 lets a backend that fails fast attract the traffic.
+    pub fn failure_penalty(mut self, penalty: Duration) -> Self {
+        self.failure_penalty = penalty;
+        self
+    }
+
+    /// How many connections to one endpoint may take calls at a time; a further one is made when all are full
+    /// (gRFC A105). Default 4. One more may exist for a moment: a successor.
+    pub fn connections_per_endpoint(mut self, max: NonZeroU32) -> Self {
+        self.connections_per_endpoint = max;
+        self
+    }
+
+    /// How many connections may be in the making at a time. Default 64. Rotation ahead of time uses at most half.
+    pub fn concurrent_connects(mut self, max: NonZeroU32) -> Self {
+        self.concurrent_connects = max;
+        self
+    }
+
+    /// How many connects may begin in a second, and how many at once after a quiet time: in any `t` seconds at most
+    /// `burst + rate × t` begin. Default 100 and 200. Too few, and a large set of endpoints takes long to be
+    /// connected, or short-lived connections cannot be replaced in time.
+    pub fn connects_per_second(mut self, rate: NonZeroU32, burst: NonZeroU32) -> Self {
+        self.connects_per_second = rate;
+        self.connect_burst = burst;
+        self
+    }
+
+    /// Whether to replace connections before the age at which servers have been seen to end them. Default true.
+    /// Without it, the only connection to a target leaves calls waiting for one handshake at every rotation.
+    pub fn rotate_ahead(mut self, enabled: bool) -> Self {
+        self.rotate_ahead = enabled;
+        self
+    }
+
+    /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in a row, for 5 s.
+    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
+        self.ejection = ejection;
+        self
+    }
+
+    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default `None`: all. For a thousand
+    /// clients of a hundred endpoints, a hundred thousand connections; with few clients a subset is uneven. `pick_first`
+    /// connects to one, of all.
+    pub fn subset_size(mut self, size: Option<NonZeroUsize>) -> Self {
+        self.subset_size = size;
+        self
+    }
+
+    /// Whether endpoints that appear, or come back from being unreachable or ejected, get their share little by little. Default
+    /// `None`: at once. `pick_first` has no shares.
+    pub fn slow_start(mut self, slow_start: Option<SlowStartConfig>) -> Self {
+        self.slow_start = slow_start;
+        self
+    }
+
+    /// How `weighted_round_robin` goes by what servers report.
+    pub fn weighted(mut self, weighted: WeightedConfig) -> Self {
+        self.weighted = weighted;
+        self
+    }
+
+    /// Keeps calls in the client's zone as far as the endpoints there can take them, and spreads the rest over the zones with room.
+    /// Default `None`: zones do not matter.
+    ///
+    /// It goes by the endpoints that are ready now, and by what each can take: alike, but for slow start and, in
+    /// `weighted_round_robin`, the weights; each zone gets its share, and within a zone the policy decides. One that
+    /// is slow, but neither ejected nor unhealthy, keeps its zone's calls. Endpoints whose zone is not known, as all
+    /// that come from DNS, count as in none: where no zone is known, nothing changes. `pick_first` has no shares. Of a
+    /// subset, the shares are those within it.
+    pub fn zone(mut self, preference: Option<ZonePreference>) -> Self {
+        self.zone = preference;
+        self
+    }
+
+    /// What is set about ejection.
+    pub fn ejection_settings(&self) -> &EjectionConfig {
+        &self.ejection
+    }
+
+    /// What is set about `weighted_round_robin`.
+    pub fn weighted_settings(&self) -> &WeightedConfig {
+        &self.weighted
+    }
+
+    /// The preference that is set.
+    pub fn zone_preference(&self) -> Option<&ZonePreference> {
+        self.zone.as_ref()
+    }
+}
+
+impl BalancerConfig {
+    /// How long endpoints without a connection are kept while the resolver says that there are none: NXDOMAIN, or an empty answer.
+    /// Default 1 h, which outlasts most mistakes made in DNS. Longer risks that an address is given to a stranger and dialled. A resolver
+    /// that fails to answer changes nothing, and an endpoint that is connected is kept however long this lasts.
+    pub fn stale_max(mut self, max: Duration) -> Self {
+        self.stale_max = max;
+        self
+    }
+}
+
+impl Default for BalancerConfig {
+    fn default() -> Self {
+        const fn n(n: u32) -> NonZeroU32 {
+            NonZeroU32::new(n).expect("defaults are not zero")
+        }
+        Self {
+            policy: Policy::default(),
+            backoff: BackoffConfig::default(),
+            choice_count: ChoiceCount::default(),
+            latency_decay: Duration::from_secs(10),
+            failure_penalty: Duration::from_secs(5),
+            connections_per_endpoint: n(4),
+            concurrent_connects: n(64),
+            connects_per_second: n(100),
+            connect_burst: n(200),
+            rotate_ahead: true,
+            ejection: EjectionConfig::default(),
+            subset_size: None,
+            slow_start: None,
+            weighted: WeightedConfig::default(),
+            zone: None,
+            stale_max: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choice_counts_follow_a48() {
+        assert!(ChoiceCount::new(0).is_err() && ChoiceCount::new(1).is_err());
+        assert_eq!([2, 3, 10, 11, 1000].map(|n| ChoiceCount::new(n).unwrap().get()), [2, 3, 10, 10, 10]);
+    }
+}

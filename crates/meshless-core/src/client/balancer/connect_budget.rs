@@ -1,0 +1,115 @@
+//! How many connections a channel may be making, and how many it may begin in a second.
+//!
+//! However a resolver flaps or servers hang up, connects per second stay under a bound: a token bucket, kept as the one
+//! instant of GCRA (the virtual scheduling algorithm of ITU-T I.371) so that it needs no timer to refill. Replacing a connection that still
+//! serves may use only the upper half of either bound; the rest is for calls that have nowhere to go.
+
+use std::time::{Duration, Instant};
+
+use super::config::BalancerConfig;
+use crate::client::subchannel::Purpose;
+
+#[derive(Debug)]
+pub(super) struct ConnectBudget {
+    concurrent_max: usize,
+    interval: Duration,
+    burst: u32,
+    concurrent: usize,
+    /// When the bucket would be full again; in the past, it is.
+    full_at: Option<Instant>,
+}
+
+/// Why a connect may not begin now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It may at that time.
+    Until(Instant),
+    /// It may when another attempt has ended.
+    UntilOneEnds,
+}
+
+impl ConnectBudget {
+    pub(super) fn new(config: &BalancerConfig) -> Self {
+        Self {
+            concurrent_max: config.concurrent_connects.get() as usize,
+            interval: (Duration::from_secs(1) / config.connects_per_second.get())
+                .max(Duration::from_nanos(1)),
+            burst: config.connect_burst.get(),
+            concurrent: 0,
+            full_at: None,
+        }
+    }
+
+    pub(super) fn begin(&mut self, now: Instant, purpose: Purpose) -> Result<(), Refused> {
+        let (concurrent_max, burst) = match purpose {
+            Purpose::Serve => (self.concurrent_max, self.burst),
+            Purpose::Rotate => (self.concurrent_max.div_ceil(2), self.burst.div_ceil(2)),
+        };
+        if self.concurrent >= concurrent_max {
+            return Err(Refused::UntilOneEnds);
+        }
+        let full_at = self.full_at.map_or(now, |at| at.max(now));
+        let tolerance = self.interval * (burst - 1);
+        if full_at > now + tolerance {
+            return Err(Refused::Until(full_at - tolerance));
+        }
+        self.full_at = Some(full_at + self.interval);
+        self.concurrent += 1;
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self) {
+        debug_assert!(self.concurrent > 0, "an attempt ends once");
+        self.concurrent = self.concurrent.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::epoch;
+    use std::num::NonZeroU32;
+
+    fn budget(concurrent: u32, per_second: u32, burst: u32) -> ConnectBudget {
+        let n = |n| NonZeroU32::new(n).unwrap();
+        let config = BalancerConfig::default()
+            .concurrent_connects(n(concurrent))
+            .connects_per_second(n(per_second), n(burst));
+        ConnectBudget::new(&config)
+    }
+
+    fn begin_while_allowed(budget: &mut ConnectBudget, now: Instant, purpose: Purpose) -> u32 {
+        let mut begun = 0;
+        while budget.begin(now, purpose).is_ok() {
+            begun += 1;
+        }
+        begun
+    }
+
+    #[test]
+    fn a_burst_and_then_the_rate() {
+        let mut budget = budget(1000, 10, 20);
+        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 20);
+        let Err(Refused::Until(at)) = budget.begin(epoch(), Purpose::Serve) else { panic!("allowed") };
+        assert_eq!(at, epoch() + Duration::from_millis(100));
+        assert!(budget.begin(at, Purpose::Serve).is_ok(), "the promised time holds");
+        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(1), Purpose::Serve), 10);
+        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(60), Purpose::Serve), 20);
+    }
+
+    #[test]
+    fn rotation_leaves_half_to_those_in_need() {
+        let mut budget = budget(1000, 10, 20);
+        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Rotate), 10);
+        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 10);
+    }
+
+    #[test]
+    fn attempts_at_a_time_are_bounded() {
+        let mut budget = budget(3, 100, 100);
+        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 3);
+        assert_eq!(budget.begin(epoch(), Purpose::Serve), Err(Refused::UntilOneEnds));
+        budget.end();
+        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 1);
+    }
+}

@@ -1,0 +1,87 @@
+//! When no endpoint can be reached and calls keep asking: looks more often than the backoff would.
+//!
+//! gRPC's backoff is per endpoint, and protects a server that is in trouble while others serve. After an outage of all of them it
+//! hurts: pauses have grown to minutes, calls fail although a backend is back, and the first one back gets all the load until the
+//! others' pauses end. So while nothing serves, **and only as long as calls ask**, endpoints are tried in turn whatever their own
+//! pause, at a rate that has a bound for the whole channel: at most [`PROBES_PER_TICK`] each [`TICK`], 20 connects a second, and none
+//! twice in a tick. That is what the specification's pauses ("1 s × 1.6, at most 120 s") keep a client from exceeding with twenty
+//! endpoints in their first second; a channel without calls keeps to them. When the first endpoint is back, the pauses of the others
+//! start over from their beginning: what kept one away kept them all.
+//!
+//! Calls that fail tell nobody. Instead, a picker with nothing to pick from leaves a mark in [`Demand`] when it is asked, and the
+//! balancer looks for it once a tick.
+
+use std::time::{Duration, Instant};
+
+use super::Balancer;
+use crate::client::picker::demand::Demand;
+use crate::endpoint::EndpointId;
+
+/// Where the probing stands.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    pub(super) demand: Demand,
+    /// When to look next; `None` once an endpoint serves, or if none has failed.
+    tick_at: Option<Instant>,
+    /// The endpoint that was tried last.
+    last: Option<EndpointId>,
+}
+
+impl<C> Balancer<C> {
+    /// Makes some endpoints due at once, if it is time for that. Precedes the plan, which begins the attempts.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.listed().any(|subchannel| subchannel.is_ready()) {
+            return self.end_outage(now);
+        }
+        if self.idle || !self.listed().any(|subchannel| subchannel.pauses(now)) {
+            // Where nothing pauses there is nothing to hasten; the outage goes on.
+            return;
+        }
+        let tick_at = *self.probe.tick_at.get_or_insert_with(|| {
+            self.probe.demand.take();
+            now + TICK
+        });
+        if tick_at > now {
+            return self.wake_at(tick_at);
+        }
+        self.probe.tick_at = Some(now + TICK);
+        self.wake_at(now + TICK);
+        if self.probe.demand.take() {
+            self.hasten(now);
+        }
+    }
+
+    fn hasten(&mut self, now: Instant) {
+        let after = |id: &EndpointId| self.probe.last.is_none_or(|last| *id > last);
+        let pausing = || self.listed().filter(|sub| sub.pauses(now)).map(|sub| sub.id);
+        let in_turn = pausing().filter(after).chain(pausing().filter(|id| !after(id)));
+        for id in in_turn.take(PROBES_PER_TICK).collect::<Vec<_>>() {
+            self.probe.last = Some(id);
+            if let Some(subchannel) = self.subchannels.get_mut(&id) {
+                subchannel.end_pause(now);
+            }
+        }
+    }
+
+    /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept and hang up are not back.
+    fn end_outage(&mut self, now: Instant) {
+        if self.probe.tick_at.is_none() {
+            return;
+        }
+        let serving = self.listed().flat_map(|subchannel| subchannel.serving());
+        let Some(proven_at) = serving.map(|connection| connection.proven_at()).min() else { return };
+        if proven_at > now {
+            return self.wake_at(proven_at);
+        }
+        self.probe.tick_at = None;
+        for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.pauses(now)) {
+            subchannel.restart_backoff(now, &mut self.rng);
+        }
+    }
+}
+
+/// So that a backend that is back is found well within a second, the connect included.
+const TICK: Duration = Duration::from_millis(250);
+
+/// At most 20 connects a second, whatever the number of endpoints.
+const PROBES_PER_TICK: usize = 5;

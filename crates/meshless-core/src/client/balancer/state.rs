@@ -1,0 +1,164 @@
+//! The state of a channel as data, for people and for tests.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Balancer;
+use super::ejection::Ejection;
+use crate::client::picker::Policy;
+use crate::client::subchannel::SubchannelState;
+use crate::endpoint::{Address, EndpointId};
+
+/// What a channel as a whole is doing (grpc/doc/connectivity-semantics-and-api.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectivityState {
+    /// Not connecting, since no call has asked for it.
+    Idle,
+    /// Calls queue until a connection is made.
+    Connecting,
+    /// Calls are sent.
+    Ready,
+    /// Calls fail, unless they wait for ready.
+    TransientFailure,
+}
+
+/// A channel at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChannelState {
+    /// What it is doing.
+    pub connectivity: ConnectivityState,
+    /// How it picks.
+    pub policy: Policy,
+    /// Its endpoints, and those that have left but still finish calls, in the order of their ids.
+    pub endpoints: Vec<EndpointState>,
+    /// How many more the resolver named that the channel does not use, since it uses a subset.
+    pub endpoints_left_out: usize,
+    /// Why the last resolution failed, if it did.
+    pub resolution_error: Option<Arc<str>>,
+    /// Resolutions that have failed or found no endpoint since the last good one.
+    pub resolution_failures: u32,
+    /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
+    pub resolved_at: Option<Instant>,
+    /// The age at which the target's servers have been seen to end connections, if they have.
+    pub expected_age: Option<Duration>,
+}
+
+/// An endpoint at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointState {
+    /// Its id.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: Address,
+    /// What it is doing.
+    pub state: SubchannelState,
+    /// Why its last connection or attempt ended.
+    pub last_error: Option<Arc<str>>,
+    /// Calls on it, over all its connections.
+    pub calls_in_flight: usize,
+    /// Open connections that take new calls.
+    pub connections_serving: usize,
+    /// Open connections that have fallen silent, and take new calls only while nothing else does.
+    pub connections_silent: usize,
+    /// Open connections whose server says that it does not serve, and that take no new calls.
+    pub connections_unhealthy: usize,
+    /// Open connections that do not: replaced, or told to go away.
+    pub connections_draining: usize,
+    /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
+    pub ejection: Option<Ejection>,
+    /// The zone it runs in, if the resolver knows.
+    pub zone: Option<Arc<str>>,
+    /// Its share relative to its peers', where shares are not equal: by slow start, by zone, or in `weighted_round_robin`. 0 while
+    /// the client's zone has no need of it.
+    pub weight: f32,
+    /// Calls in a row that failed, up to now.
+    pub consecutive_failures: u32,
+    /// Calls so far that succeeded, as far as the endpoint is concerned.
+    pub successes: u64,
+    /// Calls so far that failed.
+    pub failures: u64,
+}
+
+impl ChannelState {
+    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the poll ceiling while all is well; a
+    /// fixed list answers once.
+    pub fn resolution_age(&self, now: Instant) -> Option<Duration> {
+        self.resolved_at.map(|at| now.saturating_duration_since(at))
+    }
+}
+
+impl<C> Balancer<C> {
+    /// What the channel is doing, and each of its endpoints.
+    pub fn state(&self) -> ChannelState {
+        let at_rest = self.idle || self.walk_has_moved_on();
+        let endpoints = self.subchannels.values().map(|subchannel| {
+            let connections_serving = subchannel.serving().count();
+            let outcomes = &subchannel.load.outcomes;
+            let connections_silent = subchannel.suspects().count();
+            let connections_unhealthy = subchannel.unhealthy();
+            EndpointState {
+                id: subchannel.id,
+                address: subchannel.address.clone(),
+                state: subchannel.state(at_rest),
+                last_error: subchannel.last_error.clone(),
+                calls_in_flight: subchannel.calls_in_flight(),
+                connections_serving,
+                connections_silent,
+                connections_unhealthy,
+                connections_draining: subchannel.connections.len()
+                    - connections_serving
+                    - connections_silent
+                    - connections_unhealthy,
+                ejection: subchannel.health.ejection(),
+                zone: subchannel.weight.zone.clone(),
+                weight: subchannel.weight.effective(),
+                consecutive_failures: outcomes.consecutive_failures(),
+                successes: outcomes.successes(),
+                failures: outcomes.failures(),
+            }
+        });
+        ChannelState {
+            connectivity: self.connectivity(),
+            policy: self.config.policy,
+            endpoints: endpoints.collect(),
+            endpoints_left_out: self.left_out,
+            resolution_error: self.resolution_error.clone(),
+            resolution_failures: self.staleness.failures,
+            resolved_at: self.staleness.resolved_at,
+            expected_age: self.ages.expected(),
+        }
+    }
+
+    /// What the channel as a whole is doing.
+    pub fn connectivity(&self) -> ConnectivityState {
+        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in TRANSIENT_FAILURE" counts as that until READY.
+        if self.listed().any(|subchannel| subchannel.is_ready()) {
+            return ConnectivityState::Ready;
+        }
+        if self.idle {
+            return ConnectivityState::Idle;
+        }
+        let failed = if self.endpoints.is_empty() {
+            self.resolution_error.is_some()
+        } else {
+            self.listed().all(|subchannel| subchannel.failed)
+        };
+        if failed { ConnectivityState::TransientFailure } else { ConnectivityState::Connecting }
+    }
+}
+
+impl fmt::Display for ConnectivityState {
+    /// gRPC's spelling.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "IDLE",
+            Self::Connecting => "CONNECTING",
+            Self::Ready => "READY",
+            Self::TransientFailure => "TRANSIENT_FAILURE",
+        })
+    }
+}

@@ -1,0 +1,397 @@
+//! The subchannel: all that is known of one endpoint, and its connections.
+//!
+//! ```text
+//!             attempt             connected
+//!    Idle ──────────────▶ Connecting ──────────────▶ Ready ◀─┐ replacement or further connection connected
+//!     ▲                    │      ▲                   │  └───┘
+//!     │             failed │      │ backoff over      │ last serving connection lost or going away
+//!     │                    ▼      │                   ├──────▶ Idle, at once Connecting again
+//!     │               TransientFailure                │ (pick_first, lost: Idle until the next call)
+//!     │                (until Ready)                  │
+//!     └── endpoint listed                             ▼ endpoint left the set, or channel idle
+//!                                                  Draining ──▶ forgotten with its last connection
+//! ```
+//!
+//! Several connections may be open at a time: the one serving; one being made, its successor or a further one because it is full (gRFC A105); old
+//! ones that finish their streams. Owned and driven by the balancer, which decides what to connect and when; a
+//! subchannel only answers what it needs.
+
+mod connection;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use connection::PROVEN_AFTER;
+pub(crate) use connection::{Connection, Phase};
+
+use crate::backoff::{Backoff, BackoffConfig};
+use crate::client::balancer::age::AgeEstimate;
+use crate::client::balancer::ejection::Health;
+use crate::client::balancer::judge::TallyStart;
+use crate::client::balancer::weights::Weight;
+use crate::client::picker::lease::{Load, Slot};
+use crate::connection_id::ConnectionId;
+use crate::endpoint::{Address, EndpointId};
+use crate::rng::Rng;
+
+/// What an endpoint is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubchannelState {
+    /// No connection, and none wanted yet.
+    Idle,
+    /// The first connection is being made, or about to be.
+    Connecting,
+    /// At least one connection takes calls.
+    Ready,
+    /// No longer listed by the resolver; open connections finish their calls.
+    Draining,
+    /// The last attempt failed. Sticky until a connection is made: retrying does not make it `Connecting` (gRFC A61, A62).
+    /// Or the server says that it does not serve (gRFC A17), for as long as the connection lasts on which it said so.
+    TransientFailure,
+}
+
+#[derive(Debug)]
+pub(crate) struct Subchannel<C> {
+    pub(crate) id: EndpointId,
+    pub(crate) address: Address,
+    /// Whether the resolver's last good answer has it.
+    pub(crate) listed: bool,
+    /// Serves only until another endpoint does: gets no further connection.
+    pub(crate) leaving: bool,
+    pub(crate) attempt: Option<Attempt>,
+    /// Oldest first.
+    pub(crate) connections: Vec<Connection<C>>,
+    pub(crate) load: Arc<Load>,
+    pub(crate) last_error: Option<Arc<str>>,
+    /// The sticky half of TRANSIENT_FAILURE.
+    pub(crate) failed: bool,
+    /// Whether it failed since the resolver last answered.
+    pub(crate) failed_since_resolution: bool,
+    /// Calls found all its connections full.
+    pub(crate) wants_more: bool,
+    /// Whether it is ejected.
+    pub(crate) health: Health,
+    pub(crate) tally_start: Option<TallyStart>,
+    pub(crate) weight: Weight,
+    /// How long the last connection took to make, its server's first word about health included.
+    pub(crate) took: Option<Duration>,
+    backoff: Backoff,
+    /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
+    hung_up_at: Option<Instant>,
+    retry_at: Option<Instant>,
+}
+
+/// A connection being made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) id: ConnectionId,
+    started: Instant,
+    /// When it was made, if it has been waiting since then for its server's word.
+    pub(crate) made_at: Option<Instant>,
+    /// Since when it is made, and held back because its server does not serve.
+    pub(crate) held_since: Option<Instant>,
+}
+
+/// Why a connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Calls need it.
+    Serve,
+    /// It is to relieve one that serves well for now. Waits while others need what the connect budget has left.
+    Rotate,
+}
+
+impl<C> Subchannel<C> {
+    pub(crate) fn new(id: EndpointId, address: Address, backoff: BackoffConfig) -> Self {
+        Self {
+            id,
+            address,
+            listed: true,
+            leaving: false,
+            attempt: None,
+            connections: Vec::new(),
+            load: Arc::default(),
+            last_error: None,
+            failed: false,
+            failed_since_resolution: false,
+            wants_more: false,
+            health: Health::default(),
+            tally_start: None,
+            weight: Weight::default(),
+            took: None,
+            backoff: Backoff::new(backoff),
+            hung_up_at: None,
+            retry_at: None,
+        }
+    }
+
+    /// Begins an attempt, and says how long it may take.
+    pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
+        debug_assert!(self.attempt.is_none(), "one attempt at a time");
+        if self.serving().any(|connection| self.shows_more(connection, now)) {
+            self.prove();
+        }
+        self.attempt = Some(Attempt { id, started: now, made_at: None, held_since: None });
+        self.backoff.connect_timeout()
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
+        let attempt = self.attempt.take();
+        let made_at = attempt.and_then(|attempt| attempt.made_at).unwrap_or(now);
+        self.took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
+        self.wants_more = false;
+        self.clear_failure();
+        self.connections.push(Connection {
+            slot,
+            made_at,
+            connected_at: now,
+            took: self.took.unwrap_or_default(),
+            rotate_fraction,
+            phase: Phase::Serving,
+        });
+    }
+
+    pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {
+        let started = self.attempt.take().map_or(now, |attempt| attempt.started);
+        // "The backoff is measured from the start of the attempt" (connection-backoff.md).
+        let at = started + self.backoff.advance(rng);
+        self.retry_at = Some(at.max(now));
+        self.wants_more = false;
+        self.hung_up_at = None;
+        self.fail(error);
+    }
+
+    /// The server has gone away from an attempt that was all but made. Once that may be chance, and twice in a row it is a failure, which it
+    /// says. However long the attempt was held: only one that has served proves anything.
+    pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {
+        let Some(attempt) = self.attempt.take() else { return false };
+        self.wants_more = false;
+        if attempt.held_since.is_some() {
+            self.forget_verdict(attempt.id);
+        }
+        let again = self.hang_up(now, rng);
+        if again {
+            self.fail(error);
+        }
+        again
+    }
+
+    /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
+    /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
+    /// one that is restarted may by chance be met a moment before.
+    pub(crate) fn ended(&mut self, now: Instant, connected_at: Instant, rng: &mut Rng) {
+        if now.saturating_duration_since(connected_at) >= PROVEN_AFTER {
+            self.prove();
+            self.retry_at = None;
+        } else {
+            self.hang_up(now, rng);
+        }
+    }
+
+    /// The connection `id`, that its server said not to serve on, has ended, and what was said with it: nothing is known of the
+    /// next one.
+    pub(crate) fn forget_verdict(&mut self, id: ConnectionId) {
+        let said_on_another =
+            |connection: &Connection<C>| connection.slot.id != id && connection.phase == Phase::Unhealthy;
+        self.failed = !self.is_ready() && self.connections.iter().any(said_on_another);
+    }
+
+    /// Pauses if this is not the first time in a row, and says so.
+    fn hang_up(&mut self, now: Instant, rng: &mut Rng) -> bool {
+        let again = self.hung_up_at.replace(now).is_some();
+        if again {
+            self.retry_at = Some(now + self.backoff.advance(rng));
+        }
+        again
+    }
+
+    fn fail(&mut self, error: Arc<str>) {
+        self.last_error = Some(error);
+        // While another connection serves, the endpoint is not failing.
+        if !self.is_ready() {
+            self.failed = true;
+            self.failed_since_resolution = true;
+        }
+    }
+
+    fn prove(&mut self) {
+        self.backoff.reset();
+        self.hung_up_at = None;
+    }
+
+    /// Whether a connection has proven what a hang-up since then has not refuted.
+    fn shows_more(&self, connection: &Connection<C>, now: Instant) -> bool {
+        connection.proven_at() <= now && self.hung_up_at.is_none_or(|at| at <= connection.connected_at)
+    }
+
+    pub(crate) fn clear_failure(&mut self) {
+        self.failed = false;
+        self.failed_since_resolution = false;
+        self.retry_at = None;
+    }
+
+    /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that this one has earned by hanging up
+    /// remains, or endpoints that all hang up would end each other's.
+    pub(crate) fn forgive(&mut self) {
+        self.failed = false;
+        self.failed_since_resolution = false;
+        if self.hung_up_at.is_none() {
+            self.retry_at = None;
+        }
+    }
+
+    pub(crate) fn position(&self, id: ConnectionId) -> Option<usize> {
+        self.connections.iter().position(|connection| connection.slot.id == id)
+    }
+
+    /// Connections that take calls, oldest first.
+    pub(crate) fn serving(&self) -> impl Iterator<Item = &Connection<C>> {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Serving)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.serving().next().is_some()
+    }
+
+    /// Connections that may be dead, oldest first.
+    pub(crate) fn suspects(&self) -> impl Iterator<Item = &Connection<C>> {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Suspect)
+    }
+
+    /// How many connections have a server that does not serve.
+    pub(crate) fn unhealthy(&self) -> usize {
+        self.connections.iter().filter(|connection| connection.phase == Phase::Unhealthy).count()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.serving().all(|connection| connection.slot.is_full())
+    }
+
+    pub(crate) fn calls_in_flight(&self) -> usize {
+        self.connections.iter().map(|connection| connection.slot.in_flight() as usize).sum()
+    }
+
+    /// What it needs a connection for, and when at the earliest. `lead` is how long a successor took to make the last time, if
+    /// that is another endpoint's.
+    pub(crate) fn need(
+        &self,
+        ages: &AgeEstimate,
+        max_connections: usize,
+        lead: Option<Duration>,
+    ) -> Option<(Purpose, Option<Instant>)> {
+        if self.attempt.is_some() || !self.listed || self.leaving {
+            return None;
+        }
+        let serving = self.serving().count();
+        if serving == 0 && self.unhealthy() > 0 {
+            return None;
+        }
+        if serving == 0 || (self.wants_more && serving < max_connections) {
+            return Some((Purpose::Serve, self.retry_at));
+        }
+        let rotate_at = |of: &Connection<C>| of.rotate_at(ages, lead.unwrap_or(of.took));
+        let rotate_at = self.serving().filter_map(rotate_at).min()?;
+        Some((Purpose::Rotate, Some(self.retry_at.map_or(rotate_at, |retry_at| retry_at.max(rotate_at)))))
+    }
+
+    /// When an attempt may begin, as far as the backoff is concerned.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether it waits for its backoff.
+    pub(crate) fn pauses(&self, now: Instant) -> bool {
+        self.attempt.is_none() && self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// Lets the next attempt begin now.
+    pub(crate) fn end_pause(&mut self, now: Instant) {
+        self.retry_at = Some(now);
+    }
+
+    /// Lets the next attempt begin as if there had been only one that failed, a moment ago.
+    pub(crate) fn restart_backoff(&mut self, now: Instant, rng: &mut Rng) {
+        self.backoff.reset();
+        let at = now + self.backoff.advance(rng);
+        self.retry_at = self.retry_at.map(|retry_at| retry_at.min(at));
+    }
+
+    /// `at_rest` says that the channel needs no connection to it for now.
+    pub(crate) fn state(&self, at_rest: bool) -> SubchannelState {
+        match () {
+            () if !self.listed => SubchannelState::Draining,
+            () if self.is_ready() => SubchannelState::Ready,
+            () if self.failed => SubchannelState::TransientFailure,
+            () if self.attempt.is_some() || (self.retry_at.is_some() && !at_rest) => {
+                SubchannelState::Connecting
+            }
+            () => SubchannelState::Idle,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::picker::lease::LoadTracking;
+    use crate::virtual_time::epoch;
+
+    fn subchannel() -> Subchannel<()> {
+        let address = Address::Tcp(([10, 0, 0, 1], 50051).into());
+        Subchannel::new(EndpointId::for_tests(1), address, BackoffConfig::default())
+    }
+
+    fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
+        let id = ConnectionId(id);
+        subchannel.begin(now, id);
+        let tracking = LoadTracking::default();
+        let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
+        subchannel.connected(now, Arc::new(slot), 0.8);
+    }
+
+    #[test]
+    fn a_failure_sticks_until_a_connection_is_made() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        assert_eq!(subchannel.state(false), SubchannelState::Idle);
+        subchannel.begin(epoch(), ConnectionId(1));
+        assert_eq!(subchannel.state(false), SubchannelState::Connecting);
+        subchannel.attempt_failed(epoch(), &mut rng, "refused".into());
+        assert_eq!(subchannel.state(false), SubchannelState::TransientFailure);
+        subchannel.begin(epoch(), ConnectionId(2));
+        assert_eq!(subchannel.state(false), SubchannelState::TransientFailure, "trying again is not news");
+        subchannel.attempt = None;
+        connect(&mut subchannel, epoch(), 3);
+        assert_eq!(subchannel.state(false), SubchannelState::Ready);
+    }
+
+    #[test]
+    fn the_backoff_counts_from_the_start_of_the_attempt() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        subchannel.begin(epoch(), ConnectionId(1));
+        let later = epoch() + Duration::from_secs(20);
+        subchannel.attempt_failed(later, &mut rng, "timed out".into());
+        assert_eq!(subchannel.retry_at(), Some(later), "more than the delay has passed already");
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_at_once_is_backed_off_from() {
+        let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
+        let mut now = epoch();
+        let mut hang_up = |subchannel: &mut Subchannel<()>, now| {
+            connect(subchannel, now, 1);
+            subchannel.connections.clear();
+            subchannel.ended(now, now, &mut rng);
+        };
+        hang_up(&mut subchannel, now);
+        assert_eq!(subchannel.retry_at(), None, "once may be chance");
+        for expected in [1.0, 1.6, 2.56] {
+            hang_up(&mut subchannel, now);
+            let delay = (subchannel.retry_at().unwrap() - now).as_secs_f64();
+            assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
+            now = subchannel.retry_at().unwrap();
+        }
+        subchannel.ended(now + PROVEN_AFTER, now, &mut rng);
+        assert_eq!(subchannel.retry_at(), None, "one that has served is reconnected at once");
+    }
+}

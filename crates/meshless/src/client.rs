@@ -1,0 +1,14 @@
+//! The client half: a channel that picks a backend for each call and loses none.
+//!
+//! One task owns the channel's balancer (`driver`); calls pick from what it publishes, and send on connections of
+//! their own kind (`connection`). Nothing here uses the server half.
+
+pub(crate) mod call;
+pub(crate) mod channel;
+pub(crate) mod connection;
+pub(crate) mod connector;
+mod driver;
+mod health_watch;
+mod internal_rpc;
+mod load_watch;
+pub(crate) mod service_config;

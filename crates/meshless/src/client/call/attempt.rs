@@ -1,0 +1,102 @@
+//! Runs a call once, on one connection, up to the response's headers.
+//!
+//! Called by the channel for each attempt. It decides nothing: a failure comes back with its meaning, the request
+//! stays in [`Outgoing`]. Dropping the future cancels the attempt: h2 sends RST_STREAM(CANCEL) when the last handle to
+//! a stream goes, and the slot is freed after that.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
+use tonic::Status;
+
+use super::failure::Failure;
+use super::outgoing::{Outgoing, Payload};
+use super::pump::{Pump, PumpTask};
+use super::refusal::is_committed;
+use super::response::{Held, ResponseBody};
+use crate::client::connection::Slot;
+
+/// Sends the request into `slot`, and waits for the response's headers.
+///
+/// # Errors
+/// If no response came; `outgoing` then says whether it can be sent again.
+pub(crate) async fn attempt(
+    slot: Slot,
+    outgoing: &mut Outgoing,
+) -> Result<http::Response<ResponseBody>, Failure> {
+    let (mut response, mut pump) = poll_fn(|cx| Poll::Ready(start(&slot, outgoing, cx))).await?;
+    let received = poll_fn(|cx| {
+        if let (Some(sending), Some(source)) = (&mut pump, outgoing.stream())
+            && let Poll::Ready(sent) = sending.poll(source, cx)
+        {
+            pump = None;
+            if let Err(status) = sent {
+                return Poll::Ready(Err(Failure::from_body(status, &slot)));
+            }
+        }
+        Pin::new(&mut response)
+            .poll(cx)
+            .map_err(|error| Failure::from_stream(&error, response.stream_id().as_u32(), &slot))
+    })
+    .await?;
+    drop(response);
+    let held = if is_committed(received.status(), received.body().is_end_stream()) {
+        let deadline = outgoing.deadline();
+        match (pump, outgoing.commit()) {
+            (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot, deadline)),
+            _ => Held::Slot(slot),
+        }
+    } else {
+        // The server wants no more of the request, and a retry policy may want it all again.
+        drop(pump);
+        Held::Slot(slot)
+    };
+    Ok(received.map(|stream| ResponseBody::new(stream, held)))
+}
+
+/// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in the same turn as the
+/// headers, so that both leave in one write.
+fn start(
+    slot: &Slot,
+    outgoing: &mut Outgoing,
+    cx: &mut Context<'_>,
+) -> Result<(ResponseFuture, Option<Pump>), Failure> {
+    let open = |outgoing: &mut Outgoing, end_of_stream: bool| {
+        slot.open(|| outgoing.take_head(), end_of_stream).map_err(|error| Failure::from_open(error, slot))
+    };
+    match outgoing.payload(cx) {
+        Payload::Whole(bytes) => match open(outgoing, bytes.is_empty()) {
+            Ok((response, sink)) => {
+                outgoing.sent_whole(&bytes);
+                send_whole(sink, bytes);
+                Ok((response, None))
+            }
+            Err(failure) => {
+                outgoing.take_back(bytes);
+                Err(failure)
+            }
+        },
+        Payload::Stream => {
+            let (response, sink) = open(outgoing, false)?;
+            Ok((response, Some(Pump::new(sink))))
+        }
+        Payload::Failed(status) => Err(Failure::from_body(status, slot)),
+        Payload::Gone => Err(Failure::from_body(
+            Status::internal("the request was sent before and was too long to be kept for another attempt"),
+            slot,
+        )),
+    }
+}
+
+/// Hands the whole body to h2, which sends it as the peer's windows allow. There is no use in waiting for the windows
+/// here: the bytes are in memory either way.
+fn send_whole(mut sink: SendStream<Bytes>, bytes: Bytes) {
+    if !bytes.is_empty() {
+        // Fails only if the stream has ended; the response then says how.
+        let _ = sink.send_data(bytes, true);
+    }
+}

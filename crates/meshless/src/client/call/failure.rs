@@ -1,0 +1,178 @@
+//! Every way in which an attempt can fail: what it means for a retry, and which gRPC status it is.
+//!
+//! h2 tells how a stream ended; whether the server can have seen the call follows from it:
+//!
+//! | what happened | h2's error | [`FailureKind`] |
+//! |---|---|---|
+//! | the connection was going away before the stream was opened | – | `NeverSent` |
+//! | it broke before a byte of the stream's HEADERS was written | I/O | `NeverSent` |
+//! | stream id above the last id of a GOAWAY(NO_ERROR) (RFC 9113 §6.8) | GOAWAY, remote | `LeftBehind` |
+//! | the same, of a GOAWAY with an error | GOAWAY, remote | `Unprocessed` |
+//! | RST_STREAM(REFUSED_STREAM) (§8.7) | reset, remote | `Unprocessed` |
+//! | RST_STREAM with any other code | reset | `Reset` |
+//! | it broke later, after a GOAWAY or without one | I/O, or GOAWAY of our own | `ConnectionLost` |
+//!
+//! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the connection breaks then,
+//! the server may have run the call.
+
+use std::time::Duration;
+
+use h2::Reason;
+use meshless_core::{Address, AttemptFate};
+use tonic::{Code, Status};
+
+use crate::client::connection::{OpenError, Slot};
+
+/// Why an attempt failed.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    kind: FailureKind,
+    endpoint: Address,
+    cause: String,
+}
+
+/// What a failure says about the server's part in it.
+#[derive(Clone, Debug)]
+enum FailureKind {
+    /// Nothing of the call left this process.
+    NeverSent,
+    /// The server has left the connection in good order, and not taken this call.
+    LeftBehind,
+    /// The server said that its application did not see the call.
+    Unprocessed,
+    /// The stream was reset with this code, by the server or over its breach of protocol. Processed for all that is known.
+    Reset(Reason),
+    /// The connection ended under the call. Processed for all that is known.
+    ConnectionLost,
+    /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
+    TimedOut,
+    /// The request cannot be sent on any connection.
+    Invalid,
+    /// The request's own body failed.
+    Body(Status),
+}
+
+impl Failure {
+    /// What a refusal to open a stream means.
+    pub(super) fn from_open(error: OpenError, slot: &Slot) -> Self {
+        match error {
+            OpenError::NotAccepting => {
+                Self::new(FailureKind::NeverSent, slot, "the connection is going away".to_owned())
+            }
+            OpenError::Invalid(error) => Self::new(FailureKind::Invalid, slot, error.to_string()),
+        }
+    }
+
+    /// What the end of an open stream means.
+    pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &Slot) -> Self {
+        let kind = match error.reason() {
+            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => FailureKind::Unprocessed,
+            Some(reason) if error.is_reset() => FailureKind::Reset(reason),
+            Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => FailureKind::LeftBehind,
+            Some(_) if error.is_go_away() && error.is_remote() => FailureKind::Unprocessed,
+            _ if !slot.was_written(stream_id) => FailureKind::NeverSent,
+            _ => FailureKind::ConnectionLost,
+        };
+        let cause = match (&kind, slot.close_reason()) {
+            // h2 says "broken pipe" to the calls whatever ended the connection.
+            (FailureKind::NeverSent | FailureKind::ConnectionLost, Some(reason)) => reason.to_string(),
+            _ => error.to_string(),
+        };
+        Self::new(kind, slot, cause)
+    }
+
+    /// The request's body ended with an error of its own.
+    pub(super) fn from_body(status: Status, slot: &Slot) -> Self {
+        let cause = status.message().to_owned();
+        Self::new(FailureKind::Body(status), slot, cause)
+    }
+
+    /// `endpoint` took longer than a retry policy gives an attempt.
+    pub(crate) fn timed_out(endpoint: Address, limit: Duration) -> Self {
+        Self { kind: FailureKind::TimedOut, endpoint, cause: format!("{limit:?} per attempt") }
+    }
+
+    /// How far the call got, for the decision whether to send it again.
+    pub(crate) fn fate(&self) -> AttemptFate {
+        match self.kind {
+            FailureKind::NeverSent => AttemptFate::NeverSent,
+            FailureKind::LeftBehind => AttemptFate::LeftBehind,
+            FailureKind::Unprocessed => AttemptFate::Refused,
+            // The last two would fail again wherever they are sent.
+            FailureKind::Reset(_)
+            | FailureKind::ConnectionLost
+            | FailureKind::TimedOut
+            | FailureKind::Invalid
+            | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
+        }
+    }
+
+    /// The backend that the attempt went to.
+    #[cfg(test)]
+    pub(crate) fn endpoint(&self) -> &Address {
+        &self.endpoint
+    }
+
+    /// Whether the policy's timeout for an attempt ended it.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self.kind, FailureKind::TimedOut)
+    }
+
+    /// Whether it was the request's own fault: it would fail on every backend.
+    pub(crate) fn is_the_request_s(&self) -> bool {
+        matches!(self.kind, FailureKind::Invalid | FailureKind::Body(_))
+    }
+
+    /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
+    pub(crate) fn code(&self) -> Code {
+        match &self.kind {
+            FailureKind::NeverSent
+            | FailureKind::LeftBehind
+            | FailureKind::Unprocessed
+            | FailureKind::ConnectionLost => Code::Unavailable,
+            FailureKind::Reset(reason) => reset_code(*reason),
+            FailureKind::TimedOut => Code::DeadlineExceeded,
+            FailureKind::Invalid => Code::Internal,
+            FailureKind::Body(status) => status.code(),
+        }
+    }
+
+    /// What the caller of the method is told.
+    pub(crate) fn into_status(self) -> Status {
+        match self.kind {
+            FailureKind::Body(status) => status,
+            _ => Status::new(self.code(), self.describe()),
+        }
+    }
+
+    /// The endpoint, what went wrong there, and why.
+    pub(crate) fn describe(&self) -> String {
+        let Self { kind, endpoint, cause } = self;
+        let what = match kind {
+            FailureKind::Body(_) => "the request's body failed",
+            FailureKind::NeverSent => "the call was not sent",
+            FailureKind::LeftBehind | FailureKind::Unprocessed => "the server did not process the call",
+            FailureKind::Reset(_) => "the stream was reset",
+            FailureKind::ConnectionLost => "the connection was lost",
+            FailureKind::TimedOut => "no answer within the timeout",
+            FailureKind::Invalid => "the request cannot be sent over HTTP/2",
+        };
+        format!("{endpoint}: {what}: {cause}")
+    }
+
+    fn new(kind: FailureKind, slot: &Slot, cause: String) -> Self {
+        Self { kind, endpoint: slot.address().clone(), cause }
+    }
+}
+
+/// PROTOCOL-HTTP2.md: "The following mapping from RST_STREAM error codes to GRPC error codes is applied."
+fn reset_code(reason: Reason) -> Code {
+    match reason {
+        Reason::REFUSED_STREAM => Code::Unavailable,
+        Reason::CANCEL => Code::Cancelled,
+        Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        // NO_ERROR included: a stream that ends without a status is a broken promise whatever its code.
+        _ => Code::Internal,
+    }
+}

@@ -1,0 +1,152 @@
+//! Moves the frames of a streaming request into an HTTP/2 stream, as fast as flow control allows.
+//!
+//! Until the response's headers have come, the attempt polls the pump itself: the request stays in the caller's task
+//! and can be taken back for another attempt. After that a task of its own does ([`PumpTask`]), because the caller may
+//! hold the response without reading it while its request goes on: awaiting room in a channel that feeds the request
+//! would otherwise wait for ever. tonic's own channel behaves the same.
+//!
+//! A unary call has no pump.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+use super::outgoing::{RequestStream, WHOLE_MAX};
+use crate::client::connection::Slot;
+
+/// The sending half of one attempt.
+pub(super) struct Pump {
+    sink: SendStream<Bytes>,
+    /// Taken from the body, and not yet within the peer's windows.
+    waiting: Bytes,
+    body_ended: bool,
+}
+
+impl Pump {
+    pub(super) fn new(sink: SendStream<Bytes>) -> Self {
+        Self { sink, waiting: Bytes::new(), body_ended: false }
+    }
+
+    /// Sends what can be sent. Ready when all was, or the peer wants no more.
+    ///
+    /// # Errors
+    /// The body's own error; the stream has then been reset.
+    pub(super) fn poll(
+        &mut self,
+        source: &mut RequestStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Status>> {
+        loop {
+            // Asked in every round, because it also wakes the pump when the stream ends while the body is silent.
+            if self.sink.poll_reset(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.waiting.is_empty() {
+                match ready!(self.poll_capacity(cx)) {
+                    Some(capacity) => {
+                        let part = self.waiting.split_to(capacity.min(self.waiting.len()));
+                        self.body_ended = self.waiting.is_empty() && source.is_end();
+                        let sent = self.sink.send_data(part, self.body_ended);
+                        if sent.is_err() || self.body_ended {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    None => return Poll::Ready(Ok(())),
+                }
+                continue;
+            }
+            match ready!(source.poll_bytes(cx)) {
+                Some(Ok(bytes)) => self.waiting = bytes,
+                Some(Err(status)) => {
+                    self.sink.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Err(status));
+                }
+                None => {
+                    // Fails only if the stream has ended, in which case there is nobody to tell.
+                    let _ = self.sink.send_data(Bytes::new(), true);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// Bytes that may be sent now; `None` if none may ever again.
+    fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        // In parts, since h2 counts windows in 32 bits.
+        self.sink.reserve_capacity(self.waiting.len().min(WHOLE_MAX));
+        loop {
+            // `poll_capacity` reports increases only: what was assigned before must be asked for first.
+            let capacity = self.sink.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Some(capacity));
+            }
+            match ready!(self.sink.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// A pump in its own task, which ends with this handle.
+pub(super) struct PumpTask {
+    task: JoinHandle<Result<(), Status>>,
+    slot: Arc<Slot>,
+}
+
+impl PumpTask {
+    /// Lets the pump run on without the attempt, until the call's deadline: nobody else looks at the clock while the
+    /// response is not read. The slot stays taken until the pump has let go of the stream, too.
+    pub(super) fn spawn(
+        mut pump: Pump,
+        mut source: RequestStream,
+        slot: Slot,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let slot = Arc::new(slot);
+        let held = Arc::clone(&slot);
+        let task = tokio::spawn(async move {
+            let sending = poll_fn(|cx| pump.poll(&mut source, cx));
+            let result = match deadline {
+                None => sending.await,
+                Some(at) => match timeout_at(at, sending).await {
+                    Ok(result) => result,
+                    Err(_) => {
+                        pump.sink.send_reset(Reason::CANCEL);
+                        Err(Status::deadline_exceeded(format!(
+                            "{}: the deadline passed while the request was sent",
+                            held.address()
+                        )))
+                    }
+                },
+            };
+            drop(pump);
+            drop(held);
+            result
+        });
+        Self { task, slot }
+    }
+
+    pub(super) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// The error of the request's body, if that is what ended the stream. Ready at the latest soon after the stream
+    /// was reset from this side, which is the only time to ask.
+    pub(super) fn poll_body_error(&mut self, cx: &mut Context<'_>) -> Poll<Option<Status>> {
+        Pin::new(&mut self.task).poll(cx).map(|ended| ended.ok().and_then(Result::err))
+    }
+}
+
+impl Drop for PumpTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

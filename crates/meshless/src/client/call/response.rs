@@ -1,0 +1,203 @@
+//! The body of a response: hands out what arrives, gives the room back to the server, and ends the call.
+//!
+//! Everything that a call holds hangs on it: the stream, the slot, the request's pump, and the channel's guard. They go
+//! when the last frame was read, or when the body is dropped, whichever is first; in the second case h2 sends
+//! RST_STREAM(CANCEL).
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use tonic::{Code, Status};
+
+use super::failure::Failure;
+use super::pump::PumpTask;
+use crate::client::connection::Slot;
+
+/// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
+/// was cancelled.
+pub(crate) trait CallGuard: Unpin {
+    /// Bytes of messages have come.
+    #[inline]
+    fn data(&mut self, _bytes: &[u8]) {}
+
+    /// The response ends with these trailers, which a Trailers-Only response has in its head.
+    fn trailers(&mut self, _trailers: &HeaderMap) {}
+
+    /// The call has ended with this code.
+    fn ended(self, code: Code);
+}
+
+impl CallGuard for () {
+    fn ended(self, _code: Code) {}
+}
+
+/// The body of a response. The guard goes last: by then the slot is free for the call that takes its place.
+pub(crate) struct ResponseBody<G: CallGuard = ()> {
+    /// `None` after the end.
+    open: Option<Open>,
+    guard: Option<G>,
+}
+
+/// What an unfinished response holds. In this order: the stream is let go before its slot is free for another.
+struct Open {
+    stream: RecvStream,
+    data_ended: bool,
+    held: Held,
+}
+
+/// What a call occupies.
+pub(super) enum Held {
+    /// A slot; the request was sent.
+    Slot(Slot),
+    /// A slot, shared with a pump that still sends the request.
+    Pumped(PumpTask),
+}
+
+impl ResponseBody {
+    pub(super) fn new(stream: RecvStream, held: Held) -> Self {
+        // A response that is all headers ("Trailers-Only") leaves nothing to wait for.
+        let open = (!stream.is_end_stream()).then_some(Open { stream, data_ended: false, held });
+        Self { open, guard: Some(()) }
+    }
+
+    /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its status there, and
+    /// ends the call here.
+    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> ResponseBody<G> {
+        let guard = if self.open.is_some() {
+            Some(guard)
+        } else {
+            guard.trailers(headers);
+            guard.ended(grpc_code(headers));
+            None
+        };
+        ResponseBody { open: self.open, guard }
+    }
+}
+
+impl<G: CallGuard> ResponseBody<G> {
+    /// Lets go of the call before its end, with this code.
+    pub(crate) fn cancel(&mut self, code: Code) {
+        self.end(code);
+    }
+
+    /// What the channel attached, until the call ends.
+    pub(crate) fn guard(&self) -> Option<&G> {
+        self.guard.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn guard_mut(&mut self) -> Option<&mut G> {
+        self.guard.as_mut()
+    }
+
+    fn end(&mut self, code: Code) {
+        self.open = None;
+        if let Some(guard) = self.guard.take() {
+            guard.ended(code);
+        }
+    }
+}
+
+impl<G: CallGuard> Body for ResponseBody<G> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(open) = &mut this.open else { return Poll::Ready(None) };
+        match ready!(open.poll(cx)) {
+            Some(Ok(frame)) => {
+                if let (Some(bytes), Some(guard)) = (frame.data_ref(), &mut this.guard) {
+                    guard.data(bytes);
+                }
+                if let Some(trailers) = frame.trailers_ref() {
+                    if let Some(guard) = &mut this.guard {
+                        guard.trailers(trailers);
+                    }
+                    this.end(grpc_code(trailers));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(status)) => {
+                this.end(status.code());
+                Poll::Ready(Some(Err(status)))
+            }
+            None => {
+                // No status: tonic makes the same of it.
+                this.end(Code::Unknown);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.open.is_none() { SizeHint::with_exact(0) } else { SizeHint::default() }
+    }
+}
+
+impl<G: CallGuard> fmt::Debug for ResponseBody<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").field("ended", &self.open.is_none()).finish_non_exhaustive()
+    }
+}
+
+impl Open {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        while !self.data_ended {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(bytes)) => {
+                    // The reader takes the bytes now, so the server may send as many more. Fails only for a stream
+                    // that has ended.
+                    let _ = self.stream.flow_control().release_capacity(bytes.len());
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                }
+                Some(Err(error)) => return self.poll_error(&error, cx).map(|status| Some(Err(status))),
+                None => self.data_ended = true,
+            }
+        }
+        match ready!(self.stream.poll_trailers(cx)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(error) => self.poll_error(&error, cx).map(|status| Some(Err(status))),
+        }
+    }
+
+    fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<Status> {
+        if let Held::Pumped(pump) = &mut self.held
+            && error.is_reset()
+            && !error.is_remote()
+            && let Some(status) = ready!(pump.poll_body_error(cx))
+        {
+            return Poll::Ready(status);
+        }
+        let stream_id = self.stream.stream_id().as_u32();
+        Poll::Ready(Failure::from_stream(error, stream_id, self.held.slot()).into_status())
+    }
+}
+
+impl Held {
+    fn slot(&self) -> &Slot {
+        match self {
+            Self::Slot(slot) => slot,
+            Self::Pumped(pump) => pump.slot(),
+        }
+    }
+}
+
+/// The status that a response ends with, in its trailers or in a head that is all there is.
+pub(crate) fn grpc_code(headers: &HeaderMap) -> Code {
+    headers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
+}

@@ -1,0 +1,142 @@
+//! A channel: what a tonic-generated client is built on, with every call balanced and none lost.
+//!
+//! This file is the handle that users hold and its face towards tonic. Behind it, one task ([`driver`](crate::client::driver)) decides
+//! what is connected and publishes a picker; [`place`] finds a backend for a call in it, [`exchange`] sees the call
+//! through (by way of [`hedge`], where several attempts run at a time), [`body`] the response. The handle itself decides
+//! nothing.
+
+mod body;
+mod builder;
+mod deadline;
+mod exchange;
+mod hedge;
+mod method;
+mod place;
+mod retries;
+mod shared;
+mod tried;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use meshless_core::ChannelState;
+use tokio::sync::oneshot;
+use tonic::Status;
+use tonic::body::Body;
+use tower_service::Service;
+
+pub use self::body::ResponseBody;
+pub use self::builder::{ChannelBuilder, ChannelError};
+pub use self::exchange::{Retry, WaitForReady};
+pub(crate) use self::method::{MethodName, MethodSettings, Methods, Repeat};
+pub use self::retries::RetryStats;
+pub(crate) use self::shared::{DriverEvent, Shared};
+
+/// Calls the backends of one target. Any tonic-generated client works on it.
+///
+/// Cloning is cheap, and clones share everything: make one channel per target, at start, and clone it into every
+/// client. When the last clone is dropped, calls in flight finish and the connections are closed.
+///
+/// ```no_run
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
+///     .policy(meshless::Policy::RoundRobin)
+///     .connect()
+///     .await?;
+/// # let _ = channel;
+/// # Ok(()) }
+/// ```
+///
+/// A call's deadline (tonic's `Request::set_timeout`, or [`ChannelBuilder::timeout`]) covers all of it: waiting for a
+/// backend, connecting, every attempt, and the messages of the response. What a server provably did not process is
+/// sent again, unseen by the caller (gRFC A6, "transparent retries"); what it may have processed, only by a policy
+/// ([`ChannelBuilder::retry`]). A status that the channel makes, as opposed to the server, names the endpoints that were
+/// tried and what was wrong with each.
+#[derive(Clone)]
+pub struct Channel {
+    handle: Arc<Handle>,
+}
+
+impl Channel {
+    /// Begins a channel to `target`, in gRPC's naming: see [`Target`](crate::Target).
+    pub fn builder(target: impl Into<String>) -> ChannelBuilder {
+        ChannelBuilder::new(target.into())
+    }
+
+    /// What the channel is doing now: its endpoints, their states, and the calls in flight on each.
+    pub async fn state(&self) -> ChannelState {
+        let (reply, state) = oneshot::channel();
+        self.shared().tell(DriverEvent::StateWanted(reply));
+        match state.await {
+            Ok(state) => state,
+            // With the runtime that the channel was made in; else the driver outlives the channel's handles.
+            Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
+        }
+    }
+
+    /// How often calls were sent again, since the channel was made.
+    pub fn retry_stats(&self) -> RetryStats {
+        self.shared().retries.stats()
+    }
+
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { handle: Arc::new(Handle { shared }) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+}
+
+impl Service<http::Request<Body>> for Channel {
+    type Response = http::Response<ResponseBody>;
+    type Error = Status;
+    type Future = ResponseFuture;
+
+    /// Always ready: a call waits for a backend within its own deadline, where it can be told why.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> ResponseFuture {
+        ResponseFuture(Box::pin(exchange::exchange(self.clone(), request)))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("target", &self.shared().target).finish_non_exhaustive()
+    }
+}
+
+/// A call on its way to the headers of its response. Dropping it cancels the call.
+#[must_use = "a call does nothing unless it is awaited"]
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<http::Response<ResponseBody>, Status>> + Send>>);
+
+impl Future for ResponseFuture {
+    type Output = Result<http::Response<ResponseBody>, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// What the clones of a channel hold. The driver ends when it goes: events hold the shared state, not this.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.tell(DriverEvent::Dropped);
+    }
+}

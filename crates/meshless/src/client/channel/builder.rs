@@ -1,0 +1,317 @@
+//! What can be set on a channel. [`build`] checks it: a channel in hand has a target that parses and settings that fit.
+
+mod build;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshless_core::{
+    BalancerConfig, EjectionConfig, HedgingPolicy, Policy, RetryPolicy, RetryThrottling, ZonePreference,
+};
+
+pub use self::build::ChannelError;
+use super::method::{MethodSettings, Repeat};
+use crate::client::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
+use crate::client::connector::{Connect, Connector};
+use crate::client::service_config::ServiceConfig;
+#[cfg(feature = "dns")]
+use crate::resolver::DnsConfig;
+#[cfg(feature = "kubernetes")]
+use crate::resolver::KubernetesConfig;
+use crate::resolver::Resolver;
+#[cfg(feature = "tls")]
+use crate::shared::tls::TlsConfig;
+
+/// Settings of a [`Channel`](super::Channel) to be.
+#[must_use = "a builder makes a channel with connect() or connect_lazy()"]
+pub struct ChannelBuilder {
+    target: String,
+    balancer: BalancerConfig,
+    connection: ConnectionConfig,
+    connect_timeout: Option<Duration>,
+    connector: Connector,
+    resolver: Option<Box<dyn Resolver>>,
+    #[cfg(feature = "dns")]
+    dns: DnsConfig,
+    #[cfg(feature = "kubernetes")]
+    kubernetes: KubernetesConfig,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsConfig>,
+    health_service: Option<String>,
+    method: MethodSettings,
+    service_config: Option<ServiceConfig>,
+    /// `None`: not set. `Some(None)`: switched off.
+    retry_throttle: Option<Option<RetryThrottling>>,
+    waiting_calls_max: usize,
+    idle_timeout: Option<Duration>,
+    user_agent: Option<String>,
+    authority: Option<String>,
+    seed: Option<u64>,
+    #[cfg(feature = "otel")]
+    meter: Option<opentelemetry::metrics::Meter>,
+    #[cfg(feature = "otel")]
+    metrics_target: Option<String>,
+}
+
+impl ChannelBuilder {
+    pub(super) fn new(target: String) -> Self {
+        Self {
+            target,
+            balancer: BalancerConfig::default(),
+            connection: ConnectionConfig {
+                keepalive: Some(default_keepalive()),
+                ..ConnectionConfig::default()
+            },
+            connect_timeout: None,
+            connector: Connector::default(),
+            resolver: None,
+            #[cfg(feature = "dns")]
+            dns: DnsConfig::default(),
+            #[cfg(feature = "kubernetes")]
+            kubernetes: KubernetesConfig::default(),
+            #[cfg(feature = "tls")]
+            tls: None,
+            health_service: None,
+            method: MethodSettings::default(),
+            service_config: None,
+            retry_throttle: None,
+            waiting_calls_max: WAITING_CALLS_MAX,
+            idle_timeout: Some(IDLE_TIMEOUT),
+            user_agent: None,
+            authority: None,
+            seed: None,
+            #[cfg(feature = "otel")]
+            meter: None,
+            #[cfg(feature = "otel")]
+            metrics_target: None,
+        }
+    }
+
+    /// How a backend is chosen for each call. Default [`Policy::RoundRobin`].
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.balancer = self.balancer.policy(policy);
+        self
+    }
+
+    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting. Replaces what
+    /// [`policy`](Self::policy) set.
+    pub fn balancer(mut self, config: BalancerConfig) -> Self {
+        self.balancer = config;
+        self
+    }
+
+    /// When backends whose calls fail get no more of them for a while. Default: after five failures in a row, for 5 s, then one
+    /// call tries; never more than half of the backends. Part of [`balancer`](Self::balancer): call it after that.
+    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
+        self.balancer = self.balancer.ejection(ejection);
+        self
+    }
+
+    /// The zone that this process runs in, as the resolver names those of the backends: calls stay there as far as its
+    /// backends can take their share, and the rest goes where there is room ([`BalancerConfig::zone`]). An empty name is none, so that
+    /// an environment variable may be missing. Part of [`balancer`](Self::balancer): call it after that.
+    ///
+    /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A `kubernetes:///` target first looks for hints for
+    /// this zone, as with `KubernetesConfig::zone`; where the Service has them, they alone decide.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        let zone = Some(zone.into()).filter(|zone| !zone.is_empty());
+        self.balancer = self.balancer.zone(zone.map(ZonePreference::new));
+        self
+    }
+
+    /// The longest that a call may take, from the moment it is made. Default: as long as the call's own deadline says,
+    /// for ever without one. Where both are set, the shorter counts. Zero fails every call.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.method.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether calls wait when no backend can be reached, until their deadline, rather than fail with UNAVAILABLE at
+    /// once (gRPC's "wait for ready"). Default `false`. One call can differ: [`WaitForReady`](crate::WaitForReady).
+    pub fn wait_for_ready(mut self, wait: bool) -> Self {
+        self.method.wait_for_ready = wait;
+        self
+    }
+
+    /// Sends calls that failed again (gRFC A6). Default: only those that no server has processed, which needs no
+    /// policy. One call can differ: [`Retry`](crate::Retry); methods can: [`service_config`](Self::service_config).
+    ///
+    /// The next attempt goes to another backend, if there is one. A call whose response has begun is not sent again, nor one
+    /// whose request is longer than what is kept of it: 4 MiB if unary, 256 KiB if a stream.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.method.repeat = Some(Repeat::Retry(policy));
+        self
+    }
+
+    /// Sends unary calls a second time before the first attempt has failed (gRFC A6). In place of
+    /// [`retry`](Self::retry).
+    pub fn hedging(mut self, policy: HedgingPolicy) -> Self {
+        self.method.repeat = Some(Repeat::Hedge(policy));
+        self
+    }
+
+    /// Bounds what retries and hedges add to the load of backends that fail: one bucket for the channel. Default, where
+    /// there is a policy: 1000 tokens, 0.1 for a success. `None` removes the bound; do that only where something else
+    /// protects the backends from a storm of retries.
+    pub fn retry_throttle(mut self, throttling: impl Into<Option<RetryThrottling>>) -> Self {
+        self.retry_throttle = Some(throttling.into());
+        self
+    }
+
+    /// Takes gRPC's service config, as Go and Java channels read it. What it says comes before what is set here,
+    /// field by field and method by method; of two timeouts the shorter counts. Only
+    /// [`retry_throttle`](Self::retry_throttle) comes before the config's.
+    pub fn service_config(mut self, config: ServiceConfig) -> Self {
+        self.service_config = Some(config);
+        self
+    }
+
+    /// How many calls may wait for a backend at a time; one more fails with RESOURCE_EXHAUSTED. Default 100 000. A
+    /// call that waits costs about 2 kB and its request.
+    pub fn waiting_calls_max(mut self, max: usize) -> Self {
+        self.waiting_calls_max = max;
+        self
+    }
+
+    /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together. Default as in gRPC: 20 s, or
+    /// the pause before the next attempt if that has grown longer. An attempt goes on in the background when the call that asked for it has given up.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// After how long without a call the connections are closed; the next call connects again. Default 30 min, as in
+    /// grpc-go. `None` keeps them.
+    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// When a connection with calls in flight is given up because its peer is silent (gRFC A8): a PING after `time`
+    /// without a byte from it, and the end `timeout` later. Default 20 s and 20 s; `time` below 10 s counts as 10 s,
+    /// since servers close connections that ping more often. A server may allow less: grpc-go's default is one PING in
+    /// 5 min, enforced while no data flows; the channel then doubles its interval, as A8 asks. Where this is not set, it does not come to
+    /// that: after two PINGs without an answer to a call, the next ones are 5 min apart.
+    pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
+        self.connection.keepalive = Some(KeepaliveConfig::every(time).timeout(timeout));
+        self
+    }
+
+    /// Whether to send PINGs on connections without calls, too. Default `false`; many servers answer `true` with
+    /// GOAWAY.
+    pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
+        let keepalive = self.connection.keepalive.unwrap_or_else(default_keepalive);
+        self.connection.keepalive = Some(keepalive.without_calls(without_calls));
+        self
+    }
+
+    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a black hole, a node that is gone, a
+    /// process that stands still. After this long a PING is sent; when its answer is a quarter of this late, new calls go to other
+    /// connections and another one is made; after five times this the connection is closed, and calls on it fail with UNAVAILABLE.
+    /// Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
+    ///
+    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
+    /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
+    pub fn stall_timeout(mut self, silence: Option<Duration>) -> Self {
+        self.connection.stall = silence.map(StallConfig::after);
+        self
+    }
+
+    /// Watches the gRPC health service of each backend for `service` (gRFC A17, `healthCheckConfig.serviceName`); the empty name asks about
+    /// the server as a whole. A backend gets calls once it says SERVING, and no more when it says anything else, with its connection left
+    /// open. Default: no watch. A backend without the health service counts as healthy. Off for [`Policy::PickFirst`], as in gRPC.
+    ///
+    /// The watch is a stream on each connection, as in gRPC, and takes one of those that the backend allows (`MAX_CONCURRENT_STREAMS`). A
+    /// backend that allows only one cannot be watched: its calls wait for the watch to end, until their deadline.
+    pub fn health_check(mut self, service: impl Into<String>) -> Self {
+        self.health_service = Some(service.into());
+        self
+    }
+
+    /// Uses TLS. Required for `https://` targets; refused for `http://`.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: TlsConfig) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// How often DNS is asked, and for what.
+    #[cfg(feature = "dns")]
+    pub fn dns(mut self, config: DnsConfig) -> Self {
+        self.dns = config;
+        self
+    }
+
+    /// How `kubernetes:///` targets read their Service, and the zone that this process runs in.
+    #[cfg(feature = "kubernetes")]
+    pub fn kubernetes(mut self, config: KubernetesConfig) -> Self {
+        self.kubernetes = config;
+        self
+    }
+
+    /// Finds the backends by your own means; of the target, only the authority is then used.
+    pub fn resolver(mut self, resolver: impl Resolver) -> Self {
+        self.resolver = Some(Box::new(resolver));
+        self
+    }
+
+    /// Opens byte streams by your own means.
+    pub fn connector(mut self, connector: impl Connect) -> Self {
+        self.connector = Connector::Custom(Arc::new(connector));
+        self
+    }
+
+    /// Put before the channel's own name in `user-agent`, as in `shop/1.2 grpc-rust-meshless/0.1.0`.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.user_agent = Some(name.into());
+        self
+    }
+
+    /// `:authority` of the calls, in place of the target's host and port.
+    pub fn authority(mut self, authority: impl Into<String>) -> Self {
+        self.authority = Some(authority.into());
+        self
+    }
+
+    /// Seed of the channel's random choices: order of endpoints, jitter, picks. Default: another one each time.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Measures calls, attempts, connections and ejections with this meter: see [`metrics`](crate::shared::metrics). Default: nothing is
+    /// measured.
+    #[cfg(feature = "otel")]
+    pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
+    /// The label `grpc.target` of the channel's metrics. Default: its target in the canonical form, which is too much where a
+    /// process has many channels, to addresses above all; gRFC A66 suggests "other" for those.
+    #[cfg(feature = "otel")]
+    pub fn metrics_target(mut self, name: impl Into<String>) -> Self {
+        self.metrics_target = Some(name.into());
+        self
+    }
+}
+
+impl fmt::Debug for ChannelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelBuilder").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+fn default_keepalive() -> KeepaliveConfig {
+    KeepaliveConfig::every(KEEPALIVE_TIME).sparing()
+}
+
+/// On while calls are open, since a node that is lost sends neither FIN nor RST, and TCP alone notices after 15 min.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(20);
+
+/// As in grpc-go and grpc-java.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// As many as the largest burst of the lab.
+const WAITING_CALLS_MAX: usize = 100_000;

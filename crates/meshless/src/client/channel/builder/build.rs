@@ -1,0 +1,258 @@
+//! From settings to a channel: whether they fit, and what runs when they do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+#[cfg(feature = "kubernetes")]
+use meshless_core::ZonePreference;
+use meshless_core::{RetryThrottle, Rng};
+use tokio::sync::mpsc;
+
+use super::ChannelBuilder;
+use crate::client::channel::Channel;
+use crate::client::channel::method::Methods;
+use crate::client::channel::place::{WaitsFor, wait_for_place};
+use crate::client::channel::retries::Retries;
+use crate::client::channel::shared::{CallSettings, Shared};
+use crate::client::driver::{Driver, DriverConfig};
+use crate::client::service_config::ServiceConfig;
+use crate::resolver::target::{Target, TargetError, TargetKind};
+#[cfg(feature = "dns")]
+use crate::resolver::{DnsConfig, DnsResolver};
+#[cfg(feature = "kubernetes")]
+use crate::resolver::{KubernetesConfig, KubernetesResolver};
+use crate::resolver::{Resolver, StaticResolver};
+use crate::shared::metrics::ChannelMetrics;
+#[cfg(feature = "tls")]
+use crate::shared::tls::TlsError;
+
+impl ChannelBuilder {
+    /// Makes the channel, and waits until one backend is ready.
+    ///
+    /// # Errors
+    /// If something in the settings does not fit, or no backend can be reached: the message names each endpoint and what
+    /// was wrong with it. Takes at most as long as a DNS lookup and an attempt to connect may.
+    pub async fn connect(self) -> Result<Channel, ChannelError> {
+        let most = CONNECT_LOOKUP + self.connect_timeout.unwrap_or(self.connection.connect_timeout);
+        let channel = self.connect_lazy()?;
+        let shared = channel.shared();
+        let mut rng = shared.begin_call();
+        let mut waits_for = WaitsFor::Backend(None);
+        let place = wait_for_place(shared, &mut rng, &[], false, &mut waits_for);
+        match tokio::time::timeout(most, place).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => return Err(ChannelError::Unavailable(status.message().to_owned())),
+            Err(_) => {
+                return Err(ChannelError::Unavailable(format!(
+                    "{}: no backend within {most:?}",
+                    shared.target
+                )));
+            }
+        }
+        Ok(channel)
+    }
+
+    /// Makes the channel; the first call connects. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// If something in the settings does not fit. Whether there are backends is for the first call to find out.
+    pub fn connect_lazy(mut self) -> Result<Channel, ChannelError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| ChannelError::NoRuntime)?;
+        let target: Target = self.target.parse()?;
+        let throttling = self.retry_throttle.unwrap_or_else(|| {
+            let configured = self.service_config.as_ref().and_then(ServiceConfig::retry_throttling);
+            Some(configured.unwrap_or_default())
+        });
+        let methods = match &self.service_config {
+            Some(config) => config.methods(&self.method),
+            None => Methods::new(self.method.clone()),
+        };
+        #[cfg(feature = "kubernetes")]
+        self.agree_on_zone();
+        if let Some(config) = &self.service_config {
+            self.balancer = config.apply_to(self.balancer);
+            self.health_service =
+                self.health_service.or_else(|| config.health_check_service().map(str::to_owned));
+        }
+        let settings = CallSettings {
+            scheme: if self.uses_tls() { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: self.parsed_authority(&target)?,
+            user_agent: self.parsed_user_agent()?,
+            methods,
+            waiting_max: self.waiting_calls_max,
+        };
+        #[cfg(feature = "tls")]
+        let tls = match (target.tls(), &self.tls) {
+            (Some(false), Some(_)) => return Err(ChannelError::TlsForPlainText(self.target)),
+            (Some(true), None) => return Err(ChannelError::TlsMissing(self.target)),
+            (_, Some(tls)) => Some(tls.build(&target.server_name())?),
+            (_, None) => None,
+        };
+        #[cfg(not(feature = "tls"))]
+        if target.tls() == Some(true) {
+            return Err(ChannelError::TlsMissing(self.target));
+        }
+        let seed = self.seed.unwrap_or_else(random_seed);
+        let (events, received) = mpsc::unbounded_channel();
+        let retries = Retries::new(throttling.map(RetryThrottle::new));
+        let metrics = self.channel_metrics(&target);
+        let shared = Arc::new(Shared::new(self.target, settings, retries, metrics, seed, events.clone()));
+        let resolver = match self.resolver {
+            Some(resolver) => resolver,
+            None => resolver_of(
+                &target,
+                #[cfg(feature = "dns")]
+                self.dns,
+                #[cfg(feature = "kubernetes")]
+                self.kubernetes,
+            )?,
+        };
+        let config = DriverConfig {
+            balancer: self.balancer,
+            connection: self.connection,
+            connect_timeout: self.connect_timeout,
+            connector: self.connector,
+            #[cfg(feature = "tls")]
+            tls,
+            health_service: self.health_service.map(Into::into),
+            idle_timeout: self.idle_timeout,
+            rng: Rng::new(seed, u64::MAX),
+        };
+        runtime.spawn(Driver::new(config, resolver, Arc::clone(&shared), events, received).run());
+        Ok(Channel::new(shared))
+    }
+
+    /// The process is in one zone, whoever was told of it.
+    #[cfg(feature = "kubernetes")]
+    fn agree_on_zone(&mut self) {
+        match (self.balancer.zone_preference(), self.kubernetes.own_zone()) {
+            (Some(preference), None) => {
+                self.kubernetes = std::mem::take(&mut self.kubernetes).zone(preference.own());
+            }
+            (None, Some(zone)) => {
+                let preference = ZonePreference::new(zone);
+                self.balancer = self.balancer.clone().zone(Some(preference));
+            }
+            _ => {}
+        }
+    }
+
+    #[cfg(feature = "otel")]
+    fn channel_metrics(&mut self, target: &Target) -> ChannelMetrics {
+        let name = self.metrics_target.take().unwrap_or_else(|| target.to_string());
+        self.meter.take().map_or_else(ChannelMetrics::default, |meter| ChannelMetrics::new(&meter, name))
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn channel_metrics(&mut self, _: &Target) -> ChannelMetrics {
+        ChannelMetrics::default()
+    }
+
+    fn uses_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    fn parsed_authority(&self, target: &Target) -> Result<Authority, ChannelError> {
+        let authority = self.authority.clone().unwrap_or_else(|| target.authority());
+        Authority::try_from(authority.as_str()).map_err(|_| ChannelError::Authority(authority))
+    }
+
+    fn parsed_user_agent(&self) -> Result<HeaderValue, ChannelError> {
+        let agent = match &self.user_agent {
+            None => USER_AGENT.to_owned(),
+            Some(name) => format!("{name} {USER_AGENT}"),
+        };
+        HeaderValue::try_from(&agent).map_err(|_| ChannelError::UserAgent(agent))
+    }
+}
+
+/// Why there is no channel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The target is not one.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The TLS settings do not fit.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS settings for a target that says plain text.
+    #[error("{0} asks for plain text, but TLS is set; write https:// or leave out tls(…)")]
+    TlsForPlainText(String),
+    /// A target that says TLS, without settings for it.
+    #[error(
+        "{0} asks for TLS, but whom to trust is not set; enable the feature `tls` and call tls(TlsConfig::trusting(…))"
+    )]
+    TlsMissing(String),
+    /// The target needs DNS, and the feature is off.
+    #[error("{0} needs DNS; enable the feature `dns` of meshless, or set a resolver")]
+    DnsMissing(String),
+    /// The target needs Kubernetes, and the feature is off.
+    #[error(
+        "{0} needs Kubernetes; enable the feature `kubernetes` of meshless, use dns:///, or set a resolver"
+    )]
+    KubernetesMissing(String),
+    /// The authority cannot be sent.
+    #[error("authority {0:?} is not a host and port; set authority(…) to what servers expect as :authority")]
+    Authority(String),
+    /// The user agent cannot be sent.
+    #[error("user agent {0:?} is not a header value; use visible ASCII characters")]
+    UserAgent(String),
+    /// `connect_lazy` was called outside of tokio.
+    #[error("a channel needs a tokio runtime; make it within one")]
+    NoRuntime,
+    /// No backend could be reached.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+fn resolver_of(
+    target: &Target,
+    #[cfg(feature = "dns")] dns: DnsConfig,
+    #[cfg(feature = "kubernetes")] kubernetes: KubernetesConfig,
+) -> Result<Box<dyn Resolver>, ChannelError> {
+    Ok(match target.kind() {
+        TargetKind::Addresses(addresses) => Box::new(StaticResolver::new(addresses.iter().copied())),
+        TargetKind::Unix(path) => Box::new(StaticResolver::new([path.clone()])),
+        #[cfg(feature = "dns")]
+        TargetKind::Dns { name_server, host, port } => {
+            let resolver = DnsResolver::new(host.clone(), *port, dns);
+            Box::new(match name_server {
+                Some(name_server) => resolver.name_server(*name_server),
+                None => resolver,
+            })
+        }
+        #[cfg(not(feature = "dns"))]
+        TargetKind::Dns { .. } => return Err(ChannelError::DnsMissing(target.to_string())),
+        #[cfg(feature = "kubernetes")]
+        TargetKind::Kubernetes { service, namespace, port } => {
+            let resolver = KubernetesResolver::new(service.clone(), port.clone(), kubernetes);
+            #[cfg(feature = "dns")]
+            let resolver = resolver.dns(dns);
+            Box::new(match namespace {
+                Some(namespace) => resolver.namespace(namespace.clone()),
+                None => resolver,
+            })
+        }
+        #[cfg(not(feature = "kubernetes"))]
+        TargetKind::Kubernetes { .. } => return Err(ChannelError::KubernetesMissing(target.to_string())),
+    })
+}
+
+/// The standard library's hash keys are the one source of randomness that needs no crate.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one("meshless channel")
+}
+
+/// "grpc-<language>-<variant>/<version>" (gRPC over HTTP/2, "User Agents").
+const USER_AGENT: &str = concat!("grpc-rust-meshless/", env!("CARGO_PKG_VERSION"));
+
+/// What `connect()` allows for the lookup, beside the time to connect: twice the resolver's own limit.
+const CONNECT_LOOKUP: Duration = Duration::from_secs(10);

@@ -1,0 +1,287 @@
+//! Sees one call through, up to the headers of its response: place it, attempt it, and attempt it again if the server
+//! provably did not process it, or the call's retry policy says so. The only place that repeats an attempt; whether to,
+//! `meshless-core` decides. [`hedge`](super::hedge) runs several of these at a time.
+
+mod after;
+mod own;
+
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue, USER_AGENT};
+use http::uri::Uri;
+use meshless_core::{CallRetry, CodeSet, RetryPolicy, Rng};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+pub use self::own::{Retry, WaitForReady};
+use super::body::{CallEnd, ResponseBody};
+use super::hedge::{Beside, hedge};
+use super::method::{MethodSettings, Repeat};
+use super::place::{Place, WaitsFor, try_place, wait_for_place};
+use super::shared::{CallSettings, Shared};
+use super::tried::Tried;
+use super::{Channel, deadline};
+use crate::client::call::{self, Failure, Outgoing, attempt};
+use crate::client::connection::Slot;
+use crate::shared::bounced;
+use crate::shared::metrics::{AttemptKind, AttemptSpan, Attempts};
+
+/// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
+pub(super) async fn exchange(
+    channel: Channel,
+    request: http::Request<Body>,
+) -> Result<http::Response<ResponseBody>, Status> {
+    let shared = channel.shared();
+    let call = shared.metrics.begin_call(request.extensions());
+    match answer(shared, request, call.attempts()).await {
+        Ok(mut response) => {
+            ResponseBody::ends(&mut response, call);
+            Ok(response)
+        }
+        Err(status) => {
+            call.ended(status.code());
+            Err(status)
+        }
+    }
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    mut request: http::Request<Body>,
+    attempts: Attempts,
+) -> Result<http::Response<ResponseBody>, Status> {
+    let now = Instant::now();
+    let method = shared.settings.methods.of(request.uri().path());
+    let deadline = deadline::deadline(request.headers(), method.timeout, now);
+    let wait_for_ready = request.extensions().get().map_or(method.wait_for_ready, |WaitForReady(wait)| *wait);
+    let own: Option<Retry> = request.extensions_mut().remove();
+    address(&mut request, &shared.settings)?;
+    bounced::clear(request.headers_mut());
+    if method.timeout.is_some() {
+        deadline::announce(deadline, request.headers_mut(), now);
+    }
+    let outgoing = Outgoing::new(request).until(deadline).with_message_max(method.request_message_max);
+    if deadline.is_some_and(|at| at <= now) {
+        // It would otherwise be sent, and executed, before the clock is looked at.
+        let message = format!("{}: the deadline had passed before the call was made", shared.target);
+        return Err(Status::deadline_exceeded(message));
+    }
+    let (policy, failures) = match (&own, &method.repeat) {
+        (Some(Retry(own)), _) => (own.as_deref(), own.as_ref().map(|policy| policy.retryable())),
+        (None, Some(repeat)) => (repeat.retry(), Some(repeat.failures())),
+        (None, None) => (None, None),
+    };
+    let mut call = Call {
+        shared,
+        method,
+        outgoing,
+        wait_for_ready,
+        waits_for: WaitsFor::Backend(None),
+        attempts,
+        kind: AttemptKind::First,
+        attempt: AttemptSpan::default(),
+        attempted: None,
+        policy,
+        failures: failures.unwrap_or(CodeSet::EMPTY),
+        tried: Tried::default(),
+        beside: None,
+        number: 0,
+    };
+    match method.repeat.as_ref().and_then(Repeat::hedge) {
+        Some(policy) if own.is_none() => Box::pin(hedge(call, policy)).await,
+        _ => call.see_through().await,
+    }
+}
+
+/// A call, or one attempt of a hedged one.
+pub(super) struct Call<'a> {
+    shared: &'a Arc<Shared>,
+    method: &'a MethodSettings,
+    /// Knows the deadline, too.
+    outgoing: Outgoing,
+    wait_for_ready: bool,
+    waits_for: WaitsFor,
+    attempts: Attempts,
+    /// What the next attempt is.
+    kind: AttemptKind,
+    /// The attempt that has no place yet.
+    attempt: AttemptSpan,
+    /// The attempt under way. Here rather than in `run`, so that a deadline counts against the backend.
+    attempted: Option<CallEnd>,
+    policy: Option<&'a RetryPolicy>,
+    /// Codes that count against the throttle; none without a policy.
+    failures: CodeSet,
+    tried: Tried,
+    /// Where the other attempts of a hedged call went.
+    beside: Option<Arc<Beside>>,
+    /// Which of them this is.
+    number: u32,
+}
+
+/// When a call is attempted again.
+enum Again {
+    Now,
+    At(Instant),
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn shared(&self) -> &'a Arc<Shared> {
+        self.shared
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.outgoing.deadline()
+    }
+
+    /// The call once more, to be attempted beside those that share `beside`. `None` if its request is a stream.
+    pub(super) async fn fork(&mut self, previous_attempts: u32, beside: &Arc<Beside>) -> Option<Self> {
+        let mut outgoing = std::future::poll_fn(|cx| std::task::Poll::Ready(self.outgoing.fork(cx))).await?;
+        if previous_attempts > 0 {
+            number(&mut outgoing, previous_attempts);
+            deadline::announce(self.deadline(), outgoing.headers_mut(), Instant::now());
+        }
+        Some(Self {
+            shared: self.shared,
+            method: self.method,
+            outgoing,
+            wait_for_ready: self.wait_for_ready,
+            waits_for: WaitsFor::Backend(None),
+            attempts: self.attempts.clone(),
+            kind: if previous_attempts > 0 { AttemptKind::Hedge } else { AttemptKind::First },
+            attempt: AttemptSpan::default(),
+            attempted: None,
+            policy: None,
+            failures: self.failures,
+            tried: Tried::default(),
+            beside: Some(Arc::clone(beside)),
+            number: previous_attempts,
+        })
+    }
+
+    /// Runs the call within its deadline.
+    pub(super) async fn see_through(&mut self) -> Result<http::Response<ResponseBody>, Status> {
+        let Some(at) = self.deadline() else { return self.run().await };
+        match timeout_at(at, self.run()).await {
+            Ok(result) => result,
+            Err(_) => {
+                std::mem::take(&mut self.attempt).ended(Code::DeadlineExceeded);
+                if let Some(end) = self.attempted.take() {
+                    end.failed(Code::DeadlineExceeded);
+                }
+                Err(self.tried.add_to(self.waits_for.deadline_exceeded(&self.shared.target)))
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Result<http::Response<ResponseBody>, Status> {
+        let mut rng = self.shared.begin_call();
+        let mut retry = CallRetry::new(self.policy, self.shared.retries.throttle());
+        loop {
+            let waiting = self.beside.as_ref().map(|beside| {
+                self.tried.avoid_also(beside.taken_by_others(self.number));
+                beside.wait(self.number)
+            });
+            self.attempt = self.attempts.begin(self.kind);
+            let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
+                Ok(place) => place,
+                Err(_) => match self.wait(&mut rng).await {
+                    Ok(place) => {
+                        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
+                        place
+                    }
+                    Err(status) => {
+                        std::mem::take(&mut self.attempt).ended(status.code());
+                        let again = self.after_no_place(&mut retry, &mut rng, status)?;
+                        self.pause(again).await;
+                        continue;
+                    }
+                },
+            };
+            let Place { slot, lease } = place;
+            let endpoint = lease.endpoint();
+            waiting.into_iter().for_each(|waiting| waiting.placed(endpoint));
+            self.waits_for = WaitsFor::Answer(slot.address().clone());
+            self.outgoing.set_meter(self.attempt.sender());
+            let span = std::mem::take(&mut self.attempt);
+            self.attempted = Some(CallEnd::new(lease, span, Arc::clone(self.shared)));
+            let answer = match self.policy.and_then(RetryPolicy::per_attempt_timeout) {
+                None => attempt(slot, &mut self.outgoing).await,
+                Some(limit) => self.attempt_within(limit, slot).await,
+            };
+            let end = self.attempted.take().expect("set above, and taken elsewhere only after the deadline");
+            let again = match answer {
+                Ok(response) => match self.after_response(&mut retry, &mut rng, response, end) {
+                    ControlFlow::Break(response) => return Ok(response),
+                    ControlFlow::Continue(again) => again,
+                },
+                Err(failure) => self.after_failure(&mut retry, &mut rng, failure, end)?,
+            };
+            self.pause(again).await;
+        }
+    }
+
+    /// Boxed: the path that hardly any call takes must not make the future of every call larger.
+    fn wait<'b>(
+        &'b mut self,
+        rng: &'b mut Rng,
+    ) -> Pin<Box<dyn Future<Output = Result<Place, Status>> + Send + 'b>> {
+        self.waits_for = WaitsFor::Backend(None);
+        let avoid = self.tried.avoid();
+        Box::pin(wait_for_place(self.shared, rng, avoid, self.wait_for_ready, &mut self.waits_for))
+    }
+
+    fn attempt_within<'b>(
+        &'b mut self,
+        limit: std::time::Duration,
+        slot: Slot,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<call::ResponseBody>, Failure>> + Send + 'b>> {
+        Box::pin(async move {
+            let endpoint = slot.address().clone();
+            match timeout(limit, attempt(slot, &mut self.outgoing)).await {
+                Ok(answer) => answer,
+                Err(_) => Err(Failure::timed_out(endpoint, limit)),
+            }
+        })
+    }
+
+    async fn pause(&mut self, again: Again) {
+        // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
+        tokio::task::yield_now().await;
+        self.kind = AttemptKind::TransparentRetry;
+        if let Again::At(at) = again {
+            self.kind = AttemptKind::Retry;
+            Box::pin(sleep_until(at)).await;
+        }
+        deadline::announce(self.deadline(), self.outgoing.headers_mut(), Instant::now());
+    }
+}
+
+/// An attempt of a hedged call that is overtaken ends here.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if let (Some(beside), Some(end)) = (&self.beside, self.attempted.take()) {
+            beside.gave_up(end);
+        }
+    }
+}
+
+/// Tells the server how many attempts came before this one (gRFC A6, "Exposed Retry Metadata").
+fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
+    outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
+}
+
+/// Completes the URI, which HTTP/2 sends with every request, and names the client.
+fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result<(), Status> {
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    parts.scheme = Some(settings.scheme.clone());
+    parts.authority = Some(settings.authority.clone());
+    *request.uri_mut() = Uri::from_parts(parts)
+        .map_err(|error| Status::internal(format!("the method's path does not make a URI: {error}")))?;
+    request.headers_mut().insert(USER_AGENT, settings.user_agent.clone());
+    Ok(())
+}
+
+const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");

@@ -1,0 +1,196 @@
+//! What becomes of a call after an attempt: the caller gets what came of it, or it is attempted again.
+
+use std::ops::ControlFlow;
+
+use meshless_core::{
+    AttemptEnd, AttemptFate, CallRetry, CodeSet, EndpointId, GiveUpReason, RetryDecision, Rng,
+};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::{Again, Call, number};
+use crate::client::call::{self, Failure, Refusal, core_code};
+use crate::client::channel::body::{CallEnd, ResponseBody};
+use crate::shared::bounced;
+
+impl Call<'_> {
+    /// Returns the response, unless it is a refusal that is to be tried elsewhere.
+    pub(super) fn after_response(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        mut response: http::Response<call::ResponseBody>,
+        end: CallEnd,
+    ) -> ControlFlow<http::Response<ResponseBody>, Again> {
+        if bounced::is_marked(response.headers()) {
+            let is_bounced = bounced::is_refusal(self.outgoing.headers_mut(), response.headers());
+            bounced::clear(response.headers_mut());
+            if is_bounced {
+                return self.after_bounce(retry, rng, response, end);
+            }
+        }
+        // Without failures to count there is no policy either.
+        let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
+        // The end of a refusal is counted when it is decided on, here or by the hedging.
+        let failures = if refusal.is_some() { CodeSet::EMPTY } else { self.failures };
+        if let (Some(beside), None) = (&self.beside, &refusal) {
+            beside.answered(&end);
+        }
+        let attach = |response, end: CallEnd| {
+            let end = end.answered(failures);
+            let (deadline, max) = (self.deadline(), self.method.response_message_max);
+            ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+        };
+        let Some(refusal) = refusal else { return attach(response, end) };
+        let attempt = AttemptEnd {
+            fate: AttemptFate::MaybeProcessed,
+            code: refusal.code,
+            pushback: refusal.pushback,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                let cause = format!("{}: {}", end.address(), refusal.describe(response.headers()));
+                self.note(Some(end.endpoint()), &cause, retry);
+                drop(response);
+                end.failed(Code::from(i32::from(refusal.code)));
+                ControlFlow::Continue(again)
+            }
+            // What the server says about its failure stays in the server's words.
+            Err(_) => attach(response, end),
+        }
+    }
+
+    /// A busy server sent a second attempt on, too: no failure of its own.
+    fn after_bounce(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        response: http::Response<call::ResponseBody>,
+        end: CallEnd,
+    ) -> ControlFlow<http::Response<ResponseBody>, Again> {
+        let attempt = AttemptEnd {
+            fate: AttemptFate::Bounced,
+            code: core_code(Code::Unavailable),
+            pushback: None,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                let cause = format!("{}: busy", end.address());
+                self.note(Some(end.endpoint()), &cause, retry);
+                // The first server may be had again. It was the better choice: to leave the last one for those whom all refuse would fill
+                // the server that every client knows to be the busiest.
+                self.tried.avoid_only(end.endpoint());
+                bounced::mark(self.outgoing.headers_mut());
+                drop(response);
+                end.left_behind(Code::Unavailable);
+                ControlFlow::Continue(again)
+            }
+            Err(_) => {
+                let (deadline, max) = (self.deadline(), self.method.response_message_max);
+                let end = end.answered(CodeSet::EMPTY).without_blame();
+                ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+            }
+        }
+    }
+
+    pub(super) fn after_failure(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        failure: Failure,
+        end: CallEnd,
+    ) -> Result<Again, Status> {
+        let endpoint = end.endpoint();
+        match failure.fate() {
+            _ if failure.is_the_request_s() => end.left_behind(failure.code()),
+            AttemptFate::NeverSent | AttemptFate::LeftBehind => end.left_behind(failure.code()),
+            // A busy server that bounces a call to another is not a bad one; one that refuses what was refused before may be.
+            AttemptFate::Refused if !bounced::is_second_attempt(self.outgoing.headers_mut()) => {
+                end.left_behind(failure.code());
+            }
+            _ => end.failed(failure.code()),
+        }
+        let attempt = AttemptEnd {
+            fate: failure.fate(),
+            code: core_code(failure.code()),
+            pushback: None,
+            timed_out: failure.is_timeout(),
+            replayable: self.outgoing.can_replay(),
+        };
+        if failure.is_the_request_s() {
+            return Err(failure.into_status());
+        }
+        let cause = failure.describe();
+        match self.decide(retry, rng, attempt) {
+            Ok(again) => {
+                self.note(Some(endpoint), &cause, retry);
+                if failure.fate() == AttemptFate::Refused {
+                    bounced::mark(self.outgoing.headers_mut());
+                }
+                Ok(again)
+            }
+            Err(reason) => Err(Status::new(failure.code(), self.tried.explain(&cause, Some(reason)))),
+        }
+    }
+
+    /// No backend can be reached: for a retry policy an attempt like another (gRFC A6).
+    pub(super) fn after_no_place(
+        &mut self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        status: Status,
+    ) -> Result<Again, Status> {
+        let attempt = AttemptEnd {
+            fate: AttemptFate::Unplaced,
+            code: core_code(status.code()),
+            pushback: None,
+            timed_out: false,
+            replayable: self.outgoing.can_replay(),
+        };
+        let reason = match status.code() {
+            Code::Unavailable => match self.decide(retry, rng, attempt) {
+                Ok(again) => {
+                    self.note(None, status.message(), retry);
+                    return Ok(again);
+                }
+                Err(reason) => Some(reason),
+            },
+            // Too many calls wait, and one that comes back waits no less.
+            _ => None,
+        };
+        Err(Status::new(status.code(), self.tried.explain(status.message(), reason)))
+    }
+
+    fn decide(
+        &self,
+        retry: &mut CallRetry<'_>,
+        rng: &mut Rng,
+        attempt: AttemptEnd,
+    ) -> Result<Again, GiveUpReason> {
+        let now = Instant::now().into_std();
+        match retry.after(now, self.deadline().map(Instant::into_std), attempt, rng) {
+            RetryDecision::Retry => {
+                self.shared.retries.record_transparent_retry();
+                Ok(Again::Now)
+            }
+            RetryDecision::RetryAt(at) => {
+                self.shared.retries.record_retry(at.saturating_duration_since(now));
+                Ok(Again::At(Instant::from_std(at)))
+            }
+            RetryDecision::GiveUp(reason) => Err(reason),
+        }
+    }
+
+    /// Remembers an attempt that is not the last.
+    fn note(&mut self, endpoint: Option<EndpointId>, cause: &str, retry: &CallRetry<'_>) {
+        tracing::debug!(target = %self.shared.target, cause, "sending a call again");
+        self.tried.failed(endpoint, cause);
+        if retry.previous_attempts() > 0 {
+            number(&mut self.outgoing, retry.previous_attempts());
+        }
+    }
+}

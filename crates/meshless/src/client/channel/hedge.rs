@@ -1,0 +1,162 @@
+//! Sees a hedged call through: several attempts at a time, of which the first answer counts.
+//!
+//! When to start one and which answer counts, `meshless-core` decides. Each attempt is a call of its own that shares the
+//! request, goes where no other has gone, and may be sent again transparently. Dropping an attempt cancels it. All of
+//! them run in the caller's task, so that nothing outlives the call.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use meshless_core::{Code, EndpointId, HedgeDecision, Hedging, HedgingPolicy};
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+
+use super::body::{CallEnd, ResponseBody};
+use super::exchange::Call;
+use super::tried::Tried;
+use crate::client::call::{Refusal, core_code};
+
+type Answer = Result<http::Response<ResponseBody>, Status>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+
+/// What the attempts of one call know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Which attempt has gone to which.
+    endpoints: Mutex<Vec<(u32, EndpointId)>>,
+    /// Attempts that wait for a backend.
+    waiting: AtomicU32,
+    /// How long the one took that was answered first.
+    quickest: OnceLock<Duration>,
+}
+
+impl Beside {
+    /// Where the attempts with another number than this have gone.
+    pub(super) fn taken_by_others(&self, number: u32) -> Vec<EndpointId> {
+        self.endpoints().iter().filter(|(by, _)| *by != number).map(|(_, endpoint)| *endpoint).collect()
+    }
+
+    fn endpoints(&self) -> MutexGuard<'_, Vec<(u32, EndpointId)>> {
+        // Only memory is touched while it is held.
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An attempt waits for a backend, until what this returns is dropped.
+    pub(super) fn wait(self: &Arc<Self>, number: u32) -> Waiting {
+        self.waiting.fetch_add(1, Relaxed);
+        Waiting { beside: Arc::clone(self), number }
+    }
+
+    /// An attempt was answered.
+    pub(super) fn answered(&self, end: &CallEnd) {
+        let _ = self.quickest.set(end.elapsed());
+    }
+
+    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend is slow, or hangs; without this,
+    /// hedging would hide that from `peak_ewma` for good, since no call to it ever ends.
+    pub(super) fn gave_up(&self, end: CallEnd) {
+        if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
+            end.outlasted();
+        }
+    }
+
+    fn waiting(&self) -> u32 {
+        self.waiting.load(Relaxed)
+    }
+}
+
+/// An attempt that waits for a backend.
+pub(super) struct Waiting {
+    beside: Arc<Beside>,
+    number: u32,
+}
+
+impl Waiting {
+    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their transparent retries.
+    pub(super) fn placed(self, endpoint: EndpointId) {
+        self.beside.endpoints().push((self.number, endpoint));
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.beside.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot read it at a time.
+pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer {
+    let retries = &call.shared().retries;
+    let deadline = call.deadline();
+    let mut hedging =
+        Hedging::new(policy, retries.throttle(), Instant::now().into_std(), deadline.map(Instant::into_std));
+    let beside = Arc::new(Beside::default());
+    let mut tried = Tried::default();
+    let mut attempts: Vec<Attempt<'_>> = Vec::new();
+    loop {
+        while hedging.poll_start(Instant::now().into_std()) {
+            let previous = hedging.started() - 1;
+            let Some(mut attempt) = call.fork(previous, &beside).await else {
+                return call.see_through().await;
+            };
+            if previous > 0 {
+                retries.record_hedge();
+            }
+            attempts.push(Box::pin(async move { attempt.see_through().await }));
+        }
+        let answer = next_answer(&mut attempts, &beside, &hedging).await;
+        hedging.handle_waiting(Instant::now().into_std(), beside.waiting());
+        let Some(answer) = answer else { continue };
+        let refusal = answer.as_ref().ok().and_then(Refusal::of);
+        let code = match (&answer, &refusal) {
+            (Ok(_), None) => Code::Ok,
+            (Ok(_), Some(refusal)) => refusal.code,
+            (Err(status), _) => core_code(status.code()),
+        };
+        let pushback = refusal.and_then(|refusal| refusal.pushback);
+        match (hedging.after(Instant::now().into_std(), code, pushback), answer) {
+            (HedgeDecision::Finish, Ok(response)) => return Ok(response),
+            (HedgeDecision::Finish, Err(status)) => {
+                return Err(Status::new(status.code(), tried.explain(status.message(), None)));
+            }
+            (HedgeDecision::Wait, Ok(response)) => {
+                let cause = refusal.map(|refusal| refusal.describe(response.headers()));
+                tried.failed(None, &cause.unwrap_or_default());
+            }
+            (HedgeDecision::Wait, Err(status)) => tried.failed(None, status.message()),
+        }
+    }
+}
+
+/// The answer of the attempt that has one first, which is then taken out; `None` when `hedging` wants to be asked, or has to
+/// be told.
+async fn next_answer(
+    attempts: &mut Vec<Attempt<'_>>,
+    beside: &Beside,
+    hedging: &Hedging<'_>,
+) -> Option<Answer> {
+    let mut timer = pin!(async {
+        match hedging.poll_timeout() {
+            Some(at) => sleep_until(Instant::from_std(at)).await,
+            None => pending().await,
+        }
+    });
+    poll_fn(|cx| {
+        for n in 0..attempts.len() {
+            if let Poll::Ready(answer) = attempts[n].as_mut().poll(cx) {
+                drop(attempts.swap_remove(n));
+                return Poll::Ready(Some(answer));
+            }
+        }
+        // All of them run in this task: nothing but a poll changes it.
+        if beside.waiting() != hedging.waiting() {
+            return Poll::Ready(None);
+        }
+        timer.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}

@@ -1,0 +1,177 @@
+//! Finds a backend for an attempt: at once in nearly every call, else as soon as there is one.
+//!
+//! Calls wait here, and only here, so that a call that waits is never inside a connection that may go away. What the
+//! picker says is taken at its word; nothing is decided about endpoints.
+
+use std::pin::pin;
+
+use meshless_core::{EndpointId, Lease, Pick, Rng, UnavailableError, Wait};
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::shared::{DriverEvent, Shared};
+use crate::client::connection::{Connection, Slot};
+
+/// A backend that takes the attempt: counted in by the balancer, and a stream reserved on the connection.
+pub(super) struct Place {
+    pub(super) slot: Slot,
+    pub(super) lease: Lease<Connection>,
+}
+
+/// Takes a place that is free now, unless others wait for room: they come first.
+pub(super) fn try_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
+    if shared.is_contended() { Err(NoPlace::Contended) } else { find_place(shared, rng, avoid) }
+}
+
+/// Why there is no place now.
+pub(super) enum NoPlace {
+    /// Nothing has asked the channel to connect yet.
+    Idle,
+    /// Connections are being made, or a new picker is about to be published.
+    Connecting,
+    /// Every connection carries as many calls as it may.
+    Full(EndpointId),
+    /// What room there is belongs to calls that wait for it.
+    Contended,
+    /// No backend can be reached.
+    Unavailable,
+}
+
+/// Waits for a place, behind the calls that wait already. The caller bounds the time.
+///
+/// The calls stand in line, and only the one at its head looks for a place. So they are placed in the order in which they
+/// came; one that found nothing keeps its turn; and however many places become free at once, by whatever event, one
+/// wake-up is enough, since each call that is placed hands the head on to the next, which looks for itself.
+///
+/// # Errors
+/// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`; RESOURCE_EXHAUSTED if too many
+/// calls wait already.
+pub(super) async fn wait_for_place(
+    shared: &Shared,
+    rng: &mut Rng,
+    avoid: &[EndpointId],
+    wait_for_ready: bool,
+    waits_for: &mut WaitsFor,
+) -> Result<Place, Status> {
+    check(shared, wait_for_ready, waits_for)?;
+    let Some(_waiting) = shared.start_waiting() else {
+        return Err(Status::resource_exhausted(format!(
+            "{}: {} calls wait for a backend already; raise waiting_calls_max if that is intended",
+            shared.target, shared.settings.waiting_max
+        )));
+    };
+    let mut turn = pin!(shared.head.lock());
+    let _head = loop {
+        let mut published = pin!(shared.published.notified());
+        published.as_mut().enable();
+        check(shared, wait_for_ready, waits_for)?;
+        tokio::select! {
+            biased;
+            head = &mut turn => break head,
+            () = published => {}
+        }
+    };
+    loop {
+        // Before the look: what is announced after it is not missed.
+        let mut published = pin!(shared.published.notified());
+        let mut room = pin!(shared.room.notified());
+        published.as_mut().enable();
+        room.as_mut().enable();
+        check(shared, wait_for_ready, waits_for)?;
+        match find_place(shared, rng, avoid) {
+            Ok(place) => {
+                shared.set_contended(false);
+                return Ok(place);
+            }
+            Err(NoPlace::Idle) => shared.tell(DriverEvent::CallWaits),
+            Err(NoPlace::Full(endpoint)) => {
+                shared.set_contended(true);
+                shared.tell(DriverEvent::Full(endpoint));
+            }
+            Err(NoPlace::Connecting | NoPlace::Contended | NoPlace::Unavailable) => {}
+        }
+        tokio::select! {
+            () = published => {}
+            () = room => {}
+        }
+    }
+}
+
+fn find_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
+    let picker = shared.picker();
+    let now = Instant::now().into_std();
+    for _ in 0..OUTDATED_PICKS_MAX {
+        match picker.pick(now, rng, avoid) {
+            Pick::Ready(lease) => match lease.connection().try_reserve() {
+                Some(slot) => return Ok(Place { slot, lease }),
+                // The snapshot is older than a GOAWAY or a SETTINGS on this connection. The others may do.
+                None if picker.endpoints() > 1 => {}
+                None if lease.connection().is_accepting() => return Err(NoPlace::Full(lease.endpoint())),
+                None => return Err(NoPlace::Connecting),
+            },
+            Pick::Queue(Wait::Idle) => return Err(NoPlace::Idle),
+            Pick::Queue(Wait::Full(endpoint)) => return Err(NoPlace::Full(endpoint)),
+            Pick::Queue(Wait::Connecting) => return Err(NoPlace::Connecting),
+            Pick::Fail(_) => return Err(NoPlace::Unavailable),
+        }
+    }
+    Err(NoPlace::Connecting)
+}
+
+/// Notes what a call waits for, as far as the picker knows.
+///
+/// # Errors
+/// UNAVAILABLE if it would wait for nothing.
+fn check(shared: &Shared, wait_for_ready: bool, waits_for: &mut WaitsFor) -> Result<(), Status> {
+    if shared.last_state().is_some() {
+        return Err(Status::unavailable(format!(
+            "{}: the channel has ended together with the tokio runtime that it was made in",
+            shared.target
+        )));
+    }
+    let picker = shared.picker();
+    match picker.failure() {
+        Some(error) if !wait_for_ready => return Err(unavailable(shared, error)),
+        Some(error) => *waits_for = WaitsFor::Backend(Some(error.clone())),
+        None if picker.endpoints() > 0 => *waits_for = WaitsFor::Room,
+        None => {}
+    }
+    Ok(())
+}
+
+/// What a call was waiting for when its deadline passed.
+pub(super) enum WaitsFor {
+    /// A connection to any backend; with what was wrong with them, if it is known.
+    Backend(Option<UnavailableError>),
+    /// A free stream.
+    Room,
+    /// The answer of the backend with this address.
+    Answer(meshless_core::Address),
+}
+
+impl WaitsFor {
+    /// What the caller is told when the deadline has passed.
+    pub(super) fn deadline_exceeded(&self, target: &str) -> Status {
+        Status::deadline_exceeded(match self {
+            Self::Backend(None) => {
+                format!("{target}: the deadline passed while the call waited for a connection")
+            }
+            Self::Backend(Some(error)) => {
+                format!("{target}: the deadline passed while the call waited for a backend: {error}")
+            }
+            Self::Room => format!(
+                "{target}: the deadline passed while every connection carried as many calls as its server allows"
+            ),
+            Self::Answer(address) => {
+                format!("{target}: the deadline passed while {address} worked on the call")
+            }
+        })
+    }
+}
+
+fn unavailable(shared: &Shared, error: &UnavailableError) -> Status {
+    Status::unavailable(format!("{}: {error}", shared.target))
+}
+
+/// How many connections that have closed since the snapshot a call tries before it waits for the next snapshot.
+const OUTDATED_PICKS_MAX: usize = 4;

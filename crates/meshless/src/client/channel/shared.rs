@@ -1,0 +1,195 @@
+//! What a channel's calls and its driver know in common: the picker that the one publishes and the others read.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use meshless_core::{ChannelState, ConnectionId, EndpointId, OutcomeReport, Picker, Rng};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+
+use super::method::Methods;
+use super::retries::Retries;
+use crate::client::connection::{self, ConnectError, Connection};
+use crate::shared::metrics::ChannelMetrics;
+
+/// The state that a channel's calls share with its driver.
+pub(crate) struct Shared {
+    /// As the user wrote it, for statuses and logs.
+    pub(crate) target: String,
+    pub(crate) settings: CallSettings,
+    pub(super) retries: Retries,
+    pub(crate) metrics: ChannelMetrics,
+    picker: ArcSwap<Picker<Connection>>,
+    /// A new picker was published. Wakes every call that waits: each must hear that it fails.
+    pub(super) published: Notify,
+    /// A call has ended while others waited. Wakes the one at the head of the line.
+    pub(super) room: Notify,
+    /// The head of the line of calls that wait: it alone looks for a place, and hands the head on when it has one.
+    pub(super) head: Mutex<()>,
+    /// The head found no room. What becomes free is its own, not that of a call that comes by.
+    contended: AtomicBool,
+    /// Calls that wait for a backend.
+    waiting: AtomicUsize,
+    /// Calls begun so far: numbers their random streams, and tells the driver whether the channel is in use.
+    calls: AtomicU64,
+    seed: u64,
+    events: mpsc::UnboundedSender<DriverEvent>,
+    /// What the channel was doing when its driver ended.
+    last_state: OnceLock<ChannelState>,
+}
+
+/// What is the same for every call of a channel.
+#[derive(Debug)]
+pub(crate) struct CallSettings {
+    /// `:scheme` of requests.
+    pub(crate) scheme: Scheme,
+    /// `:authority` of requests.
+    pub(crate) authority: Authority,
+    pub(crate) user_agent: HeaderValue,
+    /// What depends on the method.
+    pub(crate) methods: Methods,
+    /// How many calls may wait for a backend at a time.
+    pub(crate) waiting_max: usize,
+}
+
+/// What the driver is told. Their number is bounded: a few per connection, one at a time per waiting call, and one per
+/// run of failures.
+#[derive(Debug)]
+pub(crate) enum DriverEvent {
+    /// A call waits, and the channel is idle.
+    CallWaits,
+    /// A call found every connection full, this endpoint's among them.
+    Full(EndpointId),
+    /// A call has ended in a way that decides about its endpoint.
+    Outcome(OutcomeReport),
+    /// An attempt to connect has ended.
+    Connected(ConnectionId, Result<Connection, ConnectError>),
+    /// The health service at the other end of a connection says that it serves, or why not.
+    Health(ConnectionId, Result<(), String>),
+    /// The server at the other end of a connection does not report its load apart from calls.
+    NoLoadReports(ConnectionId),
+    /// Something happened on a connection.
+    Connection(ConnectionId, connection::Event),
+    /// Somebody asks for the channel's state.
+    StateWanted(oneshot::Sender<ChannelState>),
+    /// The last handle on the channel is gone.
+    Dropped,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        target: String,
+        settings: CallSettings,
+        retries: Retries,
+        metrics: ChannelMetrics,
+        seed: u64,
+        events: mpsc::UnboundedSender<DriverEvent>,
+    ) -> Self {
+        Self {
+            target,
+            settings,
+            retries,
+            metrics,
+            picker: ArcSwap::from_pointee(Picker::idle()),
+            published: Notify::new(),
+            room: Notify::new(),
+            head: Mutex::new(()),
+            contended: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+            calls: AtomicU64::new(0),
+            seed,
+            events,
+            last_state: OnceLock::new(),
+        }
+    }
+
+    /// Makes `picker` the one that calls use from now on.
+    pub(crate) fn publish(&self, picker: Arc<Picker<Connection>>) {
+        self.picker.store(picker);
+        self.published.notify_waiters();
+    }
+
+    /// A call that waits for room may try again.
+    pub(crate) fn announce_room(&self) {
+        // With the fence in `start_waiting`: whoever begins to wait sees the room, or is seen here. The counter of a
+        // lease that ends is too weakly ordered to promise it.
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.room.notify_one();
+        }
+    }
+
+    /// Tells the driver. After its end there is nothing left that needs telling.
+    pub(crate) fn tell(&self, event: DriverEvent) {
+        let _ = self.events.send(event);
+    }
+
+    /// The driver has ended, whether because nobody holds the channel any more, or with its runtime.
+    pub(crate) fn end(&self, last_state: ChannelState) {
+        let _ = self.last_state.set(last_state);
+        self.published.notify_waiters();
+    }
+
+    /// What the channel was doing when its driver ended, if it has.
+    pub(super) fn last_state(&self) -> Option<&ChannelState> {
+        self.last_state.get()
+    }
+
+    /// Calls begun since the channel was made.
+    pub(crate) fn calls_begun(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Calls that wait for a backend.
+    pub(crate) fn calls_waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// Counts a call, and gives it a random stream of its own.
+    pub(super) fn begin_call(&self) -> Rng {
+        Rng::new(self.seed, self.calls.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The random stream of the `nth` thing, from 1 on, that is no call.
+    pub(crate) fn random_stream(&self, nth: u64) -> Rng {
+        // Calls count upwards, and the balancer has the last one.
+        Rng::new(self.seed, u64::MAX - nth)
+    }
+
+    pub(super) fn picker(&self) -> arc_swap::Guard<Arc<Picker<Connection>>> {
+        self.picker.load()
+    }
+
+    /// Whether room that becomes free is spoken for.
+    pub(super) fn is_contended(&self) -> bool {
+        self.contended.load(Ordering::SeqCst)
+    }
+
+    /// The head of the line has found room, or found none.
+    pub(super) fn set_contended(&self, contended: bool) {
+        self.contended.store(contended, Ordering::SeqCst);
+    }
+
+    /// A place among those that wait, if there is one left.
+    pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
+        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.metrics.calls_waiting(1);
+        let waiting = Waiting { shared: self };
+        (before < self.settings.waiting_max).then_some(waiting)
+    }
+}
+
+/// A call's place among those that wait for a backend.
+pub(super) struct Waiting<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.shared.metrics.calls_waiting(-1);
+    }
+}

@@ -1,0 +1,186 @@
+//! From an address to a connection on which calls may start: dial, TLS, HTTP/2, SETTINGS.
+//!
+//! One time limit covers all of it, and every failure names the address, the step and what to do.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use meshless_core::Address;
+
+use super::shared::Shared;
+use super::task::Task;
+use super::wire::Wire;
+use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
+use crate::client::connector::{BoxIo, Connector};
+#[cfg(feature = "tls")]
+use crate::shared::tls::{ClientTls, TlsError};
+
+/// What a connection is made to, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination<'a> {
+    pub(crate) address: &'a Address,
+    pub(crate) connector: &'a Connector,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<&'a ClientTls>,
+}
+
+impl Connection {
+    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" of gRPC's
+    /// connectivity semantics. h2's own handshake returns before the server has said a word.
+    ///
+    /// # Errors
+    /// If any step fails, or all of them together take longer than `config.connect_timeout`.
+    pub(crate) async fn connect(
+        destination: Destination<'_>,
+        config: &ConnectionConfig,
+        report: Report,
+    ) -> Result<Self, ConnectError> {
+        let mut step = Step::Dial;
+        let steps = establish(&destination, config, report, &mut step);
+        match tokio::time::timeout(config.connect_timeout, steps).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::Timeout {
+                address: destination.address.clone(),
+                after: config.connect_timeout,
+                step,
+            }),
+        }
+    }
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// The byte stream could not be opened.
+    #[error("cannot connect to {address}: {source}")]
+    Dial {
+        /// The backend.
+        address: Address,
+        /// What the operating system or the user's connector said.
+        source: io::Error,
+    },
+    /// TLS failed.
+    #[cfg(feature = "tls")]
+    #[error("TLS with {address} failed: {source}")]
+    Tls {
+        /// The backend.
+        address: Address,
+        /// What was wrong.
+        source: TlsError,
+    },
+    /// The peer does not speak HTTP/2, or ended the connection before it was ready.
+    #[error("{address} did not open HTTP/2: {reason}")]
+    Http2 {
+        /// The backend.
+        address: Address,
+        /// What was wrong.
+        reason: CloseReason,
+    },
+    /// It took too long.
+    #[error("cannot connect to {address}: no {step} within {after:?}")]
+    Timeout {
+        /// The backend.
+        address: Address,
+        /// The limit, over all steps.
+        after: Duration,
+        /// The step that was under way.
+        step: Step,
+    },
+}
+
+impl ConnectError {
+    /// What was wrong, in words for where the address is named already.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Dial { source, .. } => format!("cannot connect: {source}"),
+            #[cfg(feature = "tls")]
+            Self::Tls { source, .. } => format!("TLS failed: {source}"),
+            Self::Http2 { reason, .. } => format!("did not open HTTP/2: {reason}"),
+            Self::Timeout { after, step, .. } => format!("cannot connect: no {step} within {after:?}"),
+        }
+    }
+}
+
+/// A step on the way to a connection, in terms of what is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Dial,
+    #[cfg(feature = "tls")]
+    Tls,
+    Http2,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Dial => "connection",
+            #[cfg(feature = "tls")]
+            Self::Tls => "end of the TLS handshake",
+            Self::Http2 => "HTTP/2 SETTINGS from the server",
+        })
+    }
+}
+
+async fn establish(
+    destination: &Destination<'_>,
+    config: &ConnectionConfig,
+    report: Report,
+    step: &mut Step,
+) -> Result<Connection, ConnectError> {
+    let address = destination.address;
+    let io = destination
+        .connector
+        .open(address, config.keepalive.as_ref().map(KeepaliveConfig::patience))
+        .await
+        .map_err(|source| ConnectError::Dial { address: address.clone(), source })?;
+    #[cfg(feature = "tls")]
+    let io = match destination.tls {
+        Some(tls) => {
+            *step = Step::Tls;
+            tls.handshake(io)
+                .await
+                .map_err(|source| ConnectError::Tls { address: address.clone(), source })?
+        }
+        None => io,
+    };
+    *step = Step::Http2;
+    #[cfg(feature = "tls")]
+    let is_tls = destination.tls.is_some();
+    #[cfg(not(feature = "tls"))]
+    let is_tls = false;
+    open_http2(io, is_tls, address, config, report)
+        .await
+        .map_err(|reason| ConnectError::Http2 { address: address.clone(), reason })
+}
+
+async fn open_http2(
+    io: BoxIo,
+    is_tls: bool,
+    address: &Address,
+    config: &ConnectionConfig,
+    report: Report,
+) -> Result<Connection, CloseReason> {
+    let shared = Shared::new(address.clone(), report);
+    let wire = Wire::new(io, Arc::clone(&shared), is_tls);
+    let (sender, mut http2) = config
+        .http2()
+        .handshake::<_, Bytes>(wire)
+        .await
+        .map_err(|error| CloseReason::Http2(Arc::new(error)))?;
+    poll_fn(|cx| match Pin::new(&mut http2).poll(cx) {
+        Poll::Ready(Ok(())) => Poll::Ready(Err(CloseReason::Server)),
+        Poll::Ready(Err(error)) => Poll::Ready(Err(CloseReason::Http2(Arc::new(error)))),
+        Poll::Pending if shared.is_settled() => Poll::Ready(Ok(())),
+        Poll::Pending => Poll::Pending,
+    })
+    .await?;
+    shared.init_max_streams(http2.max_concurrent_send_streams());
+    shared.set_sender(sender);
+    tokio::spawn(Task::new(http2, Arc::clone(&shared), config.keepalive, config.stall).run());
+    Ok(Connection { handle: Arc::new(Handle { shared }) })
+}

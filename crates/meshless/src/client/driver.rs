@@ -1,0 +1,393 @@
+//! The driver: one task per channel, which owns the channel's balancer and does what it asks.
+//!
+//! Events come in from calls, connections, the resolver and the clock, and are handed to the balancer; its actions go
+//! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
+
+mod attempt;
+mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{pending, poll_fn};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshless_core::{
+    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, ResolutionError, Rng,
+    SubchannelState,
+};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+use self::attempt::AttemptOutcome;
+use self::watches::{Watches, Watching};
+use crate::client::channel::{DriverEvent, Shared};
+use crate::client::connection::{
+    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
+};
+use crate::client::connector::Connector;
+use crate::resolver::{Resolution, ResolveHint, Resolver};
+use crate::shared::metrics::OpenConnection;
+#[cfg(feature = "tls")]
+use crate::shared::tls::ClientTls;
+
+/// What a driver is made with.
+pub(crate) struct DriverConfig {
+    pub(crate) balancer: BalancerConfig,
+    pub(crate) connection: ConnectionConfig,
+    /// `None`: as long as the balancer gives an attempt.
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) connector: Connector,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<ClientTls>,
+    /// `None`: backends are taken to be healthy.
+    pub(crate) health_service: Option<Arc<str>>,
+    /// `None`: connections are kept however long no call is made.
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) rng: Rng,
+}
+
+/// The driver of one channel.
+pub(crate) struct Driver {
+    balancer: Balancer<Connection>,
+    resolver: Box<dyn Resolver>,
+    shared: Arc<Shared>,
+    events: mpsc::UnboundedSender<DriverEvent>,
+    received: mpsc::UnboundedReceiver<DriverEvent>,
+    links: BTreeMap<ConnectionId, Link>,
+    connection: ConnectionConfig,
+    connect_timeout: Option<Duration>,
+    connector: Connector,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+    watches: Watches,
+    idle: Option<IdleWatch>,
+    /// Those that metrics know of.
+    ejections: EjectionCounts,
+}
+
+/// A connection as the driver holds it.
+struct Link {
+    endpoint: Address,
+    stage: Stage,
+    /// What it was made with.
+    keepalive: Option<KeepaliveConfig>,
+    watching: Watching,
+    /// Once it is established.
+    measured: Option<OpenConnection>,
+}
+
+enum Stage {
+    Connecting(AbortHandle),
+    /// Made, and held back until its server says that it serves.
+    Held(Connection),
+    Open(Connection),
+}
+
+impl Driver {
+    pub(crate) fn new(
+        config: DriverConfig,
+        resolver: Box<dyn Resolver>,
+        shared: Arc<Shared>,
+        events: mpsc::UnboundedSender<DriverEvent>,
+        received: mpsc::UnboundedReceiver<DriverEvent>,
+    ) -> Self {
+        let now = Instant::now();
+        let balancer = Balancer::new(config.balancer, config.rng, now.into_std());
+        Self {
+            watches: Watches::new(config.health_service, &balancer, Arc::clone(&shared)),
+            balancer,
+            resolver,
+            shared,
+            events,
+            received,
+            links: BTreeMap::new(),
+            connection: config.connection,
+            connect_timeout: config.connect_timeout,
+            connector: config.connector,
+            #[cfg(feature = "tls")]
+            tls: config.tls,
+            idle: config.idle_timeout.map(|timeout| IdleWatch {
+                timeout,
+                check_at: now + timeout,
+                calls_begun: 0,
+            }),
+            ejections: EjectionCounts::default(),
+        }
+    }
+
+    /// Runs until the last handle on the channel is gone.
+    pub(crate) async fn run(mut self) {
+        loop {
+            while let Some(action) = self.balancer.poll_action() {
+                self.act(action);
+            }
+            let before = std::mem::replace(&mut self.ejections, self.balancer.ejection_counts());
+            if before != self.ejections {
+                self.shared.metrics.ejections(before, self.ejections);
+            }
+            if let Some(update) = self.balancer.take_weight_update() {
+                self.shared.metrics.weights(&update);
+            }
+            tokio::select! {
+                biased;
+                event = self.received.recv() => match event {
+                    Some(DriverEvent::Dropped) | None => break,
+                    Some(event) => self.handle(event),
+                },
+                resolution = poll_fn(|cx| self.resolver.poll_resolution(cx)) => self.handle_resolution(resolution),
+                () = at(self.balancer.poll_timeout().map(Instant::from_std)) => {
+                    self.balancer.handle_timeout(Instant::now().into_std());
+                }
+                () = at(self.idle.as_ref().map(|idle| idle.check_at)) => self.check_idle(),
+            }
+        }
+    }
+
+    fn handle(&mut self, event: DriverEvent) {
+        let now = Instant::now().into_std();
+        match event {
+            DriverEvent::CallWaits => self.balancer.handle_call(now),
+            DriverEvent::Full(endpoint) => self.balancer.handle_full(now, endpoint),
+            DriverEvent::Outcome(report) => self.balancer.handle_outcome(now, report),
+            DriverEvent::Connected(id, result) => self.handle_connected(now, id, result),
+            DriverEvent::Health(id, health) => self.handle_health(now, id, health),
+            DriverEvent::NoLoadReports(id) => self.handle_no_load_reports(id),
+            DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
+            // Who asked may have gone.
+            DriverEvent::StateWanted(reply) => drop(reply.send(self.balancer.state())),
+            DriverEvent::Dropped => {}
+        }
+    }
+
+    fn handle_connected(
+        &mut self,
+        now: std::time::Instant,
+        id: ConnectionId,
+        result: Result<Connection, ConnectError>,
+    ) {
+        let target = &self.shared.target;
+        match result {
+            Ok(connection) => {
+                tracing::debug!(%target, connection = %id, endpoint = %connection.address(), "connected");
+                // "If we end up discarding connection attempts […] we should not record" them (gRFC A94).
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.measured = Some(self.shared.metrics.connected());
+                }
+                let watch = self.watches.watch_health(id, &connection, &self.events);
+                match (watch, self.links.get_mut(&id)) {
+                    (Some(watch), Some(link)) => {
+                        link.stage = Stage::Held(connection);
+                        self.balancer.handle_made(now, id);
+                        link.watching.health = Some(watch);
+                    }
+                    _ => self.open(now, id, connection),
+                }
+            }
+            Err(error) => {
+                if self.links.remove(&id).is_none() {
+                    // It was given up, and says so.
+                    return;
+                }
+                self.shared.metrics.connect_failed();
+                tracing::info!(%target, connection = %id, %error, "connect failed");
+                self.balancer.handle_connect_failed(now, id, error.cause());
+            }
+        }
+    }
+
+    fn open(&mut self, now: std::time::Instant, id: ConnectionId, connection: Connection) {
+        let max_streams = connection.max_streams();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.stage = Stage::Open(connection.clone());
+        }
+        self.balancer.handle_connected(now, id, connection);
+        self.share_streams(id, max_streams);
+    }
+
+    fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
+        let Some(link) = self.links.get(&id) else { return };
+        tracing::debug!(target = %self.shared.target, connection = %id, endpoint = %link.endpoint, ?health, "health");
+        match (&link.stage, &health) {
+            (Stage::Held(connection), Ok(())) => {
+                let connection = connection.clone();
+                self.open(now, id, connection);
+            }
+            _ => self.balancer.handle_health(now, id, health),
+        }
+    }
+
+    fn handle_connection(&mut self, now: std::time::Instant, id: ConnectionId, event: Event) {
+        let target = &self.shared.target;
+        let endpoint = self.links.get(&id).map(|link| tracing::field::display(link.endpoint.clone()));
+        match event {
+            Event::GoingAway(reason) => {
+                tracing::debug!(%target, connection = %id, endpoint, ?reason, "going away");
+                if let GoingAway::Server { too_many_pings: true, .. } = reason {
+                    tracing::warn!(%target, connection = %id, endpoint, "a server was pinged too often: keepalive time is doubled");
+                    let was = self.links.get(&id).and_then(|link| link.keepalive);
+                    // Once for all the connections with the same setting, however many are told off.
+                    if was == self.connection.keepalive {
+                        self.connection.keepalive = was.map(KeepaliveConfig::told_off);
+                        self.connection.stall = self.connection.stall.map(StallConfig::told_off);
+                    }
+                }
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.watching = Watching::default();
+                    if let Some(measured) = &mut link.measured {
+                        measured.going_away(&reason);
+                    }
+                }
+                self.balancer.handle_going_away(now, id);
+            }
+            Event::Silent(silent) => {
+                tracing::info!(%target, connection = %id, endpoint, silent, "a connection that calls were sent on: silent, or no longer");
+                self.balancer.handle_silent(now, id, silent);
+            }
+            Event::StreamLimit(limit) => {
+                self.share_streams(id, limit);
+                self.shared.announce_room();
+            }
+            Event::StreamsAvailable => self.shared.announce_room(),
+            Event::Closed(reason) => {
+                tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
+                if let Some(mut measured) = self.links.remove(&id).and_then(|link| link.measured) {
+                    measured.closed(&reason);
+                }
+                self.balancer.handle_closed(now, id, reason.to_string());
+            }
+        }
+    }
+
+    fn handle_resolution(&mut self, resolution: Resolution) {
+        let target = &self.shared.target;
+        self.shared.metrics.resolved(resolution.as_ref().is_ok_and(|endpoints| !endpoints.is_empty()));
+        match &resolution {
+            Ok(endpoints) => tracing::debug!(%target, endpoints = endpoints.len(), "resolved"),
+            Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
+        }
+        let before = self.listed();
+        let now = Instant::now().into_std();
+        match resolution {
+            Err(error) if error.says_gone() => self.balancer.handle_gone(now, error.into()),
+            answer => self.balancer.handle_resolution(now, answer.map_err(ResolutionError::from)),
+        }
+        let after = self.listed();
+        let target = &self.shared.target;
+        for endpoint in after.difference(&before) {
+            tracing::info!(%target, %endpoint, "endpoint added");
+        }
+        for endpoint in before.difference(&after) {
+            tracing::info!(%target, %endpoint, "endpoint removed; its calls finish");
+        }
+    }
+
+    fn listed(&self) -> BTreeSet<Address> {
+        let endpoints = self.balancer.state().endpoints.into_iter();
+        let listed = endpoints.filter(|endpoint| endpoint.state != SubchannelState::Draining);
+        listed.map(|endpoint| endpoint.address).collect()
+    }
+
+    fn act(&mut self, action: Action<Connection>) {
+        match action {
+            Action::UpdatePicker(picker) => {
+                tracing::trace!(target = %self.shared.target, endpoints = picker.endpoints(), "picker updated");
+                self.shared.publish(picker);
+            }
+            Action::Connect { connection, address, timeout, .. } => {
+                self.connect(connection, address, timeout)
+            }
+            Action::Close { connection, graceful } => self.close(connection, graceful),
+            Action::RequestResolution { at_once } => self.resolver.resolve_now(match at_once {
+                true => ResolveHint::AllFailed,
+                false => ResolveHint::Stale,
+            }),
+            Action::ReportEjected { address, cause, .. } => {
+                tracing::warn!(target = %self.shared.target, endpoint = %address, %cause, "endpoint ejected");
+            }
+            Action::ReportRecovered { address, .. } => {
+                tracing::info!(target = %self.shared.target, endpoint = %address, "endpoint is well again");
+            }
+            _ => {}
+        }
+    }
+
+    fn connect(&mut self, id: ConnectionId, address: Address, timeout: Duration) {
+        let mut config = self.connection.clone();
+        config.connect_timeout = self.connect_timeout.unwrap_or(timeout);
+        let connector = self.connector.clone();
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        let (reported, endpoint) = (self.events.clone(), address.clone());
+        let outcome = AttemptOutcome::new(id, address.clone(), self.events.clone());
+        tracing::trace!(target = %self.shared.target, connection = %id, %address, "connecting");
+        let attempt = tokio::spawn(async move {
+            let destination = Destination {
+                address: &address,
+                connector: &connector,
+                #[cfg(feature = "tls")]
+                tls: tls.as_ref(),
+            };
+            // Fails only when the driver has ended, and then there is nobody to tell.
+            let report = Box::new(move |event| drop(reported.send(DriverEvent::Connection(id, event))));
+            outcome.is(Connection::connect(destination, &config, report).await);
+        });
+        let stage = Stage::Connecting(attempt.abort_handle());
+        let keepalive = self.connection.keepalive;
+        self.links
+            .insert(id, Link { endpoint, stage, keepalive, watching: Watching::default(), measured: None });
+    }
+
+    fn close(&mut self, id: ConnectionId, graceful: bool) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.watching = Watching::default();
+        }
+        match self.links.get(&id).map(|link| &link.stage) {
+            Some(Stage::Open(open)) if graceful => return open.drain(),
+            Some(Stage::Open(open) | Stage::Held(open)) => open.abort(),
+            Some(Stage::Connecting(attempt)) => attempt.abort(),
+            None => {}
+        }
+        self.links.remove(&id);
+    }
+
+    fn check_idle(&mut self) {
+        let Some(idle) = &mut self.idle else { return };
+        idle.check_at = Instant::now() + idle.timeout;
+        let calls_begun = self.shared.calls_begun();
+        let unused = std::mem::replace(&mut idle.calls_begun, calls_begun) == calls_begun;
+        let in_flight = self.balancer.state().endpoints.iter().any(|endpoint| endpoint.calls_in_flight > 0);
+        if unused && !in_flight && self.shared.calls_waiting() == 0 {
+            tracing::debug!(target = %self.shared.target, "idle: letting the connections go");
+            self.balancer.handle_idle(Instant::now().into_std());
+        }
+    }
+}
+
+/// Whether nobody holds the channel any more, or its runtime ends: attempts are given up, open connections drain, and whoever
+/// still waits is told.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        for link in std::mem::take(&mut self.links).into_values() {
+            match link.stage {
+                Stage::Connecting(attempt) => attempt.abort(),
+                Stage::Open(connection) | Stage::Held(connection) => connection.drain(),
+            }
+        }
+        self.shared.end(self.balancer.state());
+    }
+}
+
+/// Watches for a channel without calls: it is idle if no call was begun between two looks, so after once to twice the timeout.
+struct IdleWatch {
+    timeout: Duration,
+    check_at: Instant,
+    calls_begun: u64,
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,119 @@
+//! What runs beside the calls on a channel's connections: the health watch (gRFC A17) and the stream of load reports (A51).
+//!
+//! The driver has them begun and ends them with their connections, by dropping them. Their streams are among those that a peer allows
+//! at a time, so it is here that these are divided between them and the calls.
+
+use std::sync::Arc;
+
+use meshless_core::{Balancer, ConnectionId, Policy};
+use tokio::sync::mpsc;
+
+use super::{Driver, Link, Stage};
+use crate::client::channel::{DriverEvent, Shared};
+use crate::client::connection::Connection;
+use crate::client::health_watch::HealthWatch;
+use crate::client::load_watch::{LoadWatch, Warned};
+
+/// Begins the watches of one channel.
+pub(super) struct Watches {
+    /// `None`: backends are taken to be healthy.
+    health_service: Option<Arc<str>>,
+    wants_reports: bool,
+    /// Begun so far.
+    begun: u64,
+    warned: Arc<Warned>,
+    shared: Arc<Shared>,
+}
+
+/// The watches on one connection.
+#[derive(Default)]
+pub(super) struct Watching {
+    pub(super) health: Option<HealthWatch>,
+    load: Option<LoadWatch>,
+    /// The server said so: "the client must not retry the call on the same connection" (A51).
+    reports_nothing: bool,
+}
+
+impl Watches {
+    pub(super) fn new(
+        health_service: Option<Arc<str>>,
+        balancer: &Balancer<Connection>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        // "pick_first … does not support health checking" (A17).
+        let checks_health = balancer.state().policy != Policy::PickFirst;
+        Self {
+            health_service: health_service.filter(|_| checks_health),
+            wants_reports: balancer.wants_reports(),
+            begun: 0,
+            warned: Arc::default(),
+            shared,
+        }
+    }
+
+    /// Begins to watch a backend's health, if the user named a service.
+    pub(super) fn watch_health(
+        &mut self,
+        id: ConnectionId,
+        connection: &Connection,
+        events: &mpsc::UnboundedSender<DriverEvent>,
+    ) -> Option<HealthWatch> {
+        let service = self.health_service.clone()?;
+        let (events, connection, shared) = (events.clone(), connection.clone(), Arc::clone(&self.shared));
+        let report = move |health| drop(events.send(DriverEvent::Health(id, health)));
+        self.begun += 1;
+        let rng = self.shared.random_stream(self.begun);
+        Some(HealthWatch::start(connection, service, shared, rng, report))
+    }
+
+    /// Begins to listen to a backend's load reports, if the balancer wants them of it.
+    fn watch_load(
+        &mut self,
+        id: ConnectionId,
+        connection: &Connection,
+        balancer: &Balancer<Connection>,
+        events: &mpsc::UnboundedSender<DriverEvent>,
+    ) -> Option<LoadWatch> {
+        let sink = balancer.report_sink(id)?;
+        self.begun += 1;
+        let rng = self.shared.random_stream(self.begun);
+        let (events, shared, warned) = (events.clone(), Arc::clone(&self.shared), Arc::clone(&self.warned));
+        let give_up = move || drop(events.send(DriverEvent::NoLoadReports(id)));
+        Some(LoadWatch::start(connection.clone(), sink, shared, rng, warned, give_up))
+    }
+
+    /// Of the streams that a peer allows, those that calls may have, and whether one is for reports: they are not worth the only one.
+    fn share(&self, max_streams: u32, reports: bool) -> (u32, bool) {
+        let rest = max_streams.saturating_sub(u32::from(self.health_service.is_some()));
+        let reports = reports && self.wants_reports && rest > 1;
+        // The health watch may have the only one, and end.
+        ((rest - u32::from(reports)).max(max_streams.min(1)), reports)
+    }
+}
+
+impl Driver {
+    /// Divides the streams that a connection's peer allows, as soon as it takes calls and whenever their number or need changes.
+    pub(super) fn share_streams(&mut self, id: ConnectionId, max_streams: u32) {
+        let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
+            return;
+        };
+        let (for_calls, reports) = self.watches.share(max_streams, !watching.reports_nothing);
+        self.balancer.handle_stream_limit(id, for_calls);
+        if !reports {
+            watching.load = None;
+        } else if watching.load.is_none() {
+            watching.load = self.watches.watch_load(id, connection, &self.balancer, &self.events);
+        }
+    }
+
+    /// Gives the stream that reports would have had to calls.
+    pub(super) fn handle_no_load_reports(&mut self, id: ConnectionId) {
+        let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
+            return;
+        };
+        watching.reports_nothing = true;
+        let max_streams = connection.max_streams();
+        self.share_streams(id, max_streams);
+        self.shared.announce_room();
+    }
+}

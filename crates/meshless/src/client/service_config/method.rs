@@ -1,0 +1,73 @@
+//! `methodConfig`: settings for the methods that an entry names.
+
+use std::time::Duration;
+
+use super::json::Node;
+use super::{Names, ServiceConfigError, policy};
+use crate::client::channel::{MethodName, MethodSettings, Repeat};
+
+/// One entry. What it does not say is `None`.
+#[derive(Clone, Debug)]
+pub(super) struct MethodConfig {
+    pub(super) names: Vec<MethodName>,
+    wait_for_ready: Option<bool>,
+    timeout: Option<Duration>,
+    request_message_max: Option<u32>,
+    response_message_max: Option<u32>,
+    repeat: Option<Repeat>,
+}
+
+impl MethodConfig {
+    /// `others`, with what this one says in place.
+    pub(super) fn over(&self, others: &MethodSettings) -> MethodSettings {
+        let timeout = match (self.timeout, others.timeout) {
+            (Some(own), Some(most)) => Some(own.min(most)),
+            (own, most) => own.or(most),
+        };
+        MethodSettings {
+            timeout,
+            wait_for_ready: self.wait_for_ready.unwrap_or(others.wait_for_ready),
+            request_message_max: self.request_message_max.or(others.request_message_max),
+            response_message_max: self.response_message_max.or(others.response_message_max),
+            repeat: self.repeat.clone().or_else(|| others.repeat.clone()),
+        }
+    }
+}
+
+/// Every entry of the document.
+pub(super) fn methods(root: &Node<'_>) -> Result<Vec<MethodConfig>, ServiceConfigError> {
+    let Some(entries) = root.field("methodConfig")? else { return Ok(Vec::new()) };
+    let mut seen = Names::new();
+    entries.elements()?.iter().map(|entry| method(entry, &mut seen)).collect()
+}
+
+fn method(entry: &Node<'_>, seen: &mut Names) -> Result<MethodConfig, ServiceConfigError> {
+    let mut names = Vec::new();
+    for node in entry.field("name")?.map(|names| names.elements()).transpose()?.unwrap_or_default() {
+        let name = name(&node)?;
+        seen.add(&node, &name)?;
+        names.push(name);
+    }
+    let message_max = |field: &str| entry.field(field)?.map(|bytes| bytes.whole_number(0)).transpose();
+    Ok(MethodConfig {
+        names,
+        wait_for_ready: entry.field("waitForReady")?.map(|wait| wait.boolean()).transpose()?,
+        timeout: entry.field("timeout")?.map(|timeout| timeout.duration()).transpose()?,
+        request_message_max: message_max("maxRequestMessageBytes")?,
+        response_message_max: message_max("maxResponseMessageBytes")?,
+        repeat: policy::repeat(entry)?,
+    })
+}
+
+/// Without a method, a name stands for all of its service; without a service too, for all that has no entry of its own.
+fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
+    let text = |field: &str| -> Result<&str, ServiceConfigError> {
+        node.field(field)?.map_or(Ok(""), |node| node.string())
+    };
+    match (text("service")?, text("method")?) {
+        ("", "") => Ok(MethodName::Others),
+        ("", _) => Err(node.error("names a method without its service")),
+        (service, "") => Ok(MethodName::Service(service.to_owned())),
+        (service, method) => Ok(MethodName::Method(format!("{service}/{method}"))),
+    }
+}

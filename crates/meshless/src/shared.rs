@@ -1,0 +1,8 @@
+//! What both halves use: neither `client` nor `server` is imported here.
+
+pub(crate) mod bounced;
+pub(crate) mod grpc_timeout;
+pub mod metrics;
+pub mod orca;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;

@@ -1,0 +1,147 @@
+//! The same as with the feature `otel`, and nothing of it: types without a size and methods without a body, so that the code
+//! that measures reads alike either way. Made by `default()` like those, hence no unit structs.
+
+use meshless_core::{EjectionCounts, WeightUpdate};
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::AttemptKind;
+use crate::client::connection::{CloseReason, GoingAway};
+use crate::server::ConnectionSummary;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChannelMetrics(());
+
+impl ChannelMetrics {
+    #[inline]
+    pub(crate) fn begin_call(&self, _: &http::Extensions) -> CallSpan {
+        CallSpan(())
+    }
+
+    #[inline]
+    pub(crate) fn calls_waiting(&self, _: i64) {}
+
+    #[inline]
+    pub(crate) fn resolved(&self, _: bool) {}
+
+    #[inline]
+    pub(crate) fn ejections(&self, _: EjectionCounts, _: EjectionCounts) {}
+
+    #[inline]
+    pub(crate) fn weights(&self, _: &WeightUpdate) {}
+
+    #[inline]
+    pub(crate) fn connected(&self) -> OpenConnection {
+        OpenConnection(())
+    }
+
+    #[inline]
+    pub(crate) fn connect_failed(&self) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CallSpan(());
+
+impl CallSpan {
+    #[inline]
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts(())
+    }
+
+    #[inline]
+    pub(crate) fn ended(self, _: Code) {}
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts(());
+
+impl Attempts {
+    #[inline]
+    pub(crate) fn begin(&self, _: AttemptKind) -> AttemptSpan {
+        AttemptSpan(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct AttemptSpan(());
+
+impl AttemptSpan {
+    #[inline]
+    pub(crate) fn sender(&self) -> MessageMeter {
+        MessageMeter(())
+    }
+
+    #[inline]
+    pub(crate) fn receive(&mut self, _: &[u8]) {}
+
+    #[inline]
+    pub(crate) fn ended(self, _: Code) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MessageMeter(());
+
+impl MessageMeter {
+    #[inline]
+    pub(crate) fn pass(&mut self, _: &[u8]) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenConnection(());
+
+impl OpenConnection {
+    #[inline]
+    pub(crate) fn going_away(&mut self, _: &GoingAway) {}
+
+    #[inline]
+    pub(crate) fn closed(&mut self, _: &CloseReason) {}
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerMetrics(());
+
+impl ServerMetrics {
+    #[inline]
+    pub(crate) fn calls(&self, _: &[&'static str]) -> ServedCalls {
+        ServedCalls(())
+    }
+
+    #[inline]
+    pub(crate) fn accepted(&self) -> AcceptedConnection {
+        AcceptedConnection(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct AcceptedConnection(());
+
+impl AcceptedConnection {
+    #[inline]
+    pub(crate) fn closed(self, _: &ConnectionSummary) {}
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServedCalls(());
+
+impl ServedCalls {
+    #[inline]
+    pub(crate) fn begin(&self, _: &str, _: Option<Instant>) -> ServerCallSpan {
+        ServerCallSpan(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ServerCallSpan(());
+
+impl ServerCallSpan {
+    #[inline]
+    pub(crate) fn receiver(&self) -> MessageMeter {
+        MessageMeter(())
+    }
+
+    #[inline]
+    pub(crate) fn send(&mut self, _: &[u8]) {}
+
+    #[inline]
+    pub(crate) fn end(&mut self, _: Code) {}
+}

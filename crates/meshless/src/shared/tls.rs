@@ -1,0 +1,222 @@
+//! TLS to backends, with rustls.
+//!
+//! [`TlsConfig`] is what users fill in; the connection runs the handshake with it. Trust is explicit: the certificates
+//! of the authority that signs the backends, as PEM. There is no built-in list of public authorities, since backends in
+//! a cluster are signed by the cluster's own; for a public one, give the bundle of the system (on most Linux images
+//! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your own.
+
+mod credentials;
+pub(crate) mod pem;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig};
+
+use crate::client::connector::BoxIo;
+use credentials::{Credentials, Sources};
+pub use pem::Pem;
+
+/// Whom to trust, who to be, and which name to expect.
+///
+/// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret that changes, a channel
+/// presents its new certificate from the next connection on. Files that cannot be used are refused with a warning, and the
+/// old ones stay.
+#[derive(Clone)]
+pub struct TlsConfig {
+    trust: Trust,
+    server_name: Option<ServerName<'static>>,
+}
+
+impl TlsConfig {
+    /// Trusts the authorities whose certificates are in `pem`, one or many.
+    ///
+    /// # Errors
+    /// If there is no certificate in `pem`, or one that cannot be read.
+    pub fn trusting(pem: impl Into<Pem>) -> Result<Self, TlsError> {
+        Self::from_sources(Sources { authorities: pem.into(), identity: None })
+    }
+
+    /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does not work.
+    pub fn from_rustls(config: ClientConfig) -> Self {
+        Self { trust: Trust::Own(Arc::new(config)), server_name: None }
+    }
+
+    /// Presents a certificate to servers that ask for one (mutual TLS): `chain` holds it and its intermediates, `key`
+    /// its private key. Has no effect with [`from_rustls`](Self::from_rustls), whose configuration holds its own.
+    ///
+    /// # Errors
+    /// If one of them is missing or cannot be read, or they do not belong together.
+    pub fn identity(self, chain: impl Into<Pem>, key: impl Into<Pem>) -> Result<Self, TlsError> {
+        let Trust::Sources(sources) = self.trust else { return Ok(self) };
+        let changed = Self::from_sources(Sources { identity: Some((chain.into(), key.into())), ..sources })?;
+        Ok(Self { server_name: self.server_name, ..changed })
+    }
+
+    /// Expects this name in the server's certificate, and asks for it with SNI. Default: the host in the channel's
+    /// target. The address that is dialled plays no part.
+    ///
+    /// # Errors
+    /// If it is neither a DNS name nor an IP address.
+    pub fn server_name(mut self, name: impl Into<String>) -> Result<Self, TlsError> {
+        self.server_name = Some(parse_name(name.into())?);
+        Ok(self)
+    }
+
+    /// Puts it all together. `host` is the host in the channel's target.
+    pub(crate) fn build(&self, host: &str) -> Result<ClientTls, TlsError> {
+        let credentials = match &self.trust {
+            Trust::Own(config) => Credentials::own(ClientConfig::clone(config)),
+            Trust::Sources(sources) => Credentials::new(sources.clone())?,
+        };
+        let server_name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => parse_name(host.trim_start_matches('[').trim_end_matches(']').to_owned())?,
+        };
+        Ok(ClientTls { credentials, server_name })
+    }
+
+    fn from_sources(sources: Sources) -> Result<Self, TlsError> {
+        // What is wrong is to be said now.
+        Credentials::new(sources.clone())?;
+        Ok(Self { trust: Trust::Sources(sources), server_name: None })
+    }
+}
+
+impl fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the key.
+        f.debug_struct("TlsConfig").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+/// What is wrong with a TLS configuration, or with a server.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TlsError(Kind);
+
+impl TlsError {
+    fn from_pem(error: rustls::pki_types::pem::Error) -> Self {
+        Self(Kind::Pem(error))
+    }
+
+    pub(crate) fn from_rustls(error: rustls::Error) -> Self {
+        Self(Kind::Certificate(error))
+    }
+
+    pub(crate) fn from_verifier(error: rustls::server::VerifierBuilderError) -> Self {
+        Self(Kind::Authorities(error))
+    }
+
+    pub(crate) fn from_file(path: &Path, error: io::Error) -> Self {
+        Self(Kind::File { path: path.to_owned(), error })
+    }
+
+    fn from_handshake(error: io::Error, name: &ServerName<'static>) -> Self {
+        use rustls::{AlertDescription, CertificateError, Error};
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        let name = name.to_str().into_owned();
+        Self(match cause {
+            Some(Error::InvalidMessage(_)) => Kind::NotTls,
+            Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => Kind::NoHttp2,
+            Some(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Kind::WrongName { name, error },
+            // A bad signature: the authority has the name of one that is trusted, and another key.
+            Some(Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature,
+            )) => Kind::UnknownIssuer,
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => Kind::Closed,
+            _ => Kind::Handshake(error),
+        })
+    }
+}
+
+/// TLS as one channel uses it.
+#[derive(Clone)]
+pub(crate) struct ClientTls {
+    credentials: Credentials,
+    server_name: ServerName<'static>,
+}
+
+impl ClientTls {
+    /// Runs the handshake, and makes sure that both sides mean HTTP/2.
+    pub(crate) async fn handshake(&self, io: BoxIo) -> Result<BoxIo, TlsError> {
+        let stream = TlsConnector::from(self.credentials.current().await)
+            .connect(self.server_name.clone(), io)
+            .await
+            .map_err(|error| TlsError::from_handshake(error, &self.server_name))?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(ALPN_H2) => Ok(Box::new(stream)),
+            _ => Err(TlsError(Kind::NoHttp2)),
+        }
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("server_name", &self.server_name).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone)]
+enum Trust {
+    Sources(Sources),
+    Own(Arc<ClientConfig>),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Kind {
+    #[error("cannot read PEM: {0}")]
+    Pem(rustls::pki_types::pem::Error),
+    #[error("no {0} found; give it as PEM")]
+    Missing(&'static str),
+    #[error("cannot read {}: {error}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    #[error("unusable certificate or key: {0}")]
+    Certificate(rustls::Error),
+    #[error("unusable authorities for clients: {0}")]
+    Authorities(rustls::server::VerifierBuilderError),
+    #[error("{name:?} is neither a DNS name nor an IP address")]
+    Name {
+        name: String,
+        #[source]
+        source: InvalidDnsNameError,
+    },
+    #[error("the server does not speak TLS; use a plain-text target, or the server's TLS port")]
+    NotTls,
+    #[error(
+        "the server did not choose HTTP/2 by ALPN; switch it on there (ALPN \"h2\"), or use the server's gRPC port"
+    )]
+    NoHttp2,
+    #[error(
+        "the server's certificate is not for {name:?} ({error}); set the name it is for as the server name"
+    )]
+    WrongName { name: String, error: io::Error },
+    #[error(
+        "the server's certificate is signed by an authority that is not trusted; add that authority's certificate"
+    )]
+    UnknownIssuer,
+    #[error("the server closed the connection during the handshake; it may not speak TLS on this port")]
+    Closed,
+    #[error("{0}")]
+    Handshake(io::Error),
+}
+
+fn parse_name(name: String) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(name.clone()).map_err(|source| TlsError(Kind::Name { name, source }))
+}
+
+/// The ALPN protocol id of HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const ALPN_H2: &[u8] = b"h2";
+
+#[cfg(test)]
+mod tests;
