@@ -52,9 +52,11 @@ pub(crate) mod age;
 mod config;
 mod connect_budget;
 mod connections;
+mod descriptors;
 pub(crate) mod ejection;
 mod health;
 pub(crate) mod judge;
+mod lookup_wait;
 mod out_of_band;
 mod plan;
 mod probe;
@@ -78,8 +80,10 @@ pub use action::Action;
 use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
+use descriptors::Descriptors;
 pub use ejection::{CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts};
 use judge::Judge;
+use lookup_wait::LookupWait;
 pub use out_of_band::ReportSink;
 use probe::Probe;
 use staleness::Staleness;
@@ -128,6 +132,10 @@ pub struct Balancer<C> {
     subset_seed: Option<u64>,
     /// Endpoints that the resolver named and the subset does not have.
     left_out: usize,
+    /// Of these, whether the default bound left them out, and not a subset that was asked for.
+    reported_bound: bool,
+    lookup_wait: LookupWait,
+    descriptors: Descriptors,
     probe: Probe,
     ages: AgeEstimate,
     decay: EwmaDecay,
@@ -169,6 +177,9 @@ impl<C> Balancer<C> {
             weight_update: None,
             subset_seed: None,
             left_out: 0,
+            reported_bound: false,
+            lookup_wait: LookupWait::default(),
+            descriptors: Descriptors::default(),
             probe: Probe::default(),
             ages: AgeEstimate::default(),
             decay,
@@ -187,12 +198,14 @@ impl<C> Balancer<C> {
     }
 
     /// A call wants to be sent, or the user wants the channel connected: leaves idle.
+    ///
+    /// What the resolver said last stays known, an error too. It may never say it again.
     pub fn handle_call(&mut self, now: Instant) {
         if !self.idle {
             return;
         }
         self.idle = false;
-        self.resolution_error = None;
+        self.lookup_wait.rearm();
         if self.endpoints.is_empty() {
             self.request_resolution(false);
         }
@@ -389,6 +402,7 @@ impl<C> Balancer<C> {
     fn settle(&mut self, now: Instant) {
         self.proceed();
         self.plan(now);
+        self.wait_for_lookup(now);
         self.judge(now);
         let state = self.connectivity();
         // In TRANSIENT_FAILURE the picker carries the errors, which any event may have changed.
@@ -401,6 +415,7 @@ impl<C> Balancer<C> {
     /// Any answer of the resolver ends the wait for one.
     fn answered(&mut self) {
         self.asked_at_once = false;
+        self.lookup_wait.answered();
         for subchannel in self.subchannels.values_mut() {
             subchannel.failed_since_resolution = false;
         }

@@ -162,6 +162,14 @@ impl<C> Subchannel<C> {
         self.fail(error);
     }
 
+    /// The attempt could not be made, through no fault of the endpoint: its backoff stays as it is.
+    pub(crate) fn attempt_not_made(&mut self, error: Arc<str>) {
+        self.attempt = None;
+        self.wants_more = false;
+        self.failed |= !self.is_ready();
+        self.last_error = Some(error);
+    }
+
     /// The server has gone away from an attempt that was all but made. Once that may be chance, and twice in a row it is a failure, which it
     /// says. However long the attempt was held: only one that has served proves anything.
     pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {

@@ -1,8 +1,10 @@
 //! Tests of the client half of `meshless-core` from outside: events in, actions and picks out.
 
 mod balancer;
+mod descriptors;
 mod ejection;
 mod health;
+mod lookup_wait;
 mod model;
 mod outage;
 mod overload;

@@ -265,6 +265,9 @@ impl World {
                     format!("eject {}: {cause}", server(&address))
                 }
                 Action::ReportRecovered { address, .. } => format!("{} is well again", server(&address)),
+                Action::ReportTooManyEndpoints { used, left_out } => {
+                    format!("too many endpoints: {used} used, {left_out} left out")
+                }
                 other => panic!("unknown action {other:?}"),
             };
             self.log.push(words);

@@ -41,6 +41,14 @@ pub enum Action<C> {
         /// Set when every known address fails: the resolver's pause between two questions does not apply.
         at_once: bool,
     },
+    /// The resolver has begun to name more endpoints than [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows.
+    /// A random subset is used. Something to tell people: nothing needs to be done.
+    ReportTooManyEndpoints {
+        /// How many are used.
+        used: usize,
+        /// How many are not.
+        left_out: usize,
+    },
     /// An endpoint was ejected: something to tell people. Nothing needs to be done.
     ReportEjected {
         /// Which one.

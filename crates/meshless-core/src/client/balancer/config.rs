@@ -24,6 +24,9 @@ pub struct BalancerConfig {
     pub(super) rotate_ahead: bool,
     pub(super) ejection: EjectionConfig,
     pub(super) subset_size: Option<NonZeroUsize>,
+    /// `None`: the default.
+    endpoints_max: Option<NonZeroUsize>,
+    default_endpoints_max: NonZeroUsize,
     pub(super) slow_start: Option<SlowStartConfig>,
     pub(super) weighted: WeightedConfig,
     pub(super) zone: Option<ZonePreference>,
@@ -137,11 +140,30 @@ impl BalancerConfig {
         self
     }
 
-    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default `None`: all. For a thousand
+    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default `None`: all, up to
+    /// [`endpoints_max`](Self::endpoints_max). For a thousand
     /// clients of a hundred endpoints, a hundred thousand connections; with few clients a subset is uneven. `pick_first`
     /// connects to one, of all.
     pub fn subset_size(mut self, size: Option<NonZeroUsize>) -> Self {
         self.subset_size = size;
+        self
+    }
+
+    /// How many endpoints are used at most, if the resolver names more: a random subset, as with
+    /// [`subset_size`](Self::subset_size). Default 1 000: a connection takes a file descriptor, and 1 024 is what many
+    /// systems allow a process. The channel lowers the default to half of its process's limit. Raise it together with
+    /// that limit (`ulimit -n`), or name a smaller `subset_size`; a warning says when it applies. For `pick_first` it
+    /// bounds the list of addresses.
+    pub fn endpoints_max(mut self, max: NonZeroUsize) -> Self {
+        self.endpoints_max = Some(max);
+        self
+    }
+
+    /// Lowers the default of [`endpoints_max`](Self::endpoints_max) for a process that may open so many files. Half of
+    /// them are left to the application. No effect where `endpoints_max` is set.
+    pub fn file_descriptors(mut self, limit: usize) -> Self {
+        let half = NonZeroUsize::new(limit / 2).unwrap_or(NonZeroUsize::MIN);
+        self.default_endpoints_max = self.default_endpoints_max.min(half);
         self
     }
 
@@ -169,6 +191,10 @@ impl BalancerConfig {
     pub fn zone(mut self, preference: Option<ZonePreference>) -> Self {
         self.zone = preference;
         self
+    }
+
+    pub(super) fn most_endpoints(&self) -> NonZeroUsize {
+        self.endpoints_max.unwrap_or(self.default_endpoints_max)
     }
 
     /// What is set about ejection.
@@ -215,6 +241,8 @@ impl Default for BalancerConfig {
             rotate_ahead: true,
             ejection: EjectionConfig::default(),
             subset_size: None,
+            endpoints_max: None,
+            default_endpoints_max: NonZeroUsize::new(ENDPOINTS_MAX).expect("it is not zero"),
             slow_start: None,
             weighted: WeightedConfig::default(),
             zone: None,
@@ -222,6 +250,9 @@ impl Default for BalancerConfig {
         }
     }
 }
+
+/// The default of `endpoints_max`.
+const ENDPOINTS_MAX: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -16,7 +16,7 @@ impl<C> Balancer<C> {
         self.wake = None;
         self.release_scout(now);
         self.probe(now);
-        if !self.idle {
+        if !self.idle && !self.connects_are_paused(now) {
             match self.config.policy {
                 Policy::PickFirst => self.plan_walk(now),
                 _ => self.plan_all(now),

@@ -34,7 +34,9 @@ pub struct ChannelState {
     pub policy: Policy,
     /// Its endpoints, and those that have left but still finish calls, in the order of their ids.
     pub endpoints: Vec<EndpointState>,
-    /// How many more the resolver named that the channel does not use, since it uses a subset.
+    /// How many more the resolver named that the channel does not use:
+    /// [`subset_size`](crate::BalancerConfig::subset_size) or
+    /// [`endpoints_max`](crate::BalancerConfig::endpoints_max) leaves them out.
     pub endpoints_left_out: usize,
     /// Why the last resolution failed, if it did.
     pub resolution_error: Option<Arc<str>>,
@@ -142,12 +144,13 @@ impl<C> Balancer<C> {
         if self.idle {
             return ConnectivityState::Idle;
         }
-        let failed = if self.endpoints.is_empty() {
-            self.resolution_error.is_some()
+        let failed =
+            if self.endpoints.is_empty() { self.resolution_error.is_some() } else { self.have_all_failed() };
+        if failed && !self.lookup_wait.is_waiting() {
+            ConnectivityState::TransientFailure
         } else {
-            self.listed().all(|subchannel| subchannel.failed)
-        };
-        if failed { ConnectivityState::TransientFailure } else { ConnectivityState::Connecting }
+            ConnectivityState::Connecting
+        }
     }
 }
 
