@@ -49,6 +49,18 @@ pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 /// let resolver: Box<dyn Resolver> = Box::new(receiver);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Contract
+///
+/// A resolution holds until the next one. The channel remembers it, an error too: before the first call, while it is
+/// idle, and after. So a resolver need not repeat itself, and these do not all do so:
+///
+/// | resolver | resolves again | after `resolve_now` |
+/// |---|---|---|
+/// | [`StaticResolver`] | never | ignores it |
+/// | `DnsResolver` | after each lookup, changed or not: at the TTL, within 6 s of a failure | resolves again |
+/// | `KubernetesResolver` | when the EndpointSlices change, when reading them fails and when it works again | `AllFailed`: lists again, and resolves if something is new |
+/// | `mpsc::Receiver` | when something is sent | ignores it; after the last sender is gone, the last resolution is final |
 pub trait Resolver: Send + 'static {
     /// The next resolution, when there is one. The first should come as soon as possible: calls wait for it.
     ///
@@ -60,6 +72,18 @@ pub trait Resolver: Send + 'static {
     /// not block. By default it is ignored.
     fn resolve_now(&mut self, hint: ResolveHint) {
         let _ = hint;
+    }
+
+    /// Returns true if a resolution follows each [`ResolveHint::AllFailed`], changed or not. Calls that find every
+    /// backend lost then wait for it, at most 5 s, before they fail. Default false: they fail at once.
+    fn answers_resolve_now(&self) -> bool {
+        false
+    }
+
+    /// Returns true if no resolution will come any more. If none has come at all, calls then fail and say so. Default
+    /// false.
+    fn has_ended(&self) -> bool {
+        false
     }
 }
 
@@ -102,6 +126,9 @@ impl Target {
             TargetKind::Kubernetes { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
                 "cannot resolve {self}: meshless was built without its feature `kubernetes`; enable it or use dns:///"
             )))),
+            TargetKind::Custom { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
+                "cannot resolve {self}: its scheme is not one of meshless; set a resolver"
+            )))),
             #[cfg(not(feature = "dns"))]
             TargetKind::Dns { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
                 "cannot resolve {self}: meshless was built without its feature `dns`; enable it or list addresses"
@@ -117,5 +144,9 @@ impl Resolver for tokio::sync::mpsc::Receiver<Resolution> {
             Poll::Ready(Some(resolution)) => Poll::Ready(resolution),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.is_closed() && self.is_empty()
     }
 }

@@ -1,6 +1,7 @@
 //! What both halves use: neither `client` nor `server` is imported here.
 
 pub(crate) mod bounced;
+pub(crate) mod file_descriptors;
 pub(crate) mod grpc_timeout;
 pub mod metrics;
 pub mod orca;

@@ -9,6 +9,7 @@ mod watches;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use meshless_core::{
@@ -26,7 +27,8 @@ use crate::client::connection::{
     ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::client::connector::Connector;
-use crate::resolver::{Resolution, ResolveHint, Resolver};
+use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::shared::file_descriptors;
 use crate::shared::metrics::OpenConnection;
 #[cfg(feature = "tls")]
 use crate::shared::tls::ClientTls;
@@ -51,6 +53,8 @@ pub(crate) struct DriverConfig {
 pub(crate) struct Driver {
     balancer: Balancer<Connection>,
     resolver: Box<dyn Resolver>,
+    /// The resolver has said something, be it an error.
+    has_resolved: bool,
     shared: Arc<Shared>,
     events: mpsc::UnboundedSender<DriverEvent>,
     received: mpsc::UnboundedReceiver<DriverEvent>,
@@ -93,11 +97,16 @@ impl Driver {
         received: mpsc::UnboundedReceiver<DriverEvent>,
     ) -> Self {
         let now = Instant::now();
-        let balancer = Balancer::new(config.balancer, config.rng, now.into_std());
+        let balancer = match file_descriptors::limit() {
+            Some(limit) => config.balancer.file_descriptors(limit),
+            None => config.balancer,
+        };
+        let balancer = Balancer::new(balancer, config.rng, now.into_std());
         Self {
             watches: Watches::new(config.health_service, &balancer, Arc::clone(&shared)),
             balancer,
             resolver,
+            has_resolved: false,
             shared,
             events,
             received,
@@ -119,6 +128,7 @@ impl Driver {
     /// Runs until the last handle on the channel is gone.
     pub(crate) async fn run(mut self) {
         loop {
+            self.balancer.set_resolver_answers(self.resolver.answers_resolve_now());
             while let Some(action) = self.balancer.poll_action() {
                 self.act(action);
             }
@@ -135,7 +145,10 @@ impl Driver {
                     Some(DriverEvent::Dropped) | None => break,
                     Some(event) => self.handle(event),
                 },
-                resolution = poll_fn(|cx| self.resolver.poll_resolution(cx)) => self.handle_resolution(resolution),
+                resolution = poll_fn(|cx| next_resolution(&mut *self.resolver, self.has_resolved, cx)) => {
+                    self.has_resolved = true;
+                    self.handle_resolution(resolution);
+                }
                 () = at(self.balancer.poll_timeout().map(Instant::from_std)) => {
                     self.balancer.handle_timeout(Instant::now().into_std());
                 }
@@ -190,9 +203,20 @@ impl Driver {
                     return;
                 }
                 self.shared.metrics.connect_failed();
+                if error.is_out_of_descriptors() {
+                    return self.handle_out_of_descriptors(now, id, &error);
+                }
                 tracing::info!(%target, connection = %id, %error, "connect failed");
                 self.balancer.handle_connect_failed(now, id, error.cause());
             }
+        }
+    }
+
+    fn handle_out_of_descriptors(&mut self, now: std::time::Instant, id: ConnectionId, error: &ConnectError) {
+        let cause = format!("{}: raise the limit of open files (ulimit -n)", error.cause());
+        if self.balancer.handle_out_of_descriptors(now, id, cause) {
+            let target = &self.shared.target;
+            tracing::warn!(%target, %error, "no file descriptor left: connects pause; raise the limit of open files (ulimit -n)");
         }
     }
 
@@ -302,6 +326,12 @@ impl Driver {
                 true => ResolveHint::AllFailed,
                 false => ResolveHint::Stale,
             }),
+            Action::ReportTooManyEndpoints { used, left_out } => {
+                tracing::warn!(
+                    target = %self.shared.target, used, left_out,
+                    "more endpoints than this channel may connect to; a random subset is used; set endpoints_max and the limit of open files, or subset_size"
+                );
+            }
             Action::ReportEjected { address, cause, .. } => {
                 tracing::warn!(target = %self.shared.target, endpoint = %address, %cause, "endpoint ejected");
             }
@@ -375,6 +405,20 @@ impl Drop for Driver {
             }
         }
         self.shared.end(self.balancer.state());
+    }
+}
+
+/// The next resolution; an error if the resolver has ended without any.
+fn next_resolution(
+    resolver: &mut dyn Resolver,
+    has_resolved: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Resolution> {
+    match resolver.poll_resolution(cx) {
+        Poll::Pending if !has_resolved && resolver.has_ended() => Poll::Ready(Err(ResolveError::Other(
+            "the resolver has ended without naming an endpoint".to_owned(),
+        ))),
+        resolution => resolution,
     }
 }
 

@@ -1,10 +1,12 @@
 //! Backends from DNS: every A and AAAA record of a name is an endpoint.
 //!
 //! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it the process looks each
-//! name up once for all its channels (`shared`), when `schedule` says so, with hickory (`lookup`). Nothing here
+//! name up once for all its channels (`shared`), when `schedule` says so, with hickory (`lookup`, `client`, `families`). Nothing here
 //! decides what a failed lookup means: it is reported with its reason, and the balancer keeps the last good set.
 
+mod client;
 mod config;
+mod families;
 mod lookup;
 mod schedule;
 mod shared;
@@ -64,6 +66,10 @@ impl DnsResolver {
 
 impl Resolver for DnsResolver {
     fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        if let State::Pausing(pause) = &mut self.state {
+            ready!(pause.as_mut().poll(cx));
+            self.state = State::New;
+        }
         if matches!(self.state, State::New) {
             match self.subscribe() {
                 Ok(subscription) => self.state = State::Subscribed(subscription),
@@ -78,9 +84,9 @@ impl Resolver for DnsResolver {
         };
         let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
             // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
-            self.state = State::Ended;
+            self.state = State::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
             return Poll::Ready(Err(ResolveError::Other(
-                "the DNS lookups of this process have ended".to_owned(),
+                "the DNS lookups of this name have ended; they begin again".to_owned(),
             )));
         };
         let answer = answers.borrow_and_update().clone();
@@ -107,6 +113,10 @@ impl Resolver for DnsResolver {
             });
         }
     }
+
+    fn answers_resolve_now(&self) -> bool {
+        matches!(self.state, State::Subscribed(_))
+    }
 }
 
 impl std::fmt::Debug for DnsResolver {
@@ -118,6 +128,8 @@ impl std::fmt::Debug for DnsResolver {
 enum State {
     New,
     Subscribed(Subscription),
+    /// The lookups have ended unexpectedly, and begin again after this.
+    Pausing(Pin<Box<tokio::time::Sleep>>),
     Ended,
 }
 
@@ -132,3 +144,6 @@ fn change_of(
 ) -> Pin<Box<dyn Future<Output = Option<watch::Receiver<Answer>>> + Send>> {
     Box::pin(async move { answers.changed().await.is_ok().then_some(answers) })
 }
+
+/// Lookups that panic must not do so in a loop.
+const PAUSE_AFTER_PANIC: std::time::Duration = std::time::Duration::from_secs(5);

@@ -19,7 +19,6 @@ impl StaticResolver {
         Self { resolution: Some(Ok(endpoints)) }
     }
 
-    #[cfg(not(all(feature = "dns", feature = "kubernetes")))]
     pub(super) fn failing(error: super::ResolveError) -> Self {
         Self { resolution: Some(Err(error)) }
     }

@@ -5,6 +5,7 @@
 //! required**, except after `http://` (80) and `https://` (443). gRPC falls back to 443, and a plain-text service that
 //! listens on 50051 is then tried on 443 and times out, which helps nobody.
 
+mod custom;
 mod error;
 mod kubernetes;
 mod parse;
@@ -12,6 +13,8 @@ mod parse;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use error::TargetError;
 pub use kubernetes::KubernetesPort;
@@ -32,7 +35,11 @@ pub use kubernetes::KubernetesPort;
 /// | `http://echo.shop:50051` | `dns:///`, plain text |
 /// | `https://echo.shop` | `dns:///`, TLS; port 443 unless given |
 ///
-/// An IP address in place of a host name is that address, and DNS is not asked.
+/// An IP address in place of a host name is that address, and DNS is not asked. `0.0.0.0` and `[::]` reach this host
+/// itself, as in other gRPC libraries. An IPv4 address with leading zeros is refused: programs disagree about its meaning.
+/// The zone of a link-local address is the number of its interface, as in `ipv6:[fe80::1%253]:50051` (RFC 6874).
+///
+/// A channel with [its own resolver](crate::ChannelBuilder::resolver) takes any URI, such as `consul:///orders`.
 ///
 /// ```
 /// let target: meshless::Target = "dns:///echo.shop.svc.cluster.local:50051".parse()?;
@@ -72,6 +79,13 @@ pub enum TargetKind {
     Addresses(Vec<SocketAddr>),
     /// A Unix domain socket.
     Unix(PathBuf),
+    /// Anything else, for a [resolver](crate::ChannelBuilder::resolver) of the user's own.
+    Custom {
+        /// The scheme in lower case; `None` for a plain name.
+        scheme: Option<String>,
+        /// What follows the scheme and its colon.
+        rest: String,
+    },
 }
 
 /// How a target was written, as far as it matters later: the two HTTP schemes decide about TLS.
@@ -99,8 +113,8 @@ impl Target {
     }
 
     /// What calls carry as `:authority`: host and port without the final dot of a name, the first address of a list,
-    /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`). The scheme's own port is left out
-    /// (RFC 9110 §4.2.3), and so is a port that only has a name.
+    /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`), the last segment of any other URI. The
+    /// scheme's own port is left out (RFC 9110 §4.2.3), and so are a port that only has a name and a zone (RFC 6874 §4).
     pub fn authority(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, port, .. } => {
@@ -116,9 +130,13 @@ impl Target {
             }
             TargetKind::Addresses(addresses) => {
                 let first = first(addresses);
-                if self.default_port() == Some(first.port()) { bracketed(first) } else { first.to_string() }
+                match self.default_port() == Some(first.port()) {
+                    true => bracketed(first),
+                    false => format!("{}:{}", bracketed(first), first.port()),
+                }
             }
             TargetKind::Unix(_) => "localhost".to_owned(),
+            TargetKind::Custom { rest, .. } => custom::authority(rest).to_owned(),
         }
     }
 
@@ -134,6 +152,7 @@ impl Target {
             TargetKind::Kubernetes { service, namespace: None, .. } => service.clone(),
             TargetKind::Addresses(addresses) => first(addresses).ip().to_string(),
             TargetKind::Unix(_) => "localhost".to_owned(),
+            TargetKind::Custom { rest, .. } => custom::host(rest).to_owned(),
         }
     }
 
@@ -157,7 +176,7 @@ impl fmt::Display for Target {
         match &self.kind {
             TargetKind::Dns { name_server, host, port } => match (web, name_server) {
                 (Some(scheme), _) => write!(f, "{scheme}://{host}:{port}"),
-                (None, Some(name_server)) => write!(f, "dns://{name_server}/{host}:{port}"),
+                (None, Some(name_server)) => write!(f, "dns://{}/{host}:{port}", Shown(*name_server)),
                 (None, None) => write!(f, "dns:///{host}:{port}"),
             },
             TargetKind::Kubernetes { service, namespace, port } => {
@@ -165,15 +184,33 @@ impl fmt::Display for Target {
             }
             TargetKind::Addresses(addresses) => {
                 if let Some(scheme) = web {
-                    return write!(f, "{scheme}://{}", first(addresses));
+                    return write!(f, "{scheme}://{}", Shown(first(addresses)));
                 }
                 write!(f, "{}:", if first(addresses).is_ipv4() { "ipv4" } else { "ipv6" })?;
                 for (index, address) in addresses.iter().enumerate() {
-                    write!(f, "{}{address}", if index == 0 { "" } else { "," })?;
+                    write!(f, "{}{}", if index == 0 { "" } else { "," }, Shown(*address))?;
                 }
                 Ok(())
             }
-            TargetKind::Unix(path) => write!(f, "unix:{}", path.display()),
+            TargetKind::Unix(path) => {
+                write!(f, "unix:{}", utf8_percent_encode(&path.to_string_lossy(), NOT_IN_A_PATH))
+            }
+            TargetKind::Custom { scheme: Some(scheme), rest } => write!(f, "{scheme}:{rest}"),
+            TargetKind::Custom { scheme: None, rest } => f.write_str(rest),
+        }
+    }
+}
+
+/// An address as a URI writes it: the zone behind `%25`.
+struct Shown(SocketAddr);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                write!(f, "[{}%25{}]:{}", v6.ip(), v6.scope_id(), v6.port())
+            }
+            address => address.fmt(f),
         }
     }
 }
@@ -190,6 +227,8 @@ fn bracketed(address: SocketAddr) -> String {
     }
 }
 
+/// What would be read as something else.
+const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;
 

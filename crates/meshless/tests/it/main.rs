@@ -12,6 +12,10 @@ mod kubernetes;
 mod log;
 #[cfg(feature = "otel")]
 mod measured;
+#[cfg(feature = "dns")]
+mod name_servers;
+#[cfg(feature = "dns")]
+mod raw_name_server;
 mod raw_peer;
 #[cfg(feature = "dns")]
 mod resolver;

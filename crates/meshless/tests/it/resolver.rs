@@ -252,3 +252,45 @@ fn outside_a_runtime_the_error_says_so() {
     let std::task::Poll::Ready(Err(error)) = resolver.poll_resolution(&mut cx) else { panic!("an error") };
     assert!(error.to_string().contains("tokio runtime"), "{error}");
 }
+
+/// Takes every file descriptor that there is. The child of the test below runs it alone in its process.
+#[cfg(unix)]
+#[tokio::test]
+async fn child_without_descriptors() {
+    if std::env::var_os(STARVED).is_none() {
+        return;
+    }
+    let server = DnsServer::start().await;
+    server.set_addresses(NAME, &["127.0.0.1"], 3600);
+    let mut resolver = resolver(&server, only_on_demand());
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1"]));
+    let mut taken = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        taken.push(file);
+    }
+    server.set_addresses(NAME, &["127.0.0.2"], 3600);
+    assert!(std::fs::File::open("/dev/null").is_err(), "nothing is left");
+    resolver.resolve_now(ResolveHint::Stale);
+    assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.2"]));
+    println!("{STARVED} asked");
+}
+
+#[cfg(unix)]
+#[test]
+fn with_no_file_descriptor_left_dns_is_asked_all_the_same() {
+    let child = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 64 && exec \"$0\" --exact resolver::child_without_descriptors --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env(STARVED, "1")
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        output.contains(&format!("{STARVED} asked")),
+        "{output}\n{}",
+        String::from_utf8_lossy(&child.stderr)
+    );
+}
+
+#[cfg(unix)]
+const STARVED: &str = "MESHLESS_TEST_WITHOUT_DESCRIPTORS";

@@ -250,7 +250,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Finds the backends by your own means; of the target, only the authority is then used.
+    /// Finds the backends by your own means. The target may then be any URI, such as `consul:///orders`, or a name without
+    /// a port. Of it, only the authority is used: its last segment.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Box::new(resolver));
         self

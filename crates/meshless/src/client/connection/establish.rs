@@ -17,6 +17,7 @@ use super::task::Task;
 use super::wire::Wire;
 use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
 use crate::client::connector::{BoxIo, Connector};
+use crate::shared::file_descriptors;
 #[cfg(feature = "tls")]
 use crate::shared::tls::{ClientTls, TlsError};
 
@@ -94,6 +95,11 @@ pub(crate) enum ConnectError {
 }
 
 impl ConnectError {
+    /// Returns true if it says nothing about the backend: no file descriptor was left to try.
+    pub(crate) fn is_out_of_descriptors(&self) -> bool {
+        matches!(self, Self::Dial { source, .. } if file_descriptors::is_exhausted(source))
+    }
+
     /// What was wrong, in words for where the address is named already.
     pub(crate) fn cause(&self) -> String {
         match self {

@@ -38,7 +38,8 @@ impl DnsConfig {
         self
     }
 
-    /// The longest wait between two lookups by polling, and between two attempts at a name that fails. Default 30 s: new
+    /// The longest wait between two lookups by polling. A name that fails is asked again after 5 s at most, or after this
+    /// if it is shorter. Default 30 s: new
     /// pods get calls within that time even if their records were published with a TTL of minutes. A floor above it is
     /// lowered to it.
     pub fn poll_ceiling(mut self, ceiling: Duration) -> Self {
@@ -67,11 +68,16 @@ impl DnsConfig {
         self
     }
 
-    /// The waits between attempts at a name that fails. It is asked no less often than one that does not.
+    /// The waits between attempts at a name that fails.
     pub(super) fn backoff(&self) -> BackoffConfig {
-        let first = self.min_interval.min(self.poll_ceiling);
-        BackoffConfig::new(first, BACKOFF_MULTIPLIER, JITTER, self.poll_ceiling)
-            .expect("the first wait is at least 10 ms and at most the ceiling")
+        self.backoff_up_to(BACKOFF_MAX.min(self.poll_ceiling))
+    }
+
+    /// Waits that grow from the minimum interval to `max`.
+    pub(super) fn backoff_up_to(&self, max: Duration) -> BackoffConfig {
+        let first = self.min_interval.min(max);
+        BackoffConfig::new(first, BACKOFF_MULTIPLIER, JITTER, max)
+            .expect("the first wait is at least 10 ms and at most the longest")
     }
 }
 
@@ -105,6 +111,9 @@ pub enum AddressFamilies {
     Ipv6,
 }
 
+/// A name that fails is asked again within so long, give or take the jitter. Calls wait for what is new, and a name
+/// server that is back takes a query each 5 s from each process without effort: it is what TTLs of 5 s cause anyway.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// As for gRPC's connections.
 const BACKOFF_MULTIPLIER: f64 = 1.6;
 /// Nothing is done more often than this, whatever is asked for.

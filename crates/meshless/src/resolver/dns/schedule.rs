@@ -27,6 +27,8 @@ pub(super) struct Schedule {
     /// When the last lookup began.
     started: Option<Instant>,
     backoff: Backoff,
+    /// The waits while one family does not answer.
+    incomplete: Backoff,
     /// Whether the last lookup failed.
     failing: bool,
     tokens: Tokens,
@@ -54,12 +56,14 @@ impl Schedule {
     pub(super) fn new(config: DnsConfig, rng: Rng, now: Instant) -> Self {
         let tokens = Tokens { left: TOKENS_MAX, refilled: now };
         let backoff = Backoff::new(config.backoff());
+        let incomplete = Backoff::new(config.backoff_up_to(config.poll_ceiling));
         Self {
             config,
             rng,
             state: State::Waiting { until: now },
             started: None,
             backoff,
+            incomplete,
             failing: false,
             tokens,
         }
@@ -87,12 +91,18 @@ impl Schedule {
         }
     }
 
-    /// The lookup gave addresses that live for `ttl`.
-    pub(super) fn handle_success(&mut self, ttl: Duration, now: Instant) {
+    /// The lookup gave addresses that live for `ttl`. If one family has not answered, it is not `complete`, and it is
+    /// asked for again soon, then more and more rarely.
+    pub(super) fn handle_success(&mut self, ttl: Duration, complete: bool, now: Instant) {
         self.failing = false;
         self.backoff.reset();
         let wait = ttl.clamp(self.config.poll_floor, self.config.poll_ceiling);
-        let wait = self.rng.jittered(wait, JITTER);
+        let mut wait = self.rng.jittered(wait, JITTER);
+        if complete {
+            self.incomplete.reset();
+        } else {
+            wait = wait.min(self.incomplete.advance(&mut self.rng));
+        }
         self.wait(wait, now);
     }
 

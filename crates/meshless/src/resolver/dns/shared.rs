@@ -23,6 +23,7 @@ use super::config::DnsConfig;
 use super::lookup::DnsLookup;
 use super::schedule::{Schedule, Wish};
 use crate::ResolveError;
+use crate::shared::file_descriptors::Reserve;
 
 /// What a lookup is shared by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +34,7 @@ pub(super) struct Question {
 }
 
 /// The last answer; `None` before the first.
-pub(super) type Answer = Option<Result<Arc<[IpAddr]>, ResolveError>>;
+pub(super) type Answer = Option<Addresses>;
 
 /// What one lookup found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +42,45 @@ pub(super) struct Found {
     pub(super) addresses: Vec<IpAddr>,
     /// How long the shortest-lived record lives.
     pub(super) ttl: Duration,
+    /// Both families have answered, as far as they were asked for.
+    pub(super) complete: bool,
+}
+
+impl Found {
+    /// The same, after it has been in use for a while.
+    pub(super) fn aged(mut self, by: Duration) -> Self {
+        self.ttl = self.ttl.saturating_sub(by);
+        self
+    }
+}
+
+/// Where a lookup that goes on puts what it has so far.
+pub(super) struct Early<'a> {
+    answers: &'a watch::Sender<Answer>,
+    found: Mutex<Option<Found>>,
+}
+
+impl<'a> Early<'a> {
+    fn new(answers: &'a watch::Sender<Answer>) -> Self {
+        Self { answers, found: Mutex::new(None) }
+    }
+
+    /// Hands it to the subscribers.
+    pub(super) fn publish(&self, found: &Found) {
+        publish(self.answers, Ok(found.addresses.clone().into()));
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
+    }
+
+    /// What was published last.
+    pub(super) fn take(&self) -> Option<Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Something that looks a name up: hickory, or a script in tests.
 pub(super) trait Look: Send + 'static {
-    /// One lookup. Bounded in time.
-    fn look(&mut self) -> impl Future<Output = Result<Found, ResolveError>> + Send;
+    /// One lookup. Bounded in time. It may be dropped once something is in `early`.
+    fn look(&mut self, early: &Early<'_>) -> impl Future<Output = Result<Found, ResolveError>> + Send;
 }
 
 /// The subscribers' end of a name's task. The task ends when the last clone is dropped.
@@ -92,6 +126,7 @@ impl Shared {
         // Only keeps clients out of step with each other, so a hash that differs from process to process is enough.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "dns");
         let schedule = Schedule::new(config, Rng::new(seed, 0), Instant::now().into_std());
+        DESCRIPTORS.fill();
         let task = runtime.spawn(run(look, schedule, Arc::clone(&wishes), sender)).abort_handle();
         Self { wishes, answers, task }
     }
@@ -144,17 +179,25 @@ async fn run(
             }
         }
         let outcome = {
-            let mut lookup = pin!(look.look());
+            let _descriptors = DESCRIPTORS.release();
+            let early = Early::new(&answers);
+            let mut lookup = pin!(look.look(&early));
             loop {
                 tokio::select! {
                     outcome = &mut lookup => break outcome,
-                    wish = wishes.next() => schedule.handle_wish(wish, now()),
+                    wish = wishes.next() => {
+                        schedule.handle_wish(wish, now());
+                        // The rest of a known answer is not worth the wait; a lookup that is due is.
+                        if let (Wish::AllFailed, Some(found)) = (wish, early.take()) {
+                            break Ok(found);
+                        }
+                    }
                 }
             }
         };
         let answer = match outcome {
             Ok(found) => {
-                schedule.handle_success(found.ttl, now());
+                schedule.handle_success(found.ttl, found.complete, now());
                 Ok(found.addresses.into())
             }
             Err(error) => {
@@ -162,16 +205,30 @@ async fn run(
                 Err(error)
             }
         };
-        report(answers.borrow().as_ref(), &answer);
-        answers.send_replace(Some(answer));
+        // It is older than the wish that the next lookup, due now, answers. So it says nothing unless it is news.
+        let follows = schedule.poll_timeout().is_some_and(|due| due <= now());
+        if !(follows && (answer.is_err() || is_known(&answers, &answer))) {
+            publish(&answers, answer);
+        }
+    }
+}
+
+type Addresses = Result<Arc<[IpAddr]>, ResolveError>;
+
+fn publish(answers: &watch::Sender<Answer>, answer: Addresses) {
+    report(answers.borrow().as_ref(), &answer);
+    answers.send_replace(Some(answer));
+}
+
+fn is_known(answers: &watch::Sender<Answer>, answer: &Addresses) -> bool {
+    match (&*answers.borrow(), answer) {
+        (Some(Ok(before)), Ok(addresses)) => same_set(before, addresses),
+        _ => false,
     }
 }
 
 /// Logs what is new: every change of the addresses, and the first failure of a row.
-fn report(
-    before: Option<&Result<Arc<[IpAddr]>, ResolveError>>,
-    answer: &Result<Arc<[IpAddr]>, ResolveError>,
-) {
+fn report(before: Option<&Addresses>, answer: &Addresses) {
     match (before, answer) {
         (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
         (_, Err(error)) => tracing::warn!(%error, "DNS fails; known backends stay in use"),
@@ -185,6 +242,9 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
     let set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
     set(a) == set(b)
 }
+
+/// So that DNS can be asked when nothing else can be opened.
+static DESCRIPTORS: Reserve = Reserve::new();
 
 /// The names that are being looked up. An entry without subscribers is swept when the next name is added.
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);

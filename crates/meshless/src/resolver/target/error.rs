@@ -9,7 +9,7 @@ pub enum TargetError {
     Empty,
     /// The scheme is none that meshless knows.
     #[error(
-        "unknown scheme {scheme:?} in {target:?}; use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://"
+        "unknown scheme {scheme:?} in {target:?}; use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://, or set a resolver for it"
     )]
     UnknownScheme {
         /// The scheme.
@@ -47,6 +47,26 @@ pub enum TargetError {
     BadHost {
         /// The host.
         host: String,
+        /// The whole target.
+        target: String,
+    },
+    /// The host ends in a number, as only IPv4 addresses do, and is not one.
+    #[error(
+        "{host:?} in {target:?} is not an IPv4 address; write four numbers from 0 to 255 without leading zeros"
+    )]
+    BadIpv4 {
+        /// The host.
+        host: String,
+        /// The whole target.
+        target: String,
+    },
+    /// The zone of an IPv6 address is not a number.
+    #[error(
+        "{zone:?} in {target:?} is not the number of an interface; write [fe80::1%253]:50051 for the one that `ip link` lists as 3"
+    )]
+    BadZone {
+        /// What stands behind the percent sign.
+        zone: String,
         /// The whole target.
         target: String,
     },
@@ -90,8 +110,10 @@ pub enum TargetError {
         /// The whole target.
         target: String,
     },
-    /// The socket's path is empty or too long for the system.
-    #[error("{target:?} is not a Unix socket; write unix:/path, at most {MAX_UNIX_PATH} bytes of path")]
+    /// The socket's path is empty, too long for the system, not UTF-8, or followed by a query.
+    #[error(
+        "{target:?} is not a Unix socket; write unix:/path, at most {MAX_UNIX_PATH} bytes of path, with %3F and %23 for ? and #"
+    )]
     BadPath {
         /// The whole target.
         target: String,

@@ -1,8 +1,10 @@
 //! From a string to a [`Target`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use percent_encoding::percent_decode_str;
 
 use super::error::MAX_UNIX_PATH;
 use super::{HTTP_PORT, HTTPS_PORT, Scheme, Target, TargetError, TargetKind, kubernetes};
@@ -29,13 +31,19 @@ impl FromStr for Target {
             "kubernetes" => kubernetes::parse(rest, text).map(grpc),
             "http" => parser.web(rest, Scheme::Http, HTTP_PORT),
             "https" => parser.web(rest, Scheme::Https, HTTPS_PORT),
-            _ if rest.starts_with("//") => {
+            other if rest.starts_with("//") || is_grpc_scheme(other, rest) => {
                 Err(TargetError::UnknownScheme { scheme: scheme.to_owned(), target: text.to_owned() })
             }
             // No scheme: "if no scheme is given, dns is used" (gRPC's naming.md).
             _ => parser.endpoint(None, text, None).map(grpc),
         }
     }
+}
+
+/// Schemes of other gRPC libraries, which are also written without slashes: `xds:echo` is no host with a port.
+fn is_grpc_scheme(scheme: &str, rest: &str) -> bool {
+    let is_port = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
+    !is_port && ["google-c2p", "passthrough", "unix-abstract", "vsock", "xds"].contains(&scheme)
 }
 
 /// Parses the parts of one target, which it names in errors.
@@ -62,11 +70,13 @@ impl<'a> Parser<'a> {
     }
 
     fn name_server(self, written: &str) -> Result<SocketAddr, TargetError> {
-        let bare = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(written);
-        written
-            .parse()
-            .or_else(|_| bare.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT)))
-            .ok()
+        let bracketed = written.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let without_port = || match bracketed {
+            Some(inner) => self.ipv6(inner, DNS_PORT),
+            None => Ok(written.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT))),
+        };
+        self.address(written)?
+            .map_or_else(without_port, |address| Ok(Some(address)))?
             .filter(|address: &SocketAddr| address.port() != 0)
             .ok_or_else(|| self.bad_name_server(written))
     }
@@ -103,17 +113,51 @@ impl<'a> Parser<'a> {
             }
         };
         let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        let ip: Option<IpAddr> = match bracketed {
-            Some(inner) => inner.parse().ok().filter(IpAddr::is_ipv6),
-            None => host.parse().ok().filter(IpAddr::is_ipv4),
+        let address = match bracketed {
+            Some(inner) => self.ipv6(inner, port)?,
+            None => host.parse().ok().map(|ip: Ipv4Addr| SocketAddr::from((ip, port))),
         };
-        if let Some(ip) = ip {
-            return Ok(TargetKind::Addresses(vec![SocketAddr::new(ip, port)]));
+        if let Some(address) = address {
+            return Ok(TargetKind::Addresses(vec![address]));
+        }
+        if bracketed.is_none() && ends_in_number(host) {
+            return Err(TargetError::BadIpv4 { host: host.to_owned(), target: self.target.to_owned() });
         }
         if !is_host_name(host) {
             return Err(TargetError::BadHost { host: host.to_owned(), target: self.target.to_owned() });
         }
         Ok(TargetKind::Dns { name_server, host: host.to_owned(), port })
+    }
+
+    /// What stands in brackets: an IPv6 address, with a zone if it has one (RFC 6874).
+    fn ipv6(self, inner: &str, port: u16) -> Result<Option<SocketAddr>, TargetError> {
+        let Some((ip, zone)) = inner.split_once('%') else {
+            return Ok(inner.parse().ok().map(|ip: Ipv6Addr| SocketAddr::from((ip, port))));
+        };
+        let Ok(ip) = ip.parse::<Ipv6Addr>() else { return Ok(None) };
+        // "%25" is the delimiter in a URI. The bare "%" of other tools is understood "when not followed by two
+        // hexadecimal digits" that mean it (RFC 6874 §3).
+        let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
+        let digits = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit());
+        match zone.parse() {
+            Ok(scope) if digits => Ok(Some(SocketAddr::V6(SocketAddrV6::new(ip, port, 0, scope)))),
+            _ => Err(TargetError::BadZone { zone: zone.to_owned(), target: self.target.to_owned() }),
+        }
+    }
+
+    /// An address with its port.
+    fn address(self, written: &str) -> Result<Option<SocketAddr>, TargetError> {
+        let zoned = written
+            .strip_prefix('[')
+            .and_then(|rest| rest.split_once(']'))
+            .filter(|(ip, _)| ip.contains('%'));
+        match zoned {
+            Some((inner, port)) => match port.strip_prefix(':').map(str::parse) {
+                Some(Ok(port)) => self.ipv6(inner, port),
+                _ => Ok(None),
+            },
+            None => Ok(written.parse().ok()),
+        }
     }
 
     fn port(self, written: &str) -> Result<u16, TargetError> {
@@ -136,30 +180,34 @@ impl<'a> Parser<'a> {
         // gRPC's URI form of the same: `ipv4:///10.0.0.1:50051`.
         let rest = rest.strip_prefix("///").unwrap_or(rest);
         let parse = |address: &str| {
-            let parsed: Option<SocketAddr> = address.trim().parse().ok();
-            parsed.filter(|parsed| family(parsed) && parsed.port() != 0).ok_or_else(|| {
-                TargetError::BadAddress {
+            self.address(address.trim())?.filter(|parsed| family(parsed) && parsed.port() != 0).ok_or_else(
+                || TargetError::BadAddress {
                     address: address.to_owned(),
                     target: self.target.to_owned(),
                     example,
-                }
-            })
+                },
+            )
         };
         rest.split(',').map(parse).collect::<Result<_, _>>().map(TargetKind::Addresses)
     }
 
-    /// What follows `unix:`: a path, or `//` and an absolute path.
-    fn unix(self, rest: &str) -> Result<TargetKind, TargetError> {
+    /// What follows `unix:`: a path, or `//` and an absolute path. It is part of a URI, so `%20` in it is a space.
+    fn unix(self, rest: &'a str) -> Result<TargetKind, TargetError> {
+        let bad = || TargetError::BadPath { target: self.target.to_owned() };
         let path = match rest.strip_prefix("//") {
             // `unix://authority/path`: "the authority must be empty" (gRPC's naming.md).
-            Some(after) if !after.starts_with('/') => String::new(),
+            Some(after) if !after.starts_with('/') => return Err(bad()),
             _ if rest.starts_with('/') => format!("/{}", rest.trim_start_matches('/')),
             _ => rest.to_owned(),
         };
-        if path.is_empty() || path.ends_with('/') || path.len() > MAX_UNIX_PATH || path.contains('\0') {
-            return Err(TargetError::BadPath { target: self.target.to_owned() });
+        if path.contains(['?', '#']) {
+            return Err(bad());
         }
-        Ok(TargetKind::Unix(PathBuf::from(path)))
+        let path = percent_decode_str(&path).decode_utf8().map_err(|_| bad())?;
+        if path.is_empty() || path.ends_with('/') || path.len() > MAX_UNIX_PATH || path.contains('\0') {
+            return Err(bad());
+        }
+        Ok(TargetKind::Unix(PathBuf::from(path.as_ref())))
     }
 
     fn empty_host(self) -> TargetError {
@@ -187,6 +235,13 @@ fn is_host_name(host: &str) -> bool {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.len() <= 253 && name.split('.').all(label)
+}
+
+/// Returns true for what is meant as an IPv4 address: "the highest-level component label will be alphabetic" in a name
+/// (RFC 1123 §2.1). Leading zeros are octal to some parsers and decimal to others, so there is no right way to read them.
+fn ends_in_number(host: &str) -> bool {
+    let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
+    !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 const DNS_PORT: u16 = 53;

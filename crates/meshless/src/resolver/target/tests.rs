@@ -38,6 +38,19 @@ fn every_form_parses_and_prints_so_that_it_parses_again() {
         ("kubernetes:///0-a.b-1:h2c", "kubernetes:///0-a.b-1:h2c", "0-a.b-1", "0-a.b-1.svc"),
         ("unix:/run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
         ("unix:///run/echo.sock", "unix:/run/echo.sock", "localhost", "localhost"),
+        ("unix:/run/a%20b%25.sock", "unix:/run/a%20b%25.sock", "localhost", "localhost"),
+        ("unix:/run/a b.sock", "unix:/run/a%20b.sock", "localhost", "localhost"),
+        ("[fe80::1%253]:50051", "ipv6:[fe80::1%253]:50051", "[fe80::1]:50051", "fe80::1"),
+        ("[fe80::1%3]:50051", "ipv6:[fe80::1%253]:50051", "[fe80::1]:50051", "fe80::1"),
+        ("[fe80::1%2525]:50051", "ipv6:[fe80::1%2525]:50051", "[fe80::1]:50051", "fe80::1"),
+        ("ipv6:[fe80::1%253]:1,[fd00::2]:1", "ipv6:[fe80::1%253]:1,[fd00::2]:1", "[fe80::1]:1", "fe80::1"),
+        ("http://[fe80::1%253]:80", "http://[fe80::1%253]:80", "[fe80::1]", "fe80::1"),
+        ("dns://[fe80::53%252]/echo:1", "dns://[fe80::53%252]:53/echo:1", "echo:1", "echo"),
+        ("ipv4:///10.0.0.1:1", "ipv4:10.0.0.1:1", "10.0.0.1:1", "10.0.0.1"),
+        ("0.0.0.0:50051", "ipv4:0.0.0.0:50051", "0.0.0.0:50051", "0.0.0.0"),
+        ("ipv6:[::]:50051", "ipv6:[::]:50051", "[::]:50051", "::"),
+        ("dns:///10.0.0.1:0050051", "ipv4:10.0.0.1:50051", "10.0.0.1:50051", "10.0.0.1"),
+        ("xds:50051", "dns:///xds:50051", "xds:50051", "xds"),
         ("unix:echo.sock", "unix:echo.sock", "localhost", "localhost"),
         ("http://echo.shop:50051/", "http://echo.shop:50051", "echo.shop:50051", "echo.shop"),
         ("http://echo.shop", "http://echo.shop:80", "echo.shop", "echo.shop"),
@@ -84,9 +97,28 @@ fn what_is_wrong_is_named() {
     }
     let long = format!("dns:///{}:1", "a".repeat(64));
     assert!(matches!(error(&long), TargetError::BadHost { .. }));
-    for address in
-        ["ipv4:10.0.0.1", "ipv4:", "ipv4:[::1]:1", "ipv4:10.0.0.1:1,", "ipv6:10.0.0.1:1", "ipv4:h:1"]
+    for number in
+        ["010.0.0.1:1", "10.0.0.256:1", "dns:///1.2.3:1", "http://127.1", "1.2.3.4.5:1", "dns:///7:1"]
     {
+        assert!(matches!(error(number), TargetError::BadIpv4 { .. }), "{number}: {}", error(number));
+    }
+    for zone in ["[fe80::1%25eth0]:1", "ipv6:[fe80::1%eth0]:1", "[fe80::1%]:1", "ipv6:[fe80::1%25+3]:1"] {
+        assert!(matches!(error(zone), TargetError::BadZone { .. }), "{zone}: {}", error(zone));
+    }
+    for scheme in
+        ["xds:echo", "unix-abstract:echo", "vsock:2:50051", "passthrough:echo:1", "consul:///orders"]
+    {
+        assert!(matches!(error(scheme), TargetError::UnknownScheme { .. }), "{scheme}: {}", error(scheme));
+    }
+    for address in [
+        "ipv4:010.0.0.1:1",
+        "ipv4:10.0.0.1",
+        "ipv4:",
+        "ipv4:[::1]:1",
+        "ipv4:10.0.0.1:1,",
+        "ipv6:10.0.0.1:1",
+        "ipv4:h:1",
+    ] {
         assert!(matches!(error(address), TargetError::BadAddress { .. }), "{address}");
     }
     for name_server in ["dns://echo.shop:50051", "dns://kube-dns/echo:1", "dns://10.0.0.1:0/echo:1"] {
@@ -113,7 +145,16 @@ fn what_is_wrong_is_named() {
     assert!(matches!(error("kubernetes:///echo.shop"), TargetError::MissingPort { .. }));
     assert!(matches!(error("kubernetes:///:50051"), TargetError::EmptyHost { .. }));
     assert!(matches!(error("kubernetes:///echo.shop:1/x"), TargetError::TrailingPath { .. }));
-    for path in ["unix:", "unix://", "unix://host/path", "unix:///"] {
+    for path in [
+        "unix:",
+        "unix://",
+        "unix://host/path",
+        "unix:///",
+        "unix:/a?b",
+        "unix:/a#b",
+        "unix:/a%ff",
+        "unix:/a%00",
+    ] {
         assert!(matches!(error(path), TargetError::BadPath { .. }), "{path}");
     }
     assert!(matches!(error(&format!("unix:/{}", "x".repeat(200))), TargetError::BadPath { .. }));
@@ -131,6 +172,54 @@ fn messages_fit_one_line_and_end_without_a_full_stop() {
     }
 }
 
+#[test]
+fn with_a_resolver_any_uri_and_any_name_is_a_target() {
+    for (text, authority, server_name) in [
+        ("consul:///orders", "orders", "orders"),
+        ("Consul://agent:8500/orders?dc=fra#x", "orders", "orders"),
+        ("consul://orders", "orders", "orders"),
+        ("consul:orders", "orders", "orders"),
+        ("etcd+v3:///shop/orders:50051", "orders:50051", "orders"),
+        ("zookeeper://[fd00::1]:2181/services/orders/", "orders", "orders"),
+        ("xds:///orders", "orders", "orders"),
+        ("orders", "orders", "orders"),
+        ("dns:///orders", "orders", "orders"),
+        ("kubernetes:///orders.shop", "orders.shop", "orders.shop"),
+        ("orders:50051", "orders:50051", "orders"),
+        ("dns:///orders:50051", "orders:50051", "orders"),
+    ] {
+        let target = Target::for_resolver(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(target.authority(), authority, "{text}");
+        assert_eq!(target.server_name(), server_name, "{text}");
+        assert_eq!(target.tls(), None, "{text}");
+        assert_eq!(Target::for_resolver(&target.to_string()), Ok(target), "{text}");
+    }
+    let refused = |text: &str| Target::for_resolver(text).unwrap_err();
+    assert_eq!(refused(" "), TargetError::Empty);
+    for text in [
+        "consul:///",
+        "consul:",
+        "con sul:///orders",
+        "consul:///or ders",
+        "consul:///%zz",
+        "é:///x",
+        "7z:///x",
+    ] {
+        refused(text);
+    }
+    // A target of ours that is wrong stays wrong.
+    for text in [
+        "http://echo/path",
+        "ipv4:nonsense",
+        "unix:",
+        "dns:///a..b:1",
+        "kubernetes://prod/echo:1",
+        "https:echo",
+    ] {
+        assert_eq!(Some(refused(text)), text.parse::<Target>().err(), "{text}");
+    }
+}
+
 mod any_text {
     use super::*;
     use proptest::prelude::*;
@@ -138,8 +227,12 @@ mod any_text {
     proptest! {
         #[test]
         fn parsing_never_panics_and_what_parses_prints_the_same_target(
-            text in "(dns:|dns://|dns:///|kubernetes:///|kubernetes:|ipv4:|ipv6:|unix:|http://|https://)?[a-z0-9.:/\\[\\],@ é-]{0,24}"
+            text in "(dns:|dns://|dns:///|kubernetes:///|kubernetes:|ipv4:|ipv6:|unix:|consul:|http://|https://)?[a-z0-9.:/\\[\\],@ é%5?#-]{0,24}"
         ) {
+            if let Ok(target) = Target::for_resolver(&text) {
+                prop_assert_eq!(Target::for_resolver(&target.to_string()), Ok(target.clone()));
+                prop_assert!(!target.authority().is_empty() && !target.server_name().is_empty());
+            }
             if let Ok(target) = text.parse::<Target>() {
                 prop_assert_eq!(target.to_string().parse::<Target>(), Ok(target.clone()));
                 prop_assert!(!target.authority().is_empty() && !target.server_name().is_empty());

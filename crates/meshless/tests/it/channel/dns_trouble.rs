@@ -1,11 +1,12 @@
 //! A channel whose DNS fails, lies or dawdles while its backends are well: no call notices.
 
 use std::net::IpAddr;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
-use meshless::{Channel, DnsConfig, Endpoint, Resolution, ResolveError};
-use tokio::sync::mpsc;
+use meshless::{Channel, DnsConfig, Endpoint, Resolution, ResolveError, ResolveHint, Resolver};
+use tokio::sync::{mpsc, watch};
 
 use super::network::*;
 use crate::dns_server::{DnsServer, Script};
@@ -145,4 +146,154 @@ async fn flapping_between_disjoint_sets_costs_no_call_and_a_bounded_number_of_co
         }
     }
     assert_eq!(switches.dialled(), 300, "each backend once for each time it is named");
+}
+
+/// Answers a request when the test lets it, as DNS does.
+struct Asked {
+    answers: mpsc::Receiver<Resolution>,
+    requests: mpsc::UnboundedSender<ResolveHint>,
+}
+
+impl Resolver for Asked {
+    fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
+        self.answers.poll_resolution(cx)
+    }
+
+    fn resolve_now(&mut self, hint: ResolveHint) {
+        let _ = self.requests.send(hint);
+    }
+
+    fn answers_resolve_now(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_without_lame_duck_costs_no_call_while_the_resolver_is_asked() {
+    for pods in [1_u8, 3, 12] {
+        let (answer, answers) = mpsc::channel::<Resolution>(1);
+        let (requests, mut asked) = mpsc::unbounded_channel();
+        let mut network = Network::new();
+        let resolver = Asked { answers, requests };
+        let channel = network.channel_to("orders").resolver(resolver).connect_lazy().unwrap();
+        let switches = network.switches();
+        let set = |pods: std::ops::RangeInclusive<u8>| -> Resolution {
+            Ok(pods.map(|n| Endpoint::new(backend(n))).collect())
+        };
+        answer.send(set(1..=pods)).await.unwrap();
+        let (end, ended) = watch::channel(());
+        tokio::spawn(async move {
+            loop {
+                let (address, io) = network.accept().await;
+                let mut ended = ended.clone();
+                let old = (1..=pods).any(|n| address == meshless::Address::Tcp(backend(n)));
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = serve(io, address, 100, Call::answer) => {}
+                        _ = ended.changed(), if old => {}
+                    }
+                });
+            }
+        });
+        for _ in 0..50 {
+            check_within(&channel, 5 * SECOND).await.unwrap();
+        }
+        tokio::time::sleep(30 * SECOND).await;
+        // All pods are replaced at once.
+        (1..=pods).for_each(|n| switches.set(backend(n), Dial::Refuse));
+        end.send(()).unwrap();
+        settle().await;
+        let calls: Vec<_> = (0..100)
+            .map(|_| {
+                let channel = channel.clone();
+                tokio::spawn(async move { check_within(&channel, 10 * SECOND).await })
+            })
+            .collect();
+        while asked.recv().await.unwrap() != ResolveHint::AllFailed {}
+        // DNS takes its time on a starved machine.
+        tokio::time::sleep(2 * SECOND).await;
+        assert!(calls.iter().all(|call| !call.is_finished()), "{pods} pods: calls wait");
+        answer.send(set(101..=100 + pods)).await.unwrap();
+        for call in calls {
+            call.await.unwrap().unwrap_or_else(|status| panic!("{pods} pods: {status}"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_calls_wait_for_the_resolver_once_and_then_fail_at_once() {
+    let (answer, answers) = mpsc::channel::<Resolution>(1);
+    let (requests, _asked) = mpsc::unbounded_channel();
+    let mut network = Network::new();
+    let resolver = Asked { answers, requests };
+    let channel = network.channel_to("orders").resolver(resolver).connect_lazy().unwrap();
+    network.set(backend(1), Dial::Refuse);
+    answer.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let status = check(&channel).await.unwrap_err();
+    assert!(status.message().contains("connection refused"), "{status}");
+    assert!(start.elapsed() <= 5 * SECOND + 100 * MS, "{:?}", start.elapsed());
+    for _ in 0..100 {
+        let start = tokio::time::Instant::now();
+        check(&channel).await.unwrap_err();
+        assert!(start.elapsed() <= MS, "{:?}", start.elapsed());
+        tokio::time::sleep(SECOND / 3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_resolver_said_before_the_first_call_is_what_the_call_is_told() {
+    let reason = "no pod of orders has a port named grpc";
+    for idle_first in [false, true] {
+        let (answer, resolver) = mpsc::channel::<Resolution>(1);
+        let mut network = Network::new();
+        let channel = network
+            .channel_to("consul:///orders")
+            .resolver(resolver)
+            .idle_timeout(Some(60 * SECOND))
+            .connect_lazy()
+            .unwrap();
+        answer.send(Err(ResolveError::Other(reason.to_owned()))).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        assert_eq!(channel.state().await.resolution_error.as_deref(), Some(reason));
+        if idle_first {
+            check(&channel).await.unwrap_err();
+            tokio::time::sleep(600 * SECOND).await;
+            assert_eq!(channel.state().await.connectivity, meshless::ConnectivityState::Idle);
+        }
+        for _ in 0..8 {
+            let start = tokio::time::Instant::now();
+            let status = check(&channel).await.unwrap_err();
+            assert_eq!(status.code(), tonic::Code::Unavailable);
+            assert!(status.message().contains(reason), "{status}");
+            assert!(start.elapsed() < 10 * MS);
+        }
+        let state = channel.state().await;
+        assert_eq!(state.resolution_error.as_deref(), Some(reason));
+        assert_eq!(state.connectivity, meshless::ConnectivityState::TransientFailure);
+        // And as soon as it knows better, calls are sent.
+        network.serve(100, Call::answer);
+        answer.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();
+        tokio::time::sleep(SECOND).await;
+        check(&channel).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_ends_without_a_word_is_said_to_have() {
+    let (answer, resolver) = mpsc::channel::<Resolution>(1);
+    drop(answer);
+    let mut network = Network::new();
+    let channel = network.channel_to("orders").resolver(resolver).connect_lazy().unwrap();
+    let status = check(&channel).await.unwrap_err();
+    assert!(status.message().contains("has ended without naming an endpoint"), "{status}");
+    // One that ends after it has named endpoints leaves them in use.
+    let (answer, resolver) = mpsc::channel::<Resolution>(1);
+    answer.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();
+    drop(answer);
+    let mut network = Network::new();
+    let channel = network.channel_to("orders").resolver(resolver).connect_lazy().unwrap();
+    network.serve(100, Call::answer);
+    check(&channel).await.unwrap();
+    assert_eq!(channel.state().await.resolution_failures, 0);
 }

@@ -30,6 +30,8 @@ use crate::raw_peer::RawPeer;
 pub(super) enum Dial {
     Open,
     Refuse,
+    /// No file descriptor is left to try.
+    NoDescriptor,
     /// Neither yes nor no.
     Silent,
     /// Yes, and then not a word: a process that stands still.
@@ -289,6 +291,8 @@ impl Connect for Pipes {
         Box::pin(async move {
             match dial {
                 Dial::Refuse => Err(io::ErrorKind::ConnectionRefused.into()),
+                // EMFILE.
+                Dial::NoDescriptor => Err(io::Error::from_raw_os_error(24)),
                 Dial::Silent => pending().await,
                 Dial::Mute => {
                     let (near, far) = tokio::io::duplex(1 << 20);

@@ -68,3 +68,29 @@ async fn a_channel_that_nobody_calls_does_not_probe() {
     sleep(600 * SECOND).await;
     assert!(switches.dialled() < 20, "{} connects in ten minutes", switches.dialled());
 }
+
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_process_without_file_descriptors_blames_no_backend_and_recovers_at_once() {
+    for policy in Policy::ALL {
+        let mut network = Network::new();
+        let backends: Vec<_> = (1..=100).map(backend).collect();
+        let config = BalancerConfig::new(policy);
+        let channel = network.channel(&backends).balancer(config).connect_lazy().unwrap();
+        backends.iter().for_each(|backend| network.set(*backend, Dial::NoDescriptor));
+        let switches = network.switches();
+        network.serve(100, Call::answer);
+        let down = Instant::now();
+        while down.elapsed() < 60 * SECOND {
+            let status = check_within(&channel, 2 * SECOND).await.unwrap_err();
+            let text = status.message();
+            let names_it = text.contains("ulimit -n") || status.code() == Code::DeadlineExceeded;
+            assert!(names_it, "{policy}: {status}");
+            sleep(50 * MS).await;
+        }
+        assert!(switches.dialled() <= 61 * 100, "{policy}: {} connects", switches.dialled());
+        backends.iter().for_each(|backend| switches.set(*backend, Dial::Open));
+        sleep(1100 * MS).await;
+        check_within(&channel, MS).await.unwrap_or_else(|status| panic!("{policy}: {status}"));
+    }
+}

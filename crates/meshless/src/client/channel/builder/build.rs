@@ -60,7 +60,10 @@ impl ChannelBuilder {
     /// If something in the settings does not fit. Whether there are backends is for the first call to find out.
     pub fn connect_lazy(mut self) -> Result<Channel, ChannelError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ChannelError::NoRuntime)?;
-        let target: Target = self.target.parse()?;
+        let target = match &self.resolver {
+            Some(_) => Target::for_resolver(&self.target)?,
+            None => self.target.parse()?,
+        };
         let throttling = self.retry_throttle.unwrap_or_else(|| {
             let configured = self.service_config.as_ref().and_then(ServiceConfig::retry_throttling);
             Some(configured.unwrap_or_default())
@@ -227,6 +230,10 @@ fn resolver_of(
                 Some(name_server) => resolver.name_server(*name_server),
                 None => resolver,
             })
+        }
+        TargetKind::Custom { scheme, .. } => {
+            let scheme = scheme.clone().unwrap_or_default();
+            return Err(TargetError::UnknownScheme { scheme, target: target.to_string() }.into());
         }
         #[cfg(not(feature = "dns"))]
         TargetKind::Dns { .. } => return Err(ChannelError::DnsMissing(target.to_string())),

@@ -9,7 +9,7 @@ fn settled() -> (Schedule, Instant) {
     let now = Instant::now();
     let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(1, 1), now);
     assert!(schedule.handle_timeout(now));
-    schedule.handle_success(30 * SECOND, now);
+    schedule.handle_success(30 * SECOND, true, now);
     (schedule, now)
 }
 
@@ -35,7 +35,7 @@ fn polling_follows_the_ttl_between_floor_and_ceiling() {
             let now = Instant::now();
             let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(seed, 1), now);
             assert!(schedule.handle_timeout(now));
-            schedule.handle_success(ttl_s * SECOND, now);
+            schedule.handle_success(ttl_s * SECOND, true, now);
             waits.push(wait_from(&schedule, now).as_secs_f64() / expected_s);
         }
         assert!(waits.iter().all(|wait| (0.8..=1.2).contains(wait)), "TTL {ttl_s}: {waits:?}");
@@ -64,7 +64,7 @@ fn when_every_address_failed_the_floor_does_not_hold_three_times() {
         schedule.handle_wish(Wish::AllFailed, now);
         assert_eq!(schedule.poll_timeout(), Some(now));
         assert!(schedule.handle_timeout(now));
-        schedule.handle_success(30 * SECOND, now);
+        schedule.handle_success(30 * SECOND, true, now);
     }
     schedule.handle_wish(Wish::AllFailed, now);
     assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "the tokens are used up");
@@ -80,7 +80,7 @@ fn a_lookup_that_is_due_costs_no_token() {
 }
 
 #[test]
-fn a_failing_name_backs_off_up_to_the_ceiling_and_ignores_weak_hints() {
+fn a_failing_name_backs_off_up_to_five_seconds_and_ignores_weak_hints() {
     let (mut schedule, mut now) = settled();
     let mut nominal: f64 = 1.0;
     for _ in 0..12 {
@@ -95,14 +95,14 @@ fn a_failing_name_backs_off_up_to_the_ceiling_and_ignores_weak_hints() {
         let before = schedule.poll_timeout();
         schedule.handle_wish(Wish::Stale, now);
         assert_eq!(schedule.poll_timeout(), before);
-        nominal = (nominal * 1.6).min(30.0);
+        nominal = (nominal * 1.6).min(5.0);
     }
     schedule.handle_wish(Wish::Newcomer, now);
     assert_eq!(wait_from(&schedule, now), SECOND, "a newcomer does not sit out the backoff");
     schedule.handle_wish(Wish::AllFailed, now);
     assert_eq!(wait_from(&schedule, now), Duration::ZERO);
     assert!(schedule.handle_timeout(now));
-    schedule.handle_success(5 * SECOND, now);
+    schedule.handle_success(5 * SECOND, true, now);
     assert!(wait_from(&schedule, now) >= 4 * SECOND, "a success ends the backoff");
 }
 
@@ -114,7 +114,7 @@ fn a_hint_during_a_lookup_counts_when_it_ends() {
     schedule.handle_wish(Wish::Stale, now);
     schedule.handle_wish(Wish::AllFailed, now);
     schedule.handle_wish(Wish::Stale, now);
-    schedule.handle_success(30 * SECOND, now);
+    schedule.handle_success(30 * SECOND, true, now);
     assert_eq!(schedule.poll_timeout(), Some(now), "the strongest of the hints");
 }
 
@@ -157,7 +157,7 @@ mod any_events {
                     Event::Wish(wish) => schedule.handle_wish(wish, now),
                     Event::Succeed(ttl) if looking => {
                         looking = false;
-                        schedule.handle_success(Duration::from_secs(ttl), now);
+                        schedule.handle_success(Duration::from_secs(ttl), true, now);
                     }
                     Event::Fail if looking => {
                         looking = false;
@@ -182,4 +182,40 @@ mod any_events {
             }
         }
     }
+}
+
+#[test]
+fn a_name_that_fails_is_asked_again_within_six_seconds() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(3, 1), now);
+    let mut now = now;
+    for _ in 0..50 {
+        assert!(schedule.handle_timeout(now));
+        schedule.handle_failure(now);
+        let wait = wait_from(&schedule, now);
+        assert!(wait <= Duration::from_millis(6000), "{wait:?}");
+        now += wait;
+    }
+}
+
+#[test]
+fn a_family_that_does_not_answer_is_asked_for_soon_and_then_as_rarely_as_records_expire() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(3, 1), now);
+    let (mut now, mut waits) = (now, Vec::new());
+    for _ in 0..12 {
+        assert!(schedule.handle_timeout(now));
+        schedule.handle_success(60 * SECOND, false, now);
+        waits.push(wait_from(&schedule, now));
+        now = schedule.poll_timeout().unwrap();
+    }
+    assert!(waits[0] <= Duration::from_millis(1200), "{waits:?}");
+    assert!(waits[11] >= 24 * SECOND && waits.iter().all(|wait| *wait <= 36 * SECOND), "{waits:?}");
+    assert!(schedule.handle_timeout(now));
+    schedule.handle_success(60 * SECOND, true, now);
+    assert!(wait_from(&schedule, now) >= 24 * SECOND);
+    now = schedule.poll_timeout().unwrap();
+    assert!(schedule.handle_timeout(now));
+    schedule.handle_success(60 * SECOND, false, now);
+    assert!(wait_from(&schedule, now) <= Duration::from_millis(1200), "it begins anew");
 }
