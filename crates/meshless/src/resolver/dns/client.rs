@@ -86,11 +86,7 @@ impl Client {
 
 /// Returns true if the same question may be answered without EDNS, or by another server.
 fn asks_for_another_try(error: &NetError) -> bool {
-    match error {
-        NetError::Timeout => true,
-        NetError::Dns(DnsError::ResponseCode(_)) => true,
-        _ => false,
-    }
+    matches!(error, NetError::Timeout | NetError::Dns(DnsError::ResponseCode(_)))
 }
 
 fn build(servers: Vec<NameServerConfig>, options: ResolverOpts) -> Result<TokioResolver, NetError> {
