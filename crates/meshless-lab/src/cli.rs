@@ -60,8 +60,8 @@ pub(crate) struct CompareArgs {
     /// (Linux, as root; the host's network is not touched)
     #[arg(long, value_enum, default_value_t = NetworkKind::Loopback, hide_possible_values = true)]
     pub(crate) network: NetworkKind,
-    /// Events of the churn: ageing, rolling, scale, sigkill, fail-fast, slow, hung, black-hole, dns-servfail, dns-nxdomain,
-    /// dns-empty, dns-slow, dns-stale, dns-flap, dns-truncated, outage, overload [default: one of each kind; with
+    /// Events of the churn: ageing, rolling, quick-rollout, scale, sigkill, fail-fast, slow, hung, black-hole, dns-servfail,
+    /// dns-nxdomain, dns-empty, dns-slow, dns-stale, dns-flap, dns-truncated, outage, overload, overload-shed [default: one of each kind; with
     /// --full all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) events: Vec<Event>,

@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Ageing,
     /// Every backend is replaced.
     Rolling,
+    /// All backends are replaced at once, without a lame duck.
+    QuickRollout,
     /// Twice the backends, and back.
     Scale,
     /// A backend is killed.
@@ -75,9 +77,10 @@ pub(crate) enum Convergence {
 
 impl Event {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Ageing,
         Self::Rolling,
+        Self::QuickRollout,
         Self::Scale,
         Self::Sigkill,
         Self::FailFast,
@@ -114,6 +117,7 @@ impl Event {
         match self {
             Self::Ageing => "ageing",
             Self::Rolling => "rolling",
+            Self::QuickRollout => "quick-rollout",
             Self::Scale => "scale",
             Self::Sigkill => "sigkill",
             Self::FailFast => "fail-fast",
@@ -140,6 +144,10 @@ impl Event {
             Self::Rolling => {
                 "One backend after another is replaced: the new one starts, takes the old one's place in DNS and behind the \
                  virtual address, and only a lame duck's time later the old one gets SIGTERM and drains."
+            }
+            Self::QuickRollout => {
+                "All backends are replaced at once: the new ones take the old ones' places in DNS and behind the virtual address, \
+                 and at the same moment the old ones get SIGTERM, without a lame duck. What a client knows is then all out of date."
             }
             Self::Scale => {
                 "Three backends are added; later they are taken out again, first from DNS, then by SIGTERM."
@@ -189,6 +197,7 @@ impl Event {
             Self::Ageing => Convergence::None,
             Self::Scale => Convergence::NewHaveShare,
             Self::Slow => Convergence::HurtShunned,
+            Self::QuickRollout => Convergence::NoFailure { since: REPLACED },
             Self::Outage => Convergence::NoFailure { since: BACK },
             Self::Overload | Self::OverloadShed => Convergence::NoFailure { since: OVER },
             event if event.ages_quickly() => Convergence::FewFail,
@@ -306,6 +315,7 @@ pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(20);
 
 /// Marks that definitions name.
 pub(crate) const BEGINS: &str = "begins";
+const REPLACED: &str = "replaced";
 const BACK: &str = "back";
 const OVER: &str = "over";
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BACK, BACKENDS, BEGINS, Event, FLEET, OVER};
+use super::{BACK, BACKENDS, BEGINS, Event, FLEET, OVER, REPLACED};
 use crate::fault::Fault;
 use crate::network::DnsTrouble;
 
@@ -52,6 +52,11 @@ impl Event {
         match self {
             Self::Ageing => vec![begin(Action::Nothing)],
             Self::Rolling => rolling(watch),
+            Self::QuickRollout => vec![
+                begin(Action::Start((BACKENDS..FLEET).collect())),
+                marked(watch / 4, Action::List((BACKENDS..FLEET).collect()), REPLACED),
+                step(watch / 4, Action::Terminate(all())),
+            ],
             Self::Scale => vec![
                 step(Duration::ZERO, Action::Start((BACKENDS..FLEET).collect())),
                 begin(Action::List((0..FLEET).collect())),

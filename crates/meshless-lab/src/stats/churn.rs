@@ -160,7 +160,7 @@ impl Seen {
 /// Names of the backends that an event is about.
 fn concerned(event: Event, run: &ChurnRun) -> Vec<String> {
     let indices = match event {
-        Event::Scale | Event::Rolling => BACKENDS..FLEET,
+        Event::Scale | Event::Rolling | Event::QuickRollout => BACKENDS..FLEET,
         _ => run.hurt..run.hurt + 1,
     };
     run.backends.get(indices).unwrap_or_default().to_vec()
