@@ -160,6 +160,29 @@ async fn servers_that_do_not_know_edns_are_asked_without_it() {
 }
 
 #[tokio::test]
+async fn silence_about_edns_is_waited_for_once_and_not_in_each_lookup() {
+    let silent = |query: &Message| match &query.edns {
+        None => now(with_addresses(query, &[V4], 0)),
+        Some(_) => Vec::new(),
+    };
+    let server = RawNameServer::start(silent).await;
+    let mut resolver = resolver(&server);
+    assert_eq!(next_addresses(&mut resolver).await, set(&[V4]));
+    let asked = server.queries().len();
+    for _ in 0..3 {
+        assert_eq!(next_addresses(&mut resolver).await, set(&[V4]));
+    }
+    assert!(server.queries()[asked..].iter().all(|query| query.edns.is_none()));
+    // A server that is silent for a while is asked with EDNS again.
+    server.behave(|_| Vec::new());
+    while next(&mut resolver).await.is_ok() {}
+    server.behave(|query| {
+        if query.edns.is_some() { now(with_addresses(query, &["127.0.0.2"], 0)) } else { Vec::new() }
+    });
+    until_addresses(&mut resolver, &["127.0.0.2"]).await;
+}
+
+#[tokio::test]
 async fn datagrams_that_are_not_the_answer_are_passed_over() {
     let server = RawNameServer::start(|query| {
         let good = with_addresses(query, &[V4], 30);

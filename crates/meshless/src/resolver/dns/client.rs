@@ -6,6 +6,7 @@
 //! error code that any server sends; the C library asks the next server.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -22,6 +23,8 @@ use super::shared::Question;
 pub(super) struct Client {
     /// All servers, with EDNS.
     resolver: TokioResolver,
+    /// False once they have answered without EDNS after silence with it.
+    edns: AtomicBool,
     servers: Vec<NameServerConfig>,
     options: ResolverOpts,
     /// The host name with each suffix of the search path, in the order to be tried.
@@ -29,7 +32,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(question: &Question) -> Result<Self, NetError> {
+    /// `edns` is what [`uses_edns`](Self::uses_edns) said after the last lookup of the name.
+    pub(super) fn new(question: &Question, edns: bool) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let (config, mut options) = match (system, question.name_server) {
             (Ok(system), _) => system,
@@ -58,20 +62,41 @@ impl Client {
         options.timeout = options.timeout.min(question.config.lookup_timeout / 2);
         options.attempts = 0;
         let resolver = build(servers.clone(), options.clone())?;
-        Ok(Self { resolver, servers, options, names })
+        Ok(Self { resolver, edns: AtomicBool::new(edns), servers, options, names })
+    }
+
+    /// Whether the next lookup should begin with EDNS. Waiting for its silence takes half of a lookup's time.
+    pub(super) fn uses_edns(&self) -> bool {
+        self.edns.load(Ordering::Relaxed)
     }
 
     /// The records of `kind` that `name` has.
     pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
+        let mut plain = self.options.clone();
+        plain.edns0 = false;
+        if !self.uses_edns() {
+            let answer = build(self.servers.clone(), plain)?.lookup(name.clone(), kind).await;
+            if matches!(answer, Err(NetError::Timeout)) {
+                // Silent either way: that says nothing about EDNS.
+                self.edns.store(true, Ordering::Relaxed);
+            }
+            return answer;
+        }
         let first = self.resolver.lookup(name.clone(), kind).await;
         let error = match first {
             Err(error) if asks_for_another_try(&error) => error,
             answer => return answer,
         };
-        let mut plain = self.options.clone();
-        plain.edns0 = false;
         if matches!(error, NetError::Timeout) {
-            return build(self.servers.clone(), plain)?.lookup(name.clone(), kind).await;
+            let answer = build(self.servers.clone(), plain)?.lookup(name.clone(), kind).await;
+            let answered = match &answer {
+                Ok(_) => true,
+                Err(error) => matches!(error, NetError::Dns(_)),
+            };
+            if answered {
+                self.edns.store(false, Ordering::Relaxed);
+            }
+            return answer;
         }
         // One that refuses must not speak for the others. Its own second answer may differ.
         for server in self.servers.iter().take(SERVERS_MAX) {

@@ -23,20 +23,24 @@ use crate::ResolveError;
 pub(super) struct DnsLookup {
     question: Question,
     families: Families,
+    /// Name servers are asked with EDNS first.
+    edns: bool,
 }
 
 impl DnsLookup {
     pub(super) fn new(question: Question) -> Self {
-        Self { question, families: Families::default() }
+        Self { question, families: Families::default(), edns: true }
     }
 
     async fn look_once(&mut self, early: &Early<'_>) -> Result<Found, ResolveError> {
         // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two lookups no TCP
         // connection occupies the name server or waits to be found dead.
-        let client = Client::new(&self.question).map_err(|error| self.failure(&error))?;
+        let client = Client::new(&self.question, self.edns).map_err(|error| self.failure(&error))?;
         let mut negative = Negative::NoSuchName;
         for name in &client.names {
-            match self.ask(&client, name, early).await {
+            let answer = self.ask(&client, name, early).await;
+            self.edns = client.uses_edns();
+            match answer {
                 Ok(found) => return Ok(found),
                 Err(error) => match Negative::of(&error) {
                     Some(reason) => negative = negative.max(reason),

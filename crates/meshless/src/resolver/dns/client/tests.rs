@@ -78,7 +78,8 @@ async fn asked(servers: &[SocketAddr]) -> Result<Vec<IpAddr>, NetError> {
     (options.cache_size, options.attempts, options.timeout) = (0, 0, Duration::from_secs(1));
     let servers: Vec<_> = servers.iter().copied().map(name_server_at).collect();
     let resolver = build(servers.clone(), options.clone())?;
-    let client = Client { resolver, servers, options, names: Vec::new() };
+    let edns = AtomicBool::new(true);
+    let client = Client { resolver, edns, servers, options, names: Vec::new() };
     let found = client.records(&"echo.shop.test.".parse()?, RecordType::A).await?;
     Ok(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect())
 }
