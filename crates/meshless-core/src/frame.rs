@@ -90,6 +90,11 @@ impl FrameHeader {
         matches!(self.kind, FrameKind::Data | FrameKind::Headers) && self.flags & 0x1 != 0
     }
 
+    /// How many bytes of the payload padding can take, its length among them (RFC 9113 §6.1).
+    pub(crate) fn padding_max(&self) -> u32 {
+        if self.flags & 0x8 != 0 { 256 } else { 0 }
+    }
+
     /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of them (END_HEADERS).
     fn leaves_header_block_open(&self) -> bool {
         let carries_headers = matches!(

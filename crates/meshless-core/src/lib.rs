@@ -11,6 +11,7 @@ mod connection_id;
 mod endpoint;
 mod ewma;
 mod frame;
+mod frame_budget;
 mod rng;
 mod server;
 #[cfg(test)]
@@ -37,7 +38,8 @@ pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+pub use frame_budget::{ControlFrames, FrameBudget};
 pub use rng::Rng;
 pub use server::lifetime::{
-    CloseReason, ControlFrames, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
+    CloseReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
 };

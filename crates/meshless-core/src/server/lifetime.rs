@@ -20,7 +20,6 @@
 
 mod action;
 mod config;
-mod frame_budget;
 mod keepalive;
 mod levelled;
 mod levelling;
@@ -37,10 +36,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::Rng;
+use crate::frame_budget::{ControlFrames, FrameBudget};
 pub use action::{CloseReason, GoAwayReason, LifetimeAction};
 pub use config::LifetimeConfig;
-pub use frame_budget::ControlFrames;
-use frame_budget::FrameBudget;
 use keepalive::{Keepalive, Verdict};
 use levelled::Levelled;
 pub use levelling::Levelling;

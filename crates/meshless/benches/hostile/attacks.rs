@@ -64,6 +64,30 @@ pub(super) const ATTACKS: &[Attack] = &[
         pause: NO_PAUSE,
     },
     Attack {
+        name: "priority flood",
+        connections: 1,
+        opening: settings,
+        each: |_| frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 7]),
+        times: 1 << 30,
+        pause: NO_PAUSE,
+    },
+    Attack {
+        name: "unknown frames",
+        connections: 1,
+        opening: settings,
+        each: |_| frame(0xbe, 0, 0, &[7; 8]),
+        times: 1 << 30,
+        pause: NO_PAUSE,
+    },
+    Attack {
+        name: "window updates",
+        connections: 1,
+        opening: settings,
+        each: |_| frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]),
+        times: 1 << 30,
+        pause: NO_PAUSE,
+    },
+    Attack {
         name: "large headers",
         connections: 1,
         opening: settings,
@@ -149,6 +173,7 @@ pub(super) const NO_PAUSE: Duration = Duration::ZERO;
 
 pub(super) const DATA: u8 = 0x0;
 const HEADERS: u8 = 0x1;
+const PRIORITY: u8 = 0x2;
 const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const PING: u8 = 0x6;

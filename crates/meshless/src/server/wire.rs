@@ -34,6 +34,8 @@ pub(super) struct Wire<I> {
     state: Arc<ConnectionState>,
     inbound: Inbound,
     outbound: Outbound,
+    /// What came and was not told to the lifetime machine.
+    frames: ControlFrames,
     /// Rest of a frame that replaces one of the library's, or of a PING.
     replacement: Bytes,
     peer_closed: bool,
@@ -72,6 +74,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             state,
             inbound: Inbound::new(),
             outbound: Outbound::new(),
+            frames: ControlFrames::default(),
             replacement: Bytes::new(),
             peer_closed: false,
             going_away: false,
@@ -98,7 +101,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     }
 
     fn report(&mut self, seen: Seen) {
-        if seen == Seen::default() {
+        self.frames.add(seen.frames);
+        let ControlFrames { pings, settings, resets, .. } = seen.frames;
+        // What is cheap is told in bulk: a client gives window back with each message that it reads.
+        let is_urgent = seen.opened || seen.acknowledged || pings + settings + resets > 0;
+        if !is_urgent && self.frames.count() < FRAMES_TOLD_AT_ONCE {
             return;
         }
         let now = tokio::time::Instant::now().into_std();
@@ -109,20 +116,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         if seen.acknowledged {
             lifetime.handle_go_away_acknowledged(now);
         }
-        for _ in 0..seen.pings {
+        for _ in 0..pings {
             if std::mem::take(&mut self.outbound.sent().response) {
                 lifetime.handle_response_sent();
             }
             lifetime.handle_ping(now);
         }
-        let Seen { pings, settings, resets, early_resets, .. } = seen;
-        if pings + settings + resets > 0 {
-            let responses = std::mem::take(&mut self.outbound.sent().ended);
-            lifetime.handle_control_frames(
-                now,
-                ControlFrames { pings, settings, resets, early_resets, responses },
-            );
-        }
+        let sent = self.outbound.sent();
+        let responses = std::mem::take(&mut sent.ended);
+        let data_sent = std::mem::take(&mut sent.data_frames);
+        let frames = std::mem::take(&mut self.frames);
+        lifetime.handle_control_frames(now, ControlFrames { responses, data_sent, ..frames });
     }
 
     /// The socket was read.
@@ -370,6 +374,9 @@ impl<I> Drop for Wire<I> {
 fn socket<I>(io: &mut Option<I>) -> &mut I {
     io.as_mut().expect("the socket leaves the wire only when the wire is dropped")
 }
+
+/// A connection bears twenty times as many at once.
+const FRAMES_TOLD_AT_ONCE: u32 = 50;
 
 /// How many bytes are read at once while they go through the filter.
 const FILTER_READ_LEN: usize = 8 * 1024;

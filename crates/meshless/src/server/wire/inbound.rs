@@ -18,7 +18,7 @@
 //! Called by the wire. No I/O here.
 
 use bytes::{BufMut, BytesMut};
-use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
 use super::outbound::KEEPALIVE_PING;
 use super::turn::Turn;
@@ -36,14 +36,8 @@ pub(super) struct Inbound {
 pub(super) struct Seen {
     /// The preface and the header of the first frame are through.
     pub(super) opened: bool,
-    /// PINGs that are not acknowledgements.
-    pub(super) pings: u32,
-    /// SETTINGS that are not acknowledgements.
-    pub(super) settings: u32,
-    /// Streams that the client reset.
-    pub(super) resets: u32,
-    /// Those of them that it had opened in the same turn.
-    pub(super) early_resets: u32,
+    /// Frames that cost the client nothing. Resets are early if their streams were opened in the same turn.
+    pub(super) frames: ControlFrames,
     /// The acknowledgement of the shutdown PING.
     pub(super) acknowledged: bool,
 }
@@ -226,15 +220,11 @@ impl Noted {
     fn note(&mut self, header: FrameHeader, seen: &mut Seen) {
         seen.opened |= !std::mem::replace(&mut self.opened, true);
         self.turn.note(&header);
+        seen.frames.note(&header);
         match header.kind {
-            FrameKind::Ping if !header.is_ack() => seen.pings += 1,
-            FrameKind::Settings if !header.is_ack() => seen.settings += 1,
-            FrameKind::ResetStream => {
-                seen.resets += 1;
-                if header.stream_id > self.last_stream_before_turn {
-                    seen.early_resets += 1;
-                    self.turn.note_early_reset();
-                }
+            FrameKind::ResetStream if header.stream_id > self.last_stream_before_turn => {
+                seen.frames.early_resets += 1;
+                self.turn.note_early_reset();
             }
             FrameKind::Headers => self.last_stream = header.stream_id.max(self.last_stream),
             _ => {}
@@ -336,9 +326,10 @@ mod tests {
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
         let mut inbound = Inbound::new();
         assert_eq!(inbound.watch(CLIENT_PREFACE).1, Seen::default());
-        assert_eq!(inbound.watch(&pings).1, Seen { opened: true, pings: 2, ..Seen::default() });
+        let frames = ControlFrames { pings: 2, idle: 1, ..ControlFrames::default() };
+        assert_eq!(inbound.watch(&pings).1, Seen { opened: true, frames, ..Seen::default() });
         inbound.start_filter();
-        assert_eq!(inbound.filter(&pings), Seen { pings: 2, ..Seen::default() });
+        assert_eq!(inbound.filter(&pings), Seen { frames, ..Seen::default() });
     }
 
     #[test]

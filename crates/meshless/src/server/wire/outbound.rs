@@ -29,6 +29,8 @@ pub(super) struct Sent {
     pub(super) data: bool,
     /// Streams that ended with their response.
     pub(super) ended: u32,
+    /// DATA, each of which the client may answer with WINDOW_UPDATEs.
+    pub(super) data_frames: u32,
 }
 
 /// What to do with bytes that the library wants to send.
@@ -115,6 +117,7 @@ impl Outbound {
         self.scanner.scan(bytes, |header| {
             sent.response |= matches!(header.kind, FrameKind::Headers | FrameKind::Data);
             sent.data |= header.kind == FrameKind::Data && header.payload_len > 0;
+            sent.data_frames = sent.data_frames.saturating_add((header.kind == FrameKind::Data).into());
             sent.ended = sent.ended.saturating_add(header.is_end_stream().into());
         });
     }

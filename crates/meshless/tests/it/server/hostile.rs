@@ -16,7 +16,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::{check, start};
-use crate::raw_peer::{END_STREAM, HEADERS, PING, RESET_STREAM, RawPeer, Received, frame, go_away, request};
+use crate::raw_peer::{
+    DATA, END_STREAM, HEADERS, PING, RESET_STREAM, RawPeer, Received, WINDOW_UPDATE, frame, go_away, request,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SETTINGS: u8 = 0x4;
@@ -201,6 +203,47 @@ async fn a_flood_of_pings_that_are_allowed_is_cut() {
     let hostile = frame(PING, 0, 0, &[1; 8]).repeat(500_000);
     let server = Server::builder().ping_enforcement(Duration::ZERO, true).max_concurrent_streams(100);
     assert_eq!(attack(server, hostile).await, ClosedReason::Cut(CloseReason::FrameFlood));
+}
+
+#[tokio::test]
+async fn floods_of_frames_that_change_nothing_are_cut() {
+    let open = request(1, "/test.Stuck/Stream", &[], 0);
+    let floods = [
+        ("PRIORITY", frame(0x2, 0, 3, &[0, 0, 0, 1, 7])),
+        ("an unknown type", frame(0xbe, 0, 0, b"grease")),
+        ("an unknown type of a stream", frame(0xbe, 0, 1, &[])),
+        ("SETTINGS acknowledged", frame(SETTINGS, 0x1, 0, &[])),
+        ("PING acknowledged", frame(PING, 0x1, 0, &[9; 8])),
+        ("window of the connection", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
+        ("window of a stream", frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1])),
+        ("empty DATA", frame(DATA, 0, 1, &[])),
+        ("GOAWAY", frame(0x7, 0, 0, &[0; 8])),
+    ];
+    for (name, flood) in floods {
+        let hostile = [&open[..], &flood.repeat(50_000)].concat();
+        let reason = attack(Server::builder().max_concurrent_streams(100), hostile).await;
+        match reason {
+            ClosedReason::Cut(CloseReason::FrameFlood) => {}
+            // What h2 itself takes for an error, or an end: at the first one.
+            ClosedReason::Failed(_) if ["SETTINGS acknowledged", "empty DATA"].contains(&name) => {}
+            ClosedReason::Client if name == "GOAWAY" => {}
+            reason => panic!("{name}: {reason:?}"),
+        }
+    }
+}
+
+/// As nghttp2 does, which is below grpc-js: one of each for every 16 KiB, and more than a bucket full of them.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_gives_back_the_window_of_what_it_reads_is_borne() {
+    let (client, connection) = serve(ConnectionConfig::default().max_concurrent_streams(100));
+    let mut peer = RawPeer::connect(client).await;
+    for stream in (1..20_000).step_by(2) {
+        peer.call(stream, "/message").await;
+        while !matches!(peer.next().await, Received::Data { .. }) {}
+        peer.window(stream, 7).await;
+        peer.window(0, 7).await;
+    }
+    assert!(!connection.is_finished());
 }
 
 #[tokio::test]
