@@ -1,6 +1,9 @@
 //! One channel's decisions: which backends to connect to, which one a call picks, and whether a call is sent again.
 
 pub(crate) mod balancer;
+pub(crate) mod empty_answers;
+pub(crate) mod message;
+pub(crate) mod outcome;
 pub(crate) mod outlier;
 pub(crate) mod picker;
 pub(crate) mod retry;

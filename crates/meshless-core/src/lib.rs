@@ -24,8 +24,11 @@ pub use client::balancer::{
     EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ReportSink,
     ResolutionError, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
 };
+pub use client::empty_answers::EmptyAnswers;
+pub use client::message::{MessageScanner, MessageStop};
+pub use client::outcome::{Ending, MessageFault, Outcome};
 pub use client::outlier::OutlierConfig;
-pub use client::picker::lease::{Lease, Outcome};
+pub use client::picker::lease::Lease;
 pub use client::picker::outcomes::OutcomeReport;
 pub use client::picker::reported::LoadReport;
 pub use client::picker::{Pick, Picker, Policy, UnavailableError, UnknownPolicyError, Wait};

@@ -15,9 +15,10 @@ mod response;
 
 pub(crate) use self::attempt::attempt;
 pub(crate) use self::failure::Failure;
-pub(crate) use self::message_limit::{MessageLimit, TooLong};
+#[cfg(feature = "otel")]
+pub(crate) use self::message_limit::MessageLimit;
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
-pub(crate) use self::refusal::{Refusal, core_code};
+pub(crate) use self::refusal::{Refusal, core_code, http_code};
 pub(crate) use self::response::{CallGuard, ResponseBody, grpc_code};

@@ -9,6 +9,7 @@ mod deadline;
 mod dns_trouble;
 mod echo;
 mod ejection;
+mod endings;
 mod events;
 mod failing;
 mod goaway;

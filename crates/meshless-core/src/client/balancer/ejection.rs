@@ -24,8 +24,8 @@ use crate::rng::Rng;
 
 /// When endpoints that fail are taken out of the picker, and for how long. `pick_first` ejects nothing.
 ///
-/// A failure is a call that ended in UNAVAILABLE, INTERNAL, UNKNOWN, DATA_LOSS, RESOURCE_EXHAUSTED or
-/// DEADLINE_EXCEEDED: an endpoint that is silent until every deadline counts like one that fails at once.
+/// [`Ending::outcome`](crate::Ending::outcome) says which ends of a call are failures. An endpoint that is silent until
+/// every deadline counts like one that fails at once.
 ///
 /// The breaker is on by default. It looks at one endpoint, acts within a call, and errs rarely: it does not act if such a run
 /// would be more than one in a million among the endpoint's peers, as in an overload, when all of them fail calls. Comparing endpoints at intervals

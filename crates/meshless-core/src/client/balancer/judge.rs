@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::ejection::{EjectionCause, EjectionCounts, Health};
 use super::{Action, Balancer};
+use crate::client::outcome::Outcome;
 use crate::client::outlier::Tally;
 use crate::client::picker::Policy;
-use crate::client::picker::lease::Outcome;
 use crate::client::picker::outcomes::OutcomeReport;
 use crate::client::subchannel::Subchannel;
 use crate::endpoint::{Address, EndpointId};
@@ -48,7 +48,9 @@ impl<C> Balancer<C> {
                     self.actions.push_back(Action::ReportRecovered { endpoint, address });
                     self.outdated = true;
                 }
-                Outcome::Failure => self.eject(now, report.endpoint, EjectionCause::ProbeFailed),
+                Outcome::Failure | Outcome::Late => {
+                    self.eject(now, report.endpoint, EjectionCause::ProbeFailed);
+                }
             }
         }
         self.settle(now);

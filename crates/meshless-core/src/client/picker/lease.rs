@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::outcomes::{OutcomeReport, Outcomes};
 use super::reported::{LoadReport, ReportedWeight};
+use crate::client::outcome::Outcome;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 use crate::ewma::{EwmaDecay, PeakEwma};
@@ -24,17 +25,6 @@ use crate::ewma::{EwmaDecay, PeakEwma};
 pub struct Lease<C> {
     slot: Arc<Slot<C>>,
     started: Instant,
-}
-
-/// How a call ended, as a balancer sees it: did the backend do its work?
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// It answered, were it with an error of the application.
-    Success,
-    /// It failed the call or kept it past its deadline: UNAVAILABLE, RESOURCE_EXHAUSTED, INTERNAL, UNKNOWN, DATA_LOSS, DEADLINE_EXCEEDED.
-    /// Recorded as a penalty latency, or a backend that fails fast would attract the traffic.
-    Failure,
 }
 
 impl<C> Lease<C> {
@@ -234,6 +224,8 @@ impl Measure {
             Outcome::Failure => {
                 load.latency.penalise(&self.decay, ticks, elapsed.max(self.failure_penalty));
             }
+            // A penalty of seconds for a deadline of milliseconds would be the caller's doing.
+            Outcome::Late => load.latency.outlast(&self.decay, ticks, elapsed),
         }
     }
 }

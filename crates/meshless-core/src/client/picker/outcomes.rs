@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::lease::Outcome;
+use crate::client::outcome::Outcome;
 use crate::endpoint::EndpointId;
 
 /// The end of a call that the balancer has to hear of
@@ -53,7 +53,7 @@ impl Outcomes {
                 self.successes.fetch_add(1, Ordering::Relaxed);
                 self.run.load(Ordering::Relaxed) != 0 && self.run.swap(0, Ordering::Relaxed) & WATCHED != 0
             }
-            Outcome::Failure => self.record_failure(breaker),
+            Outcome::Failure | Outcome::Late => self.record_failure(breaker),
         }
     }
 

@@ -102,7 +102,8 @@ const FLOOR_NANOS: f32 = 1000.0;
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::client::picker::lease::{Lease, LoadTracking, Measure, Outcome, Slot};
+    use crate::client::outcome::Outcome;
+    use crate::client::picker::lease::{Lease, LoadTracking, Measure, Slot};
     use crate::client::picker::{Decision, Pick, Picker};
     use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;

@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::lease::{Lease, Outcome};
+use super::lease::Lease;
 use super::peak_ewma::tests::{pick, picker};
+use crate::client::outcome::Outcome;
 use crate::rng::Rng;
 use crate::virtual_time::epoch;
 

@@ -18,10 +18,10 @@
 use std::time::Duration;
 
 use h2::Reason;
-use meshless_core::{Address, AttemptFate};
+use meshless_core::{Address, AttemptFate, Ending};
 use tonic::{Code, Status};
 
-use crate::client::connection::{OpenError, Slot};
+use crate::client::connection::{CloseReason, OpenError, Slot};
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
@@ -40,10 +40,11 @@ enum FailureKind {
     LeftBehind,
     /// The server said that its application did not see the call.
     Unprocessed,
-    /// The stream was reset with this code, by the server or over its breach of protocol. Processed for all that is known.
-    Reset(Reason),
-    /// The connection ended under the call. Processed for all that is known.
-    ConnectionLost,
+    /// The stream was reset with this code, by the server or (`by_us`) over its breach of protocol. Processed for all that is
+    /// known.
+    Reset { reason: Reason, by_us: bool },
+    /// The connection ended under the call, by the channel's decision (`by_us`) or not. Processed for all that is known.
+    ConnectionLost { by_us: bool },
     /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
     TimedOut,
     /// The request cannot be sent on any connection.
@@ -67,15 +68,17 @@ impl Failure {
     pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &Slot) -> Self {
         let kind = match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => FailureKind::Unprocessed,
-            Some(reason) if error.is_reset() => FailureKind::Reset(reason),
+            Some(reason) if error.is_reset() => FailureKind::Reset { reason, by_us: !error.is_remote() },
             Some(Reason::NO_ERROR) if error.is_go_away() && error.is_remote() => FailureKind::LeftBehind,
             Some(_) if error.is_go_away() && error.is_remote() => FailureKind::Unprocessed,
             _ if !slot.was_written(stream_id) => FailureKind::NeverSent,
-            _ => FailureKind::ConnectionLost,
+            _ => FailureKind::ConnectionLost {
+                by_us: matches!(slot.close_reason(), Some(CloseReason::Aborted | CloseReason::Drained)),
+            },
         };
         let cause = match (&kind, slot.close_reason()) {
             // h2 says "broken pipe" to the calls whatever ended the connection.
-            (FailureKind::NeverSent | FailureKind::ConnectionLost, Some(reason)) => reason.to_string(),
+            (FailureKind::NeverSent | FailureKind::ConnectionLost { .. }, Some(reason)) => reason.to_string(),
             _ => error.to_string(),
         };
         Self::new(kind, slot, cause)
@@ -99,11 +102,26 @@ impl Failure {
             FailureKind::LeftBehind => AttemptFate::LeftBehind,
             FailureKind::Unprocessed => AttemptFate::Refused,
             // The last two would fail again wherever they are sent.
-            FailureKind::Reset(_)
-            | FailureKind::ConnectionLost
+            FailureKind::Reset { .. }
+            | FailureKind::ConnectionLost { .. }
             | FailureKind::TimedOut
             | FailureKind::Invalid
             | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
+        }
+    }
+
+    /// What the balancer is told of it. `again`: another server had refused the same call before.
+    pub(crate) fn ending(&self, again: bool) -> Ending {
+        match self.kind {
+            FailureKind::NeverSent => Ending::NeverSent,
+            FailureKind::LeftBehind => Ending::LeftBehind,
+            FailureKind::Unprocessed => Ending::Refused { again },
+            FailureKind::Reset { by_us: false, .. } => Ending::Reset,
+            FailureKind::Reset { by_us: true, .. } => Ending::Breach,
+            FailureKind::ConnectionLost { by_us: false } => Ending::ConnectionLost,
+            FailureKind::ConnectionLost { by_us: true } => Ending::ClosedHere,
+            FailureKind::TimedOut => Ending::TimedOut { had_less_than_half: false },
+            FailureKind::Invalid | FailureKind::Body(_) => Ending::BadRequest,
         }
     }
 
@@ -129,8 +147,8 @@ impl Failure {
             FailureKind::NeverSent
             | FailureKind::LeftBehind
             | FailureKind::Unprocessed
-            | FailureKind::ConnectionLost => Code::Unavailable,
-            FailureKind::Reset(reason) => reset_code(*reason),
+            | FailureKind::ConnectionLost { .. } => Code::Unavailable,
+            FailureKind::Reset { reason, .. } => reset_code(*reason),
             FailureKind::TimedOut => Code::DeadlineExceeded,
             FailureKind::Invalid => Code::Internal,
             FailureKind::Body(status) => status.code(),
@@ -152,8 +170,8 @@ impl Failure {
             FailureKind::Body(_) => "the request's body failed",
             FailureKind::NeverSent => "the call was not sent",
             FailureKind::LeftBehind | FailureKind::Unprocessed => "the server did not process the call",
-            FailureKind::Reset(_) => "the stream was reset",
-            FailureKind::ConnectionLost => "the connection was lost",
+            FailureKind::Reset { .. } => "the stream was reset",
+            FailureKind::ConnectionLost { .. } => "the connection was lost",
             FailureKind::TimedOut => "no answer within the timeout",
             FailureKind::Invalid => "the request cannot be sent over HTTP/2",
         };

@@ -6,6 +6,7 @@
 //!
 //! Owned by [`Outgoing`](super::Outgoing). Knows nothing of bodies, nor of why there is another attempt.
 
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use smallvec::SmallVec;
 
@@ -29,6 +30,19 @@ impl Head {
     /// The headers that the next attempt will take.
     pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers.get_or_insert_with(|| self.taken.drain(..).collect())
+    }
+
+    /// One of the headers, whether the last attempt took them or not.
+    pub(super) fn get(&self, name: &str) -> Option<&HeaderValue> {
+        match &self.headers {
+            Some(headers) => headers.get(name),
+            None => self.taken.iter().find(|(taken, _)| taken == name).map(|(_, value)| value),
+        }
+    }
+
+    /// The method's path, `/package.Service/Method`. Cheap to clone if it is a generated client's, which is static.
+    pub(super) fn path(&self) -> Option<PathAndQuery> {
+        self.uri.path_and_query().cloned()
     }
 
     /// The same head once more.

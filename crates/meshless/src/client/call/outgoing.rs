@@ -13,6 +13,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderValue;
+use http::uri::PathAndQuery;
 use http_body::Body as _;
 use tokio::time::Instant;
 use tonic::Status;
@@ -97,6 +99,17 @@ impl Outgoing {
     /// The headers, for instance to set `grpc-previous-rpc-attempts` before the next attempt.
     pub(crate) fn headers_mut(&mut self) -> &mut http::HeaderMap {
         self.head.headers_mut()
+    }
+
+    /// Whether the request offers to read responses in `encoding` (`grpc-accept-encoding`).
+    pub(crate) fn offers(&self, encoding: &HeaderValue) -> bool {
+        let offered = self.head.get("grpc-accept-encoding").map_or(&b""[..], HeaderValue::as_bytes);
+        offered.split(|byte| *byte == b',').any(|offered| offered.trim_ascii() == encoding.as_bytes())
+    }
+
+    /// The method's path.
+    pub(crate) fn path(&self) -> Option<PathAndQuery> {
+        self.head.path()
     }
 
     /// Whether another attempt would send the same request.

@@ -56,7 +56,7 @@ fn code(headers: &HeaderMap, status: StatusCode) -> Code {
 }
 
 /// grpc/doc/http-grpc-status-mapping.md, for responses without `grpc-status`.
-fn http_code(status: StatusCode) -> Code {
+pub(crate) fn http_code(status: StatusCode) -> Code {
     match status {
         StatusCode::BAD_REQUEST => Code::Internal,
         StatusCode::UNAUTHORIZED => Code::Unauthenticated,

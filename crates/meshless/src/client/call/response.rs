@@ -12,10 +12,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use meshless_core::Ending;
 use tonic::{Code, Status};
 
 use super::failure::Failure;
 use super::pump::PumpTask;
+use super::refusal::core_code;
 use crate::client::connection::Slot;
 
 /// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
@@ -28,12 +30,12 @@ pub(crate) trait CallGuard: Unpin {
     /// The response ends with these trailers, which a Trailers-Only response has in its head.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
-    /// The call has ended with this code.
-    fn ended(self, code: Code);
+    /// The call has ended with this code, in this way.
+    fn ended(self, code: Code, ending: Ending);
 }
 
 impl CallGuard for () {
-    fn ended(self, _code: Code) {}
+    fn ended(self, _code: Code, _ending: Ending) {}
 }
 
 /// The body of a response. The guard goes last: by then the slot is free for the call that takes its place.
@@ -72,7 +74,7 @@ impl ResponseBody {
             Some(guard)
         } else {
             guard.trailers(headers);
-            guard.ended(grpc_code(headers));
+            guard.ended(grpc_code(headers), status_ending(headers));
             None
         };
         ResponseBody { open: self.open, guard }
@@ -80,9 +82,9 @@ impl ResponseBody {
 }
 
 impl<G: CallGuard> ResponseBody<G> {
-    /// Lets go of the call before its end, with this code.
-    pub(crate) fn cancel(&mut self, code: Code) {
-        self.end(code);
+    /// Lets go of the call before its end, with this code, since this side cannot go on.
+    pub(crate) fn cancel(&mut self, code: Code, ending: Ending) {
+        self.end(code, ending);
     }
 
     /// What the channel attached, until the call ends.
@@ -95,10 +97,10 @@ impl<G: CallGuard> ResponseBody<G> {
         self.guard.as_mut()
     }
 
-    fn end(&mut self, code: Code) {
+    fn end(&mut self, code: Code, ending: Ending) {
         self.open = None;
         if let Some(guard) = self.guard.take() {
-            guard.ended(code);
+            guard.ended(code, ending);
         }
     }
 }
@@ -122,17 +124,17 @@ impl<G: CallGuard> Body for ResponseBody<G> {
                     if let Some(guard) = &mut this.guard {
                         guard.trailers(trailers);
                     }
-                    this.end(grpc_code(trailers));
+                    this.end(grpc_code(trailers), status_ending(trailers));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(status)) => {
-                this.end(status.code());
+            Some(Err((status, ending))) => {
+                this.end(status.code(), ending);
                 Poll::Ready(Some(Err(status)))
             }
             None => {
                 // No status: tonic makes the same of it.
-                this.end(Code::Unknown);
+                this.end(Code::Unknown, Ending::NoStatus);
                 Poll::Ready(None)
             }
         }
@@ -154,7 +156,7 @@ impl<G: CallGuard> fmt::Debug for ResponseBody<G> {
 }
 
 impl Open {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, (Status, Ending)>>> {
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
@@ -175,16 +177,18 @@ impl Open {
         }
     }
 
-    fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<Status> {
+    fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<(Status, Ending)> {
         if let Held::Pumped(pump) = &mut self.held
             && error.is_reset()
             && !error.is_remote()
             && let Some(status) = ready!(pump.poll_body_error(cx))
         {
-            return Poll::Ready(status);
+            return Poll::Ready((status, Ending::BadRequest));
         }
         let stream_id = self.stream.stream_id().as_u32();
-        Poll::Ready(Failure::from_stream(error, stream_id, self.held.slot()).into_status())
+        let failure = Failure::from_stream(error, stream_id, self.held.slot());
+        let ending = failure.ending(false);
+        Poll::Ready((failure.into_status(), ending))
     }
 }
 
@@ -200,4 +204,12 @@ impl Held {
 /// The status that a response ends with, in its trailers or in a head that is all there is.
 pub(crate) fn grpc_code(headers: &HeaderMap) -> Code {
     headers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
+}
+
+/// The way of ending that goes with [`grpc_code`].
+pub(crate) fn status_ending(headers: &HeaderMap) -> Ending {
+    match headers.get(Status::GRPC_STATUS) {
+        Some(code) => Ending::Status(core_code(Code::from_bytes(code.as_bytes()))),
+        None => Ending::NoStatus,
+    }
 }

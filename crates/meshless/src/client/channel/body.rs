@@ -8,14 +8,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use meshless_core::{Address, CodeSet, EndpointId, Lease, Outcome};
+use meshless_core::{
+    Address, CodeSet, Ending, EndpointId, Lease, MessageFault, MessageScanner, MessageStop, Outcome,
+};
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::shared::{DriverEvent, Shared};
-use crate::client::call::{self, CallGuard, MessageLimit, TooLong, core_code, grpc_code};
+use crate::client::call::{self, CallGuard, Outgoing, core_code, grpc_code, http_code};
 use crate::client::connection::Connection;
 use crate::shared::metrics::{AttemptSpan, CallSpan};
 use crate::shared::orca;
@@ -28,7 +31,6 @@ pub struct ResponseBody {
     deadline: Option<Instant>,
     /// Made when the first wait begins: the answer of most calls is all there at once.
     timer: Option<Pin<Box<Sleep>>>,
-    limit: Option<Box<MessageLimit>>,
 }
 
 impl ResponseBody {
@@ -37,11 +39,12 @@ impl ResponseBody {
         end: CallEnd,
         deadline: Option<Instant>,
         message_max: Option<u32>,
+        request: &Outgoing,
     ) -> http::Response<Self> {
         let (parts, received) = response.into_parts();
+        let end = end.reads(&parts, message_max, request);
         let received = received.guarded(&parts.headers, end);
-        let limit = message_max.map(|max| Box::new(MessageLimit::new(max)));
-        http::Response::from_parts(parts, Self { received, deadline, timer: None, limit })
+        http::Response::from_parts(parts, Self { received, deadline, timer: None })
     }
 
     /// The call ends when this response does.
@@ -52,15 +55,6 @@ impl ResponseBody {
         if let Some(end) = response.body_mut().received.guard_mut() {
             end.call = call;
         }
-    }
-
-    fn check(&mut self, frame: &Frame<Bytes>) -> Result<(), Status> {
-        let (Some(limit), Some(bytes)) = (&mut self.limit, frame.data_ref()) else { return Ok(()) };
-        limit.pass(bytes).map_err(|TooLong { len, max }| {
-            Status::resource_exhausted(format!(
-                "a message of {len} bytes is longer than the {max} that the service config allows in a response"
-            ))
-        })
     }
 
     fn has_passed(&self) -> bool {
@@ -83,28 +77,30 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        let mut ending = Ending::TimedOutInStream;
         match Pin::new(&mut this.received).poll_frame(cx) {
             // A stream that always has a message ready is late without ever waiting.
             Poll::Ready(Some(Ok(frame))) if frame.is_data() && this.has_passed() => {}
-            Poll::Ready(Some(Ok(frame))) => match this.check(&frame) {
-                Ok(()) => return Poll::Ready(Some(Ok(frame))),
-                Err(too_long) => {
-                    if let Some(end) = this.received.guard_mut() {
-                        end.is_blameless = true;
-                    }
-                    this.received.cancel(Code::ResourceExhausted);
-                    return Poll::Ready(Some(Err(too_long)));
+            Poll::Ready(Some(Ok(frame))) => match this.received.guard().and_then(CallEnd::unreadable) {
+                None => return Poll::Ready(Some(Ok(frame))),
+                Some((status, ending)) => {
+                    this.received.cancel(status.code(), ending);
+                    return Poll::Ready(Some(Err(status)));
                 }
             },
             Poll::Ready(frame) => return Poll::Ready(frame),
-            Poll::Pending if this.is_late(cx) => {}
+            Poll::Pending if this.is_late(cx) => {
+                if this.received.guard().is_some_and(|end| !end.messages.has_passed_any()) {
+                    ending = Ending::TimedOut { had_less_than_half: false };
+                }
+            }
             Poll::Pending => return Poll::Pending,
         }
         let status = Status::deadline_exceeded(match this.received.guard() {
             Some(end) => end.deadline_exceeded(),
             None => "the deadline passed while the response was received".to_owned(),
         });
-        this.received.cancel(Code::DeadlineExceeded);
+        this.received.cancel(Code::DeadlineExceeded, ending);
         Poll::Ready(Some(Err(status)))
     }
 
@@ -131,8 +127,14 @@ pub(super) struct CallEnd {
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
-    /// The end is this side's decision: the backend answered as it should.
+    /// The server sent the call on to another, as a busy one may: whatever the response says, it is not held against it.
     is_blameless: bool,
+    messages: MessageScanner,
+    /// Why the messages cannot be read on.
+    stop: Option<MessageStop>,
+    /// Of a response with another HTTP status than 200 and no gRPC status.
+    http_status: Option<StatusCode>,
+    method: Option<PathAndQuery>,
     attempt: AttemptSpan,
     /// Of the attempt whose answer the caller gets.
     call: CallSpan,
@@ -141,8 +143,33 @@ pub(super) struct CallEnd {
 
 impl CallEnd {
     pub(super) fn new(lease: Lease<Connection>, attempt: AttemptSpan, shared: Arc<Shared>) -> Self {
-        let (failures, call) = (CodeSet::EMPTY, CallSpan::default());
-        Self { lease: Some(lease), answered: None, failures, is_blameless: false, attempt, call, shared }
+        Self {
+            lease: Some(lease),
+            answered: None,
+            failures: CodeSet::EMPTY,
+            is_blameless: false,
+            messages: MessageScanner::new(false, None),
+            stop: None,
+            http_status: None,
+            method: None,
+            attempt,
+            call: CallSpan::default(),
+            shared,
+        }
+    }
+
+    /// What the head of the response says about how to read on.
+    fn reads(mut self, head: &http::response::Parts, message_max: Option<u32>, request: &Outgoing) -> Self {
+        let encoding = head.headers.get("grpc-encoding").filter(|encoding| *encoding != "identity");
+        self.messages = MessageScanner::new(encoding.is_some(), message_max);
+        if encoding.is_some_and(|encoding| !request.offers(encoding)) {
+            self.stop = Some(MessageStop::Fault(MessageFault::Encoding));
+        }
+        if head.status != StatusCode::OK && !head.headers.contains_key(Status::GRPC_STATUS) {
+            self.http_status = Some(head.status);
+        }
+        self.method = request.path();
+        self
     }
 
     /// The backend has answered, now. From here on the end of the call counts for the retry throttle: against it if its
@@ -179,11 +206,6 @@ impl CallEnd {
         format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
-    /// The attempt's end says nothing about the backend.
-    pub(super) fn left_behind(mut self, code: Code) {
-        std::mem::take(&mut self.attempt).ended(code);
-    }
-
     /// For how long the backend has had the attempt.
     pub(super) fn elapsed(&self) -> Duration {
         Instant::now().into_std().saturating_duration_since(self.lease().started())
@@ -196,15 +218,62 @@ impl CallEnd {
         }
     }
 
-    /// The attempt got no answer.
-    pub(super) fn failed(self, code: Code) {
-        self.ended(code);
+    /// The attempt got no answer that its caller could have.
+    pub(super) fn failed(self, code: Code, ending: Ending) {
+        self.ended(code, ending);
+    }
+
+    /// Why the caller cannot have what was received last, if so.
+    fn unreadable(&self) -> Option<(Status, Ending)> {
+        if let Some(status) = self.http_status {
+            let code = http_code(status);
+            let text =
+                format!("{}: it answered with HTTP status {status} and no gRPC status", self.address());
+            return Some((Status::new(Code::from(i32::from(code)), text), Ending::HttpStatus(code)));
+        }
+        Some(match self.stop? {
+            MessageStop::TooLong { len, max } => {
+                let text = format!(
+                    "a message of {len} bytes is longer than the {max} that the service config allows in a response"
+                );
+                (Status::resource_exhausted(text), Ending::CallerLimit)
+            }
+            MessageStop::Fault(fault) => {
+                let text = format!("{}: {fault}", self.address());
+                (Status::internal(text), Ending::BadMessage(fault))
+            }
+        })
+    }
+
+    /// The end that the caller sees, where there is more to it than the response's last frame says.
+    fn seen_by_caller(&self, code: Code, ending: Ending) -> (Code, Ending) {
+        match (ending, self.stop) {
+            (Ending::Status(_) | Ending::NoStatus, Some(MessageStop::Fault(fault))) => {
+                (Code::Internal, Ending::BadMessage(fault))
+            }
+            (Ending::NoStatus, _) if let Some(status) = self.http_status => {
+                let code = http_code(status);
+                (Code::from(i32::from(code)), Ending::HttpStatus(code))
+            }
+            (Ending::Status(meshless_core::Code::Ok), _) if !self.messages.is_between_messages() => {
+                (Code::Internal, Ending::BadMessage(MessageFault::Truncated))
+            }
+            (Ending::Status(meshless_core::Code::Ok), _) if !self.messages.has_passed_any() => {
+                let method = self.method.as_ref().map_or("", PathAndQuery::path);
+                let is_usual = self.shared.empty_answers.is_usual(method, self.endpoint());
+                (code, Ending::NoMessage { is_usual })
+            }
+            _ => (code, ending),
+        }
     }
 }
 
 impl CallGuard for CallEnd {
     fn data(&mut self, bytes: &[u8]) {
         self.attempt.receive(bytes);
+        if let Err(stop) = self.messages.pass(bytes) {
+            self.stop.get_or_insert(stop);
+        }
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {
@@ -215,39 +284,42 @@ impl CallGuard for CallEnd {
         }
     }
 
-    fn ended(mut self, code: Code) {
+    fn ended(mut self, code: Code, ending: Ending) {
+        let (code, ending) = self.seen_by_caller(code, ending);
         std::mem::take(&mut self.attempt).ended(code);
         std::mem::take(&mut self.call).ended(code);
-        if !self.failures.is_empty() && !self.is_blameless {
+        if !self.failures.is_empty() && !self.is_blameless && ending != Ending::CallerLimit {
             self.shared.retries.record_end(core_code(code), self.failures);
         }
         if let Some(lease) = self.lease.take() {
-            let at = self.answered.unwrap_or_else(|| Instant::now().into_std());
-            let outcome = if self.is_blameless { Outcome::Success } else { outcome(code) };
-            if let Some(report) = lease.finish(at, outcome) {
-                self.shared.tell(DriverEvent::Outcome(report));
-            }
+            finish(&self.shared, lease, self.answered, ending.outcome().filter(|_| !self.is_blameless));
         }
     }
 }
 
-/// Without an end before, the call was cancelled: counted out, nothing learned.
+/// Without an end before, the caller has left: counted out, and nothing learned, unless it left since it could not read on.
 impl Drop for CallEnd {
     fn drop(&mut self) {
-        drop(self.lease.take());
+        if let Some(lease) = self.lease.take() {
+            let ending = match self.stop {
+                Some(MessageStop::Fault(fault)) => Ending::BadMessage(fault),
+                _ => Ending::CallerLeft,
+            };
+            finish(&self.shared, lease, self.answered, ending.outcome());
+        }
         self.shared.announce_room();
     }
 }
 
-/// Whether the backend did its work. Codes that an application gives for its own reasons say nothing against it.
-fn outcome(code: Code) -> Outcome {
-    match code {
-        Code::Unavailable
-        | Code::ResourceExhausted
-        | Code::Internal
-        | Code::Unknown
-        | Code::DataLoss
-        | Code::DeadlineExceeded => Outcome::Failure,
-        _ => Outcome::Success,
+fn finish(
+    shared: &Shared,
+    lease: Lease<Connection>,
+    answered: Option<std::time::Instant>,
+    outcome: Option<Outcome>,
+) {
+    let Some(outcome) = outcome else { return drop(lease) };
+    let at = answered.filter(|_| outcome != Outcome::Late).unwrap_or_else(|| Instant::now().into_std());
+    if let Some(report) = lease.finish(at, outcome) {
+        shared.tell(DriverEvent::Outcome(report));
     }
 }

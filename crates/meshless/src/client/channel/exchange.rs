@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue, USER_AGENT};
 use http::uri::Uri;
-use meshless_core::{CallRetry, CodeSet, RetryPolicy, Rng};
+use meshless_core::{CallRetry, CodeSet, Ending, RetryPolicy, Rng};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -77,6 +77,7 @@ async fn answer(
     let mut call = Call {
         shared,
         method,
+        began: now,
         outgoing,
         wait_for_ready,
         waits_for: WaitsFor::Backend(None),
@@ -100,6 +101,7 @@ async fn answer(
 pub(super) struct Call<'a> {
     shared: &'a Arc<Shared>,
     method: &'a MethodSettings,
+    began: Instant,
     /// Knows the deadline, too.
     outgoing: Outgoing,
     wait_for_ready: bool,
@@ -146,6 +148,7 @@ impl<'a> Call<'a> {
         Some(Self {
             shared: self.shared,
             method: self.method,
+            began: Instant::now(),
             outgoing,
             wait_for_ready: self.wait_for_ready,
             waits_for: WaitsFor::Backend(None),
@@ -169,7 +172,8 @@ impl<'a> Call<'a> {
             Err(_) => {
                 std::mem::take(&mut self.attempt).ended(Code::DeadlineExceeded);
                 if let Some(end) = self.attempted.take() {
-                    end.failed(Code::DeadlineExceeded);
+                    let had_less_than_half = end.elapsed() < at.saturating_duration_since(self.began) / 2;
+                    end.failed(Code::DeadlineExceeded, Ending::TimedOut { had_less_than_half });
                 }
                 Err(self.tried.add_to(self.waits_for.deadline_exceeded(&self.shared.target)))
             }

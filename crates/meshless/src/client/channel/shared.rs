@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use meshless_core::{ChannelState, ConnectionId, EndpointId, OutcomeReport, Picker, Rng};
+use meshless_core::{ChannelState, ConnectionId, EmptyAnswers, EndpointId, OutcomeReport, Picker, Rng};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 
 use super::method::Methods;
@@ -21,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) settings: CallSettings,
     pub(super) retries: Retries,
     pub(crate) metrics: ChannelMetrics,
+    pub(super) empty_answers: EmptyAnswers,
     picker: ArcSwap<Picker<Connection>>,
     /// A new picker was published. Wakes every call that waits: each must hear that it fails.
     pub(super) published: Notify,
@@ -92,6 +93,7 @@ impl Shared {
             settings,
             retries,
             metrics,
+            empty_answers: EmptyAnswers::default(),
             picker: ArcSwap::from_pointee(Picker::idle()),
             published: Notify::new(),
             room: Notify::new(),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use meshless_core::{
-    AttemptEnd, AttemptFate, CallRetry, CodeSet, EndpointId, GiveUpReason, RetryDecision, Rng,
+    AttemptEnd, AttemptFate, CallRetry, CodeSet, Ending, EndpointId, GiveUpReason, RetryDecision, Rng,
 };
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -39,7 +39,7 @@ impl Call<'_> {
         let attach = |response, end: CallEnd| {
             let end = end.answered(failures);
             let (deadline, max) = (self.deadline(), self.method.response_message_max);
-            ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+            ControlFlow::Break(ResponseBody::attach(response, end, deadline, max, &self.outgoing))
         };
         let Some(refusal) = refusal else { return attach(response, end) };
         let attempt = AttemptEnd {
@@ -53,8 +53,12 @@ impl Call<'_> {
             Ok(again) => {
                 let cause = format!("{}: {}", end.address(), refusal.describe(response.headers()));
                 self.note(Some(end.endpoint()), &cause, retry);
+                let ending = match response.headers().contains_key(Status::GRPC_STATUS) {
+                    true => Ending::Status(refusal.code),
+                    false => Ending::HttpStatus(refusal.code),
+                };
                 drop(response);
-                end.failed(Code::from(i32::from(refusal.code)));
+                end.failed(Code::from(i32::from(refusal.code)), ending);
                 ControlFlow::Continue(again)
             }
             // What the server says about its failure stays in the server's words.
@@ -86,13 +90,13 @@ impl Call<'_> {
                 self.tried.avoid_only(end.endpoint());
                 bounced::mark(self.outgoing.headers_mut());
                 drop(response);
-                end.left_behind(Code::Unavailable);
+                end.failed(Code::Unavailable, Ending::Refused { again: false });
                 ControlFlow::Continue(again)
             }
             Err(_) => {
                 let (deadline, max) = (self.deadline(), self.method.response_message_max);
                 let end = end.answered(CodeSet::EMPTY).without_blame();
-                ControlFlow::Break(ResponseBody::attach(response, end, deadline, max))
+                ControlFlow::Break(ResponseBody::attach(response, end, deadline, max, &self.outgoing))
             }
         }
     }
@@ -105,15 +109,8 @@ impl Call<'_> {
         end: CallEnd,
     ) -> Result<Again, Status> {
         let endpoint = end.endpoint();
-        match failure.fate() {
-            _ if failure.is_the_request_s() => end.left_behind(failure.code()),
-            AttemptFate::NeverSent | AttemptFate::LeftBehind => end.left_behind(failure.code()),
-            // A busy server that bounces a call to another is not a bad one; one that refuses what was refused before may be.
-            AttemptFate::Refused if !bounced::is_second_attempt(self.outgoing.headers_mut()) => {
-                end.left_behind(failure.code());
-            }
-            _ => end.failed(failure.code()),
-        }
+        let again = bounced::is_second_attempt(self.outgoing.headers_mut());
+        end.failed(failure.code(), failure.ending(again));
         let attempt = AttemptEnd {
             fate: failure.fate(),
             code: core_code(failure.code()),

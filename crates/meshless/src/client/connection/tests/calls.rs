@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use http_body::Body as _;
-use meshless_core::FrameKind;
+use meshless_core::{Ending, FrameKind};
 use tonic::Code;
 
 use super::peer::{CANCEL, ENHANCE_YOUR_CALM, NO_ERROR, REFUSED_STREAM};
@@ -191,7 +191,7 @@ async fn a_request_too_long_to_keep_is_sent_and_not_kept() {
 struct Seen(Arc<AtomicI32>);
 
 impl CallGuard for Seen {
-    fn ended(self, code: Code) {
+    fn ended(self, code: Code, _: Ending) {
         self.0.store(code as i32, Ordering::SeqCst);
     }
 }

@@ -1,0 +1,79 @@
+//! Which methods answer OK without a message, so that a backend which does so alone is found.
+//!
+//! An OK without a message is an error to the caller of a unary method, and an ordinary end of a stream. The channel does not
+//! know which kind a method is of. But backends of one service answer alike: while only one of them answers a method like
+//! this, it is that backend's fault; from the second on it is the method's way, for good. So two broken backends at a time hide
+//! each other, and a stream's very first empty answers count as failures of one backend.
+//!
+//! Asked only when such an answer comes, by whatever ends the call. The one lock in it is held for one look-up.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::endpoint::EndpointId;
+
+/// The methods of one channel that have answered OK without a message.
+#[derive(Debug, Default)]
+pub struct EmptyAnswers {
+    methods: Mutex<BTreeMap<Box<str>, Answered>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Answered {
+    OnlyBy(EndpointId),
+    BySeveral,
+}
+
+impl EmptyAnswers {
+    /// `endpoint` has answered `method` like this. Returns true if that is the method's way.
+    pub fn is_usual(&self, method: &str, endpoint: EndpointId) -> bool {
+        // Nothing panics while it is held, and a map has no half-changed state to see.
+        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = methods.len() < METHODS_MAX;
+        match methods.get_mut(method) {
+            Some(Answered::BySeveral) => true,
+            Some(Answered::OnlyBy(only)) if *only == endpoint => false,
+            Some(answered) => {
+                *answered = Answered::BySeveral;
+                true
+            }
+            None if has_room => {
+                methods.insert(method.into(), Answered::OnlyBy(endpoint));
+                false
+            }
+            // Of a client that makes up its methods nothing is learned.
+            None => true,
+        }
+    }
+}
+
+/// Methods that are remembered; large services have some dozens.
+const METHODS_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_backend_alone_is_at_fault_and_two_are_the_method_s_way() {
+        let answers = EmptyAnswers::default();
+        let [a, b] = [1, 2].map(EndpointId::for_tests);
+        for _ in 0..10 {
+            assert!(!answers.is_usual("/shop.Orders/Get", a));
+        }
+        assert!(!answers.is_usual("/shop.Orders/List", b), "each method by itself");
+        assert!(answers.is_usual("/shop.Orders/List", a));
+        assert!(answers.is_usual("/shop.Orders/List", b));
+        assert!(!answers.is_usual("/shop.Orders/Get", a));
+    }
+
+    #[test]
+    fn methods_are_remembered_up_to_a_bound() {
+        let answers = EmptyAnswers::default();
+        for n in 0..METHODS_MAX {
+            assert!(!answers.is_usual(&n.to_string(), EndpointId::for_tests(1)));
+        }
+        assert!(answers.is_usual("one more", EndpointId::for_tests(1)));
+        assert_eq!(answers.methods.lock().unwrap().len(), METHODS_MAX);
+    }
+}

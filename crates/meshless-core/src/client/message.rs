@@ -1,0 +1,184 @@
+//! gRPC's messages, read off a response as it passes: where each begins and ends, and whether it can be one.
+//!
+//! Every message has five bytes before it: whether it is compressed, and its length (gRPC over HTTP/2,
+//! "Length-Prefixed-Message"). [`MessageScanner`] is fed the bytes of a response in whatever pieces they come. It copies
+//! nothing and decodes nothing; it finds what a client's decoder would refuse, so that the backend is held to account for it.
+
+use crate::client::outcome::MessageFault;
+
+/// Why a response cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageStop {
+    /// The server's bytes are no gRPC message.
+    Fault(MessageFault),
+    /// A message is longer than the caller allows. Its length counts as on the wire, compressed or not.
+    TooLong {
+        /// The message's length.
+        len: u32,
+        /// The caller's limit.
+        max: u32,
+    },
+}
+
+/// The position in the messages of one response.
+#[derive(Clone, Debug)]
+pub struct MessageScanner {
+    max: u32,
+    is_encoded: bool,
+    prefix: [u8; PREFIX_LEN],
+    prefix_len: u8,
+    /// Bytes of the current message that are still to come.
+    rest: u32,
+    /// A whole message has passed.
+    any: bool,
+}
+
+impl MessageScanner {
+    /// For a response that names an encoding other than `identity` (`is_encoded`) or none, whose messages may have `max`
+    /// bytes; `None`: as many as a message can have.
+    pub fn new(is_encoded: bool, max: Option<u32>) -> Self {
+        let max = max.unwrap_or(u32::MAX);
+        Self { max, is_encoded, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0, any: false }
+    }
+
+    /// Passes over the next bytes.
+    ///
+    /// # Errors
+    /// At the prefix of a message that cannot be. The scanner is not to be used after that.
+    #[inline]
+    pub fn pass(&mut self, bytes: &[u8]) -> Result<(), MessageStop> {
+        // Nearly every response is one message in one piece.
+        if let Some((&[flag, l3, l2, l1, l0], message)) = bytes.split_first_chunk()
+            && self.is_between_messages()
+            && u32::from_be_bytes([l3, l2, l1, l0]) as usize == message.len()
+        {
+            self.any = true;
+            return self.check(flag, message.len() as u32);
+        }
+        self.pass_in_pieces(bytes)
+    }
+
+    /// Returns true if no message is under way: the response may end here.
+    #[inline]
+    pub fn is_between_messages(&self) -> bool {
+        self.rest == 0 && self.prefix_len == 0
+    }
+
+    /// Returns true if at least one whole message has passed.
+    #[inline]
+    pub fn has_passed_any(&self) -> bool {
+        self.any
+    }
+
+    fn pass_in_pieces(&mut self, mut bytes: &[u8]) -> Result<(), MessageStop> {
+        while !bytes.is_empty() {
+            if self.rest > 0 {
+                let passed = (self.rest as usize).min(bytes.len());
+                // At most `rest`, a u32.
+                self.rest -= passed as u32;
+                self.any |= self.rest == 0;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            let filled = usize::from(self.prefix_len);
+            let taken = (PREFIX_LEN - filled).min(bytes.len());
+            self.prefix[filled..filled + taken].copy_from_slice(&bytes[..taken]);
+            self.prefix_len += taken as u8;
+            bytes = &bytes[taken..];
+            if usize::from(self.prefix_len) == PREFIX_LEN {
+                let [flag, l3, l2, l1, l0] = self.prefix;
+                self.prefix_len = 0;
+                self.rest = u32::from_be_bytes([l3, l2, l1, l0]);
+                self.any |= self.rest == 0;
+                self.check(flag, self.rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check(&self, flag: u8, len: u32) -> Result<(), MessageStop> {
+        if flag == 0 && len <= self.max.min(LEN_MAX) {
+            return Ok(());
+        }
+        match flag {
+            0 | 1 if len > LEN_MAX => Err(MessageStop::Fault(MessageFault::Length(len))),
+            1 if !self.is_encoded => Err(MessageStop::Fault(MessageFault::NoEncoding)),
+            0 | 1 if len > self.max => Err(MessageStop::TooLong { len, max: self.max }),
+            0 | 1 => Ok(()),
+            flag => Err(MessageStop::Fault(MessageFault::Flag(flag))),
+        }
+    }
+}
+
+const PREFIX_LEN: usize = 5;
+
+/// "Any protobuf in serialized form must be <2GiB" (protobuf.dev, "Proto Limits").
+const LEN_MAX: u32 = i32::MAX as u32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(flag: u8, len: u32) -> Vec<u8> {
+        [&[flag][..], &len.to_be_bytes(), &vec![9; len as usize]].concat()
+    }
+
+    /// The end of a stream of bytes that come in pieces of any one length: always the same.
+    fn passed(scanner: &MessageScanner, bytes: &[u8]) -> Result<(bool, bool), MessageStop> {
+        let pass = |piece| {
+            let mut scanner = scanner.clone();
+            bytes
+                .chunks(piece)
+                .try_for_each(|bytes| scanner.pass(bytes))
+                .map(|()| (scanner.is_between_messages(), scanner.has_passed_any()))
+        };
+        let whole = pass(bytes.len().max(1));
+        for piece in 1..bytes.len() {
+            assert_eq!(pass(piece), whole, "in pieces of {piece}");
+        }
+        whole
+    }
+
+    #[test]
+    fn messages_up_to_the_limit_pass_however_frames_cut_them() {
+        let scanner = MessageScanner::new(false, Some(10));
+        let stream = [message(0, 0), message(0, 10), message(0, 3)].concat();
+        assert_eq!(passed(&scanner, &stream), Ok((true, true)));
+        assert_eq!(passed(&scanner, &message(0, 10)), Ok((true, true)));
+        assert_eq!(passed(&scanner, &message(0, 0)), Ok((true, true)), "an empty message is one");
+        assert_eq!(passed(&scanner, &[]), Ok((true, false)));
+        for longer in [message(0, 11), [message(0, 2), message(0, 11)].concat()] {
+            assert_eq!(passed(&scanner, &longer), Err(MessageStop::TooLong { len: 11, max: 10 }));
+        }
+    }
+
+    #[test]
+    fn a_response_that_ends_within_a_message_is_noticed() {
+        let scanner = MessageScanner::new(false, None);
+        let whole = [message(0, 3), message(0, 4)].concat();
+        for cut in 1..whole.len() {
+            let between = cut == 8;
+            assert_eq!(passed(&scanner, &whole[..cut]), Ok((between, cut >= 8)), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_message_is_the_server_s_fault() {
+        let plain = MessageScanner::new(false, None);
+        let fault = |bytes: &[u8]| match passed(&plain, bytes) {
+            Err(MessageStop::Fault(fault)) => fault,
+            other => panic!("{bytes:?}: {other:?}"),
+        };
+        assert_eq!(fault(b"<html><body>"), MessageFault::Flag(b'<'));
+        assert_eq!(fault(&message(2, 0)), MessageFault::Flag(2));
+        assert_eq!(fault(&message(1, 4)), MessageFault::NoEncoding);
+        assert_eq!(fault(&[0, 0x80, 0, 0, 0]), MessageFault::Length(1 << 31));
+        assert_eq!(fault(&[0, 0xff, 0xff, 0xff, 0xff, 1]), MessageFault::Length(u32::MAX));
+        let gzip = MessageScanner::new(true, None);
+        assert_eq!(passed(&gzip, &message(1, 4)), Ok((true, true)));
+        let limited = MessageScanner::new(false, Some(10));
+        let length = MessageStop::Fault(MessageFault::Length(u32::MAX));
+        assert_eq!(passed(&limited, &[0, 0xff, 0xff, 0xff, 0xff]), Err(length), "however low the limit");
+    }
+}
