@@ -290,14 +290,14 @@ impl<C> Balancer<C> {
         let Some(connection) = self.connection_mut(id) else {
             return self.end_attempt(now, id, None);
         };
-        let (phase, connected_at) = (connection.phase, connection.connected_at);
+        let phase = connection.phase;
         let lifetime = now.saturating_duration_since(connection.made_at);
         match phase {
             Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
                 if self.config.rotate_ahead {
                     self.ages.observe(lifetime);
                 }
-                self.end_service(now, id, connected_at);
+                self.end_service(now, id, false);
             }
             Phase::Lingering { .. } => self.ages.scout_ended(lifetime),
             Phase::Draining { .. } => return,
@@ -308,15 +308,24 @@ impl<C> Balancer<C> {
 
     /// Nothing remains of a connection: it was closed, by whichever side, or has broken.
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
-        let error = error.into();
+        self.connection_closed(now, id, error.into(), false);
+    }
+
+    /// The driver has closed a connection since its server sent too many frames that carry nothing. The next one is made after a
+    /// pause, which grows each time, however long the connection had lasted.
+    pub fn handle_flooded(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
+        self.connection_closed(now, id, error.into(), true);
+    }
+
+    fn connection_closed(&mut self, now: Instant, id: ConnectionId, error: Arc<str>, flooded: bool) {
         let Some(connection) = self.connection_mut(id) else {
             return self.end_attempt(now, id, Some(error));
         };
         connection.slot.set_limit(0);
-        let (phase, connected_at) = (connection.phase, connection.connected_at);
+        let phase = connection.phase;
         match phase {
             Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
-                self.end_service(now, id, connected_at);
+                self.end_service(now, id, flooded);
                 if let Some(subchannel) = self.owner_mut(id) {
                     subchannel.last_error = Some(error);
                 }

@@ -186,7 +186,38 @@ impl<C> Decision<C> {
                 return Pick::Fail(error.clone());
             }
         };
-        candidates.lease(chosen, now, avoid)
+        match candidates.lease(chosen, now, avoid) {
+            Some(lease) => Pick::Ready(lease),
+            None => self.choose_again(candidates, chosen, now, rng, avoid),
+        }
+    }
+
+    /// The chosen endpoint is full, or the call avoids it: the policy chooses again, so that the others' shares are as if that
+    /// one were not there. Its neighbour in the order of ids would otherwise get its share, too.
+    #[cold]
+    #[inline(never)]
+    fn choose_again(
+        &self,
+        candidates: &Candidates<C>,
+        mut chosen: usize,
+        now: Instant,
+        rng: &mut Rng,
+        avoid: &[EndpointId],
+    ) -> Pick<C> {
+        for _ in 0..candidates.0.len() {
+            chosen = match self {
+                Self::RoundRobin(policy) => policy.choose(),
+                Self::PeakEwma(policy) => policy.choose(now, rng),
+                Self::LeastRequest(policy) => policy.choose(rng),
+                Self::Weighted(policy) => policy.choose(),
+                // With one candidate, or none, there is nothing else to choose.
+                _ => break,
+            };
+            if let Some(lease) = candidates.lease(chosen, now, avoid) {
+                return Pick::Ready(lease);
+            }
+        }
+        candidates.lease_any(chosen, now, avoid)
     }
 
     fn endpoints(&self) -> usize {
@@ -237,6 +268,7 @@ impl<C> Candidate<C> {
         Self { zone, ..self }
     }
 
+    #[inline]
     fn lease(&self, now: Instant) -> Option<Lease<C>> {
         self.first.lease(now).or_else(|| self.more.iter().find_map(|slot| slot.lease(now)))
     }
@@ -252,19 +284,18 @@ impl<C> Candidates<C> {
         self.0.iter().all(|candidate| candidate.weight == self.0[0].weight)
     }
 
-    /// Places the call on `chosen` if the call does not avoid it and it has room, else on the next such endpoint (if need be, one
-    /// without weight), else on the next one that has room.
+    /// Places the call on `chosen` if the call does not avoid it and it has room.
     #[inline]
-    fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
+    fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Option<Lease<C>> {
         let candidate = &self.0[chosen];
-        if avoid.is_empty()
-            && let Some(lease) = candidate.first.lease(now)
-        {
-            return Pick::Ready(lease);
+        if !avoid.is_empty() && avoid.contains(&candidate.endpoint) {
+            return None;
         }
-        self.lease_any(chosen, now, avoid)
+        candidate.lease(now)
     }
 
+    /// Places the call where there is room, if there is any: from `chosen` on, on an endpoint that the call does not avoid (if
+    /// need be, one without weight), else on any.
     #[cold]
     #[inline(never)]
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
@@ -383,6 +414,63 @@ mod tests {
         slots[0].set_limit(0);
         for _ in 0..4 {
             assert_eq!(*picked(&picker, &[]).unwrap().connection(), 1);
+        }
+    }
+
+    fn assert_even(good: &[usize], n: u64) {
+        let (least, most) = (good.iter().min().unwrap(), good.iter().max().unwrap());
+        assert!(*most as f64 <= *least as f64 * 1.05, "of {n}: {least} to {most}");
+    }
+
+    #[test]
+    fn a_full_endpoint_leaves_the_shares_of_the_others_equal() {
+        for n in [3, 12, 100, 1000] {
+            let slots = slots(n);
+            let picker = round_robin(&slots);
+            slots[0].set_limit(0);
+            let mut counts = vec![0; n as usize];
+            for _ in 0..100 * n {
+                counts[*picked(&picker, &[]).unwrap().connection() as usize] += 1;
+            }
+            assert_eq!(counts[0], 0);
+            assert_even(&counts[1..], n);
+        }
+    }
+
+    #[test]
+    fn several_full_neighbours_leave_the_shares_of_the_others_equal() {
+        for n in [12, 100, 1000] {
+            let slots = slots(n);
+            let picker = round_robin(&slots);
+            slots[..n as usize / 2].iter().for_each(|slot| slot.set_limit(0));
+            let mut counts = vec![0; n as usize];
+            for _ in 0..100 * n {
+                counts[*picked(&picker, &[]).unwrap().connection() as usize] += 1;
+            }
+            assert_even(&counts[n as usize / 2..], n);
+        }
+    }
+
+    #[test]
+    fn calls_that_avoid_an_endpoint_leave_the_shares_of_the_others_equal() {
+        for n in [3, 12, 100, 1000] {
+            let slots = slots(n);
+            let picker = round_robin(&slots);
+            let mut counts = vec![0; n as usize];
+            // The first endpoint refuses every call, and each of them goes on at once.
+            for _ in 0..100 * n {
+                let first = *picked(&picker, &[]).unwrap().connection();
+                let last = if first == 0 { *picked(&picker, &[id(0)]).unwrap().connection() } else { first };
+                counts[last as usize] += 1;
+            }
+            assert_eq!(counts[0], 0);
+            assert_even(&counts[1..], n);
+            // And hedges, of which every one avoids the endpoint of the first attempt.
+            let mut hedges = vec![0; n as usize];
+            for _ in 0..100 * n {
+                hedges[*picked(&picker, &[id(0)]).unwrap().connection() as usize] += 1;
+            }
+            assert_even(&hedges[1..], n);
         }
     }
 }

@@ -17,12 +17,14 @@
 //! subchannel only answers what it needs.
 
 mod connection;
+mod short_lives;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connection::PROVEN_AFTER;
 pub(crate) use connection::{Connection, Phase};
+use short_lives::ShortLives;
 
 use crate::backoff::{Backoff, BackoffConfig};
 use crate::client::balancer::age::AgeEstimate;
@@ -79,6 +81,7 @@ pub(crate) struct Subchannel<C> {
     backoff: Backoff,
     /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
     hung_up_at: Option<Instant>,
+    short_lives: ShortLives,
     retry_at: Option<Instant>,
 }
 
@@ -91,6 +94,16 @@ pub(crate) struct Attempt {
     pub(crate) made_at: Option<Instant>,
     /// Since when it is made, and held back because its server does not serve.
     pub(crate) held_since: Option<Instant>,
+}
+
+/// A connection that has stopped serving by no decision of ours.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) connected_at: Instant,
+    /// Calls that the endpoint had answered before.
+    pub(crate) answers_before: u64,
+    /// It was closed since its server sent too many frames that carry nothing.
+    pub(crate) flooded: bool,
 }
 
 /// Why a connection is wanted.
@@ -122,6 +135,7 @@ impl<C> Subchannel<C> {
             took: None,
             backoff: Backoff::new(backoff),
             hung_up_at: None,
+            short_lives: ShortLives::default(),
             retry_at: None,
         }
     }
@@ -147,6 +161,7 @@ impl<C> Subchannel<C> {
             made_at,
             connected_at: now,
             took: self.took.unwrap_or_default(),
+            answers_before: self.load.outcomes.successes(),
             rotate_fraction,
             phase: Phase::Serving,
         });
@@ -188,12 +203,25 @@ impl<C> Subchannel<C> {
     /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
     /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
     /// one that is restarted may by chance be met a moment before.
-    pub(crate) fn ended(&mut self, now: Instant, connected_at: Instant, rng: &mut Rng) {
-        if now.saturating_duration_since(connected_at) >= PROVEN_AFTER {
+    ///
+    /// A row of connections that lived longer, and still not long, brings a pause of its own
+    /// ([`ShortLives`]), and so does a flood (`flooded`), which proves nothing else.
+    pub(crate) fn ended(&mut self, now: Instant, ended: Ended, rng: &mut Rng) {
+        let Ended { connected_at, answers_before, flooded } = ended;
+        let life = now.saturating_duration_since(connected_at);
+        if life >= PROVEN_AFTER {
             self.prove();
             self.retry_at = None;
         } else {
             self.hang_up(now, rng);
+        }
+        let answers = self.load.outcomes.successes().saturating_sub(answers_before);
+        let pause = match flooded {
+            true => self.short_lives.flooded(rng),
+            false => self.short_lives.ended(life, answers, rng),
+        };
+        if let Some(pause) = pause {
+            self.retry_at = self.retry_at.max(Some(now + pause));
         }
     }
 
@@ -244,7 +272,7 @@ impl<C> Subchannel<C> {
     pub(crate) fn forgive(&mut self) {
         self.failed = false;
         self.failed_since_resolution = false;
-        if self.hung_up_at.is_none() {
+        if self.hung_up_at.is_none() && !self.short_lives.pauses() {
             self.retry_at = None;
         }
     }
@@ -358,6 +386,10 @@ mod tests {
         subchannel.connected(now, Arc::new(slot), 0.8);
     }
 
+    fn ended(connected_at: Instant) -> Ended {
+        Ended { connected_at, answers_before: 0, flooded: false }
+    }
+
     #[test]
     fn a_failure_sticks_until_a_connection_is_made() {
         let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
@@ -389,7 +421,7 @@ mod tests {
         let mut hang_up = |subchannel: &mut Subchannel<()>, now| {
             connect(subchannel, now, 1);
             subchannel.connections.clear();
-            subchannel.ended(now, now, &mut rng);
+            subchannel.ended(now, ended(now), &mut rng);
         };
         hang_up(&mut subchannel, now);
         assert_eq!(subchannel.retry_at(), None, "once may be chance");
@@ -399,7 +431,7 @@ mod tests {
             assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
             now = subchannel.retry_at().unwrap();
         }
-        subchannel.ended(now + PROVEN_AFTER, now, &mut rng);
+        subchannel.ended(now + Duration::from_secs(1), ended(now), &mut rng);
         assert_eq!(subchannel.retry_at(), None, "one that has served is reconnected at once");
     }
 }

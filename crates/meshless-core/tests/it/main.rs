@@ -1,5 +1,6 @@
 //! Tests of the client half of `meshless-core` from outside: events in, actions and picks out.
 
+mod bad_endpoint;
 mod balancer;
 mod descriptors;
 mod ejection;

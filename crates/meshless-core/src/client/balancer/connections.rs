@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::{Action, Balancer};
-use crate::client::subchannel::{Connection, Phase, Subchannel};
+use crate::client::subchannel::{Connection, Ended, Phase, Subchannel};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::EndpointId;
 
@@ -30,15 +30,16 @@ impl<C> Balancer<C> {
     }
 
     /// A connection has stopped serving by no decision of ours.
-    pub(super) fn end_service(&mut self, now: Instant, id: ConnectionId, connected_at: Instant) {
+    pub(super) fn end_service(&mut self, now: Instant, id: ConnectionId, flooded: bool) {
         self.outdated = true;
         self.request_resolution(false);
         if let Some(&endpoint) = self.owners.get(&id)
             && let Some(subchannel) = self.subchannels.get_mut(&endpoint)
         {
-            let phase = subchannel.position(id).map(|position| subchannel.connections[position].phase);
-            subchannel.ended(now, connected_at, &mut self.rng);
-            if phase == Some(Phase::Unhealthy) {
+            let Some(position) = subchannel.position(id) else { return };
+            let Connection { phase, connected_at, answers_before, .. } = subchannel.connections[position];
+            subchannel.ended(now, Ended { connected_at, answers_before, flooded }, &mut self.rng);
+            if phase == Phase::Unhealthy {
                 subchannel.forget_verdict(id);
             }
         }

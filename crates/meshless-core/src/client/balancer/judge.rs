@@ -44,6 +44,7 @@ impl<C> Balancer<C> {
                     subchannel.load.outcomes.end_probe();
                     // The penalties of `peak_ewma` would outlast what they were for.
                     subchannel.load.latency().forget();
+                    subchannel.load.outcomes.begin_window();
                     let (endpoint, address) = (report.endpoint, subchannel.address.clone());
                     self.actions.push_back(Action::ReportRecovered { endpoint, address });
                     self.outdated = true;

@@ -102,6 +102,12 @@ impl Outcomes {
         failures / (failures + successes as f64).max(1.0)
     }
 
+    /// What was is past: the window begins here.
+    pub(crate) fn begin_window(&self) {
+        self.window.0.store(self.successes(), Ordering::Relaxed);
+        self.window.1.store(self.failures(), Ordering::Relaxed);
+    }
+
     /// From here on one call may be placed, and the next end is reported.
     pub(crate) fn begin_probe(&self) {
         self.watch();

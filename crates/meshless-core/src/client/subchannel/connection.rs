@@ -17,6 +17,8 @@ pub(crate) struct Connection<C> {
     pub(crate) connected_at: Instant,
     /// How long it took to make.
     pub(super) took: Duration,
+    /// Calls that the endpoint had answered when it was made.
+    pub(crate) answers_before: u64,
     /// The part of its expected age after which a successor is connected.
     pub(crate) rotate_fraction: f64,
     pub(crate) phase: Phase,

@@ -155,8 +155,11 @@ impl<G: CallGuard> fmt::Debug for ResponseBody<G> {
     }
 }
 
+/// What the caller is told of an end without a status, and what the balancer is told of it.
+type Failed = (Status, Ending);
+
 impl Open {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, (Status, Ending)>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
@@ -177,7 +180,7 @@ impl Open {
         }
     }
 
-    fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<(Status, Ending)> {
+    fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<Failed> {
         if let Held::Pumped(pump) = &mut self.held
             && error.is_reset()
             && !error.is_remote()

@@ -1,0 +1,118 @@
+//! How long to wait before the next connection to an endpoint whose connections end early, or flood.
+//!
+//! A connection that is made and lasts resets the backoff, and is replaced at once when it ends: servers age their connections, and
+//! pods are replaced. Two kinds of servers make a loop of that, each of whose turns costs a handshake and a new picker:
+//!
+//! - one that ends each connection soon after it was made (a crash loop, a proxy without a backend): the pause doubles with each
+//!   connection in a row that lived less than a second and answered few calls;
+//! - one that sends frames without end until the client closes (`frame budget`): the pause grows with each such connection, however
+//!   long it lived.
+//!
+//! Owned by a subchannel, which takes the later of these pauses and its backoff.
+
+use std::time::Duration;
+
+use crate::rng::Rng;
+
+/// Connections in a row that were not worth their handshake.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShortLives {
+    short: u32,
+    floods: u32,
+}
+
+impl ShortLives {
+    /// A connection has ended after `life`, in which it answered `answers` calls. Returns the pause before the next one.
+    pub(super) fn ended(&mut self, life: Duration, answers: u64, rng: &mut Rng) -> Option<Duration> {
+        if life >= FLOOD_FORGIVEN {
+            self.floods = 0;
+        }
+        if life >= SHORT || answers >= ANSWERS_WORTH_A_CONNECT {
+            self.short = 0;
+            return None;
+        }
+        self.short = self.short.saturating_add(1);
+        pause(self.short.checked_sub(FREE + 1)?, FIRST_PAUSE, PAUSE_MAX, rng)
+    }
+
+    /// Returns true if the pause before the next connection is this one's doing.
+    pub(super) fn pauses(&self) -> bool {
+        self.short > FREE || self.floods > 0
+    }
+
+    /// A connection was closed since its server sent too many frames that carry nothing. Returns the pause before the next one.
+    pub(super) fn flooded(&mut self, rng: &mut Rng) -> Option<Duration> {
+        self.floods = self.floods.saturating_add(1);
+        pause(self.floods - 1, FLOOD_FIRST_PAUSE, FLOOD_PAUSE_MAX, rng)
+    }
+}
+
+fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Option<Duration> {
+    let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
+    Some(rng.jittered(first.saturating_mul(factor).min(max), JITTER))
+}
+
+/// Half of what the youngest servers live: the shortest age in use is 1 s, less 10 % of jitter, and few serve no call in it.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// A connect costs both sides about as much as a hundred calls: a TLS handshake about 1 ms, a call about 10 µs.
+const ANSWERS_WORTH_A_CONNECT: u64 = 100;
+
+/// Short lives without a pause. A restart can be met twice by chance: the old process just before its end, the new one before it is
+/// ready.
+const FREE: u32 = 2;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// Not the backoff's two minutes: the endpoint does serve, if not for long.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// As the backoff's first and last delay (connection-backoff.md).
+const FLOOD_FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FLOOD_PAUSE_MAX: Duration = Duration::from_secs(120);
+
+/// A connection that has lived so long without a flood shows that the server is another than it was.
+const FLOOD_FORGIVEN: Duration = Duration::from_secs(600);
+
+const JITTER: f64 = 0.2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFE: Duration = Duration::from_millis(25);
+
+    #[test]
+    fn the_pause_doubles_from_the_third_short_life_on() {
+        let (mut lives, mut rng) = (ShortLives::default(), Rng::new(1, 1));
+        assert_eq!([lives.ended(LIFE, 0, &mut rng), lives.ended(LIFE, 3, &mut rng)], [None, None]);
+        for millis in [50u64, 100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+            let pause = lives.ended(LIFE, 0, &mut rng).unwrap().as_millis() as f64;
+            assert!((0.8..=1.2).contains(&(pause / millis as f64)), "{pause} for {millis}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_worth_it_ends_the_row() {
+        for (life, answers) in [(SHORT, 0), (LIFE, ANSWERS_WORTH_A_CONNECT)] {
+            let (mut lives, mut rng) = (ShortLives::default(), Rng::new(1, 1));
+            for _ in 0..10 {
+                let _ = lives.ended(LIFE, 0, &mut rng);
+            }
+            assert_eq!(lives.ended(life, answers, &mut rng), None);
+            assert_eq!(lives.ended(LIFE, 0, &mut rng), None, "it begins anew");
+        }
+    }
+
+    #[test]
+    fn floods_are_remembered_beyond_connections_that_last() {
+        let (mut lives, mut rng) = (ShortLives::default(), Rng::new(1, 1));
+        let seconds = |pause: Option<Duration>| pause.unwrap().as_secs_f64();
+        for expected in [1.0, 2.0, 4.0] {
+            assert!((0.8..=1.2).contains(&(seconds(lives.flooded(&mut rng)) / expected)));
+            assert_eq!(lives.ended(Duration::from_secs(20), 0, &mut rng), None);
+        }
+        assert_eq!(lives.ended(FLOOD_FORGIVEN, 0, &mut rng), None);
+        assert!(seconds(lives.flooded(&mut rng)) < 1.3);
+    }
+}
