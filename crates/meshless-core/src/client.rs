@@ -1,5 +1,6 @@
 //! One channel's decisions: which backends to connect to, which one a call picks, and whether a call is sent again.
 
+pub(crate) mod answer_budget;
 pub(crate) mod balancer;
 pub(crate) mod empty_answers;
 pub(crate) mod message;

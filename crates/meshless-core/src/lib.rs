@@ -19,6 +19,7 @@ mod virtual_time;
 mod xxh64;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
+pub use client::answer_budget::AnswerBudget;
 pub use client::balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
     EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, ReportSink,

@@ -297,7 +297,7 @@ impl<C> Balancer<C> {
                 if self.config.rotate_ahead {
                     self.ages.observe(lifetime);
                 }
-                self.end_service(now, id, false);
+                self.end_service(now, id);
             }
             Phase::Lingering { .. } => self.ages.scout_ended(lifetime),
             Phase::Draining { .. } => return,
@@ -325,13 +325,16 @@ impl<C> Balancer<C> {
         let phase = connection.phase;
         match phase {
             Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
-                self.end_service(now, id, flooded);
+                self.end_service(now, id);
                 if let Some(subchannel) = self.owner_mut(id) {
                     subchannel.last_error = Some(error);
                 }
             }
             Phase::Lingering { .. } => self.ages.forget_scout(),
             Phase::Draining { .. } => {}
+        }
+        if flooded && let Some(&endpoint) = self.owners.get(&id) {
+            self.pause_after_flood(now, endpoint);
         }
         self.remove(id);
         let attempting =

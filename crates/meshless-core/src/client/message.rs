@@ -31,6 +31,8 @@ pub struct MessageScanner {
     rest: u32,
     /// A whole message has passed.
     any: bool,
+    /// Empty messages behind the first message, until they are taken.
+    empty: u32,
 }
 
 impl MessageScanner {
@@ -38,7 +40,7 @@ impl MessageScanner {
     /// bytes; `None`: as many as a message can have.
     pub fn new(is_encoded: bool, max: Option<u32>) -> Self {
         let max = max.unwrap_or(u32::MAX);
-        Self { max, is_encoded, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0, any: false }
+        Self { max, is_encoded, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0, any: false, empty: 0 }
     }
 
     /// Passes over the next bytes.
@@ -52,7 +54,7 @@ impl MessageScanner {
             && self.is_between_messages()
             && u32::from_be_bytes([l3, l2, l1, l0]) as usize == message.len()
         {
-            self.any = true;
+            self.passed(message.len() as u32);
             return self.check(flag, message.len() as u32);
         }
         self.pass_in_pieces(bytes)
@@ -68,6 +70,21 @@ impl MessageScanner {
     #[inline]
     pub fn has_passed_any(&self) -> bool {
         self.any
+    }
+
+    /// How many empty messages have passed since this was last asked, the first message of all left out: one empty message is an
+    /// answer, and many are work for nothing.
+    #[inline]
+    pub fn take_empty(&mut self) -> u32 {
+        std::mem::take(&mut self.empty)
+    }
+
+    #[inline]
+    fn passed(&mut self, len: u32) {
+        if len == 0 && self.any {
+            self.empty = self.empty.saturating_add(1);
+        }
+        self.any = true;
     }
 
     fn pass_in_pieces(&mut self, mut bytes: &[u8]) -> Result<(), MessageStop> {
@@ -89,7 +106,9 @@ impl MessageScanner {
                 let [flag, l3, l2, l1, l0] = self.prefix;
                 self.prefix_len = 0;
                 self.rest = u32::from_be_bytes([l3, l2, l1, l0]);
-                self.any |= self.rest == 0;
+                if self.rest == 0 {
+                    self.passed(0);
+                }
                 self.check(flag, self.rest)?;
             }
         }
@@ -151,6 +170,15 @@ mod tests {
         for longer in [message(0, 11), [message(0, 2), message(0, 11)].concat()] {
             assert_eq!(passed(&scanner, &longer), Err(MessageStop::TooLong { len: 11, max: 10 }));
         }
+    }
+
+    #[test]
+    fn empty_messages_behind_the_first_are_counted() {
+        let mut scanner = MessageScanner::new(false, None);
+        for bytes in [message(0, 0), message(0, 3), message(0, 0), message(0, 0).repeat(7)] {
+            scanner.pass(&bytes).unwrap();
+        }
+        assert_eq!([scanner.take_empty(), scanner.take_empty()], [8, 0]);
     }
 
     #[test]

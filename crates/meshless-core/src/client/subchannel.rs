@@ -102,8 +102,6 @@ pub(crate) struct Ended {
     pub(crate) connected_at: Instant,
     /// Calls that the endpoint had answered before.
     pub(crate) answers_before: u64,
-    /// It was closed since its server sent too many frames that carry nothing.
-    pub(crate) flooded: bool,
 }
 
 /// Why a connection is wanted.
@@ -204,10 +202,9 @@ impl<C> Subchannel<C> {
     /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
     /// one that is restarted may by chance be met a moment before.
     ///
-    /// A row of connections that lived longer, and still not long, brings a pause of its own
-    /// ([`ShortLives`]), and so does a flood (`flooded`), which proves nothing else.
+    /// A row of connections that lived longer, and still not long, brings a pause of its own ([`ShortLives`]).
     pub(crate) fn ended(&mut self, now: Instant, ended: Ended, rng: &mut Rng) {
-        let Ended { connected_at, answers_before, flooded } = ended;
+        let Ended { connected_at, answers_before } = ended;
         let life = now.saturating_duration_since(connected_at);
         if life >= PROVEN_AFTER {
             self.prove();
@@ -216,13 +213,14 @@ impl<C> Subchannel<C> {
             self.hang_up(now, rng);
         }
         let answers = self.load.outcomes.successes().saturating_sub(answers_before);
-        let pause = match flooded {
-            true => self.short_lives.flooded(rng),
-            false => self.short_lives.ended(life, answers, rng),
-        };
-        if let Some(pause) = pause {
+        if let Some(pause) = self.short_lives.ended(life, answers, rng) {
             self.retry_at = self.retry_at.max(Some(now + pause));
         }
+    }
+
+    /// A connection was closed since its server sent too many frames that carry nothing.
+    pub(crate) fn flooded(&mut self, now: Instant, rng: &mut Rng) {
+        self.retry_at = self.retry_at.max(Some(now + self.short_lives.flooded(rng)));
     }
 
     /// The connection `id`, that its server said not to serve on, has ended, and what was said with it: nothing is known of the
@@ -387,7 +385,7 @@ mod tests {
     }
 
     fn ended(connected_at: Instant) -> Ended {
-        Ended { connected_at, answers_before: 0, flooded: false }
+        Ended { connected_at, answers_before: 0 }
     }
 
     #[test]

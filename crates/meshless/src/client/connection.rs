@@ -80,6 +80,11 @@ impl Connection {
         &self.shared().address
     }
 
+    /// Empty messages have come beyond the first of a call: work for nothing, of which the server may make only so much.
+    pub(crate) fn note_empty_messages(&self, messages: u32) {
+        self.shared().note_empty_messages(messages);
+    }
+
     /// Accepts no new calls, and closes the connection when the last one has ended.
     pub(crate) fn drain(&self) {
         self.shared().stop_accepting();
@@ -216,9 +221,27 @@ pub(crate) enum CloseReason {
     /// Nothing was read for that long after a call was sent.
     #[error("silent: nothing was received within {0:?} after a call, not even the answer to a PING")]
     Silent(std::time::Duration),
+    /// The server sent more frames that carry nothing than it may.
+    #[error("closed by the client: the server sent too many frames that carry nothing")]
+    Flooded,
     /// The byte stream broke, or one side broke the protocol.
     #[error("{0}")]
     Http2(Arc<h2::Error>),
+}
+
+impl CloseReason {
+    /// Returns true if this client closed the connection since the server made it work for nothing; h2 has limits of its own.
+    pub(crate) fn is_flood(&self) -> bool {
+        match self {
+            Self::Flooded => true,
+            Self::Http2(error) => {
+                error.is_go_away()
+                    && !error.is_remote()
+                    && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The state shared by the clones of a [`Connection`].

@@ -274,11 +274,19 @@ impl Driver {
             }
             Event::StreamsAvailable => self.shared.announce_room(),
             Event::Closed(reason) => {
-                tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
+                let is_flood = reason.is_flood();
+                if is_flood {
+                    tracing::warn!(%target, connection = %id, endpoint, %reason, "closed, and connected again after a pause");
+                } else {
+                    tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
+                }
                 if let Some(mut measured) = self.links.remove(&id).and_then(|link| link.measured) {
                     measured.closed(&reason);
                 }
-                self.balancer.handle_closed(now, id, reason.to_string());
+                match is_flood {
+                    true => self.balancer.handle_flooded(now, id, reason.to_string()),
+                    false => self.balancer.handle_closed(now, id, reason.to_string()),
+                }
             }
         }
     }

@@ -12,6 +12,7 @@ mod ejection;
 mod endings;
 mod events;
 mod failing;
+mod floods;
 mod goaway;
 mod health;
 mod hedging;

@@ -30,7 +30,7 @@ impl<C> Balancer<C> {
     }
 
     /// A connection has stopped serving by no decision of ours.
-    pub(super) fn end_service(&mut self, now: Instant, id: ConnectionId, flooded: bool) {
+    pub(super) fn end_service(&mut self, now: Instant, id: ConnectionId) {
         self.outdated = true;
         self.request_resolution(false);
         if let Some(&endpoint) = self.owners.get(&id)
@@ -38,10 +38,17 @@ impl<C> Balancer<C> {
         {
             let Some(position) = subchannel.position(id) else { return };
             let Connection { phase, connected_at, answers_before, .. } = subchannel.connections[position];
-            subchannel.ended(now, Ended { connected_at, answers_before, flooded }, &mut self.rng);
+            subchannel.ended(now, Ended { connected_at, answers_before }, &mut self.rng);
             if phase == Phase::Unhealthy {
                 subchannel.forget_verdict(id);
             }
+        }
+    }
+
+    /// An endpoint has flooded a connection, whatever it was for by then.
+    pub(super) fn pause_after_flood(&mut self, now: Instant, endpoint: EndpointId) {
+        if let Some(subchannel) = self.subchannels.get_mut(&endpoint) {
+            subchannel.flooded(now, &mut self.rng);
         }
     }
 

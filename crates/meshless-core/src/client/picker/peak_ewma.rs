@@ -177,4 +177,23 @@ pub(super) mod tests {
         let on_first = held.iter().filter(|lease| *lease.connection() == 0).count();
         assert!((49..=51).contains(&on_first), "{on_first}");
     }
+
+    #[test]
+    fn a_deadline_of_a_millisecond_is_no_penalty_of_seconds_and_a_long_silence_counts() {
+        for (waited, expected) in [(1, 45..=55), (1000, 0..=5)] {
+            let (picker, mut rng) = (picker(2), Rng::new(1, 1));
+            let [one, other] = [0, 1].map(|_| pick(&picker, epoch(), &mut rng));
+            let at = epoch() + Duration::from_millis(10);
+            for lease in [one, other] {
+                let _ = lease.finish(at, Outcome::Success);
+            }
+            let late = pick(&picker, at, &mut rng);
+            let endpoint = *late.connection();
+            let now = at + Duration::from_millis(waited);
+            let _ = late.finish(now, Outcome::Late);
+            let held: Vec<_> = (0..100).map(|_| pick(&picker, now, &mut rng)).collect();
+            let there = held.iter().filter(|lease| *lease.connection() == endpoint).count();
+            assert!(expected.contains(&there), "after {waited} ms: {there}");
+        }
+    }
 }

@@ -32,7 +32,7 @@ impl ShortLives {
             return None;
         }
         self.short = self.short.saturating_add(1);
-        pause(self.short.checked_sub(FREE + 1)?, FIRST_PAUSE, PAUSE_MAX, rng)
+        Some(pause(self.short.checked_sub(FREE + 1)?, FIRST_PAUSE, PAUSE_MAX, rng))
     }
 
     /// Returns true if the pause before the next connection is this one's doing.
@@ -41,15 +41,15 @@ impl ShortLives {
     }
 
     /// A connection was closed since its server sent too many frames that carry nothing. Returns the pause before the next one.
-    pub(super) fn flooded(&mut self, rng: &mut Rng) -> Option<Duration> {
+    pub(super) fn flooded(&mut self, rng: &mut Rng) -> Duration {
         self.floods = self.floods.saturating_add(1);
         pause(self.floods - 1, FLOOD_FIRST_PAUSE, FLOOD_PAUSE_MAX, rng)
     }
 }
 
-fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Option<Duration> {
+fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Duration {
     let factor = 1u32.checked_shl(doublings).unwrap_or(u32::MAX);
-    Some(rng.jittered(first.saturating_mul(factor).min(max), JITTER))
+    rng.jittered(first.saturating_mul(factor).min(max), JITTER)
 }
 
 /// Half of what the youngest servers live: the shortest age in use is 1 s, less 10 % of jitter, and few serve no call in it.
@@ -107,12 +107,11 @@ mod tests {
     #[test]
     fn floods_are_remembered_beyond_connections_that_last() {
         let (mut lives, mut rng) = (ShortLives::default(), Rng::new(1, 1));
-        let seconds = |pause: Option<Duration>| pause.unwrap().as_secs_f64();
         for expected in [1.0, 2.0, 4.0] {
-            assert!((0.8..=1.2).contains(&(seconds(lives.flooded(&mut rng)) / expected)));
+            assert!((0.8..=1.2).contains(&(lives.flooded(&mut rng).as_secs_f64() / expected)));
             assert_eq!(lives.ended(Duration::from_secs(20), 0, &mut rng), None);
         }
         assert_eq!(lives.ended(FLOOD_FORGIVEN, 0, &mut rng), None);
-        assert!(seconds(lives.flooded(&mut rng)) < 1.3);
+        assert!(lives.flooded(&mut rng).as_secs_f64() < 1.3);
     }
 }

@@ -274,6 +274,10 @@ impl CallGuard for CallEnd {
         if let Err(stop) = self.messages.pass(bytes) {
             self.stop.get_or_insert(stop);
         }
+        match self.messages.take_empty() {
+            0 => {}
+            empty => self.lease().connection().note_empty_messages(empty),
+        }
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {

@@ -27,7 +27,8 @@ pub(crate) struct ConnectionConfig {
     /// ENHANCE_YOUR_CALM: at 32 MiB a burst of 100 000 calls, answered before the first answer is read, passes.
     ///
     /// The memory that one hostile backend can pin is bounded by the window for payload and by the same 32 MiB
-    /// for the frames' bookkeeping: 96 MiB.
+    /// for the frames' bookkeeping: 96 MiB. What readers have taken is theirs: a generated client keeps an unfinished message of
+    /// up to its own limit (tonic's default is 4 MiB) for each call.
     pub(crate) connection_window: u32,
     /// Bytes of headers or trailers of one response. Default 16 KiB, as in tonic.
     pub(crate) max_header_list_size: u32,

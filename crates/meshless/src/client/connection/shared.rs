@@ -41,6 +41,9 @@ pub(super) struct Shared {
     /// HEADERS or DATA among them.
     answered: AtomicBool,
     goaway_read: AtomicBool,
+    /// Empty messages beyond the first of a call, until the byte stream pays for them.
+    empty_messages: AtomicU32,
+    flooded: AtomicBool,
     abort: AtomicBool,
     /// Wakes the task for what it would not notice by polling the connection.
     pub(super) wake: Notify,
@@ -64,6 +67,8 @@ impl Shared {
             read: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             goaway_read: AtomicBool::new(false),
+            empty_messages: AtomicU32::new(0),
+            flooded: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             wake: Notify::new(),
             closed: OnceLock::new(),
@@ -156,6 +161,24 @@ impl Shared {
 
 /// What the byte stream notices.
 impl Shared {
+    pub(super) fn note_empty_messages(&self, messages: u32) {
+        self.empty_messages.fetch_add(messages, SeqCst);
+    }
+
+    pub(super) fn take_empty_messages(&self) -> u32 {
+        self.empty_messages.swap(0, SeqCst)
+    }
+
+    /// The server has overdrawn its budget of frames that carry nothing.
+    pub(super) fn handle_flood(&self) {
+        self.accepting.store(false, SeqCst);
+        self.flooded.store(true, SeqCst);
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(SeqCst)
+    }
+
     pub(super) fn handle_read(&self) {
         self.read.store(true, SeqCst);
     }

@@ -13,6 +13,9 @@
 //! brings one PING, which a healthy server answers at once, whatever its handlers do. And a call that was open before the last byte
 //! arrived is no reason: a stream that rests for an hour is never asked about.
 //!
+//! Progress is bytes of any kind, not bytes of calls. A peer that acknowledges PINGs and answers no call is alive, and its handlers
+//! may need an hour: only a caller knows how long is too long. Its deadlines end such calls, and five of them eject the backend.
+//!
 //! That keeps within what servers allow: they count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are
 //! reset"), so after an answer the next PINGs are free. Until the next answer this machine sends two, [`SPACING`] apart, and then
 //! keeps to the pace that servers permit unless told otherwise, one in 5 min.

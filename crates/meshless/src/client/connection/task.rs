@@ -100,6 +100,7 @@ impl Task {
             Poll::Ready(Ok(())) if self.close_by.is_some() => Poll::Ready(Some(CloseReason::Drained)),
             Poll::Ready(Ok(())) if self.drained() => Poll::Ready(Some(CloseReason::Drained)),
             Poll::Ready(Ok(())) => Poll::Ready(Some(CloseReason::Server)),
+            Poll::Ready(Err(_)) if self.shared.is_flooded() => Poll::Ready(Some(CloseReason::Flooded)),
             Poll::Ready(Err(error)) => Poll::Ready(Some(CloseReason::Http2(Arc::new(error)))),
             Poll::Pending => {
                 if self.drained() && self.close_by.is_none() {

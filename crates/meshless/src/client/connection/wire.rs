@@ -9,6 +9,9 @@
 //! server sends GOAWAY and PING, and takes the PING's answer to mean that nothing is under way (RFC 9113 §6.8). But h2
 //! answers a PING before it writes what is queued, and the server would refuse every call in that queue.
 //!
+//! It counts the frames that carry nothing against the server's budget for them ([`AnswerBudget`]), and when that is spent
+//! says GOAWAY(ENHANCE_YOUR_CALM) and reads no more, which ends the connection.
+//!
 //! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame with invalid size".
 
 use std::io::{self, IoSlice};
@@ -17,8 +20,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+use meshless_core::{AnswerBudget, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 
 use super::shared::Shared;
 use crate::client::connector::BoxIo;
@@ -29,6 +33,7 @@ pub(super) struct Wire {
     shared: Arc<Shared>,
     reads: FrameScanner,
     writes: FrameScanner,
+    budget: AnswerBudget,
     /// The server's first bytes, until they are known to be the header of SETTINGS.
     greeting: Option<Vec<u8>>,
     /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At most one read's.
@@ -46,6 +51,7 @@ impl Wire {
             fails_in_part,
             reads: FrameScanner::from_server(),
             writes: FrameScanner::from_client(),
+            budget: AnswerBudget::new(Instant::now().into_std()),
             greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
             held_back: Bytes::new(),
         }
@@ -55,7 +61,9 @@ impl Wire {
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.check_greeting(bytes)?;
         let (mut goaway, mut answer) = (false, false);
+        let budget = &mut self.budget;
         self.reads.scan(bytes, |frame| {
+            budget.note_read(&frame);
             goaway |= frame.kind == FrameKind::GoAway;
             answer |= matches!(frame.kind, FrameKind::Headers | FrameKind::Data);
         });
@@ -72,12 +80,32 @@ impl Wire {
     }
 
     fn note_written(&mut self, bytes: &[u8]) {
-        self.writes.scan(bytes, |frame| match frame.kind {
-            FrameKind::Headers => self.shared.handle_headers_written(frame.stream_id),
-            // h2 applies the peer's SETTINGS in the step that queues the acknowledgement.
-            FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
-            _ => {}
+        self.writes.scan(bytes, |frame| {
+            self.budget.note_written(&frame);
+            match frame.kind {
+                FrameKind::Headers => self.shared.handle_headers_written(frame.stream_id),
+                // h2 applies the peer's SETTINGS in the step that queues the acknowledgement.
+                FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
+                _ => {}
+            }
         });
+    }
+
+    /// Pays for what has come. If there is not enough left, says so to the server, as far as it goes in without waiting.
+    fn check_budget(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.shared.take_empty_messages() {
+            0 => {}
+            messages => self.budget.note_empty_messages(messages),
+        }
+        if !self.budget.is_owing() || self.budget.spend(Instant::now().into_std()) {
+            return Ok(());
+        }
+        self.shared.handle_flood();
+        if self.writes.may_insert() {
+            let _ = Pin::new(&mut self.io).poll_write(cx, &CALM_DOWN);
+            let _ = Pin::new(&mut self.io).poll_flush(cx);
+        }
+        Err(io::Error::other("the server sent too many frames that carry nothing"))
     }
 
     /// What h2 is told of a write that failed.
@@ -120,7 +148,9 @@ impl AsyncRead for Wire {
         }
         let start = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        if self.note_read(&buf.filled()[start..])? {
+        let goaway = self.note_read(&buf.filled()[start..])?;
+        self.check_budget(cx)?;
+        if goaway {
             self.held_back = Bytes::copy_from_slice(&buf.filled()[start..]);
             buf.set_filled(start);
             cx.waker().wake_by_ref();
@@ -174,6 +204,9 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
+
+/// GOAWAY: no stream of the server's was taken, ENHANCE_YOUR_CALM, and why (RFC 9113 §6.8).
+const CALM_DOWN: [u8; 32] = *b"\0\0\x17\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo_many_frames";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Greeting {

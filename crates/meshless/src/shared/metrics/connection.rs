@@ -87,7 +87,7 @@ impl OpenConnection {
 
     pub(crate) fn closed(&mut self, reason: &CloseReason) {
         let error = match reason {
-            CloseReason::Drained | CloseReason::Aborted => SHUTDOWN,
+            CloseReason::Drained | CloseReason::Aborted | CloseReason::Flooded => SHUTDOWN,
             CloseReason::Server => UNKNOWN,
             // "Also includes connections closed due to [A8]: gRPC keepalives" (A94).
             CloseReason::Keepalive(_) | CloseReason::Silent(_) => "connection timed out",

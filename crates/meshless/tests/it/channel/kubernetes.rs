@@ -31,7 +31,9 @@ fn backend_of<B>(response: &http::Response<B>) -> SocketAddr {
 async fn backends_of_calls(channel: &Channel) -> BTreeSet<SocketAddr> {
     let mut backends = BTreeSet::new();
     for _ in 0..12 {
-        backends.insert(backend_of(&unary(channel, request(Bytes::from_static(b"m"))).await.unwrap()));
+        backends.insert(backend_of(
+            &unary(channel, request(Bytes::from_static(b"\0\0\0\0\x01m"))).await.unwrap(),
+        ));
     }
     backends
 }
@@ -66,11 +68,14 @@ async fn a_pod_that_is_going_finishes_its_streams_and_gets_no_new_calls() {
     server.put(going, slice(streaming, true));
     until_calls_go_to(&channel, &[other, c]).await;
     for _ in 0..3 {
-        messages.send(Bytes::from_static(b"still here")).await.unwrap();
+        messages.send(Bytes::from_static(STILL_HERE)).await.unwrap();
         let answer = answers.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(answer, "still here");
+        assert_eq!(answer, STILL_HERE);
     }
     drop(messages);
     let end = answers.frame().await.unwrap().unwrap().into_trailers().unwrap();
     assert_eq!(end["grpc-status"], "0");
 }
+
+/// A message in gRPC's framing.
+const STILL_HERE: &[u8] = b"\0\0\0\0\x0astill here";
