@@ -60,6 +60,13 @@ pub(super) enum Held {
     Pumped(PumpTask),
 }
 
+/// A body that has ended, and belongs to no call.
+impl<G: CallGuard> Default for ResponseBody<G> {
+    fn default() -> Self {
+        Self { open: None, guard: None }
+    }
+}
+
 impl ResponseBody {
     pub(super) fn new(stream: RecvStream, held: Held) -> Self {
         // A response that is all headers ("Trailers-Only") leaves nothing to wait for.

@@ -25,7 +25,9 @@ use crate::shared::orca;
 
 /// The body of a response, as tonic's generated clients read it.
 ///
-/// Dropping it before its end cancels the call on the server.
+/// Dropping it before its end cancels the call on the server. The default is a body without content: an interceptor of
+/// tonic that refuses a call answers with it.
+#[derive(Default)]
 pub struct ResponseBody {
     received: call::ResponseBody<CallEnd>,
     deadline: Option<Instant>,
