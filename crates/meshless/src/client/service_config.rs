@@ -1,11 +1,13 @@
 //! gRPC's service config: what a service's owner says about calling it, as JSON (grpc/doc/service_config.md; gRFC A2).
 //!
 //! This file is the parsed config and what a channel makes of it. [`method`] reads `methodConfig`, [`policy`] the retry
-//! and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`] `loadBalancingConfig`; [`json`] knows where in the document each value
-//! stands. Fields that are not known are ignored; one that is known and invalid refuses the whole, so that no config is
-//! obeyed in part (gRFC A2).
+//! and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`] `loadBalancingConfig`; [`json`] knows where in
+//! the document each value stands, and [`audit`] which values were read. A field that is known and invalid refuses the
+//! whole, so that no config is obeyed in part (gRFC A2). A field that is not known is ignored, with a warning.
 
+mod audit;
 mod balancing;
+mod document;
 mod duration;
 mod json;
 mod method;
@@ -17,9 +19,10 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use meshless_core::{BalancerConfig, Policy, RetryThrottling};
-use serde_json::Value;
 
+use self::audit::Audit;
 use self::balancing::Balancing;
+use self::document::Json;
 use self::json::Node;
 use self::method::MethodConfig;
 use crate::client::channel::{MethodName, MethodSettings, Methods};
@@ -52,12 +55,17 @@ use crate::client::channel::{MethodName, MethodSettings, Methods};
 /// [panic threshold](crate::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
 /// that is compressed, and a config without `retryThrottling` has the default throttle of
 /// [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
+///
+/// Names of fields are read as grpc-go and protobuf read them: `maxAttempts`, `MaxAttempts` and `max_attempts` are the same.
+/// What has no effect is named by [`warnings`](Self::warnings), and logged when the config is read: fields and policies that
+/// are not known, names that match no call, fields that stand twice.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     methods: Vec<MethodConfig>,
     retry_throttling: Option<RetryThrottling>,
     balancing: Option<Balancing>,
     health_check_service: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl ServiceConfig {
@@ -66,18 +74,28 @@ impl ServiceConfig {
     /// # Errors
     /// If it is no JSON, or a field that is known is not as it must be; the message says which one.
     pub fn from_json(json: &str) -> Result<Self, ServiceConfigError> {
-        let value: Value = serde_json::from_str(json).map_err(|error| ServiceConfigError {
+        let value: Json = serde_json::from_str(json).map_err(|error| ServiceConfigError {
             path: String::new(),
             what: format!("is not JSON: {error}"),
         })?;
-        let root = Node::root(&value);
-        root.fields()?;
-        Ok(Self {
+        let audit = Audit::default();
+        let root = Node::root(&value, &audit);
+        root.expect_object()?;
+        let mut config = Self {
             methods: method::methods(&root)?,
             retry_throttling: policy::throttling(&root)?,
             balancing: balancing::balancing(&root)?,
             health_check_service: health_check_service(&root)?,
-        })
+            warnings: Vec::new(),
+        };
+        config.warnings = audit.finish(&value);
+        config.warnings.iter().for_each(|warning| tracing::warn!("service config: {warning}"));
+        Ok(config)
+    }
+
+    /// What the document says to no effect, in words that begin with the path of the field. Empty if all of it is obeyed.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The policy that the config asks for, of those that the channel has.

@@ -49,18 +49,24 @@ impl Balancing {
 
 /// What the document says about balancing.
 pub(super) fn balancing(root: &Node<'_>) -> Result<Option<Balancing>, ServiceConfigError> {
+    let older = root.field("loadBalancingPolicy")?;
     if let Some(list) = root.field("loadBalancingConfig")?
         && !list.elements()?.is_empty()
     {
         return first_known(&list).map(Some);
     }
-    // "loadBalancingPolicy" is the older form: one name, in any case.
-    let Some(node) = root.field("loadBalancingPolicy")? else { return Ok(None) };
-    let name = node.string()?.to_ascii_lowercase();
-    match name.parse() {
-        Ok(policy) => Ok(Some(Balancing::of(policy))),
-        Err(_) => Err(node.error(format!("is {name:?}, which the channel does not have; use {}", known()))),
+    // The older form: one name, in any case.
+    let Some(node) = older else { return Ok(None) };
+    let name = node.string()?;
+    let policy = name.to_ascii_lowercase().parse();
+    if policy.is_err() {
+        // grpc-go takes its default policy then.
+        node.warn(&format!(
+            "is {name:?}, which the channel does not have; its own policy stays. Use one of {}",
+            known()
+        ));
     }
+    Ok(policy.ok().map(Balancing::of))
 }
 
 fn first_known(list: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
@@ -70,14 +76,16 @@ fn first_known(list: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
         if let Some(balancing) = entry(name, &settings)? {
             return Ok(balancing);
         }
+        settings.warn("is a policy that the channel does not have; the next one in the list counts");
     }
     Err(list.error(format!("names no policy that the channel has; use one of {}", known())))
 }
 
 /// `None` if the policy is not known.
 fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceConfigError> {
-    settings.fields()?;
-    let balancing = match name {
+    // grpc-go finds policies in any case.
+    let name = name.to_ascii_lowercase();
+    let balancing = match name.as_str() {
         "least_request" | "least_request_experimental" => {
             let count = settings.field("choiceCount")?;
             let choice_count = count.map(|count| choice_count(&count)).transpose()?;
@@ -96,11 +104,25 @@ fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceCo
             Balancing { weighted, ..Balancing::of(Policy::WeightedRoundRobin) }
         }
         name => match name.parse() {
-            Ok(policy) => Balancing::of(policy),
+            Ok(policy) => simple(policy, settings)?,
             Err(_) => return Ok(None),
         },
     };
+    settings.expect_object()?;
     Ok(Some(balancing))
+}
+
+/// A policy without settings of its own.
+fn simple(policy: Policy, settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
+    if policy == Policy::PickFirst
+        && let Some(shuffle) = settings.field("shuffleAddressList")?
+        && !shuffle.boolean()?
+    {
+        shuffle.warn(
+            "has no effect: the channel always shuffles, so that clients do not all choose the same backend",
+        );
+    }
+    Ok(Balancing::of(policy))
 }
 
 /// What a wrapper wraps.
@@ -109,12 +131,8 @@ fn child(settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
     first_known(&settings.required("childPolicy")?)
 }
 
-/// gRFC A68 has the field's name as in the proto file; protobuf's JSON mapping takes the other one, too.
 fn subset_size(settings: &Node<'_>) -> Result<NonZeroUsize, ServiceConfigError> {
-    let size = match settings.field("subset_size")? {
-        Some(size) => size,
-        None => settings.required("subsetSize")?,
-    };
+    let size = settings.required("subsetSize")?;
     let number = usize::try_from(size.whole_number(1)?).unwrap_or(usize::MAX);
     NonZeroUsize::new(number).ok_or_else(|| size.error("must be at least 1"))
 }

@@ -1,28 +1,32 @@
 //! A JSON value and where in its document it stands, so that an error can say which field is wrong.
 //!
-//! Reads as protobuf's JSON mapping has it: absent and `null` are the same, whole numbers may come as strings.
+//! Reads what grpc-go and protobuf's JSON mapping read. Names of fields match in any case (grpc-go decodes with
+//! `encoding/json`) and with or without underscores (protobuf: "parsers accept both the lowerCamelCase name and the
+//! original proto field name"). Absent and `null` are the same. Numbers may come as strings.
 
 use std::time::Duration;
 
 use meshless_core::Code;
-use serde_json::{Map, Value};
 
 use super::ServiceConfigError;
+use super::audit::{Audit, child_path};
+use super::document::Json;
 use super::duration::parse_duration;
 
 /// A value in a document.
 #[derive(Clone, Debug)]
 pub(super) struct Node<'a> {
-    value: &'a Value,
+    value: &'a Json,
     path: String,
+    audit: &'a Audit,
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn root(value: &'a Value) -> Self {
-        Self { value, path: String::new() }
+    pub(super) fn root(value: &'a Json, audit: &'a Audit) -> Self {
+        Self { value, path: String::new(), audit }.noted()
     }
 
-    /// As in `methodConfig[0].timeout`.
+    /// As in `methodConfig[0].timeout`, with the names as the document has them.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
@@ -31,51 +35,72 @@ impl<'a> Node<'a> {
         ServiceConfigError { path: self.path.clone(), what: what.into() }
     }
 
-    /// The value as an object.
-    pub(super) fn fields(&self) -> Result<&'a Map<String, Value>, ServiceConfigError> {
-        self.value.as_object().ok_or_else(|| self.error("must be an object"))
+    /// Says something about the value that does not make it wrong.
+    pub(super) fn warn(&self, what: &str) {
+        self.audit.warn(&self.path, what);
     }
 
-    /// A field of the value, which is an object.
-    pub(super) fn field(&self, name: &str) -> Result<Option<Self>, ServiceConfigError> {
-        let value = self.fields()?.get(name).filter(|value| !value.is_null());
-        Ok(value.map(|value| self.child(name, value)))
+    /// Returns an error unless the value is an object. Fields of it that nobody asks for are warned of.
+    pub(super) fn expect_object(&self) -> Result<(), ServiceConfigError> {
+        self.audit.ask(self.value, None);
+        self.fields().map(drop)
+    }
+
+    /// A field of the value, which is an object. Of fields that stand twice the last one counts, as in Go.
+    pub(super) fn field(&self, name: &'static str) -> Result<Option<Self>, ServiceConfigError> {
+        self.audit.ask(self.value, Some(name));
+        let matching = self.fields()?.iter().filter(|(given, _)| is_same_name(given, name));
+        let mut last: Option<Self> = None;
+        for (given, value) in matching {
+            let field = self.child(given, value);
+            if let Some(before) = last.replace(field.clone()) {
+                field.warn(&format!("says again what {} says; this one counts", before.path));
+            }
+        }
+        Ok(last.filter(|field| !matches!(field.value, Json::Null)))
     }
 
     /// A field that must be there.
-    pub(super) fn required(&self, name: &str) -> Result<Self, ServiceConfigError> {
+    pub(super) fn required(&self, name: &'static str) -> Result<Self, ServiceConfigError> {
         self.field(name)?.ok_or_else(|| self.child(name, self.value).error("is missing"))
     }
 
     /// The values of an array.
     pub(super) fn elements(&self) -> Result<Vec<Self>, ServiceConfigError> {
-        let values = self.value.as_array().ok_or_else(|| self.error("must be an array"))?;
-        let element = |(n, value)| Self { value, path: format!("{}[{n}]", self.path) };
+        let Json::Array(values) = self.value else { return Err(self.error("must be an array")) };
+        let element =
+            |(n, value)| Self { value, path: format!("{}[{n}]", self.path), audit: self.audit }.noted();
         Ok(values.iter().enumerate().map(element).collect())
     }
 
     /// The name and value of an object's only field.
     pub(super) fn only_field(&self) -> Result<(&'a str, Self), ServiceConfigError> {
-        let mut fields = self.fields()?.iter();
-        match (fields.next(), fields.next()) {
-            (Some((name, value)), None) => Ok((name, self.child(name, value))),
+        match self.fields()? {
+            [(name, value)] => Ok((name, self.child(name, value))),
             _ => Err(self.error("must have exactly one field")),
         }
     }
 
     pub(super) fn string(&self) -> Result<&'a str, ServiceConfigError> {
-        self.value.as_str().ok_or_else(|| self.error("must be a string"))
+        match self.value {
+            Json::String(text) => Ok(text),
+            _ => Err(self.error("must be a string")),
+        }
     }
 
     pub(super) fn boolean(&self) -> Result<bool, ServiceConfigError> {
-        self.value.as_bool().ok_or_else(|| self.error("must be true or false"))
+        match self.value {
+            Json::Bool(value) => Ok(*value),
+            _ => Err(self.error("must be true or false")),
+        }
     }
 
     /// A whole number from `min` on. What is above `u32::MAX` counts as that.
     pub(super) fn whole_number(&self, min: u32) -> Result<u32, ServiceConfigError> {
         let number = match self.value {
-            Value::String(digits) => digits.parse::<i64>().ok().map(|number| number as f64),
-            value => value.as_f64(),
+            Json::String(digits) => digits.parse::<i64>().ok().map(|number| number as f64),
+            Json::Number(number) => number.as_f64(),
+            _ => None,
         };
         match number.filter(|number| number.fract() == 0.0) {
             None => Err(self.error("must be a whole number")),
@@ -86,12 +111,21 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn number(&self) -> Result<f64, ServiceConfigError> {
-        self.value.as_f64().ok_or_else(|| self.error("must be a number"))
+        let number = match self.value {
+            Json::String(text) => text.parse().ok().filter(|number: &f64| number.is_finite()),
+            Json::Number(number) => number.as_f64(),
+            _ => None,
+        };
+        number.ok_or_else(|| self.error("must be a number"))
     }
 
     pub(super) fn duration(&self) -> Result<Duration, ServiceConfigError> {
-        let text = self.value.as_str().and_then(parse_duration);
-        text.ok_or_else(|| self.error("must be a duration in seconds that is not negative, such as \"1.5s\""))
+        let duration = match self.value {
+            Json::String(text) => parse_duration(text),
+            _ => None,
+        };
+        duration
+            .ok_or_else(|| self.error("must be a duration in seconds that is not negative, such as \"1.5s\""))
     }
 
     /// A duration above zero.
@@ -107,14 +141,34 @@ impl<'a> Node<'a> {
 
     fn code(&self) -> Result<Code, ServiceConfigError> {
         let code = match self.value {
-            Value::String(name) => name.parse(),
+            Json::String(name) => name.parse(),
             _ => i32::try_from(self.whole_number(0)?).unwrap_or(i32::MAX).try_into(),
         };
         code.map_err(|error: meshless_core::UnknownCodeError| self.error(error.to_string()))
     }
 
-    fn child(&self, name: &str, value: &'a Value) -> Self {
-        let path = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
-        Self { value, path }
+    fn fields(&self) -> Result<&'a [(String, Json)], ServiceConfigError> {
+        match self.value {
+            Json::Object(fields) => Ok(fields),
+            _ => Err(self.error("must be an object")),
+        }
     }
+
+    fn child(&self, name: &str, value: &'a Json) -> Self {
+        Self { value, path: child_path(&self.path, name), audit: self.audit }.noted()
+    }
+
+    /// Notes that somebody knows what the value is for.
+    fn noted(self) -> Self {
+        self.audit.read(self.value);
+        self
+    }
+}
+
+/// Compares a name in a document with a name that is known, in any case and with or without underscores.
+fn is_same_name(given: &str, known: &str) -> bool {
+    let letters = |name: &str| -> Vec<u8> {
+        name.bytes().filter(|&byte| byte != b'_').map(|byte| byte.to_ascii_lowercase()).collect()
+    };
+    letters(given) == letters(known)
 }

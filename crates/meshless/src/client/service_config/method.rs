@@ -48,7 +48,11 @@ fn method(entry: &Node<'_>, seen: &mut Names) -> Result<MethodConfig, ServiceCon
         seen.add(&node, &name)?;
         names.push(name);
     }
-    let message_max = |field: &str| entry.field(field)?.map(|bytes| bytes.whole_number(0)).transpose();
+    if names.is_empty() {
+        entry.warn("has no name, and so holds for no call; for every call write \"name\": [{}]");
+    }
+    let message_max =
+        |field: &'static str| entry.field(field)?.map(|bytes| bytes.whole_number(0)).transpose();
     Ok(MethodConfig {
         names,
         wait_for_ready: entry.field("waitForReady")?.map(|wait| wait.boolean()).transpose()?,
@@ -61,13 +65,34 @@ fn method(entry: &Node<'_>, seen: &mut Names) -> Result<MethodConfig, ServiceCon
 
 /// Without a method, a name stands for all of its service; without a service too, for all that has no entry of its own.
 fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
-    let text = |field: &str| -> Result<&str, ServiceConfigError> {
-        node.field(field)?.map_or(Ok(""), |node| node.string())
+    let text = |field: &'static str| -> Result<&str, ServiceConfigError> {
+        let Some(node) = node.field(field)? else { return Ok("") };
+        let text = node.string()?;
+        warn_of_mismatch(&node, text);
+        Ok(text)
     };
     match (text("service")?, text("method")?) {
         ("", "") => Ok(MethodName::Others),
         ("", _) => Err(node.error("names a method without its service")),
         (service, "") => Ok(MethodName::Service(service.to_owned())),
         (service, method) => Ok(MethodName::Method(format!("{service}/{method}"))),
+    }
+}
+
+/// The path of a call is `/service/method`, and neither part holds a slash (gRPC over HTTP/2, "Path"). What cannot be part
+/// of a path matches no call.
+fn warn_of_mismatch(node: &Node<'_>, text: &str) {
+    let trimmed = text.trim_matches(|c: char| c == '/' || c.is_whitespace());
+    if trimmed.bytes().any(|byte| byte == b'/') {
+        let (service, method) = trimmed.split_once('/').unwrap_or((trimmed, ""));
+        node.warn(&format!(
+            "is {text:?}, which matches no call; write {{\"service\": {service:?}, \"method\": {method:?}}}"
+        ));
+    } else if trimmed != text {
+        node.warn(&format!("is {text:?}, which matches no call; write {trimmed:?}"));
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        node.warn(&format!(
+            "is {text:?}, which matches no call; write the name as in the .proto file, with its package"
+        ));
     }
 }

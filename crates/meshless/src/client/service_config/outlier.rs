@@ -42,7 +42,7 @@ struct Detection<T> {
 
 impl OutlierDetection {
     pub(super) fn read(settings: &Node<'_>) -> Result<Self, ServiceConfigError> {
-        let duration = |name| settings.field(name)?.map(|node| node.duration()).transpose();
+        let duration = |name: &'static str| settings.field(name)?.map(|node| node.duration()).transpose();
         let max_percent = settings.field("maxEjectionPercent")?;
         Ok(Self {
             interval: duration("interval")?,
@@ -105,12 +105,12 @@ impl OutlierDetection {
 /// `None` if it is not there, or not enforced.
 fn detection<T>(
     settings: &Node<'_>,
-    name: &str,
-    limit: &str,
+    name: &'static str,
+    limit: &'static str,
     read: impl Fn(&Node<'_>) -> Result<T, ServiceConfigError>,
 ) -> Result<Option<Detection<T>>, ServiceConfigError> {
     let Some(node) = settings.field(name)? else { return Ok(None) };
-    let number = |name| node.field(name)?.map(|node| node.whole_number(0)).transpose();
+    let number = |name: &'static str| node.field(name)?.map(|node| node.whole_number(0)).transpose();
     let enforcement = node.field("enforcementPercentage")?.map(|node| percent(&node)).transpose()?;
     let detection = Detection {
         limit: node.field(limit)?.map(|node| read(&node)).transpose()?,

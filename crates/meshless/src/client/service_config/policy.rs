@@ -25,15 +25,36 @@ pub(super) fn throttling(root: &Node<'_>) -> Result<Option<RetryThrottling>, Ser
     let Some(throttling) = root.field("retryThrottling")? else { return Ok(None) };
     let max_tokens = throttling.required("maxTokens")?;
     let ratio = throttling.required("tokenRatio")?;
-    let max = max_tokens.whole_number(1)?;
-    if max > 1000 {
-        return Err(max_tokens.error("must be at most 1000"));
+    let max = whole_tokens(&max_tokens)?;
+    let mut per_success = ratio.number()?;
+    if per_success > 0.0 && per_success < RATIO_MIN {
+        ratio.warn("counts as 0.001: three decimals count");
+        per_success = RATIO_MIN;
     }
-    match RetryThrottling::new(max, ratio.number()?) {
+    match RetryThrottling::new(max, per_success) {
         Ok(throttling) => Ok(Some(throttling)),
-        Err(_) => Err(ratio.error("must be at least 0.001")),
+        Err(_) => Err(ratio.error("must be above 0")),
     }
 }
+
+/// A6 wants a whole number; grpc-go takes any number above 0.
+fn whole_tokens(node: &Node<'_>) -> Result<u32, ServiceConfigError> {
+    let tokens = node.number()?;
+    if !(tokens > 0.0 && tokens <= TOKENS_MAX) {
+        return Err(node.error(format!("must be above 0 and at most {TOKENS_MAX}")));
+    }
+    let whole = tokens.round().max(1.0);
+    if whole != tokens {
+        node.warn(&format!("counts as {whole}: a whole number"));
+    }
+    Ok(whole as u32)
+}
+
+/// gRFC A6: `maxTokens` is in the range (0, 1000].
+const TOKENS_MAX: f64 = 1000.0;
+
+/// gRFC A6 ignores what comes after three decimals.
+const RATIO_MIN: f64 = 0.001;
 
 fn retry(node: &Node<'_>) -> Result<RetryPolicy, ServiceConfigError> {
     let max_attempts = node.required("maxAttempts")?.whole_number(2)?;

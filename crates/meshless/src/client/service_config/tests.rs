@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use meshless_core::Code;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::client::channel::Repeat;
+
+mod spelling;
+mod warnings;
 
 fn config(value: &Value) -> ServiceConfig {
     value.to_string().parse().unwrap()
@@ -132,7 +135,7 @@ fn outlier_detection_becomes_ejection() {
 fn subsets_and_weights_are_obeyed() {
     use meshless_core::WeightedConfig;
     let size = std::num::NonZeroUsize::new(7);
-    for field in ["subset_size", "subsetSize"] {
+    for field in ["subset_size", "subsetSize", "SubsetSize"] {
         let subset = json!([{"random_subsetting": {field: 7, "childPolicy": [{"weighted_round_robin": {
             "enableOobLoadReport": true, "oobReportingPeriod": "7s", "blackoutPeriod": "2s",
             "weightExpirationPeriod": "60s", "weightUpdatePeriod": "3s", "errorUtilizationPenalty": 2.5,
@@ -190,11 +193,11 @@ fn errors_name_the_field() {
         ),
         (
             json!({"retryThrottling": {"maxTokens": 1001, "tokenRatio": 1}}),
-            "retryThrottling.maxTokens: must be at most 1000".into(),
+            "retryThrottling.maxTokens: must be above 0 and at most 1000".into(),
         ),
         (
-            json!({"retryThrottling": {"maxTokens": 10, "tokenRatio": 0.0001}}),
-            "retryThrottling.tokenRatio: must be at least 0.001".into(),
+            json!({"retryThrottling": {"maxTokens": 10, "tokenRatio": 0}}),
+            "retryThrottling.tokenRatio: must be above 0".into(),
         ),
         (
             json!({"loadBalancingConfig": [{"rls": {}}]}),

@@ -20,7 +20,7 @@ pub(super) struct Weighted {
 
 impl Weighted {
     pub(super) fn read(settings: &Node<'_>) -> Result<Self, ServiceConfigError> {
-        let duration = |name| settings.field(name)?.map(|node| node.duration()).transpose();
+        let duration = |name: &'static str| settings.field(name)?.map(|node| node.duration()).transpose();
         let out_of_band = settings.field("enableOobLoadReport")?.map(|node| node.boolean()).transpose()?;
         let penalty = settings.field("errorUtilizationPenalty")?;
         Ok(Self {

@@ -1,0 +1,79 @@
+//! What of a document was read, and what is to be said about the rest.
+//!
+//! Every field that is read is noted here. At the end, the fields that nobody read are named in warnings, each with the
+//! fields that would have been understood in its place. Objects of which no field was asked for are passed over: they are
+//! the settings of policies that are not used.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ptr;
+
+use super::document::Json;
+
+/// The notes for one document. Values are told apart by where they lie in memory.
+#[derive(Debug, Default)]
+pub(super) struct Audit {
+    read: RefCell<BTreeSet<*const Json>>,
+    /// The fields that were asked for in each object.
+    asked: RefCell<BTreeMap<*const Json, BTreeSet<&'static str>>>,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl Audit {
+    /// Somebody knows what the value is for.
+    pub(super) fn read(&self, value: &Json) {
+        self.read.borrow_mut().insert(ptr::from_ref(value));
+    }
+
+    /// A field of this name would be understood in `object`; none if there is no name.
+    pub(super) fn ask(&self, object: &Json, name: Option<&'static str>) {
+        self.asked.borrow_mut().entry(ptr::from_ref(object)).or_default().extend(name);
+    }
+
+    /// Something about the value at `path` is worth a word.
+    pub(super) fn warn(&self, path: &str, what: &str) {
+        self.warnings.borrow_mut().push(format!("{path}: {what}"));
+    }
+
+    /// All warnings, with those about fields of `root` that nobody has read.
+    pub(super) fn finish(self, root: &Json) -> Vec<String> {
+        self.warn_of_unread(root, "");
+        self.warnings.into_inner()
+    }
+
+    fn warn_of_unread(&self, value: &Json, path: &str) {
+        match value {
+            Json::Object(fields) => {
+                for (name, field) in fields {
+                    let path = child_path(path, name);
+                    if self.read.borrow().contains(&ptr::from_ref(field)) {
+                        self.warn_of_unread(field, &path);
+                    } else if let Some(known) = self.known(value) {
+                        self.warn(&path, &format!("is not understood and has no effect; {known}"));
+                    }
+                }
+            }
+            Json::Array(elements) => {
+                for (n, element) in elements.iter().enumerate() {
+                    self.warn_of_unread(element, &format!("{path}[{n}]"));
+                }
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => {}
+        }
+    }
+
+    /// What would be understood in this object. `None` for an object that was not looked into.
+    fn known(&self, object: &Json) -> Option<String> {
+        let asked = self.asked.borrow();
+        let names: Vec<_> = asked.get(&ptr::from_ref(object))?.iter().copied().collect();
+        Some(match names.is_empty() {
+            true => "there is nothing to set here".to_owned(),
+            false => format!("known here: {}", names.join(", ")),
+        })
+    }
+}
+
+/// The path of a field of the object at `path`.
+pub(super) fn child_path(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
