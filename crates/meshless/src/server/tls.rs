@@ -16,8 +16,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 
-use crate::shared::tls::pem::{self, Pem, Text};
-use crate::shared::tls::{ALPN_H2, TlsError};
+use crate::shared::tls::pem::{Pem, Text};
+use crate::shared::tls::{ALPN_H2, TlsError, material};
 
 use expiry::Expiry;
 pub(super) use handshake::TlsIo;
@@ -52,6 +52,8 @@ pub struct ServerTlsConfig {
     /// Valid, and made from what the sources held.
     config: Arc<ServerConfig>,
     contents: Contents,
+    /// What is to be said about client authorities that were left out.
+    warnings: Vec<String>,
     expiry: Expiry,
     reload_interval: Duration,
 }
@@ -78,6 +80,7 @@ impl ServerTlsConfig {
             sources: None,
             config: Arc::new(config),
             contents: Contents::default(),
+            warnings: Vec::new(),
             expiry: Expiry::new(Vec::new()),
             reload_interval: RELOAD_INTERVAL,
         }
@@ -87,7 +90,7 @@ impl ServerTlsConfig {
     /// with tonic's `Request::peer_certs`.
     ///
     /// # Errors
-    /// If there is no certificate in it, or one that cannot be read.
+    /// If there is no certificate in it that can be used. Others are left out, with a warning when the server starts.
     pub fn client_ca(self, authorities: impl Into<Pem>) -> Result<Self, TlsError> {
         self.change(|sources| sources.client_ca = Some(authorities.into()))
     }
@@ -119,9 +122,10 @@ impl ServerTlsConfig {
 
     fn from_sources(sources: Sources) -> Result<Self, TlsError> {
         let contents = sources.read()?;
-        let config = sources.build(&contents)?;
+        let (config, warnings) = sources.build(&contents)?;
         let expiry = Expiry::new(expiry::ends(&contents.chain));
-        Ok(Self { sources: Some(sources), config, contents, expiry, reload_interval: RELOAD_INTERVAL })
+        let sources = Some(sources);
+        Ok(Self { sources, config, contents, warnings, expiry, reload_interval: RELOAD_INTERVAL })
     }
 
     fn change(self, change: impl FnOnce(&mut Sources)) -> Result<Self, TlsError> {
@@ -168,14 +172,17 @@ impl Sources {
         Ok(Contents { chain: self.chain.read()?, key: self.key.read()?, client_ca })
     }
 
-    /// rustls looks whether the key is the certificate's. Each configuration has its own session cache, so no session
-    /// outlives the authorities that let it in.
-    fn build(&self, contents: &Contents) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The configuration, and what is to be said about authorities that were left out. Each configuration has its own session
+    /// cache, so no session outlives the authorities that let it in.
+    fn build(&self, contents: &Contents) -> Result<(Arc<ServerConfig>, Vec<String>), TlsError> {
+        let mut warnings = Vec::new();
         let provider = Arc::new(default_provider());
         let verifier = match &contents.client_ca {
             None => WebPkiClientVerifier::no_client_auth(),
             Some(authorities) => {
-                let roots = Arc::new(pem::roots(authorities)?);
+                let authorities = material::authorities(authorities)?;
+                warnings = authorities.warnings;
+                let roots = Arc::new(authorities.roots);
                 let mut verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone());
                 if self.client_certificate_optional {
                     verifier = verifier.allow_unauthenticated();
@@ -183,14 +190,15 @@ impl Sources {
                 verifier.build().map_err(TlsError::from_verifier)?
             }
         };
+        let (chain, key) = material::identity(&contents.chain, &contents.key)?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_rustls)?
             .with_client_cert_verifier(verifier)
-            .with_single_cert(pem::chain(&contents.chain)?, pem::key(&contents.key)?)
+            .with_single_cert(chain, key)
             .map_err(TlsError::from_rustls)?;
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), warnings))
     }
 }
 

@@ -6,7 +6,12 @@
 //! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your own.
 
 mod credentials;
+mod explained;
+pub(crate) mod material;
 pub(crate) mod pem;
+mod sections;
+mod strange;
+pub(crate) mod words;
 
 use std::fmt;
 use std::io;
@@ -19,13 +24,19 @@ use tokio_rustls::rustls::{self, ClientConfig};
 
 use crate::client::connector::BoxIo;
 use credentials::{Credentials, Sources};
+use explained::Explained;
 pub use pem::Pem;
+use words::Whose;
 
 /// Whom to trust, who to be, and which name to expect.
 ///
 /// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret that changes, a channel
 /// presents its new certificate from the next connection on. Files that cannot be used are refused with a warning, and the
 /// old ones stay.
+///
+/// An authority in a bundle that cannot be used is left out with a warning (`tracing`), and the others are used. A private key
+/// must not be encrypted. A server's certificate that is an authority's too (`CA:TRUE`, which `openssl req -x509` makes
+/// unless told otherwise) is refused.
 #[derive(Clone)]
 pub struct TlsConfig {
     trust: Trust,
@@ -36,7 +47,7 @@ impl TlsConfig {
     /// Trusts the authorities whose certificates are in `pem`, one or many.
     ///
     /// # Errors
-    /// If there is no certificate in `pem`, or one that cannot be read.
+    /// If there is no certificate in `pem` that can be used.
     pub fn trusting(pem: impl Into<Pem>) -> Result<Self, TlsError> {
         Self::from_sources(Sources { authorities: pem.into(), identity: None })
     }
@@ -82,7 +93,7 @@ impl TlsConfig {
 
     fn from_sources(sources: Sources) -> Result<Self, TlsError> {
         // What is wrong is to be said now.
-        Credentials::new(sources.clone())?;
+        sources.check()?;
         Ok(Self { trust: Trust::Sources(sources), server_name: None })
     }
 }
@@ -100,10 +111,6 @@ impl fmt::Debug for TlsConfig {
 pub struct TlsError(Kind);
 
 impl TlsError {
-    fn from_pem(error: rustls::pki_types::pem::Error) -> Self {
-        Self(Kind::Pem(error))
-    }
-
     pub(crate) fn from_rustls(error: rustls::Error) -> Self {
         Self(Kind::Certificate(error))
     }
@@ -123,13 +130,17 @@ impl TlsError {
         Self(match cause {
             Some(Error::InvalidMessage(_)) => Kind::NotTls,
             Some(Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => Kind::NoHttp2,
+            Some(Error::AlertReceived(alert)) => match words::alert_of_server(*alert) {
+                Some(words) => Kind::Refused(words),
+                None => Kind::Handshake(error),
+            },
+            Some(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
+                presented, ..
+            })) if presented.is_empty() => Kind::NoNames { name },
             Some(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Kind::WrongName { name, error },
-            // A bad signature: the authority has the name of one that is trusted, and another key.
-            Some(Error::InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::BadSignature,
-            )) => Kind::UnknownIssuer,
+            Some(Error::InvalidCertificate(error)) => Kind::Refused(words::certificate(error, Whose::Server)),
             _ if error.kind() == io::ErrorKind::UnexpectedEof => Kind::Closed,
             _ => Kind::Handshake(error),
         })
@@ -151,7 +162,7 @@ impl ClientTls {
             .await
             .map_err(|error| TlsError::from_handshake(error, &self.server_name))?;
         match stream.get_ref().1.alpn_protocol() {
-            Some(ALPN_H2) => Ok(Box::new(stream)),
+            Some(ALPN_H2) => Ok(Box::new(Explained(stream))),
             _ => Err(TlsError(Kind::NoHttp2)),
         }
     }
@@ -171,10 +182,8 @@ enum Trust {
 
 #[derive(Debug, thiserror::Error)]
 enum Kind {
-    #[error("cannot read PEM: {0}")]
-    Pem(rustls::pki_types::pem::Error),
-    #[error("no {0} found; give it as PEM")]
-    Missing(&'static str),
+    #[error("{0}")]
+    Unusable(String),
     #[error("cannot read {}: {error}", path.display())]
     File {
         path: PathBuf,
@@ -202,9 +211,12 @@ enum Kind {
     )]
     WrongName { name: String, error: io::Error },
     #[error(
-        "the server's certificate is signed by an authority that is not trusted; add that authority's certificate"
+        "the server's certificate has no subjectAltName, and so is not for {name:?}: its common name does not count; make it \
+         again with `-addext subjectAltName=DNS:{name}` (or IP:…)"
     )]
-    UnknownIssuer,
+    NoNames { name: String },
+    #[error("{0}")]
+    Refused(String),
     #[error("the server closed the connection during the handshake; it may not speak TLS on this port")]
     Closed,
     #[error("{0}")]

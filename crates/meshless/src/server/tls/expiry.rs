@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use x509_parser::parse_x509_certificate;
 
-use crate::shared::tls::pem::{self, Text};
+use crate::shared::tls::material;
+use crate::shared::tls::pem::Text;
 
 /// The ends of the certificates in use, in the order of the chain. Clones share them.
 #[derive(Clone, Debug)]
@@ -62,7 +63,7 @@ pub(super) fn ends(chain: &Text) -> Vec<i64> {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
         Some(certificate.validity().not_after.timestamp())
     };
-    let ends = pem::chain(chain).ok().and_then(|chain| chain.iter().map(|der| not_after(der)).collect());
+    let ends = material::chain(chain).ok().and_then(|chain| chain.iter().map(|der| not_after(der)).collect());
     ends.unwrap_or_default()
 }
 
@@ -124,6 +125,7 @@ mod tests {
     use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
     use super::*;
+    use crate::shared::tls::pem::Pem;
 
     #[test]
     fn a_certificate_is_valid_to_its_last_second() {
@@ -143,13 +145,13 @@ mod tests {
             params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
         };
         let chain = |years: &[i32]| -> Text {
-            years.iter().map(|&year| certificate(year)).collect::<String>().into_bytes().into()
+            Pem::from(years.iter().map(|&year| certificate(year)).collect::<String>()).read().unwrap()
         };
         let first = |chain: Text| Expiry::new(ends(&chain)).not_after();
         assert_eq!(first(chain(&[2030])), Some(1_893_456_000));
         assert_eq!(first(chain(&[2040, 2030, 2050])), Some(1_893_456_000));
         // Beyond 2049 dates are written in another way (RFC 5280 §4.1.2.5.2).
         assert_eq!(first(chain(&[2100])), Some(4_102_444_800));
-        assert_eq!(first(b"no certificate"[..].into()), None);
+        assert_eq!(first(Pem::from("no certificate").read().unwrap()), None);
     }
 }

@@ -18,6 +18,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
 use crate::client::connector::BoxIo;
 use crate::server::accepted::Accepted;
 use crate::shared::tls::ALPN_H2;
+use crate::shared::tls::words::{self, Whose};
 
 /// A stream that speaks TLS.
 pub(in crate::server) struct TlsIo {
@@ -170,11 +171,16 @@ impl AsyncWrite for Plain {
 
 /// rustls speaks of messages and alerts; this says what to look at.
 fn explained(error: io::Error) -> io::Error {
-    use rustls::Error;
+    use rustls::{AlertDescription, Error};
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidMessage(_)) => "the client does not speak TLS on this port",
         Some(Error::NoCertificatesPresented) => "the client presented no certificate",
-        Some(Error::InvalidCertificate(_)) => "the client's certificate is not accepted",
+        Some(Error::InvalidCertificate(cause)) => {
+            return io::Error::new(error.kind(), words::certificate(cause, Whose::Client));
+        }
+        Some(Error::AlertReceived(AlertDescription::UnknownCA | AlertDescription::BadCertificate)) => {
+            "the client does not trust this server's certificate"
+        }
         Some(Error::AlertReceived(_)) => "the client gave the handshake up",
         _ if error.kind() == io::ErrorKind::UnexpectedEof => "the client closed during the handshake",
         _ => "the handshake failed",

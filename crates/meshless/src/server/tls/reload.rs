@@ -38,6 +38,7 @@ pub(in crate::server) struct Reload {
 impl Reload {
     pub(in crate::server) fn new(config: ServerTlsConfig) -> Self {
         let current = Current(Arc::new(ArcSwap::new(config.config.clone())));
+        config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         Self { config, current, trouble: None, warn_at: Instant::now() }
     }
 
@@ -69,12 +70,14 @@ impl Reload {
         let known = self.config.contents.clone();
         let look = tokio::task::spawn_blocking(move || look(&sources, &known));
         match look.await {
-            Ok(Ok(Some((contents, config)))) => {
+            Ok(Ok(Some((contents, config, warnings)))) => {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
                 self.config.expiry.set(expiry::ends(&contents.chain));
                 self.config.contents = contents;
                 self.current.0.store(config);
                 self.trouble = None;
-                tracing::info!("new certificates are in use for new connections");
+                let certificate = self.config.contents.chain.name();
+                tracing::info!(%certificate, "new certificates are in use for new connections");
                 self.warn();
             }
             Ok(Ok(None)) => self.trouble = None,
@@ -92,11 +95,14 @@ impl Reload {
 }
 
 /// The new configuration, if what the files hold differs from what is known.
-fn look(sources: &Sources, known: &Contents) -> Result<Option<(Contents, Arc<ServerConfig>)>, TlsError> {
+fn look(sources: &Sources, known: &Contents) -> Result<Option<Looked>, TlsError> {
     let contents = sources.read()?;
     if contents == *known {
         return Ok(None);
     }
-    let config = sources.build(&contents)?;
-    Ok(Some((contents, config)))
+    let (config, warnings) = sources.build(&contents)?;
+    Ok(Some((contents, config, warnings)))
 }
+
+/// What the files hold, the configuration that it makes, and what is to be said about it.
+type Looked = (Contents, Arc<ServerConfig>, Vec<String>);

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 
-use super::pem::{self, Pem, Text};
-use super::{ALPN_H2, TlsError};
+use super::pem::{Pem, Text};
+use super::{ALPN_H2, TlsError, material};
 
 /// Where certificates and key come from.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Credentials {
 struct Current {
     contents: Contents,
     config: Arc<ClientConfig>,
+    /// What was wrong with the files when they were last looked at, so that the same is said once.
+    trouble: Option<String>,
 }
 
 /// What stood in the sources at one time.
@@ -39,17 +41,16 @@ struct Contents {
 }
 
 impl Credentials {
-    /// Blocks on files.
+    /// Blocks on files. Warns of what is left out.
     pub(super) fn new(sources: Sources) -> Result<Self, TlsError> {
-        let contents = sources.read()?;
-        let config = sources.build(&contents)?;
+        let current = sources.look()?;
         let sources = Some(sources).filter(Sources::has_files);
-        Ok(Self { sources, current: Arc::new(Mutex::new(Current { contents, config })) })
+        Ok(Self { sources, current: Arc::new(Mutex::new(current)) })
     }
 
     pub(super) fn own(mut config: ClientConfig) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
-        let current = Current { contents: Contents::default(), config: Arc::new(config) };
+        let current = Current { contents: Contents::default(), config: Arc::new(config), trouble: None };
         Self { sources: None, current: Arc::new(Mutex::new(current)) }
     }
 
@@ -57,14 +58,7 @@ impl Credentials {
     pub(super) async fn current(&self) -> Arc<ClientConfig> {
         let (known, config) = self.read_current(|current| (current.contents.clone(), current.config.clone()));
         let Some(sources) = self.sources.clone() else { return config };
-        let look = tokio::task::spawn_blocking(move || {
-            let contents = sources.read()?;
-            if contents == known {
-                return Ok(None);
-            }
-            let config = sources.build(&contents)?;
-            Ok::<_, TlsError>(Some(Current { contents, config }))
-        });
+        let look = tokio::task::spawn_blocking(move || sources.look_again(&known));
         match look.await {
             Ok(Ok(Some(changed))) => {
                 let config = changed.config.clone();
@@ -72,11 +66,17 @@ impl Credentials {
                 config
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "changed certificates are refused, the old ones stay");
+                let trouble = Some(error.to_string());
+                if self.read_current(|current| current.trouble.replace(error.to_string())) != trouble {
+                    tracing::warn!(%error, "changed certificates are refused, the old ones stay");
+                }
                 config
             }
             // Nothing has changed, or the runtime is on its way down.
-            Ok(Ok(None)) | Err(_) => config,
+            Ok(Ok(None)) | Err(_) => {
+                self.read_current(|current| current.trouble = None);
+                config
+            }
         }
     }
 
@@ -97,19 +97,40 @@ impl Sources {
         Ok(Contents { authorities: self.authorities.read()?, identity })
     }
 
-    fn build(&self, contents: &Contents) -> Result<Arc<ClientConfig>, TlsError> {
+    /// Reads the files and makes the configuration. Warns of what is left out.
+    fn look(&self) -> Result<Current, TlsError> {
+        let contents = self.read()?;
+        let (config, warnings) = self.build(&contents)?;
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Current { contents, config, trouble: None })
+    }
+
+    /// The same, if what the files hold differs from what is known.
+    fn look_again(&self, known: &Contents) -> Result<Option<Current>, TlsError> {
+        if self.read()? == *known { Ok(None) } else { self.look().map(Some) }
+    }
+
+    /// Says what is wrong with the sources, if anything is. Blocks on files.
+    pub(super) fn check(&self) -> Result<(), TlsError> {
+        self.build(&self.read()?).map(drop)
+    }
+
+    /// The configuration, and what is to be said about authorities that were left out.
+    fn build(&self, contents: &Contents) -> Result<(Arc<ClientConfig>, Vec<String>), TlsError> {
+        let authorities = material::authorities(&contents.authorities)?;
         // Named, so that nothing depends on which provider the process has installed.
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_rustls)?
-            .with_root_certificates(pem::roots(&contents.authorities)?);
+            .with_root_certificates(authorities.roots);
         let mut config = match &contents.identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => builder
-                .with_client_auth_cert(pem::chain(chain)?, pem::key(key)?)
-                .map_err(TlsError::from_rustls)?,
+            Some((chain, key)) => {
+                let (chain, key) = material::identity(chain, key)?;
+                builder.with_client_auth_cert(chain, key).map_err(TlsError::from_rustls)?
+            }
         };
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), authorities.warnings))
     }
 }

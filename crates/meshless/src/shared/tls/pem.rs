@@ -1,6 +1,6 @@
-//! Certificates and keys as PEM: where the text is, and how it is read.
+//! PEM text: where it is, and how it is read.
 //!
-//! Used by both sides. It never judges whether a certificate is valid, only whether it can be read.
+//! Used by both sides. What stands in the text is read by [`material`](super::material).
 
 use std::fmt;
 use std::fs::File;
@@ -8,22 +8,46 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio_rustls::rustls::RootCertStore;
-use tokio_rustls::rustls::pki_types::pem::{Error, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
-use super::{Kind, TlsError};
+use super::TlsError;
 
 /// PEM text, at hand or in a file that is read again from time to time.
 #[derive(Clone)]
 pub struct Pem(Source);
 
-/// What was read.
-pub(crate) type Text = Arc<[u8]>;
+/// What was read, and from where.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    bytes: Arc<[u8]>,
+    /// `None` for text that was given as such.
+    path: Option<Arc<Path>>,
+}
+
+impl Text {
+    /// The text, as it is.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How a message names it: by the path of its file.
+    pub(crate) fn name(&self) -> String {
+        match &self.path {
+            Some(path) => path.display().to_string(),
+            None => "the PEM text".to_owned(),
+        }
+    }
+
+    /// What stands for it in a command that is recommended.
+    pub(crate) fn file(&self) -> String {
+        match &self.path {
+            Some(path) => path.display().to_string(),
+            None => "FILE".to_owned(),
+        }
+    }
+}
 
 #[derive(Clone)]
 enum Source {
-    Text(Text),
+    Text(Arc<[u8]>),
     File(PathBuf),
 }
 
@@ -37,8 +61,11 @@ impl Pem {
     /// Reads it; blocks if it is a file.
     pub(crate) fn read(&self) -> Result<Text, TlsError> {
         match &self.0 {
-            Source::Text(text) => Ok(text.clone()),
-            Source::File(path) => read_file(path).map_err(|error| TlsError::from_file(path, error)),
+            Source::Text(bytes) => Ok(Text { bytes: bytes.clone(), path: None }),
+            Source::File(path) => {
+                let bytes = read_file(path).map_err(|error| TlsError::from_file(path, error))?;
+                Ok(Text { bytes, path: Some(path.as_path().into()) })
+            }
         }
     }
 
@@ -88,33 +115,7 @@ impl fmt::Debug for Pem {
     }
 }
 
-/// A certificate and its intermediates.
-pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let chain: Vec<_> =
-        CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TlsError::from_pem)?;
-    if chain.is_empty() {
-        return Err(TlsError(Kind::Missing("certificate")));
-    }
-    Ok(chain)
-}
-
-pub(crate) fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        Error::NoItemsFound => TlsError(Kind::Missing("private key")),
-        other => TlsError::from_pem(other),
-    })
-}
-
-/// Authorities, one or many.
-pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in chain(pem)? {
-        roots.add(certificate).map_err(TlsError::from_rustls)?;
-    }
-    Ok(roots)
-}
-
-fn read_file(path: &Path) -> io::Result<Text> {
+fn read_file(path: &Path) -> io::Result<Arc<[u8]>> {
     let mut text = Vec::new();
     File::open(path)?.take(FILE_LEN_MAX + 1).read_to_end(&mut text)?;
     if text.len() as u64 > FILE_LEN_MAX {

@@ -181,9 +181,9 @@ async fn a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
 fn a_configuration_that_cannot_work_is_refused() {
     let (chain, key) = issue("backend.test");
     let refused = |chain: &str, key: &str| ServerTlsConfig::new(chain, key).unwrap_err().to_string();
-    assert_eq!(refused("", &key), "no certificate found; give it as PEM");
-    assert_eq!(refused(&chain, ""), "no private key found; give it as PEM");
-    assert!(refused(&chain, &issue("other.test").1).contains("unusable certificate or key"));
+    assert_eq!(refused("", &key), "the PEM text: no certificate found: it is empty");
+    assert_eq!(refused(&chain, ""), "the PEM text: no private key found: it is empty");
+    assert!(refused(&chain, &issue("other.test").1).contains("does not belong to the key"));
     assert!(ServerTlsConfig::new(chain.as_str(), key.as_str()).unwrap().client_ca("").is_err());
     let missing = ServerTlsConfig::new(Pem::file("/nowhere/tls.crt"), key.as_str()).unwrap_err();
     assert!(missing.to_string().contains("/nowhere/tls.crt"), "{missing}");
