@@ -3,8 +3,11 @@
 //! ```console
 //! $ cargo run -p meshless --example axum
 //! $ curl --http2-prior-knowledge http://127.0.0.1:8080/hello/world
-//! $ curl --http2-prior-knowledge http://127.0.0.1:8080/healthz
 //! ```
+//!
+//! The server speaks HTTP/2 and nothing else. So Kubernetes probes it with `grpc: {port: 8080}`: the health service
+//! `grpc.health.v1` is built in and in step with the shutdown. An `httpGet` probe speaks HTTP/1.1 and fails here; a container
+//! that needs one serves it on a second port, with `axum::serve`.
 //!
 //! Ctrl-C drains it. For hyper's services, or an accept loop of your own, `meshless::serve_connection` drives one
 //! connection at a time.
@@ -12,10 +15,8 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::Path;
 use axum::routing::get;
-use meshless::{HealthReporter, ServingStatus};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -24,11 +25,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .max_connection_age(Duration::from_secs(60))
         .max_connection_age_grace(Duration::from_secs(10))
         .on_connection_event(|event| println!("{}: {:?}", event.peer, event.change));
-    let app = Router::new()
-        .route("/hello/{name}", get(hello))
-        // What a Kubernetes HTTP probe asks for; gRPC probes are answered on the same port.
-        .route("/healthz", get(healthz))
-        .with_state(server.health());
+    let app = Router::new().route("/hello/{name}", get(hello));
     println!("listening on {addr}");
     server.routes(app).serve_with_shutdown(addr, meshless::Shutdown::on_signals()?).await?;
     Ok(())
@@ -36,11 +33,4 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn hello(Path(name): Path<String>) -> String {
     format!("Hello, {name}!\n")
-}
-
-async fn healthz(State(health): State<HealthReporter>) -> StatusCode {
-    match health.status("") {
-        Some(ServingStatus::Serving) => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    }
 }

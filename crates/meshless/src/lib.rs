@@ -15,8 +15,7 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
 //!         .policy(meshless::Policy::RoundRobin)
-//!         .connect()
-//!         .await?;
+//!         .connect_lazy()?; // the first call connects
 //!     let mut client = HealthClient::new(channel);
 //!     client.check(HealthCheckRequest::default()).await?;
 //!     Ok(())

@@ -41,11 +41,10 @@ pub(crate) use self::shared::{DriverEvent, Shared};
 /// client. When the last clone is dropped, calls in flight finish and the connections are closed.
 ///
 /// ```no_run
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// # fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
 ///     .policy(meshless::Policy::RoundRobin)
-///     .connect()
-///     .await?;
+///     .connect_lazy()?;
 /// # let _ = channel;
 /// # Ok(()) }
 /// ```

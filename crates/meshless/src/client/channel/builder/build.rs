@@ -31,6 +31,10 @@ use crate::shared::tls::TlsError;
 impl ChannelBuilder {
     /// Makes the channel, and waits until one backend is ready.
     ///
+    /// For tests, tools and jobs that are of no use without a backend. A service that passes the error on at its start
+    /// does not start before its dependencies, and crashes in a loop until then: it uses
+    /// [`connect_lazy`](Self::connect_lazy).
+    ///
     /// # Errors
     /// If something in the settings does not fit, or no backend can be reached: the message names each endpoint and what
     /// was wrong with it. Takes at most as long as a DNS lookup and an attempt to connect may.
@@ -55,6 +59,11 @@ impl ChannelBuilder {
     }
 
     /// Makes the channel; the first call connects. Must be called within a tokio runtime.
+    ///
+    /// The choice for services: they start whether or not their dependencies are there. Until a backend is ready, calls
+    /// wait for the attempts to connect. If these fail, calls end with UNAVAILABLE and the reason, or wait on until their
+    /// deadline if they are [`wait_for_ready`](Self::wait_for_ready).
+    ///
     ///
     /// # Errors
     /// If something in the settings does not fit. Whether there are backends is for the first call to find out.
