@@ -141,7 +141,7 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     };
     let mut channel = meshless::Channel::builder(uri).policy(policy).connector(CountingDialer(counters));
     if target.strategy.retries() {
-        channel = channel.retry(retry_policy(target.deadline));
+        channel = channel.retry(retry_policy());
     }
     if let Some(api_server) = target.api_server {
         channel = reading(channel, api_server)?;
@@ -165,14 +165,13 @@ fn reading(_: meshless::ChannelBuilder, _: SocketAddr) -> io::Result<meshless::C
     Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no Kubernetes"))
 }
 
-/// What the strategies with retries retry: backends that are gone, backends that have too much to do, and backends that
-/// say nothing for half of the time that a call has.
-fn retry_policy(deadline: Duration) -> meshless::RetryPolicy {
+/// What the strategies with retries retry: backends that are gone, and backends that have too much to do.
+///
+/// No timeout per attempt: where processors are short, attempts take longer than usual, and a timeout ends those that would
+/// have been answered. The policy would then lose calls that succeed without it.
+fn retry_policy() -> meshless::RetryPolicy {
     let codes = [meshless::Code::Unavailable, meshless::Code::ResourceExhausted];
-    let policy = meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy");
-    let timed = policy.clone().with_per_attempt_timeout(deadline / 2);
-    // Of a deadline of zero there is no half.
-    timed.unwrap_or(policy)
+    meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")
 }
 
 fn backend(response: &Response<hello::Response>) -> Option<String> {

@@ -231,7 +231,7 @@ const HOW_TO_READ: &str = "<section id=\"reading\"><h2>How to read this</h2>\n\
 which is what a gRPC client does by itself. <code>max-age-l4</code>, <code>max-age-dns</code>: the server ends the connection at its age, and the \
 client comes back through a virtual address or a DNS name. <code>tonic-balance</code>: tonic’s own balancing over all addresses that DNS gives, asked \
 every second. <code>l7-proxy</code>: a proxy that balances calls, as a mesh does. \
-<code>pick_first</code>, <code>round_robin</code>, <code>least_request</code>, <code>peak_ewma</code>: the channel of meshless, with servers that age; <code>+retry</code>: with a retry policy, half of the deadline for each attempt; \
+<code>pick_first</code>, <code>round_robin</code>, <code>least_request</code>, <code>peak_ewma</code>: the channel of meshless, with servers that age; <code>+retry</code>: with a retry policy; \
 <code>+kubernetes</code>: told of its backends by a watch of EndpointSlices and not by DNS. \
 <code>grpc-go</code>, if it took part: <code>round_robin</code> of grpc-go with nothing else set (it asks DNS at most every 30 s), and servers that age. \
 All the others are today’s tonic client.</dd>\
