@@ -11,7 +11,7 @@ root.kubeconfig, admin.kubeconfig and viewer.kubeconfig.
 
   KUBE_BIN=dir   where kube-apiserver, kube-controller-manager and etcd are; else they are built there first, from the module proxy: some
                  twenty minutes of two processors (default: target/peers/kubernetes)
-  MESHLESS=path  the binary that pods run, built with --features kubernetes (default: target/release/meshless)
+  MESHLESS=path  the binary that pods run (default: target/release/meshless)
 
 Needs root for a network and a mount namespace of its own; nothing outside of them is touched. Needs python3, openssl, ip, kubectl.
 TEXT
@@ -27,7 +27,7 @@ export MESHLESS=${MESHLESS:-$target/release/meshless}
 for tool in python3 openssl ip kubectl unshare; do
   command -v "$tool" >/dev/null || { echo "error: $tool is needed" >&2 && exit 2; }
 done
-[[ -x $MESHLESS ]] || { echo "error: no $MESHLESS; build it with --features kubernetes, or set MESHLESS" >&2 && exit 2; }
+[[ -x $MESHLESS ]] || { echo "error: no $MESHLESS; build it with `cargo build --release`, or set MESHLESS" >&2 && exit 2; }
 if [[ ! -x $KUBE_BIN/kube-apiserver || ! -x $KUBE_BIN/etcd || ! -x $KUBE_BIN/kube-controller-manager ]]; then
   mkdir -p "$KUBE_BIN"
   (cd "$here" && go build -o "$KUBE_BIN/" -trimpath -ldflags "-X k8s.io/component-base/version.gitVersion=v1.37.2 \

@@ -1,4 +1,11 @@
 //! The command line: what can be asked for, in which words, and what is refused before anything runs.
+//!
+//! Lists of names in the help are made of the names themselves, so that none is forgotten. [`values`] reads what comes after
+//! a flag.
+
+mod cluster;
+mod event_name;
+mod values;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,6 +14,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use meshless::{Address, Policy};
 
+pub(crate) use self::cluster::ClusterArgs;
+pub(crate) use self::event_name::EventName;
+use self::values::{duration, listen_address, positive_duration, program, rate, whole};
 use crate::event::Event;
 use crate::network::NetworkKind;
 use crate::strategy::Strategy;
@@ -16,7 +26,8 @@ use crate::strategy::Strategy;
 /// Exit codes: 0 when the work was done, 1 when calls of `load` failed, 2 when it could not be (one line on stderr says why and what to do),
 /// 130 when Ctrl-C ended `compare` or `load` early; the report then holds what was measured until there.
 #[derive(Debug, Parser)]
-#[command(name = "meshless", version)]
+// Each flag's help begins on a line of its own: beside the flags, it is a word wide on a narrow terminal.
+#[command(name = "meshless", version, next_line_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -45,11 +56,9 @@ pub(crate) enum Command {
 
 /// What `meshless compare` can be asked for.
 #[derive(Clone, Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct CompareArgs {
-    /// Ways of connecting to compare, separated by commas: connection-per-call, single-connection, max-age-l4,
-    /// max-age-dns, tonic-balance, l7-proxy, pick_first, round_robin, least_request, peak_ewma, round_robin+retry,
-    /// round_robin+kubernetes, grpc-go (with --grpc-go) [default: those that differ in an experiment]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help = strategies_help())]
     pub(crate) strategies: Vec<Strategy>,
     /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load
     /// while things break), servers (what servers can do: level the ages of connections, bounce calls) [default: the first
@@ -60,22 +69,19 @@ pub(crate) struct CompareArgs {
     /// (Linux, as root; the host's network is not touched)
     #[arg(long, value_enum, default_value_t = NetworkKind::Loopback, hide_possible_values = true)]
     pub(crate) network: NetworkKind,
-    /// Events of the churn: ageing, rolling, quick-rollout, scale, sigkill, fail-fast, slow, hung, black-hole, dns-servfail,
-    /// dns-nxdomain, dns-empty, dns-slow, dns-stale, dns-flap, dns-truncated, outage, overload, overload-shed [default: one of each kind; with
-    /// --full all]
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub(crate) events: Vec<Event>,
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help = events_help())]
+    pub(crate) events: Vec<EventName>,
     /// Client of grpc-go, built from peers/go/lab: adds the strategy grpc-go
     #[arg(long, value_name = "PROGRAM", value_parser = program)]
     pub(crate) grpc_go: Option<PathBuf>,
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
-    #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = calls)]
+    #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = whole(1..=CALLS_MAX))]
     pub(crate) calls: Vec<u64>,
     /// All experiments: burst with the whole range of the original one, up to 100000 calls at once, churn with every event
     #[arg(long)]
     pub(crate) full: bool,
     /// Rounds of each burst
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 4, value_parser = whole(1..=1000_u32))]
     pub(crate) rounds: u32,
     /// How long a client waits for a call
     #[arg(long, default_value = "300ms", value_name = "DURATION", value_parser = positive_duration)]
@@ -84,14 +90,14 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value = "100ms", value_name = "DURATION", value_parser = duration)]
     pub(crate) service_time: Duration,
     /// Backends of the spread
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=200))]
+    #[arg(long, default_value_t = 3, value_parser = whole(1..=200_u8))]
     pub(crate) backends: u8,
     /// Calls per second of the spread
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
     /// Length of the spread in seconds, for each strategy, how long an event of the churn is watched, and a row of servers
     /// measured [default: 6, 4 and 24; with --full 8, 8 and 24]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    #[arg(long, value_parser = whole(1..=3600_u32))]
     pub(crate) seconds: Option<u32>,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
@@ -100,7 +106,7 @@ pub(crate) struct CompareArgs {
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_age_grace: Duration,
     /// Seed of arrivals, virtual address and DNS answers, to repeat a run [default: random, and printed]
-    #[arg(long)]
+    #[arg(long, value_parser = whole(0..=u32::MAX))]
     pub(crate) seed: Option<u32>,
     /// Folder of the report
     #[arg(long, default_value = "report", value_name = "FOLDER")]
@@ -109,9 +115,8 @@ pub(crate) struct CompareArgs {
     #[arg(long)]
     pub(crate) json: bool,
     /// Where the experiments are made, if not here.
-    #[cfg(feature = "kubernetes")]
     #[command(flatten)]
-    pub(crate) cluster: crate::cluster::ClusterArgs,
+    pub(crate) cluster: ClusterArgs,
 }
 
 impl CompareArgs {
@@ -151,8 +156,9 @@ impl FromStr for Experiment {
     }
 }
 
-/// What `meshless serve` can be asked for.
+/// What `meshless serve` can be asked for. Its limits are the library's, so that it behaves as a user's server does.
 #[derive(Clone, Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct ServeArgs {
     /// Where to listen, an IP address with its port or unix:path; can be given more than once
     #[arg(long, default_value = "0.0.0.0:3001", value_name = "ADDRESS", value_parser = listen_address)]
@@ -173,22 +179,22 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_idle: Option<Duration>,
     /// Ages connections sooner while there are more than usual: the exponent, 3 being a good one [default: off]
-    #[arg(long, value_name = "EXPONENT", value_parser = clap::value_parser!(u32).range(1..=8))]
+    #[arg(long, value_name = "EXPONENT", value_parser = whole(1..=8_u32))]
     pub(crate) level_connections: Option<u32>,
     /// How long a stream may last, ± 10 %, before it is told to end, and 10 s later ended [default: for ever]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_stream_age: Option<Duration>,
     /// How many calls a client may have open on one connection
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = whole(1..=u32::MAX))]
     pub(crate) max_concurrent_streams: u32,
     /// How many connections may be open at once
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000, value_parser = whole(1..=u32::MAX))]
     pub(crate) max_connections: u32,
     /// How many calls to work on at once, on all connections [default: no limit]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_parser = whole(1..=u32::MAX))]
     pub(crate) max_concurrent_calls: Option<u32>,
     /// How many calls may wait for that [default: as many as run]
-    #[arg(long, requires = "max_concurrent_calls")]
+    #[arg(long, value_name = "NUMBER", requires = "max_concurrent_calls", value_parser = whole(0..=u32::MAX))]
     pub(crate) queue: Option<u32>,
     /// Refuse a call's first attempt rather than let it wait
     #[arg(long, requires = "max_concurrent_calls")]
@@ -225,7 +231,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Calls to work on at a time; the others wait their turn [default: all]
-    #[arg(long, value_name = "NUMBER", value_parser = workers)]
+    #[arg(long, value_name = "NUMBER", value_parser = whole(1..=WORKERS_MAX))]
     pub(crate) workers: Option<usize>,
     /// File in which to note the ids of calls
     #[arg(long, hide = true)]
@@ -240,9 +246,10 @@ pub(crate) struct ServeArgs {
 
 /// What `meshless load` can be asked for.
 #[derive(Clone, Debug, Args)]
+#[command(allow_negative_numbers = true)]
 pub(crate) struct LoadArgs {
-    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path, and
-    /// kubernetes:///service.namespace:port if built with the feature `kubernetes`
+    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path or
+    /// kubernetes:///service.namespace:port
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: String,
     /// How a backend is chosen for each call: pick_first, round_robin, least_request, peak_ewma or
@@ -253,13 +260,13 @@ pub(crate) struct LoadArgs {
     #[arg(long, value_enum, default_value_t = Shape::Unary)]
     pub(crate) shape: Shape,
     /// How many calls to make
-    #[arg(long, default_value_t = 10_000, conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10_000, conflicts_with = "seconds", value_parser = whole(1..=LOAD_CALLS_MAX))]
     pub(crate) calls: u64,
     /// How long to make calls, instead of how many
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_parser = whole(1..=86_400_u32))]
     pub(crate) seconds: Option<u32>,
     /// How many of them at a time
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    #[arg(long, default_value_t = 10, value_parser = whole(1..=100_000_u64))]
     pub(crate) in_flight: u64,
     /// Speak TLS with servers whose certificates these authorities have signed, a PEM file [default: plain text]
     #[arg(long, value_name = "FILE")]
@@ -294,52 +301,21 @@ pub(crate) enum Shape {
     BidiStream,
 }
 
-fn listen_address(text: &str) -> Result<Address, String> {
-    match text.strip_prefix("unix:") {
-        Some("") => Err("write a path after unix:, such as unix:/run/echo.sock".into()),
-        Some(path) => Ok(Address::Unix(path.into())),
-        None => text.parse().map(Address::Tcp).map_err(|_| {
-            "write an IP address and a port, such as 0.0.0.0:3001 or [::]:3001, or unix: and a path".into()
-        }),
-    }
+fn strategies_help() -> String {
+    let names = Strategy::ALL.map(Strategy::name).join(", ");
+    format!(
+        "Ways of connecting to compare, separated by commas: {names} (that one with --grpc-go) [default: those that differ in an \
+         experiment]"
+    )
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write a number and a unit, such as 100ms, 2s or 1m"))
-}
-
-pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("it must be longer than zero, such as 100ms, 2s or 1m".into()),
-        duration => Ok(duration),
-    }
-}
-
-fn program(text: &str) -> Result<PathBuf, String> {
-    // A bare name is looked for here, not on PATH: what runs is what was named.
-    std::path::absolute(text).ok().filter(|path| path.is_file()).ok_or_else(|| "there is no such file; build it with `go -C peers/go build -o ../../target/ ./lab`, and name target/lab".into())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
-        _ => Err(format!("give a number of calls per second above 0, at most {RATE_MAX}")),
-    }
-}
-
-fn workers(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(workers) if (1..=WORKERS_MAX).contains(&workers) => Ok(workers),
-        _ => Err(format!("give a number from 1 to {WORKERS_MAX}")),
-    }
-}
-
-fn calls(text: &str) -> Result<u64, String> {
-    match text.parse() {
-        Ok(calls) if (1..=CALLS_MAX).contains(&calls) => Ok(calls),
-        _ => Err(format!("give numbers of calls from 1 to {CALLS_MAX}, separated by commas")),
-    }
+fn events_help() -> String {
+    format!(
+        "Events of the churn, separated by commas: {}; with --kubernetes: {} [default: one of each kind; with --full or \
+         --kubernetes all]",
+        Event::ALL.map(Event::name).join(", "),
+        cluster::EVENTS.join(", ")
+    )
 }
 
 /// Ten times the largest burst of the original experiment; a client needs some tens of kB per call.
@@ -348,5 +324,8 @@ const CALLS_MAX: u64 = 1_000_000;
 /// More is no limit at all.
 const WORKERS_MAX: usize = 1_000_000;
 
-/// One pacing thread begins no more than this.
-const RATE_MAX: f64 = 200_000.0;
+/// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
+pub(crate) const LOAD_CALLS_MAX: u64 = (1 << 53) - 1;
+
+#[cfg(test)]
+mod tests;

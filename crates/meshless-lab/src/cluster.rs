@@ -9,7 +9,6 @@
 //! and of this machine agree: milliseconds where they are disciplined by NTP, as nodes must be.
 
 mod access;
-mod args;
 mod error;
 mod event;
 mod objects;
@@ -24,7 +23,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::cli::CompareArgs;
+use crate::cli::{ClusterArgs, CompareArgs};
 use crate::compare::{command, publish};
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
@@ -32,8 +31,9 @@ use crate::progress::Progress;
 use crate::report;
 use crate::results::Results;
 
-pub(crate) use args::ClusterArgs;
 pub(crate) use error::ClusterError;
+#[cfg(test)]
+pub(crate) use event::ClusterEvent;
 use plan::Plan;
 use stage::Stage;
 pub(crate) use worker::work;

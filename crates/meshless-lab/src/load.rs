@@ -4,19 +4,21 @@
 //! `meshless serve` or of a peer. It makes a number of calls, or calls for a while, with a fixed number in flight, so that it
 //! ends by itself; latency then counts from the moment a call is made, since nothing else schedules it.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meshless::{Channel, ChannelError, Pem, TlsConfig, TlsError};
+use meshless::{Channel, Pem, TlsConfig};
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
-use crate::cli::{LoadArgs, Shape};
+use crate::cli::{LOAD_CALLS_MAX, LoadArgs, Shape};
 use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
 use crate::interrupt::Interrupt;
@@ -25,17 +27,7 @@ use crate::results::Latency;
 use crate::stats::Latencies;
 use crate::streams::wire::stream_service_client::StreamServiceClient;
 use crate::streams::wire::{StreamItem, StreamRequest};
-
-/// A load could not be made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    /// The target has no backend that can be reached, or is none.
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
-    /// Certificate, key or authorities are unusable.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
+pub(crate) use words::{LoadError, REBUILD};
 
 /// How a load ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +48,8 @@ struct Report {
     by_status: BTreeMap<&'static str, u64>,
     /// Answered calls by backend, where servers name themselves.
     backends: BTreeMap<String, u64>,
-    latency_ms: Latency,
+    /// Of the answered calls. `null` if there were none.
+    latency_ms: Option<Latency>,
     took_s: f64,
     /// The first errors, in words.
     errors: Vec<String>,
@@ -67,19 +60,23 @@ struct Report {
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
 pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
+    // Before anything is waited for: as PID 1 of a container, a process without a handler does not get SIGTERM at all.
+    let mut interrupt = Interrupt::new();
     let mut builder = Channel::builder(&args.target).policy(args.policy);
     if let Some(tls) = tls(&args)? {
         builder = builder.tls(tls);
     }
-    let channel = builder.connect().await?;
+    let channel = tokio::select! {
+        channel = builder.connect() => channel?,
+        () = interrupt.wait() => return Ok(Done::Interrupted),
+    };
     let started = Instant::now();
-    let calls = if args.seconds.is_some() { CALLS_MAX } else { args.calls };
+    let calls = if args.seconds.is_some() { LOAD_CALLS_MAX } else { args.calls };
     let left = Arc::new(AtomicU64::new(calls));
     let mut callers = JoinSet::new();
     for _ in 0..args.in_flight.min(calls) {
         callers.spawn(caller(channel.clone(), args.clone(), left.clone()));
     }
-    let mut interrupt = Interrupt::new();
     let enough = async {
         tokio::select! {
             () = interrupt.wait() => {}
@@ -102,7 +99,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
         () = enough => {}
     }
     report.took_s = started.elapsed().as_secs_f64();
-    report.latency_ms = latencies.summary();
+    report.latency_ms = (report.ok > 0).then(|| latencies.summary());
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
     } else {
@@ -123,14 +120,16 @@ async fn sleep_for(seconds: Option<u32>) {
     }
 }
 
-fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, TlsError> {
+fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, LoadError> {
+    let refused = |flags| move |error| LoadError::Tls { flags, error };
     let Some(authorities) = &args.tls_ca else { return Ok(None) };
-    let mut tls = TlsConfig::trusting(Pem::file(authorities))?;
+    let mut tls = TlsConfig::trusting(Pem::file(authorities)).map_err(refused("--tls-ca"))?;
     if let Some(name) = &args.tls_server_name {
-        tls = tls.server_name(name)?;
+        tls = tls.server_name(name).map_err(refused("--tls-server-name"))?;
     }
     if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        tls = tls.identity(Pem::file(chain), Pem::file(key))?;
+        let identity = tls.identity(Pem::file(chain), Pem::file(key));
+        tls = identity.map_err(refused("--tls-cert, --tls-key"))?;
     }
     Ok(Some(tls))
 }
@@ -240,7 +239,8 @@ impl Tally {
     fn failed(&mut self, status: &Status) {
         *self.statuses.entry(status.code() as i32).or_default() += 1;
         if self.errors.len() < ERRORS_SHOWN {
-            self.errors.push(format!("{}: {}", status_name(status.code()), status.message()));
+            let said = words::with_flags(status.message());
+            self.errors.push(format!("{}: {said}", status_name(status.code())));
         }
     }
 }
@@ -262,14 +262,15 @@ impl Report {
     fn text(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
-        let Latency { mean, p50, p99, p999, max, .. } = self.latency_ms;
         let calls = self.ok + self.failed;
         let _ =
             writeln!(text, "{calls} calls in {:.1} s: {} ok, {} failed", self.took_s, self.ok, self.failed);
-        let _ = writeln!(
-            text,
-            "latency of the answered, from when each was made: mean {mean:.1} ms, p50 {p50:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1}"
-        );
+        if let Some(Latency { mean, p50, p99, p999, max, .. }) = self.latency_ms {
+            let _ = writeln!(
+                text,
+                "latency of the answered, from when each was made: mean {mean:.1} ms, p50 {p50:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1}"
+            );
+        }
         for (backend, calls) in &self.backends {
             let share = *calls as f64 / self.ok.max(1) as f64 * 100.0;
             let _ = writeln!(text, "  {backend}: {calls} calls, {share:.1} %");
@@ -288,9 +289,6 @@ impl Report {
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";
-
-/// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
-const CALLS_MAX: u64 = (1 << 53) - 1;
 
 /// Enough to see what is wrong, not so many that they hide the numbers.
 const ERRORS_SHOWN: usize = 3;

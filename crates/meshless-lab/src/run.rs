@@ -29,6 +29,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Compare(args) if args.cluster.kubernetes => {
             cluster::run(args).await.map_err(|error| error.to_string())
         }
+        #[cfg(not(feature = "kubernetes"))]
+        Command::Compare(args) if args.cluster.kubernetes => {
+            Err(format!("--kubernetes: this program was built without Kubernetes; {}", load::REBUILD))
+        }
         #[cfg(feature = "kubernetes")]
         Command::Worker { score } => {
             cluster::work(&score).await.map(|()| true).map_err(|error| error.to_string())

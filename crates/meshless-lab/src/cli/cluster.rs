@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::values::{positive_duration, whole};
+
+/// Names of the events of a cluster, in the order of the report.
+pub(crate) const EVENTS: [&str; 3] = ["scale", "rolling", "pod-deletion"];
+
 /// Where on which cluster.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On a cluster")]
 pub(crate) struct ClusterArgs {
-    /// Make spread and churn on a Kubernetes cluster, with servers and load as pods of it; all of it is gone afterwards. Events: scale,
-    /// rolling, pod-deletion
+    /// Make spread and churn on a Kubernetes cluster, with servers and load as pods of it; all of it is gone afterwards
     #[arg(long, conflicts_with_all = ["network", "calls", "full", "rounds"])]
     pub(crate) kubernetes: bool,
     /// Context of the kubeconfig [default: its current one; in a pod, the pod's own cluster]
@@ -22,10 +26,10 @@ pub(crate) struct ClusterArgs {
     #[arg(long, value_name = "IMAGE", default_value = "meshless:latest", requires = "kubernetes")]
     pub(crate) image: String,
     /// Pods that make the load
-    #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "kubernetes", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "kubernetes", value_parser = whole(1..=1000_u32))]
     pub(crate) workers: u32,
     /// How long pods may take to start, their image's pull included
-    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "kubernetes", value_parser = crate::cli::positive_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "60s", requires = "kubernetes", value_parser = positive_duration)]
     pub(crate) start_within: Duration,
     /// Have the channels read EndpointSlices rather than ask DNS; applies a ServiceAccount, a Role and a RoleBinding
     #[arg(long, requires = "kubernetes")]

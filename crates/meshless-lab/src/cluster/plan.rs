@@ -153,14 +153,13 @@ impl Plan {
     }
 }
 
-/// Those that were named, by the names that they share with the events on one machine; else all.
+/// Those that were named; else all.
 fn events(args: &CompareArgs) -> Result<Vec<ClusterEvent>, ClusterError> {
     let named = args.events.iter().map(|event| {
-        let found = ClusterEvent::ALL.into_iter().find(|known| known.name() == event.name());
+        let found = ClusterEvent::ALL.into_iter().find(|known| known.name() == event.as_str());
         found.ok_or_else(|| {
-            ClusterError::Plan(format!(
-                "on a cluster there is no event `{event}`; choose from scale and rolling, or leave --events out, which adds pod-deletion"
-            ))
+            let known = ClusterEvent::ALL.map(ClusterEvent::name).join(", ");
+            ClusterError::Plan(format!("on a cluster there is no event `{event}`; choose from {known}"))
         })
     });
     match args.events.is_empty() {

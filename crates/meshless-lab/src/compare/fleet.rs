@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::rig::{DNS_TTL, RigError, SERVICE_NAME, backend_name, duration_argument};
+use super::rig::{DNS_TTL, RigError, SERVER_LIMITS, SERVICE_NAME, backend_name, duration_argument};
 use crate::compare::Plan;
 use crate::control::{FromServer, Target, ToServer};
 use crate::event::{Action, BACKENDS, Event, FLEET, SERVICE_TIME};
@@ -276,6 +276,7 @@ impl Fleet {
 
 fn arguments(plan: &Plan, strategy: Strategy, event: Event, index: usize, journals: &Path) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
+    arguments.extend(SERVER_LIMITS.map(str::to_owned));
     arguments.extend(["--journal".into(), journal_path(journals, index).display().to_string()]);
     arguments.extend(["--service-time".into(), duration_argument(SERVICE_TIME)]);
     arguments.extend(event.server_arguments().iter().map(|&argument| argument.to_owned()));

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use meshless_core::Rng;
 
-use crate::cli::{CompareArgs, Experiment};
+use crate::cli::{CompareArgs, EventName, Experiment};
 use crate::compare::{bounce, levelling};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
@@ -74,6 +74,9 @@ pub(crate) enum PlanError {
         "grpc-go needs its client: build it with `go -C peers/go build -o ../../target/ ./lab`, and add --grpc-go target/lab"
     )]
     NoGrpcGo,
+    /// An event of a cluster alone.
+    #[error("the event `{0}` happens to pods of a cluster; add --kubernetes")]
+    ClusterEvent(EventName),
     /// All of it was left out.
     #[error("nothing of it can be measured here: {0}")]
     Nothing(String),
@@ -172,7 +175,7 @@ impl Plan {
             rate: args.rate,
             seconds: args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { SECONDS }),
             churns,
-            events: parts::events(args),
+            events: parts::events(args).map_err(PlanError::ClusterEvent)?,
             churn_rate: CHURN_RATE,
             churn_deadline: CHURN_DEADLINE,
             churn_age: args.max_connection_age * CHURN_AGES,
@@ -334,7 +337,7 @@ mod tests {
         let takes_part = plan.spreads.contains(&Strategy::RoundRobinKubernetes);
         assert_eq!(takes_part, cfg!(feature = "kubernetes"));
         assert_eq!(plan.churns, plan.spreads);
-        let said = plan.notes.iter().filter(|note| note.contains("--features kubernetes")).count();
+        let said = plan.notes.iter().filter(|note| note.contains("--no-default-features")).count();
         assert_eq!(said, usize::from(!takes_part), "{:?}", plan.notes);
     }
 

@@ -325,6 +325,7 @@ async fn start_on_one_port(plan: &Plan, setup: &Setup) -> Result<(Vec<Process>, 
 
 fn server_arguments(plan: &Plan, setup: &Setup, index: usize, listen: SocketAddr) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--control".into(), "--name".into(), backend_name(index)];
+    arguments.extend(SERVER_LIMITS.map(str::to_owned));
     arguments.extend(["--listen".into(), listen.to_string()]);
     // One stream per backend, or all would age their n-th connections at the same age.
     let seed = u64::from(plan.seed) | (index as u64) << 32;
@@ -332,6 +333,11 @@ fn server_arguments(plan: &Plan, setup: &Setup, index: usize, listen: SocketAddr
     arguments.extend(setup.server_arguments.iter().cloned());
     arguments
 }
+
+/// The burst has up to 100 000 calls on one connection, and as many connections: `serve`'s defaults, which are the library's,
+/// bound what a hostile client can pin.
+pub(crate) const SERVER_LIMITS: [&str; 4] =
+    ["--max-concurrent-streams", "100000", "--max-connections", "100000"];
 
 /// A duration as the command line takes it.
 pub(crate) fn duration_argument(duration: Duration) -> String {

@@ -32,11 +32,60 @@ fn unknown_experiments_and_events_are_answered_with_the_known_ones() {
 fn zero_of_anything_is_refused() {
     refused("compare --calls 0", &["--calls", "from 1"]);
     refused("compare --calls 100,0", &["--calls", "from 1"]);
-    refused("compare --rounds 0", &["--rounds", "1..="]);
-    refused("compare --backends 0", &["--backends", "1..="]);
+    refused("compare --rounds 0", &["--rounds", "from 1 to 1000"]);
+    refused("compare --backends 0", &["--backends", "from 1 to 200"]);
     refused("compare --rate 0", &["--rate", "above 0"]);
-    refused("compare --seconds 0", &["--seconds", "1..="]);
+    refused("compare --seconds 0", &["--seconds", "from 1 to 3600"]);
+    refused("load --target ipv4:127.0.0.1:1 --calls 0", &["--calls", "whole number from 1 "]);
+    refused("serve --max-connections 0", &["--max-connections", "from 1 to"]);
     refused("compare --deadline 0s", &["--deadline", "longer than zero"]);
+}
+
+#[test]
+fn numbers_are_written_in_digits() {
+    for arguments in [
+        "load --target ipv4:127.0.0.1:1 --calls 1e6",
+        "load --target ipv4:127.0.0.1:1 --calls 10,000",
+        "load --target ipv4:127.0.0.1:1 --calls -5",
+        "load --target ipv4:127.0.0.1:1 --seconds 10s",
+        "load --target ipv4:127.0.0.1:1 --in-flight many",
+        "compare --seed abc",
+        "compare --seed -1",
+        "compare --rounds 2.5",
+        "serve --max-concurrent-streams 1e3",
+        "serve --workers all",
+    ] {
+        refused(arguments, &["write a whole number from", "in digits alone"]);
+    }
+}
+
+#[test]
+fn an_event_of_a_cluster_needs_one() {
+    refused("compare --events pod-deletion", &["`pod-deletion`", "--kubernetes"]);
+}
+
+#[test]
+#[cfg(not(feature = "kubernetes"))]
+fn flags_of_a_cluster_say_that_they_are_not_built_in() {
+    for arguments in ["compare --kubernetes", "compare --kubernetes --events pod-deletion --workers 2"] {
+        refused(arguments, &["--kubernetes", "built without Kubernetes", "--no-default-features"]);
+    }
+}
+
+#[test]
+fn tls_without_flags_or_with_a_useless_file_is_answered_with_the_flag() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display().to_string();
+    refused("load --target https://127.0.0.1:1", &["https://127.0.0.1:1 asks for TLS", "--tls-ca"]);
+    refused(
+        &format!("load --target http://127.0.0.1:1 --tls-ca {path}"),
+        &["--tls-ca", &path, "it is empty"],
+    );
+    refused(
+        "load --target ipv4:127.0.0.1:1 --tls-ca /nowhere/ca.crt",
+        &["--tls-ca: cannot read /nowhere/ca.crt"],
+    );
+    refused(&format!("serve --tls-cert {path} --tls-key {path}"), &[&path, "no certificate found"]);
 }
 
 #[test]
@@ -73,7 +122,7 @@ fn a_port_in_use_is_named() {
 fn a_service_of_kubernetes_needs_the_feature() {
     refused(
         "load --target kubernetes:///echo.shop:50051",
-        &["kubernetes:///echo.shop:50051", "feature `kubernetes`"],
+        &["kubernetes:///echo.shop:50051", "built without"],
     );
 }
 

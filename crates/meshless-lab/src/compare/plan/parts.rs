@@ -3,7 +3,7 @@
 //!
 //! What is left out leaves a note that says why, and how to get it.
 
-use crate::cli::CompareArgs;
+use crate::cli::{CompareArgs, EventName};
 use crate::compare::bounce;
 use crate::event::{Event, FLEET};
 use crate::strategy::{Entrance, Strategy};
@@ -14,7 +14,7 @@ pub(super) fn named(args: &CompareArgs, notes: &mut Vec<String>) -> Vec<Strategy
     let mut strategies: Vec<_> = Strategy::ALL.into_iter().filter(named).collect();
     if !cfg!(feature = "kubernetes") && strategies.contains(&Strategy::RoundRobinKubernetes) {
         notes.push(
-            "round_robin+kubernetes was left out: this build cannot read an API server (cargo build --features kubernetes)."
+            "round_robin+kubernetes was left out: this program was built without Kubernetes; build it without --no-default-features."
                 .into(),
         );
         strategies.retain(|strategy| *strategy != Strategy::RoundRobinKubernetes);
@@ -149,13 +149,19 @@ pub(super) fn servers(
 }
 
 /// In the order of the report, each once.
-pub(super) fn events(args: &CompareArgs) -> Vec<Event> {
+///
+/// # Errors
+/// The first name that is an event of a cluster alone.
+pub(super) fn events(args: &CompareArgs) -> Result<Vec<Event>, EventName> {
     let asked = match (args.events.is_empty(), args.full) {
-        (false, _) => args.events.clone(),
+        (false, _) => {
+            let local = |name: &EventName| name.local().ok_or_else(|| name.clone());
+            args.events.iter().map(local).collect::<Result<_, _>>()?
+        }
         (true, true) => Event::ALL.to_vec(),
         (true, false) => Event::DEFAULT.to_vec(),
     };
-    Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
+    Ok(Event::ALL.into_iter().filter(|event| asked.contains(event)).collect())
 }
 
 /// Clients of one connection each, which come back through the virtual address: today's tonic, and the channel.

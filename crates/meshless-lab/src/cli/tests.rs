@@ -1,0 +1,75 @@
+//! The help: complete, and readable where the terminal is narrow.
+
+use clap::CommandFactory;
+
+use super::*;
+
+fn help(command: &str, width: usize) -> String {
+    let mut cli = Cli::command().term_width(width);
+    cli.build();
+    let command = cli.find_subcommand_mut(command).expect("there is this command");
+    command.render_long_help().to_string()
+}
+
+#[test]
+fn the_help_names_every_strategy_event_and_experiment() {
+    // As one line: a name may stand at the end of one.
+    let help = help("compare", 10_000);
+    for strategy in Strategy::ALL {
+        assert!(help.contains(strategy.name()), "{strategy}: {help}");
+    }
+    for name in Event::ALL.map(Event::name).into_iter().chain(cluster::EVENTS) {
+        assert!(help.contains(name), "{name}: {help}");
+    }
+    for name in ["burst", "spread", "churn", "servers"] {
+        assert!(name.parse::<Experiment>().is_ok() && help.contains(name), "{name}: {help}");
+    }
+}
+
+#[test]
+fn the_help_can_be_read_on_a_narrow_terminal() {
+    for command in ["compare", "serve", "load"] {
+        let help = help(command, 50);
+        let lines: Vec<_> = help.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().count() <= 60), "{help}");
+        // A column of single words has many more lines than the text needs.
+        let words = help.split_whitespace().count();
+        assert!(lines.len() < words / 2, "{} lines for {words} words: {help}", lines.len());
+    }
+}
+
+#[test]
+fn the_events_of_a_cluster_are_those_that_it_has() {
+    #[cfg(feature = "kubernetes")]
+    assert_eq!(cluster::EVENTS, crate::cluster::ClusterEvent::ALL.map(crate::cluster::ClusterEvent::name));
+    let local = |name: &str| name.parse::<EventName>().unwrap().local();
+    assert_eq!(local("rolling"), Some(Event::Rolling));
+    assert_eq!(local("pod-deletion"), None);
+}
+
+#[test]
+fn a_refused_number_says_what_to_write() {
+    for (text, bounds) in
+        [("0", "1 to 9"), ("1e6", "1 to 9"), ("abc", "1 to 9"), ("", "1 to 9"), ("-1", "1 to 9")]
+    {
+        let said = whole(1..=9_u32)(text).unwrap_err();
+        assert_eq!(said, format!("write a whole number from {bounds}, in digits alone"));
+    }
+    assert_eq!(whole(1..=9_u32)("9"), Ok(9));
+}
+
+#[test]
+fn the_defaults_of_serve_are_the_library_s() {
+    let Command::Serve(args) = Cli::parse_from(["meshless", "serve"]).command else { panic!("serve") };
+    // ConnectionConfig's and Server's, as their documentation has them.
+    assert_eq!((args.max_concurrent_streams, args.max_connections), (10_000, 10_000));
+    assert_eq!(
+        (args.keepalive_time, args.keepalive_timeout),
+        (Duration::from_secs(7200), Duration::from_secs(20))
+    );
+    assert_eq!(
+        (args.permit_keepalive_time, args.permit_keepalive_without_calls),
+        (Duration::from_secs(300), false)
+    );
+    assert_eq!((args.lame_duck, args.drain_timeout), (None, Duration::from_secs(20)));
+}

@@ -1,0 +1,60 @@
+//! The library's errors in the words of the command line: what to set is a flag here, and not a method.
+
+use meshless::{ChannelError, TlsError};
+
+/// A load could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The target has no backend that can be reached, or is none.
+    #[error("{}", channel(.0))]
+    Channel(#[from] ChannelError),
+    /// Certificate, key or authorities are unusable.
+    #[error("{flags}: {error}")]
+    Tls {
+        /// The flags that named them.
+        flags: &'static str,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+}
+
+fn channel(error: &ChannelError) -> String {
+    match error {
+        ChannelError::TlsMissing(target) => {
+            format!(
+                "{target} asks for TLS; name the authority that has signed its servers' certificates with --tls-ca FILE"
+            )
+        }
+        ChannelError::TlsForPlainText(target) => {
+            format!(
+                "{target} asks for plain text, and --tls-ca for TLS; write https://, or leave --tls-ca out"
+            )
+        }
+        ChannelError::KubernetesMissing(target) => {
+            format!(
+                "{target} needs Kubernetes, and this program was built without it; {REBUILD}, or use dns:///"
+            )
+        }
+        other => with_flags(&other.to_string()),
+    }
+}
+
+/// What the channel says of its backends, with the flags that it is about.
+pub(super) fn with_flags(text: &str) -> String {
+    let flags: Vec<_> =
+        FLAGS.iter().filter(|(said, _)| text.contains(said)).map(|(_, flags)| *flags).collect();
+    if flags.is_empty() { text.to_owned() } else { format!("{text} ({})", flags.join("; ")) }
+}
+
+/// What the library says, and the flags that answer to it.
+const FLAGS: [(&str, &str); 6] = [
+    ("wants a certificate of its clients", "--tls-cert FILE and --tls-key FILE present one"),
+    ("does not accept this client's certificate", "it was given with --tls-cert"),
+    ("by an authority that is not trusted", "--tls-ca FILE names those that are"),
+    ("set the name it is for as the server name", "--tls-server-name NAME"),
+    ("it answers in TLS", "--tls-ca FILE switches TLS on"),
+    ("does not speak TLS", "--tls-ca switched TLS on"),
+];
+
+/// How to get a program with every feature.
+pub(crate) const REBUILD: &str = "build it without --no-default-features";
