@@ -27,7 +27,7 @@ use crate::results::Latency;
 use crate::stats::Latencies;
 use crate::streams::wire::stream_service_client::StreamServiceClient;
 use crate::streams::wire::{StreamItem, StreamRequest};
-pub(crate) use words::{LoadError, REBUILD};
+pub(crate) use words::LoadError;
 
 /// How a load ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

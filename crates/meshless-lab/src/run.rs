@@ -31,7 +31,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         #[cfg(not(feature = "kubernetes"))]
         Command::Compare(args) if args.cluster.kubernetes => {
-            Err(format!("--kubernetes: this program was built without Kubernetes; {}", load::REBUILD))
+            let advice = "build it without --no-default-features";
+            Err(format!("--kubernetes: this program was built without Kubernetes; {advice}"))
         }
         #[cfg(feature = "kubernetes")]
         Command::Worker { score } => {

@@ -32,7 +32,7 @@ fn channel(error: &ChannelError) -> String {
         }
         ChannelError::KubernetesMissing(target) => {
             format!(
-                "{target} needs Kubernetes, and this program was built without it; {REBUILD}, or use dns:///"
+                "{target} needs Kubernetes, and this program was built without it; build it without --no-default-features, or use dns:///"
             )
         }
         other => with_flags(&other.to_string()),
@@ -55,6 +55,3 @@ const FLAGS: [(&str, &str); 6] = [
     ("it answers in TLS", "--tls-ca FILE switches TLS on"),
     ("does not speak TLS", "--tls-ca switched TLS on"),
 ];
-
-/// How to get a program with every feature.
-pub(crate) const REBUILD: &str = "build it without --no-default-features";
