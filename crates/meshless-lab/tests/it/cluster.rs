@@ -53,7 +53,7 @@ fn what_a_cluster_does_not_have_is_refused() {
     let server = ApiServer::start(Cluster::default());
     refused(
         &compare(&server).args(["--events", "dns-flap"]).output().unwrap(),
-        &["no event `dns-flap`", "scale and rolling"],
+        &["no event `dns-flap`", "scale, rolling, pod-deletion"],
     );
     let output = meshless("compare --kubernetes --experiments burst").output().unwrap();
     refused(&output, &["only spread and churn"]);
