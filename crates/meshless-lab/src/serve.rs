@@ -55,14 +55,15 @@ pub(crate) enum ServeError {
 pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     // Before the first connection: a signal that comes now must find its handler.
     let shutdown = if args.control {
-        let mut interrupt = Interrupt::new();
+        let mut interrupt = Interrupt::new("");
         Shutdown::from(async move { interrupt.wait().await })
     } else {
         Shutdown::on_signals()?
     };
     let bound = args.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let (listeners, addresses): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
-    let name = args.name.clone().unwrap_or_else(|| addresses[0].to_string());
+    let name =
+        args.name.clone().unwrap_or_else(|| default_name(&addresses[0], |key| std::env::var(key).ok()));
     let journal = args.journal.as_deref().map(Journal::open).transpose()?;
     let (ledger, faults) = (Arc::new(Ledger::new(journal)), Arc::new(Faults::default()));
     let connections = Arc::new(Connections::default());
@@ -109,6 +110,20 @@ fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
         Address::Unix(path) => Ok((Box::new(meshless::bind_unix(path)?), address.clone())),
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot listen on {other}")).into()),
     }
+}
+
+/// Name of a backend that was given none: its first address, which is the one that a client connects to.
+///
+/// A wildcard address such as `0.0.0.0:3001` names nobody: each pod of a Deployment has the same. Then the name is the
+/// pod's: from `POD_NAME`, which a manifest sets, or from `HOSTNAME`, which container runtimes set.
+fn default_name(address: &Address, variable: impl Fn(&str) -> Option<String>) -> String {
+    let is_wildcard = matches!(address, Address::Tcp(address) if address.ip().is_unspecified());
+    let mut names = NAME_VARIABLES.iter().filter(|_| is_wildcard).filter_map(|key| variable(key));
+    names.find(|name| travels_in_a_header(name)).unwrap_or_else(|| address.to_string())
+}
+
+fn travels_in_a_header(name: &str) -> bool {
+    !name.trim().is_empty() && MetadataValue::<Ascii>::try_from(name).is_ok_and(|name| name.to_str().is_ok())
 }
 
 fn sockets(addresses: &[Address]) -> Vec<SocketAddr> {
@@ -164,6 +179,10 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
     }
     Ok(server)
 }
+
+/// Environment variables that hold the name of a pod, the more precise one first: with `hostNetwork`, `HOSTNAME` is the
+/// node's.
+const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
 /// How long a stream may go on after its age.
 const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
@@ -247,5 +266,44 @@ async fn answer_parent(
                 FromServer::Obeyed
             }
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(address: &str, variables: &[(&str, &str)]) -> String {
+        let address = match address.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Tcp(address.parse().unwrap()),
+        };
+        default_name(&address, |key| Some(variables.iter().find(|(name, _)| *name == key)?.1.to_owned()))
+    }
+
+    #[test]
+    fn a_backend_on_a_wildcard_address_has_the_name_of_its_pod() {
+        let pod = [("HOSTNAME", "node-1"), ("POD_NAME", "echo-7d9-x2x")];
+        for wildcard in ["0.0.0.0:3001", "[::]:3001"] {
+            assert_eq!(name(wildcard, &pod), "echo-7d9-x2x");
+            assert_eq!(name(wildcard, &pod[..1]), "node-1");
+            assert_eq!(name(wildcard, &[]), wildcard);
+        }
+    }
+
+    #[test]
+    fn an_address_of_its_own_names_a_backend_better_than_a_variable() {
+        let pod = [("POD_NAME", "echo-7d9-x2x")];
+        for own in ["127.0.0.1:3001", "10.91.1.7:3001", "[fd00::7]:3001", "unix:/run/echo.sock"] {
+            assert_eq!(name(own, &pod), own);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_no_header_can_carry_is_passed_over() {
+        for unusable in ["", " ", "pod\n1", "höst"] {
+            let variables = [("POD_NAME", unusable), ("HOSTNAME", "echo-1")];
+            assert_eq!(name("0.0.0.0:3001", &variables), "echo-1", "{unusable:?}");
+        }
     }
 }

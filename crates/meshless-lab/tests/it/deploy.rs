@@ -157,9 +157,41 @@ fn every_file_is_part_of_its_kustomization() {
             .chain(patches.map(|patch| patch["path"].as_str().unwrap()))
             .map(str::to_owned)
             .collect();
+        let apart = ["kustomization.yaml", NAMESPACE];
         let found: BTreeSet<_> =
-            files(folder).into_iter().filter(|name| name != "kustomization.yaml").collect();
+            files(folder).into_iter().filter(|name| !apart.contains(&name.as_str())).collect();
         assert_eq!(named, found, "{folder}");
+    }
+}
+
+#[test]
+fn whoever_administrates_the_namespace_can_apply_everything_but_the_namespace() {
+    for folder in FOLDERS {
+        let kustomization: Value = read(&format!("{folder}/kustomization.yaml"));
+        for name in kustomization["resources"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()) {
+            if !name.ends_with(".yaml") {
+                continue;
+            }
+            let object = read(&format!("{folder}/{name}"));
+            let kind = (object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap());
+            assert!(GRANTED_BY_ADMIN.contains(&kind), "{folder}/{name}: {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn the_documented_commands_make_the_namespace_where_it_is_missing_before_they_use_it() {
+    let documents = [
+        include_str!("../../../../README.md"),
+        include_str!("../../../../deploy/README.md"),
+        include_str!("../../../../docs/kubernetes.md"),
+    ];
+    for document in documents {
+        let commands: Vec<_> = document.lines().filter(|line| line.starts_with("$ ")).collect();
+        let at = |words: &str| commands.iter().position(|command| command.contains(words));
+        let makes = "kubectl get namespace meshless || kubectl apply -f deploy/base/namespace.yaml";
+        let (made, used) = (at(makes), at("kubectl apply -k deploy/base"));
+        assert!(made.is_some() && made < used, "{commands:#?}");
     }
 }
 
@@ -196,6 +228,21 @@ fn assert_restricted(pod: &PodSpec) {
         assert!(requests.contains_key("cpu") && requests.contains_key("memory"));
     }
 }
+
+/// Made by whoever may, apart from everything else.
+const NAMESPACE: &str = "namespace.yaml";
+
+/// Kinds that the ClusterRole `admin`, bound in one namespace, lets its holder apply
+/// (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go).
+const GRANTED_BY_ADMIN: [(&str, &str); 7] = [
+    ("v1", "ServiceAccount"),
+    ("v1", "Service"),
+    ("apps/v1", "Deployment"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("batch/v1", "Job"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+];
 
 /// What a server needs after its drain timeout, to tell the connections that it cuts.
 const GOODBYE: Duration = Duration::from_secs(1);
