@@ -13,6 +13,7 @@ mod kubernetes;
 mod static_list;
 pub(crate) mod target;
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use meshless_core::Endpoint;
@@ -84,6 +85,12 @@ pub trait Resolver: Send + 'static {
     /// false.
     fn has_ended(&self) -> bool {
         false
+    }
+
+    /// Where the last set came from, in words for people, such as `DNS (orders.shop.svc)`. The channel shows it in
+    /// [`ChannelState::resolved_by`](crate::ChannelState::resolved_by). By default nothing is said.
+    fn source(&self) -> Option<Arc<str>> {
+        None
     }
 }
 

@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ConnectionId, EjectionCounts, ResolutionError, Rng,
-    SubchannelState,
+    Action, Address, Balancer, BalancerConfig, ChannelState, ConnectionId, EjectionCounts, ResolutionError,
+    Rng, SubchannelState,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -168,7 +168,7 @@ impl Driver {
             DriverEvent::NoLoadReports(id) => self.handle_no_load_reports(id),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
             // Who asked may have gone.
-            DriverEvent::StateWanted(reply) => drop(reply.send(self.balancer.state())),
+            DriverEvent::StateWanted(reply) => drop(reply.send(self.state())),
             DriverEvent::Dropped => {}
         }
     }
@@ -314,6 +314,12 @@ impl Driver {
         }
     }
 
+    fn state(&self) -> ChannelState {
+        let mut state = self.balancer.state();
+        state.resolved_by = state.resolved_at.and_then(|_| self.resolver.source());
+        state
+    }
+
     fn listed(&self) -> BTreeSet<Address> {
         let endpoints = self.balancer.state().endpoints.into_iter();
         let listed = endpoints.filter(|endpoint| endpoint.state != SubchannelState::Draining);
@@ -412,7 +418,7 @@ impl Drop for Driver {
                 Stage::Open(connection) | Stage::Held(connection) => connection.drain(),
             }
         }
-        self.shared.end(self.balancer.state());
+        self.shared.end(self.state());
     }
 }
 

@@ -117,6 +117,10 @@ impl Resolver for DnsResolver {
     fn answers_resolve_now(&self) -> bool {
         matches!(self.state, State::Subscribed(_))
     }
+
+    fn source(&self) -> Option<Arc<str>> {
+        Some(format!("DNS ({})", self.question.host).into())
+    }
 }
 
 impl std::fmt::Debug for DnsResolver {

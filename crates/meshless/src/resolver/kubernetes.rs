@@ -178,6 +178,12 @@ impl Resolver for KubernetesResolver {
             subscription.shared.doubt();
         }
     }
+
+    fn source(&self) -> Option<Arc<str>> {
+        let State::Subscribed(_) = &self.state else { return None };
+        let slices = || format!("EndpointSlices of {}", self.service.name_in(None)).into();
+        Some(self.fallback.source().unwrap_or_else(slices))
+    }
 }
 
 impl std::fmt::Debug for KubernetesResolver {

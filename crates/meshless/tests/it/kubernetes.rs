@@ -315,9 +315,13 @@ async fn where_reading_is_denied_the_fallback_speaks_until_it_is_allowed() {
     let stand_in: SocketAddr = "10.0.0.9:50051".parse().unwrap();
     let mut resolver = resolver(config(&server)).fallback(StaticResolver::new([stand_in]));
     assert_eq!(next_pods(&mut resolver).await, set([9]));
+    let source = resolver.source().unwrap();
+    let why = "another resolver, because not allowed to read the EndpointSlices of echo.shop";
+    assert!(source.starts_with(why), "{source}");
     server.until("a second try", |server| server.lists_asked() >= 2).await;
     server.set_manner(Manner::Obliging);
     until(&mut resolver, [1]).await;
+    assert_eq!(resolver.source().as_deref(), Some("EndpointSlices of echo.shop"));
 }
 
 #[tokio::test]
@@ -340,6 +344,8 @@ async fn dns_stands_in_for_a_number_and_not_for_a_name() {
     let by_dns = meshless::DnsResolver::new(name, 50051, meshless::DnsConfig::new()).name_server(dns.address);
     let mut resolver = self::resolver(config(&server)).fallback(by_dns);
     assert_eq!(next_pods(&mut resolver).await, set([7]));
+    let source = resolver.source().unwrap();
+    assert!(source.starts_with("DNS (echo.shop.svc.cluster.local.), because not allowed"), "{source}");
 }
 
 #[tokio::test]

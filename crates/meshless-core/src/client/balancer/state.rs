@@ -44,6 +44,9 @@ pub struct ChannelState {
     pub resolution_failures: u32,
     /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
     pub resolved_at: Option<Instant>,
+    /// Where the endpoints came from, in words: as the resolver calls it, if it does. A resolver that has more than one
+    /// source says here which one it uses, and why not the other.
+    pub resolved_by: Option<Arc<str>>,
     /// The age at which the target's servers have been seen to end connections, if they have.
     pub expected_age: Option<Duration>,
 }
@@ -131,6 +134,8 @@ impl<C> Balancer<C> {
             resolution_error: self.resolution_error.clone(),
             resolution_failures: self.staleness.failures,
             resolved_at: self.staleness.resolved_at,
+            // Only the driver of the resolver knows.
+            resolved_by: None,
             expected_age: self.ages.expected(),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Entered and left by the resolver as the API server refuses and allows again. It never decides when: only what is asked.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::error::KubernetesError;
@@ -87,6 +88,13 @@ impl Fallback {
         resolver.poll_resolution(cx).map(|resolution| {
             resolution.map_err(|error| ResolveError::Other(format!("{why}; nor does DNS help: {error}")))
         })
+    }
+
+    /// What speaks while it is in use, and why it does.
+    pub(super) fn source(&self) -> Option<Arc<str>> {
+        let why = self.in_use.as_ref()?;
+        let source = self.resolver.as_ref().and_then(|resolver| resolver.source());
+        Some(format!("{}, because {why}", source.as_deref().unwrap_or("another resolver")).into())
     }
 
     pub(super) fn resolve_now(&mut self, hint: ResolveHint) {

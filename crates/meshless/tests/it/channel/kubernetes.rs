@@ -50,6 +50,19 @@ async fn until_calls_go_to(channel: &Channel, wanted: &[SocketAddr]) {
 }
 
 #[tokio::test]
+async fn a_channel_tells_by_what_it_knows_its_backends() {
+    let server = ApiServer::start().await;
+    let backends = Backends::start(1, LONG).await;
+    let config = KubernetesConfig::new().client(server.client()).debounce(Duration::from_millis(10));
+    server.put("echo-a", slice(backends.addresses[0], false));
+    let channel = Channel::builder("kubernetes:///echo.shop:grpc").kubernetes(config).connect_lazy().unwrap();
+    assert_eq!(channel.state().await.resolved_by, None, "nothing is known yet");
+    until_calls_go_to(&channel, &backends.addresses).await;
+    let source = channel.state().await.resolved_by;
+    assert_eq!(source.as_deref(), Some("EndpointSlices of echo.shop"));
+}
+
+#[tokio::test]
 async fn a_pod_that_is_going_finishes_its_streams_and_gets_no_new_calls() {
     let server = ApiServer::start().await;
     let backends = Backends::start(3, LONG).await;
