@@ -3,6 +3,7 @@
 //! Today's tonic `Channel` with its defaults, which is what users have now, or the channel of this project with its own.
 //! Without the feature `kubernetes` it cannot read an API server; `compare` does not ask it to then.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +60,17 @@ impl Caller {
     /// Attempts so far that needed no policy, of the clients that count them.
     pub(crate) fn resent(&self) -> u64 {
         self.clients.iter().map(Client::resent).sum()
+    }
+
+    /// By what the clients that resolve a name themselves know their backends, in the words of their resolvers.
+    pub(crate) async fn found_by(&self) -> BTreeSet<String> {
+        let mut sources = BTreeSet::new();
+        for client in self.clients.iter() {
+            if let Client::Balanced(channel, _) = client {
+                sources.extend(channel.state().await.resolved_by.map(|source| source.to_string()));
+            }
+        }
+        sources
     }
 
     /// Makes one call. It ends at the deadline at the latest, whatever it waits for.

@@ -36,19 +36,26 @@ pub(crate) use error::ClusterError;
 pub(crate) use event::ClusterEvent;
 use plan::Plan;
 use stage::Stage;
-pub(crate) use worker::work;
+pub(crate) use worker::{INTERRUPTED as WORKER_INTERRUPTED, work};
 
 /// Makes the run on a cluster and writes its report. False means that it was interrupted. Nothing is left on the cluster.
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
-pub(crate) async fn run(args: CompareArgs) -> Result<bool, ClusterError> {
+pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<bool, ClusterError> {
     let plan = Plan::new(&args)?;
     report::check_writable(&args.out)?;
-    let (client, namespace) = connect(&args.cluster).await?;
-    access::check(&client, &namespace, plan.endpoint_slices).await?;
-    let mut interrupt = Interrupt::new();
     let mut results = empty_results(&plan);
+    let reached = async {
+        let (client, namespace) = connect(&args.cluster).await?;
+        access::check(&client, &namespace, plan.endpoint_slices).await?;
+        Ok::<_, ClusterError>((client, namespace))
+    };
+    let (client, namespace) = tokio::select! {
+        reached = reached => reached?,
+        // Nothing is applied yet.
+        () = interrupt.wait() => return Ok(false),
+    };
     if !args.json {
         eprintln!(
             "seed {}; run {} in namespace {namespace}; Ctrl-C ends it early, keeps what was measured and cleans up",
@@ -58,21 +65,28 @@ pub(crate) async fn run(args: CompareArgs) -> Result<bool, ClusterError> {
     }
     let watch = MachineWatch::start();
     let begun = Instant::now();
-    let progress = Progress::new(plan.steps(), args.json);
+    let progress = Progress::new(plan.steps(), args.json).for_logs();
     let mut stage = Stage::new(client, &namespace, &plan);
     let ended = tokio::select! {
         ended = stage.perform(&plan, &progress, &mut results) => ended,
         () = interrupt.wait() => Ok(()),
     };
-    progress.show("cleaning up".into());
+    if ended.is_err() || interrupt.is_heard() {
+        progress.show("reading what the workers have measured until now".into());
+        stage.recall(&plan, &mut results).await;
+    }
+    progress.show("deleting what was applied".into());
     let cleaned = stage.clear().await;
     progress.finish();
 
     results.took_s = begun.elapsed().as_secs_f64();
     results.machine = watch.finish(0);
     results.complete = ended.is_ok() && !interrupt.is_heard();
+    results.notes.extend(stage.notes());
     results.notes.extend(lateness(&results));
-    let measured = !(results.spread.is_empty() && results.churn.is_empty());
+    // Notes of the plan are no result.
+    let noted = results.notes.len() > plan.notes.len();
+    let measured = noted || !(results.spread.is_empty() && results.churn.is_empty());
     match &ended {
         Err(error) => results.notes.push(format!("The run broke off: {error}.")),
         Ok(()) if interrupt.is_heard() => {
@@ -146,6 +160,11 @@ fn empty_results(plan: &Plan) -> Results {
         notes: plan.notes.clone(),
     }
 }
+
+/// What is said when a signal ends a run early.
+pub(crate) const INTERRUPTED: &str = "ending the run early: reading what was measured until now, then deleting what was applied (a second signal \
+     ends this program at once; `kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/managed-by=meshless-lab` \
+     in its namespace deletes the rest)";
 
 /// Later than this a worker has missed its processor for about as long as a call takes.
 const LATE_MS: f64 = 20.0;

@@ -49,11 +49,10 @@ pub(crate) enum CompareError {
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
-pub(crate) async fn run(args: CompareArgs) -> Result<bool, CompareError> {
+pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<bool, CompareError> {
     let network = Network::set_up(args.network).await?;
     let mut plan = Plan::new(&args, network)?;
     report::check_writable(&args.out)?;
-    let mut interrupt = Interrupt::new();
     if let Some(busy) = machine::busy_fraction().await.filter(|busy| *busy > BUSY_MAX) {
         plan.notes.push(format!(
             "Other work used {:.0} % of the processors just before the run: calls that missed their deadline may \
@@ -176,6 +175,9 @@ pub(crate) fn command(seed: u32) -> String {
     }
     std::iter::once("meshless".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
+
+/// What is said when a signal ends a run early.
+pub(crate) const INTERRUPTED: &str = "ending the run early; the report will hold what was measured until now (a second signal ends it at once)";
 
 /// A machine that is busier than this before the run cannot show how many calls a strategy bears.
 const BUSY_MAX: f64 = 0.1;

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use meshless::{Channel, Pem, TlsConfig};
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_stream::StreamExt;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
@@ -45,9 +47,14 @@ pub(crate) enum Done {
 struct Report {
     ok: u64,
     failed: u64,
+    /// Calls in flight that a signal left no time for. They are neither answered nor failed.
+    given_up: u64,
     by_status: BTreeMap<&'static str, u64>,
     /// Answered calls by backend, where servers name themselves.
     backends: BTreeMap<String, u64>,
+    /// By what the channel knew its backends at the end: DNS, EndpointSlices, or one in place of
+    /// the other and why. None for addresses that the target lists.
+    found_by: Option<String>,
     /// Of the answered calls. `null` if there were none.
     latency_ms: Option<Latency>,
     took_s: f64,
@@ -59,23 +66,25 @@ struct Report {
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
-pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
-    // Before anything is waited for: as PID 1 of a container, a process without a handler does not get SIGTERM at all.
-    let mut interrupt = Interrupt::new();
+pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done, LoadError> {
     let mut builder = Channel::builder(&args.target).policy(args.policy);
     if let Some(tls) = tls(&args)? {
         builder = builder.tls(tls);
     }
     let channel = tokio::select! {
         channel = builder.connect() => channel?,
-        () = interrupt.wait() => return Ok(Done::Interrupted),
+        () = interrupt.wait() => {
+            eprintln!("no call was made: there was no connection to {} yet", args.target);
+            return Ok(Done::Interrupted);
+        }
     };
     let started = Instant::now();
     let calls = if args.seconds.is_some() { LOAD_CALLS_MAX } else { args.calls };
     let left = Arc::new(AtomicU64::new(calls));
+    let (give_up, given_up) = watch::channel(false);
     let mut callers = JoinSet::new();
     for _ in 0..args.in_flight.min(calls) {
-        callers.spawn(caller(channel.clone(), args.clone(), left.clone()));
+        callers.spawn(caller(channel.clone(), args.clone(), left.clone(), given_up.clone()));
     }
     let enough = async {
         tokio::select! {
@@ -83,6 +92,9 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
             () = sleep_for(args.seconds) => {}
         }
         left.store(0, Ordering::Relaxed);
+        interrupt.wait().await;
+        sleep(LAST_CALLS_WAIT).await;
+        give_up.send_replace(true);
         std::future::pending().await
     };
     let mut report = Report::default();
@@ -100,6 +112,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
     }
     report.took_s = started.elapsed().as_secs_f64();
     report.latency_ms = (report.ok > 0).then(|| latencies.summary());
+    report.found_by = channel.state().await.resolved_by.map(|source| source.to_string());
     if args.json {
         println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
     } else {
@@ -115,7 +128,7 @@ pub(crate) async fn run(args: LoadArgs) -> Result<Done, LoadError> {
 /// For ever, if there is no end.
 async fn sleep_for(seconds: Option<u32>) {
     match seconds {
-        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds.into())).await,
+        Some(seconds) => sleep(Duration::from_secs(seconds.into())).await,
         None => std::future::pending().await,
     }
 }
@@ -134,15 +147,24 @@ fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, LoadError> {
     Ok(Some(tls))
 }
 
-/// One call after another while any are left; their ids count down.
-async fn caller(channel: Channel, args: LoadArgs, left: Arc<AtomicU64>) -> Tally {
+/// One call after another while any are left; their ids count down. A call that is still in flight when it is `given_up`
+/// counts as such.
+async fn caller(
+    channel: Channel,
+    args: LoadArgs,
+    left: Arc<AtomicU64>,
+    mut given_up: watch::Receiver<bool>,
+) -> Tally {
     let mut tally = Tally::default();
     let take = |left: u64| left.checked_sub(1);
     while let Ok(id) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
         let begun = Instant::now();
-        match call(&channel, &args, id).await {
-            Ok(backend) => tally.answered(begun.elapsed(), backend),
-            Err(status) => tally.failed(&status),
+        tokio::select! {
+            ended = call(&channel, &args, id) => match ended {
+                Ok(backend) => tally.answered(begun.elapsed(), backend),
+                Err(status) => tally.failed(&status),
+            },
+            Ok(_) = given_up.wait_for(|given_up| *given_up) => tally.given_up += 1,
         }
     }
     tally
@@ -221,6 +243,7 @@ fn backend(metadata: &MetadataMap) -> Option<String> {
 #[derive(Debug, Default)]
 struct Tally {
     ok: u64,
+    given_up: u64,
     statuses: BTreeMap<i32, u64>,
     backends: BTreeMap<String, u64>,
     latencies: Latencies,
@@ -248,6 +271,7 @@ impl Tally {
 impl Report {
     fn absorb(&mut self, tally: &Tally) {
         self.ok += tally.ok;
+        self.given_up += tally.given_up;
         for (code, count) in &tally.statuses {
             self.failed += count;
             *self.by_status.entry(status_name(Code::from(*code))).or_default() += count;
@@ -278,6 +302,12 @@ impl Report {
         for (status, calls) in &self.by_status {
             let _ = writeln!(text, "  {status}: {calls} calls");
         }
+        if let Some(source) = &self.found_by {
+            let _ = writeln!(text, "backends found by {source}");
+        }
+        if self.given_up > 0 {
+            let _ = writeln!(text, "{} more calls were given up: they were still in flight", self.given_up);
+        }
         for error in &self.errors {
             let _ = writeln!(text, "  such as {error}");
         }
@@ -289,6 +319,14 @@ impl Report {
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";
+
+/// What is said when a signal ends the load early.
+pub(crate) const INTERRUPTED: &str =
+    "ending the load early, when the calls in flight have ended (a second signal ends it at once)";
+
+/// How long a load that a signal has ended waits for its calls in flight. With the second that a
+/// pod takes to vanish this is far below any grace period, and more than most calls take.
+const LAST_CALLS_WAIT: Duration = Duration::from_secs(2);
 
 /// Enough to see what is wrong, not so many that they hide the numbers.
 const ERRORS_SHOWN: usize = 3;

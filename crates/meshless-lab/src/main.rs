@@ -8,10 +8,12 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG. What goes wrong in
-    // the channel comes back as an error, and is then said once; how a server shuts down is said by the server.
+    // the channel comes back as an error, and is then said once; how a server shuts down is said by the server. That the
+    // channel asks DNS in place of EndpointSlices is no error, and nothing else says it.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
-            "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,meshless_lab=info",
+            "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,\
+             meshless::resolver::kubernetes=warn,meshless_lab=info",
         )
     });
     let ansi = io::stderr().is_terminal();

@@ -1,5 +1,6 @@
-//! The bar that shows how far a run is, on stderr; nothing where nobody watches.
+//! How far a run is, on stderr: a bar for a terminal, lines for a log that somebody reads later.
 
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,6 +9,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    quiet: bool,
+    /// Says in a line of its own what is done now.
+    lines: bool,
 }
 
 impl Progress {
@@ -19,11 +23,22 @@ impl Progress {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(250));
-        Self { bar }
+        Self { bar, quiet, lines: false }
     }
 
-    /// What is being measured now.
+    /// Where stderr is no terminal, each [`show`](Self::show) is a line. For runs that take minutes in few steps, of which
+    /// a log is read while they last.
+    pub(crate) fn for_logs(self) -> Self {
+        let lines = !self.quiet && !io::stderr().is_terminal();
+        Self { lines, ..self }
+    }
+
+    /// What is being done now.
     pub(crate) fn show(&self, what: String) {
+        if self.lines {
+            // A reader that has gone away is no reason to leave what was applied behind.
+            let _ = writeln!(io::stderr(), "{what}");
+        }
         self.bar.set_message(what);
     }
 

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use crate::cli::{Cli, Command};
 #[cfg(feature = "kubernetes")]
 use crate::cluster;
-use crate::interrupt::EXIT_INTERRUPTED;
+use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
 use crate::{client, compare, load, serve};
 
 /// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
@@ -27,7 +27,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = match cli.command {
         #[cfg(feature = "kubernetes")]
         Command::Compare(args) if args.cluster.kubernetes => {
-            cluster::run(args).await.map_err(|error| error.to_string())
+            let interrupt = Interrupt::new(cluster::INTERRUPTED);
+            cluster::run(args, interrupt).await.map_err(|error| error.to_string())
         }
         #[cfg(not(feature = "kubernetes"))]
         Command::Compare(args) if args.cluster.kubernetes => {
@@ -36,12 +37,23 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         #[cfg(feature = "kubernetes")]
         Command::Worker { score } => {
-            cluster::work(&score).await.map(|()| true).map_err(|error| error.to_string())
+            let interrupt = Interrupt::new(cluster::WORKER_INTERRUPTED);
+            cluster::work(&score, interrupt).await.map_err(|error| error.to_string())
         }
-        Command::Compare(args) => compare::run(args).await.map_err(|error| error.to_string()),
+        Command::Compare(args) => {
+            let interrupt = Interrupt::new(compare::INTERRUPTED);
+            compare::run(args, interrupt).await.map_err(|error| error.to_string())
+        }
+        // It listens itself: a signal begins its shutdown.
         Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
-        Command::Client => client::run().await.map(|()| true).map_err(|error| error.to_string()),
-        Command::Load(args) => match load::run(args).await {
+        Command::Client => {
+            let mut interrupt = Interrupt::new("");
+            tokio::select! {
+                ended = client::run() => ended.map(|()| true).map_err(|error| error.to_string()),
+                () = interrupt.wait() => Ok(false),
+            }
+        }
+        Command::Load(args) => match load::run(args, Interrupt::new(load::INTERRUPTED)).await {
             Ok(load::Done::AllAnswered) => Ok(true),
             Ok(load::Done::SomeFailed) => return ExitCode::from(EXIT_CALLS_FAILED),
             Ok(load::Done::Interrupted) => Ok(false),

@@ -110,6 +110,30 @@ pub(crate) fn churn_row(
     }
 }
 
+/// What is said of a part that was ended early. A row would mislead: its shares and its failures are those of another length.
+pub(crate) fn part_note(
+    what: &str,
+    strategy: Strategy,
+    took: Duration,
+    length: Duration,
+    measured: &Measured,
+) -> String {
+    let whole = sum(&measured.bins);
+    let (latency, mut backends) = (whole.latency(), whole.backends.values().copied().collect::<Vec<_>>());
+    backends.sort_unstable_by(|a, b| b.cmp(a));
+    let backends: Vec<_> = backends.iter().map(u64::to_string).collect();
+    format!(
+        "{what}, ended after {:.1} of {:.0} s: {strategy} had {} calls answered ({} by backend) and {} failed; p50 {:.1} ms, p99 {:.1} ms.",
+        took.as_secs_f64(),
+        length.as_secs_f64(),
+        whole.ok(),
+        backends.join(", "),
+        whole.failed(),
+        latency.p50,
+        latency.p99
+    )
+}
+
 /// Time until clients had got over an event; none if they had not while it was watched.
 fn converged(event: ClusterEvent, happened: &Happened, bins: &[Bin]) -> Option<Duration> {
     let begin = happened.mark(BEGINS)?;
@@ -233,6 +257,18 @@ mod tests {
         assert_eq!((row.calls, row.max_over_mean, row.share["c"]), (1000, 1.5, 0));
         assert_eq!((row.timeline.len(), row.timeline[3].share["a"]), (10, 50));
         assert_eq!(row.outcome.latency_ms.p50, 20.0);
+    }
+
+    #[test]
+    fn a_part_that_was_ended_early_is_told_in_numbers() {
+        let measured = measured(|at, n| (at > 0).then_some(if n < 7 { "a" } else { "b" }));
+        let length = Duration::from_secs(40);
+        let note = part_note("rolling", Strategy::RoundRobin, Duration::from_secs(10), length, &measured);
+        assert_eq!(
+            note,
+            "rolling, ended after 10.0 of 40 s: round_robin had 990 calls answered (693, 297 by backend) and 10 failed; \
+             p50 20.0 ms, p99 20.0 ms."
+        );
     }
 
     #[test]

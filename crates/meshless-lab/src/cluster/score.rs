@@ -3,7 +3,7 @@
 //! A worker lays its calls into bins of a tenth of a second, counted from a moment that all workers are told, so that the size of
 //! its answer depends on the length of the run and not on the number of calls. Latencies are histograms that merge without loss.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub(crate) enum Line {
     Totals { part: usize, totals: Totals },
     /// All is said.
     End,
+    /// All is said of the time until a signal ended the worker.
+    Stopped,
 }
 
 /// Calls that were due in one tenth of a second.
@@ -74,6 +76,9 @@ pub(crate) struct Totals {
     pub(crate) cpu: Duration,
     /// How late calls began.
     pub(crate) lag: PackedLatencies,
+    /// By what channels knew their backends when the part ended, in the words of their resolvers.
+    #[serde(default)]
+    pub(crate) found_by: BTreeSet<String>,
 }
 
 /// A part as all workers together made it.
@@ -155,6 +160,7 @@ impl Totals {
         self.attempts += other.attempts;
         self.cpu += other.cpu;
         self.lag.merge(&other.lag);
+        self.found_by.extend(other.found_by.iter().cloned());
     }
 }
 
@@ -165,12 +171,21 @@ impl Line {
     }
 }
 
-/// Adds what the log of one worker says to `parts`, and returns how late that worker was.
+/// How the log of a worker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogEnd {
+    /// The load was made to its end.
+    Whole,
+    /// A signal ended the worker early. What it had measured is there.
+    Stopped,
+}
+
+/// Adds what the log of one worker says to `parts`, and returns how late that worker was, in milliseconds, and how it ended.
 ///
 /// # Errors
-/// A text that says why the log is no whole result.
-pub(crate) fn read_log(log: &str, parts: &mut [Measured]) -> Result<u64, String> {
-    let (mut late, mut ended) = (0, false);
+/// A text that says why the log is no result.
+pub(crate) fn read_log(log: &str, parts: &mut [Measured]) -> Result<(u64, LogEnd), String> {
+    let (mut late, mut ended) = (0, None);
     for line in log.lines().filter_map(|line| line.trim_start().strip_prefix(MARK)) {
         let no_part = |part| format!("it speaks of part {part}");
         match serde_json::from_str(line).map_err(|error| error.to_string())? {
@@ -190,10 +205,11 @@ pub(crate) fn read_log(log: &str, parts: &mut [Measured]) -> Result<u64, String>
                 totals.lag.unpack()?;
                 parts.get_mut(part).ok_or_else(|| no_part(part))?.totals.merge(&totals);
             }
-            Line::End => ended = true,
+            Line::End => ended = Some(LogEnd::Whole),
+            Line::Stopped => ended = Some(LogEnd::Stopped),
         }
     }
-    if ended { Ok(late) } else { Err("its end is missing".into()) }
+    Ok((late, ended.ok_or("its end is missing")?))
 }
 
 /// Length of a bin.
@@ -208,7 +224,7 @@ const MARK: &str = "meshless-worker ";
 mod tests {
     use super::*;
 
-    fn log(late_ms: u64, backend: &str, end: bool) -> String {
+    fn log(late_ms: u64, backend: &str, end: Option<Line>) -> String {
         let call = |at| {
             let end = match at {
                 10 => CallEnd::Failed(Failure::NOT_CONNECTED),
@@ -223,7 +239,7 @@ mod tests {
             Line::Bin { part: 0, index: 3, bin },
             Line::Totals { part: 0, totals },
         ];
-        lines.extend(end.then_some(Line::End));
+        lines.extend(end);
         let lines: Vec<_> = lines.iter().map(|line| line.text().unwrap()).collect();
         format!("INFO something else\n{}\n", lines.join("\n"))
     }
@@ -231,8 +247,8 @@ mod tests {
     #[test]
     fn the_logs_of_two_workers_are_one_result() {
         let mut parts = vec![Measured::default()];
-        assert_eq!(read_log(&log(7, "a", true), &mut parts), Ok(7));
-        assert_eq!(read_log(&log(0, "b", true), &mut parts), Ok(0));
+        assert_eq!(read_log(&log(7, "a", Some(Line::End)), &mut parts), Ok((7, LogEnd::Whole)));
+        assert_eq!(read_log(&log(0, "b", Some(Line::Stopped)), &mut parts), Ok((0, LogEnd::Stopped)));
         let bin = &parts[0].bins[3];
         assert_eq!((bin.backends["a"], bin.backends["b"], bin.failed()), (9, 9, 2));
         assert_eq!(bin.outcome().causes.never_sent, 2);
@@ -243,11 +259,11 @@ mod tests {
     #[test]
     fn a_log_that_was_cut_or_is_another_programs_is_no_result() {
         let read = |log: &str| read_log(log, &mut [Measured::default()]);
-        assert!(read(&log(0, "a", false)).unwrap_err().contains("end"));
+        assert!(read(&log(0, "a", None)).unwrap_err().contains("end"));
         assert!(read("hello").unwrap_err().contains("end"));
         assert!(read("meshless-worker {\"song\": 1}").is_err());
         assert!(read("meshless-worker {\"totals\":{\"part\":9}}").is_err());
-        let far = log(0, "a", true).replace("\"index\":3", "\"index\":99999999");
+        let far = log(0, "a", Some(Line::End)).replace("\"index\":3", "\"index\":99999999");
         assert!(read(&far).unwrap_err().contains("bin 99999999"));
     }
 }

@@ -2,7 +2,9 @@
 
 mod fleet;
 mod pods;
+mod recall;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use k8s_openapi::api::batch::v1::Job;
@@ -10,14 +12,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, DynamicObject, ListParams, LogParams, PostParams};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::error::ClusterError;
 use super::event::{ClusterEvent, Happened};
 use super::objects::{self, INSTANCE, Object, fleet_name, headless_name};
 use super::plan::Plan;
 use super::rows::{churn_row, spread_row};
-use super::score::{Measured, Part, Score, read_log};
+use super::score::{LogEnd, Measured, Part, Score, read_log};
 use crate::progress::Progress;
 use crate::results::Results;
 use crate::strategy::{Entrance, Strategy};
@@ -34,6 +36,19 @@ pub(crate) struct Stage {
     applied: Vec<Object>,
     /// How long workers get from their Job's creation until their load begins.
     lead: Duration,
+    /// The load whose results are not read yet.
+    running: Option<Running>,
+    /// By what channels found their backends, and the strategies of these channels.
+    found_by: BTreeMap<String, BTreeSet<&'static str>>,
+}
+
+/// A load that was started.
+#[derive(Clone, Debug)]
+struct Running {
+    job: String,
+    /// What happens to its servers meanwhile; nothing in a spread.
+    event: Option<ClusterEvent>,
+    parts: usize,
 }
 
 impl Stage {
@@ -47,6 +62,8 @@ impl Stage {
             pods,
             applied: Vec::new(),
             lead: LEAD_MIN,
+            running: None,
+            found_by: BTreeMap::new(),
         }
     }
 
@@ -84,41 +101,77 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes everything away, and waits until it is gone.
+    /// A note for each source of endpoints that channels used. A run that should read EndpointSlices, and was not allowed to,
+    /// has measured DNS.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
+        self.found_by.iter().map(|(source, strategies)| {
+            let strategies: Vec<_> = strategies.iter().copied().collect();
+            format!("Backends of {} were found by {source}.", strategies.join(", "))
+        })
+    }
+
+    fn note_sources(&mut self, strategies: &[Strategy], measured: &[Measured]) {
+        for (strategy, measured) in strategies.iter().zip(measured) {
+            for source in &measured.totals.found_by {
+                self.found_by.entry(source.clone()).or_default().insert(strategy.name());
+            }
+        }
+    }
+
+    /// Takes everything away, and waits until it is gone, for [`CLEAR_LIMIT`] at most.
     ///
     /// # Errors
     /// If something is left. All of it was tried.
     pub(crate) async fn clear(&mut self) -> Result<(), ClusterError> {
+        let applied = std::mem::take(&mut self.applied);
+        let cleared = timeout(CLEAR_LIMIT, async {
+            self.delete(applied).await?;
+            self.until_pods_are_gone().await
+        });
+        let gave_up = |_| Err(format!("it is not all gone after {} s", CLEAR_LIMIT.as_secs()));
+        cleared.await.unwrap_or_else(gave_up).map_err(|reason| ClusterError::LeftBehind {
+            reason,
+            namespace: self.namespace.clone(),
+            run: self.run.clone(),
+        })
+    }
+
+    /// Deletes the objects, the last one first, several at a time. What is gone already is as good as deleted.
+    async fn delete(&self, applied: Vec<Object>) -> Result<(), String> {
+        let mut deleting = JoinSet::new();
         let mut trouble = None;
-        for object in self.applied.drain(..).rev() {
+        for object in applied.into_iter().rev() {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.client.clone(), &self.namespace, &object.resource);
-            match api.delete(object.name(), &DeleteParams::foreground()).await {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => trouble = Some(ClusterError::of("delete")(error).to_string()),
-            }
-        }
-        // Nobody calls these servers any more: there is nothing to drain.
-        let selector = format!("{INSTANCE}={}", self.run);
-        let limit = Instant::now() + CLEAR_LIMIT;
-        let quick = DeleteParams::default().grace_period(1);
-        while trouble.is_none() {
-            match self.pods.of(&selector).await {
-                Ok(pods) if pods.is_empty() => return Ok(()),
-                Ok(pods) if Instant::now() < limit => {
-                    for pod in pods.iter().filter(|pod| goes_slowly(pod)) {
-                        // It may be gone by now, or go by itself.
-                        let _ = self.pods.api().delete(pods::name(pod), &quick).await;
-                    }
-                    sleep(POLL).await;
+            deleting.spawn(async move {
+                match api.delete(object.name(), &DeleteParams::foreground()).await {
+                    Ok(_) => Ok(()),
+                    Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                    Err(error) => Err(ClusterError::of("delete")(error).to_string()),
                 }
-                Ok(pods) => trouble = Some(format!("{} pods are still there", pods.len())),
-                Err(error) => trouble = Some(error.to_string()),
-            }
+            });
         }
-        let reason = trouble.unwrap_or_default();
-        Err(ClusterError::LeftBehind { reason, namespace: self.namespace.clone(), run: self.run.clone() })
+        while let Some(deleted) = deleting.join_next().await {
+            trouble = trouble.or(deleted.expect("a deletion does not panic").err());
+        }
+        trouble.map_or(Ok(()), Err)
+    }
+
+    async fn until_pods_are_gone(&self) -> Result<(), String> {
+        let selector = format!("{INSTANCE}={}", self.run);
+        // Nobody calls these servers any more: there is nothing to drain.
+        let quick = DeleteParams::default().grace_period(1);
+        loop {
+            let pods = self.pods.of(&selector).await.map_err(|error| error.to_string())?;
+            if pods.is_empty() {
+                return Ok(());
+            }
+            for pod in pods.iter().filter(|pod| goes_slowly(pod)) {
+                // It may be gone by now, or go by itself.
+                let _ = self.pods.api().delete(pods::name(pod), &quick).await;
+            }
+            sleep(POLL).await;
+        }
     }
 
     /// Strategy after strategy, so that each has the servers for itself.
@@ -135,10 +188,12 @@ impl Stage {
         });
         let parts: Vec<_> = parts.collect();
         progress.show(format!("spread · {} workers · {} strategies in turn", plan.workers, parts.len()));
-        let (job, begin) = self.start_load(plan, "spread", &parts).await?;
+        let (job, begin) = self.start_load(plan, None, &parts).await?;
         let length = parts.last().map_or(Duration::ZERO, |part| part.at + part.length);
         let measured =
             self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
+        self.running = None;
+        self.note_sources(&plan.spreads, &measured);
         for (strategy, measured) in plan.spreads.iter().zip(&measured) {
             let Some(fleet) = fleets.iter().find(|fleet| fleet.ages() == strategy.ages()) else { continue };
             results.spread.push(spread_row(*strategy, &fleet.pod_names().await?, plan.workers, measured));
@@ -170,7 +225,7 @@ impl Stage {
             plan.workers,
             parts.len()
         ));
-        let (job, begin) = self.start_load(plan, event.name(), &parts).await?;
+        let (job, begin) = self.start_load(plan, Some(event), &parts).await?;
         let mut happening = JoinSet::new();
         for fleet in fleets {
             let fleet = fleet.clone();
@@ -181,6 +236,8 @@ impl Stage {
         }
         let measured =
             self.finish_load(plan, &job, begin, length, parts.len(), progress, &mut results.notes).await?;
+        self.running = None;
+        self.note_sources(&plan.churns, &measured);
         let mut happened: Vec<(bool, Happened)> = Vec::new();
         while let Some(ended) = happening.join_next().await {
             happened.push(ended.expect("an event does not panic")?);
@@ -212,14 +269,14 @@ impl Stage {
         }
     }
 
-    /// Creates the Job, and tells when its load begins.
+    /// Creates the Job of a spread or of an event, and tells when its load begins.
     async fn start_load(
         &mut self,
         plan: &Plan,
-        what: &str,
+        event: Option<ClusterEvent>,
         parts: &[Part],
     ) -> Result<(String, Instant), ClusterError> {
-        let name = format!("{}-{what}", self.run);
+        let name = format!("{}-{}", self.run, event.map_or("spread", ClusterEvent::name));
         let length = parts.iter().map(|part| part.at + part.length).max().unwrap_or_default();
         let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.lead;
         let score =
@@ -228,6 +285,7 @@ impl Stage {
         let begin = Instant::now() + self.lead;
         let limit = self.lead + length + plan.start_within + FINISH_LIMIT;
         self.apply(vec![objects::load(plan, &name, &score, limit)]).await?;
+        self.running = Some(Running { job: name.clone(), event, parts: parts.len() });
         Ok((name, begin))
     }
 
@@ -292,8 +350,11 @@ impl Stage {
             let pod = pods::name(pod);
             let log = self.pods.api().logs(pod, &LogParams::default()).await;
             let log = log.map_err(ClusterError::of(format!("read the log of {pod}")))?;
-            let late_ms = read_log(&log, &mut measured)
-                .map_err(|reason| ClusterError::Result { pod: pod.into(), reason })?;
+            let no_result = |reason: String| ClusterError::Result { pod: pod.into(), reason };
+            let (late_ms, end) = read_log(&log, &mut measured).map_err(no_result)?;
+            if end == LogEnd::Stopped {
+                return Err(no_result("somebody stopped it".into()));
+            }
             late.extend((late_ms > 0).then_some(late_ms));
         }
         if done.len() < plan.workers as usize {
@@ -354,7 +415,7 @@ const LEAD_MIN: Duration = Duration::from_secs(6);
 /// From the last call until a worker has ended: it packs and prints what it measured.
 const FINISH_LIMIT: Duration = Duration::from_secs(60);
 
-/// Pods that are told to go within a second, on a node that is well.
+/// Pods that are told to go are gone within some seconds, on a node that is well.
 const CLEAR_LIMIT: Duration = Duration::from_secs(60);
 
 /// Everything that belongs to a value of a label.

@@ -1,7 +1,8 @@
 //! `meshless worker`: one pod of the load. Hidden, for the Job that `compare --kubernetes` starts.
 //!
 //! It makes the calls of its score, open loop, and prints what became of them. It asks the cluster for nothing, except for
-//! EndpointSlices where its score says so, and ends with exit code 0 however its calls fared.
+//! EndpointSlices where its score says so, and ends with exit code 0 however its calls fared. A signal ends it early: it
+//! prints what became of its calls until then.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,16 +18,17 @@ use crate::client::{pace, warm_up};
 use crate::clock;
 use crate::connector::Counters;
 use crate::control::Target;
+use crate::interrupt::Interrupt;
 use crate::pacer::Pacing;
 use crate::record::CallRecord;
 use crate::stats::{Latencies, PackedLatencies};
 use crate::strategy::Entrance;
 
-/// Plays a score.
+/// Plays a score. False means that a signal ended it early; what was measured by then is printed.
 ///
 /// # Errors
 /// If it is none, or this pod has no DNS.
-pub(crate) async fn work(score: &str) -> io::Result<()> {
+pub(crate) async fn work(score: &str, interrupt: Interrupt) -> io::Result<bool> {
     let score: Score = serde_json::from_str(score)?;
     let index: u64 =
         std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
@@ -42,8 +44,10 @@ pub(crate) async fn work(score: &str) -> io::Result<()> {
         let counters = Arc::new(Counters::default());
         let target = dns.target(&part, score.deadline);
         let caller = Caller::new(&target, Arc::clone(&counters))?;
+        let timing = Timing { begin: begin + part.at, missed: late.saturating_sub(part.at) };
+        let interrupt = interrupt.clone();
         playing.spawn(async move {
-            let (bins, totals) = play(&part, caller, &counters, begin, late, index).await?;
+            let (bins, totals) = play(&part, caller, &counters, timing, index, interrupt).await?;
             Ok::<_, io::Error>((number, bins, totals))
         });
     }
@@ -58,51 +62,80 @@ pub(crate) async fn work(score: &str) -> io::Result<()> {
         }
         say(&Line::Totals { part, totals })?;
     }
-    say(&Line::End)
+    say(if interrupt.is_heard() { &Line::Stopped } else { &Line::End })?;
+    Ok(!interrupt.is_heard())
 }
 
-/// Makes the calls of a part. A worker that is `late` leaves out what was due before it came.
+/// When a part begins, and how much of it is over before its worker came.
+#[derive(Clone, Copy, Debug)]
+struct Timing {
+    begin: Instant,
+    missed: Duration,
+}
+
+/// Makes the calls of a part. What was due before its worker came is left out, and so is what has not ended when a signal
+/// comes.
 async fn play(
     part: &Part,
     caller: Caller,
     counters: &Counters,
-    begin: Instant,
-    late: Duration,
+    timing: Timing,
     worker: u64,
+    mut interrupt: Interrupt,
 ) -> io::Result<(Vec<Vec<CallRecord>>, Totals)> {
-    let begin = begin + part.at;
-    tokio::time::sleep_until((begin.checked_sub(WARM_UP).unwrap_or(begin)).into()).await;
-    if part.strategy.keeps_connection() {
-        warm_up(&caller).await;
+    let Timing { begin, missed } = timing;
+    let ready = async {
+        tokio::time::sleep_until((begin.checked_sub(WARM_UP).unwrap_or(begin)).into()).await;
+        if part.strategy.keeps_connection() {
+            warm_up(&caller).await;
+        }
+        tokio::time::sleep_until(begin.into()).await;
+    };
+    tokio::select! {
+        () = ready => {}
+        () = interrupt.wait() => return Ok((Vec::new(), Totals::default())),
     }
-    tokio::time::sleep_until(begin.into()).await;
     let attempts_before = counters.attempts();
-    let missed = late.saturating_sub(part.at);
     let pacing =
         Pacing::Poisson { rate: part.rate, length: part.length, seed: part.seed.wrapping_add(worker) };
     let offsets: Vec<_> = pacing.offsets().filter_map(|offset| offset.checked_sub(missed)).collect();
     let cpu = clock::cpu_time();
     let (done, mut ended) = mpsc::channel(offsets.len().max(1));
-    let pacer = pace(caller, Instant::now().max(begin), offsets, 1 + (worker << 40), done)?;
+    let pacer = pace(caller.clone(), Instant::now().max(begin), offsets, 1 + (worker << 40), done)?;
     let count = part.length.as_nanos().div_ceil(BIN.as_nanos()) as usize;
     let mut bins = vec![Vec::<CallRecord>::new(); count];
     let mut lag = Latencies::new();
-    while let Some(call) = ended.recv().await {
+    while let Some(call) = next(&mut ended, &mut interrupt).await {
         lag.record(call.started_ns.saturating_sub(call.scheduled_ns));
         let index = ((u128::from(call.scheduled_ns) + missed.as_nanos()) / BIN.as_nanos()) as usize;
         if let Some(calls) = bins.get_mut(index) {
             calls.push(call);
         }
     }
-    pacer.join().map_err(|_| io::Error::other("the pacing thread panicked"))?;
+    if interrupt.is_heard() {
+        // The pacing thread goes on until the process ends, which is at once.
+        let measured = bins.iter().rposition(|calls| !calls.is_empty()).map_or(0, |last| last + 1);
+        bins.truncate(measured);
+    } else {
+        pacer.join().map_err(|_| io::Error::other("the pacing thread panicked"))?;
+    }
     let totals = Totals {
         connections_opened: counters.opened(),
         goaways_seen: counters.goaways(),
         attempts: counters.attempts() - attempts_before,
         cpu: clock::cpu_time().saturating_sub(cpu),
         lag: PackedLatencies::from(&lag),
+        found_by: caller.found_by().await,
     };
     Ok((bins, totals))
+}
+
+/// The next call that has ended, as long as no signal has come.
+async fn next(ended: &mut mpsc::Receiver<CallRecord>, interrupt: &mut Interrupt) -> Option<CallRecord> {
+    tokio::select! {
+        call = ended.recv() => call,
+        () = interrupt.wait() => None,
+    }
 }
 
 /// The DNS of this pod.
@@ -149,6 +182,10 @@ fn say(line: &Line) -> io::Result<()> {
     println!("{}", line.text()?);
     Ok(())
 }
+
+/// What is said when a signal ends a worker early.
+pub(crate) const INTERRUPTED: &str =
+    "told to stop before the load is over; what was measured until now follows";
 
 /// Where servers listen.
 pub(crate) const PORT: u16 = 3001;

@@ -3,8 +3,9 @@
 
 mod api_server;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::{meshless, stderr};
 use api_server::{ApiServer, Cluster};
@@ -118,6 +119,77 @@ fn ctrl_c_takes_all_away() {
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert_eq!(server.left(), Vec::<String>::new());
 }
+
+#[test]
+fn what_workers_have_measured_when_a_run_is_interrupted_is_told() {
+    let worker_log = Some(WORKER_LOG);
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let server = ApiServer::start(Cluster { worker_log, ..Cluster::default() });
+        let mut command = compare(&server);
+        command.args(["--workers", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        server
+            .until("the load is applied", |server| server.left().iter().any(|path| path.contains("/jobs/")));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let (said, shown) = (stderr(&output), String::from_utf8_lossy(&output.stdout).into_owned());
+        assert_eq!(output.status.code(), Some(130), "{said}");
+        // What it does, in this order, though nobody sits at a terminal.
+        let steps =
+            ["starting the servers", "ending the run early", "reading what", "deleting what was applied"];
+        let at: Vec<_> =
+            steps.iter().map(|step| said.find(step).unwrap_or_else(|| panic!("{step}: {said}"))).collect();
+        assert!(at.is_sorted(), "{said}");
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("spread, ended after 0.1 of 10 s: round_robin had 14 calls answered (8, 6 by backend) and 2 failed"), "{shown}");
+        assert_eq!(server.left(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_worker_that_is_told_to_stop_says_what_it_has_measured_and_ends() {
+    let part = r#"{"strategy":"round_robin","service":"none.invalid","endpoint_slices":false,"at":{"secs":0,"nanos":0},"length":{"secs":3600,"nanos":0},"rate":5.0,"seed":1}"#;
+    let begin = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let score = format!(r#"{{"begin_ms":{begin},"deadline":{{"secs":1,"nanos":0}},"parts":[{part}]}}"#);
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut worker = meshless("worker")
+            .args(["--score", &score])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
+        assert!(lines.next().unwrap().unwrap().contains("here"));
+        rustix::process::kill_process(rustix::process::Pid::from_child(&worker), signal).unwrap();
+        let last = lines.map_while(Result::ok).last();
+        assert_eq!(last.as_deref(), Some("meshless-worker \"stopped\""));
+        assert_eq!(worker.wait_with_output().unwrap().status.code(), Some(130));
+    }
+}
+
+#[test]
+fn a_load_that_may_not_read_endpoint_slices_says_so() {
+    let denied = vec!["list endpointslices".to_owned()];
+    let server = ApiServer::start(Cluster { denied, ..Cluster::default() });
+    let mut load = meshless("load --target kubernetes:///echo.shop:3001 --calls 1")
+        .env("KUBECONFIG", server.kubeconfig())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(load.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let warning = said.find(|line| line.contains("may not read EndpointSlices"));
+    assert!(warning.is_some_and(|line| line.contains("WARN") && line.contains("going on with DNS")));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&load), rustix::process::Signal::TERM)
+        .unwrap();
+    load.wait().unwrap();
+}
+
+/// Of a worker that was stopped in its first tenth of a second.
+const WORKER_LOG: &[&str] = &[
+    "meshless-worker {\"here\":{\"late_ms\":0}}",
+    r#"meshless-worker {"bin":{"part":0,"index":0,"bin":{"backends":{"a":4,"b":3},"failed":[[{"code":14,"hint":"NeverSent"},1]],"latencies":[]}}}"#,
+    "meshless-worker \"stopped\"",
+];
 
 /// No wait of a test is longer.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! `meshless load`, as its user ends it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -126,6 +127,55 @@ fn ctrl_c_ends_it_with_what_it_has_seen() {
     assert_eq!(ended.status.code(), Some(130), "{ended:?}");
     let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert!(report["ok"].as_u64().unwrap() > 100 && report["failed"] == 0, "{report}");
+    drop(commands);
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_signal_ends_it_before_there_is_a_connection() {
+    // It accepts, and never speaks.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("ipv4:{}", silent.local_addr().unwrap());
+    for signal in [Signal::TERM, Signal::INT] {
+        let load = meshless(&format!("load --target {target} --seconds 3600"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _connection = silent.accept().unwrap();
+        kill_process(Pid::from_child(&load), signal).unwrap();
+        let ended = load.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+        assert!(stderr(&ended).contains("no call was made"), "{}", stderr(&ended));
+    }
+}
+
+#[test]
+fn a_signal_does_not_wait_for_calls_that_take_long() {
+    let mut server = meshless("serve --control --listen 127.0.0.1:0 --service-time 1h")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut commands = server.stdin.take().unwrap();
+    let mut answers = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut answer = || serde_json::from_str::<Value>(&answers.next().unwrap().unwrap()).unwrap();
+    let address = answer()["Ready"]["addresses"][0].as_str().unwrap().to_owned();
+    let load = meshless(&format!("load --target ipv4:{address} --deadline 1h --in-flight 3 --json"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    loop {
+        commands.write_all(b"\"Usage\"\n").unwrap();
+        if answer()["Usage"]["in_flight"].as_u64().unwrap() == 3 {
+            break;
+        }
+    }
+    kill_process(Pid::from_child(&load), Signal::TERM).unwrap();
+    let ended = load.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!((&report["given_up"], &report["ok"], &report["failed"]), (&3.into(), &0.into(), &0.into()));
     drop(commands);
     server.wait().unwrap();
 }

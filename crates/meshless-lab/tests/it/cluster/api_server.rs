@@ -1,6 +1,7 @@
-//! A Kubernetes API server as far as `compare --kubernetes` goes until its servers would be ready, which here they never are.
+//! A Kubernetes API server as far as `compare --kubernetes` goes until its load runs. The load never ends by itself: a worker
+//! says what it has measured when its pod is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub(crate) struct Cluster {
     pub(crate) unschedulable: Option<&'static str>,
     /// A kind of objects that is refused.
     pub(crate) refused: Option<&'static str>,
+    /// Its servers become ready, and each worker of a load has this log, the last line of which it writes at its end.
+    pub(crate) worker_log: Option<&'static [&'static str]>,
 }
 
 pub(crate) struct ApiServer {
@@ -36,13 +39,22 @@ struct State {
     created: usize,
     /// By path.
     objects: BTreeMap<String, Value>,
+    /// Names of pods that were told to go, and of those whose log has ended.
+    deleted: BTreeSet<String>,
+    ended: BTreeSet<String>,
 }
 
 impl ApiServer {
     pub(crate) fn start(cluster: Cluster) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State { cluster, created: 0, objects: BTreeMap::new() }));
+        let state = Arc::new(Mutex::new(State {
+            cluster,
+            created: 0,
+            objects: BTreeMap::new(),
+            deleted: BTreeSet::new(),
+            ended: BTreeSet::new(),
+        }));
         let stopped = Arc::new(AtomicBool::new(false));
         let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
         thread::spawn(move || {
@@ -105,8 +117,12 @@ impl ApiServer {
 
 fn serve(stream: &TcpStream, state: &Mutex<State>) {
     let mut reader = BufReader::new(stream);
-    while let Some((method, path, body)) = request(&mut reader) {
-        let (code, answer) = state.lock().unwrap().answer(&method, &path, body);
+    while let Some((method, target, body)) = request(&mut reader) {
+        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+        if let Some(pod) = path.strip_suffix("/log") {
+            return log(stream, state, pod.rsplit('/').next().unwrap_or_default());
+        }
+        let (code, answer) = state.lock().unwrap().answer(&method, path, query, body);
         let answer = answer.to_string();
         let head = format!(
             "HTTP/1.1 {code} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -119,7 +135,24 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
     }
 }
 
-/// The next request on a connection: method, path without its query, and body.
+/// Writes the log of a worker as it is followed: the last line when its pod is deleted, and then its end. The pod is gone
+/// only then, so that a log that nobody follows keeps it.
+fn log(mut stream: &TcpStream, state: &Mutex<State>, pod: &str) {
+    let lines = state.lock().unwrap().cluster.worker_log.unwrap_or_default();
+    let (last, first) = lines.split_last().unwrap();
+    let head = "HTTP/1.1 200 -\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n";
+    let mut write = |text: &str| stream.write_all(text.as_bytes()).unwrap();
+    write(head);
+    first.iter().for_each(|line| write(&format!("{line}\n")));
+    let begin = Instant::now();
+    while !state.lock().unwrap().deleted.contains(pod) && begin.elapsed() < super::PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    write(&format!("{last}\n"));
+    state.lock().unwrap().ended.insert(pod.to_owned());
+}
+
+/// The next request on a connection: method, path with its query, and body.
 fn request(reader: &mut impl BufRead) -> Option<(String, String, Value)> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -137,12 +170,11 @@ fn request(reader: &mut impl BufRead) -> Option<(String, String, Value)> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    let path = target.split('?').next()?.to_owned();
-    Some((method, path, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    Some((method, target, serde_json::from_slice(&body).unwrap_or(Value::Null)))
 }
 
 impl State {
-    fn answer(&mut self, method: &str, path: &str, body: Value) -> (u16, Value) {
+    fn answer(&mut self, method: &str, path: &str, query: &str, body: Value) -> (u16, Value) {
         if path.ends_with("/selfsubjectaccessreviews") {
             return (201, self.review(body));
         }
@@ -158,11 +190,18 @@ impl State {
                 self.created += 1;
                 (201, body)
             }
-            "GET" if name == "pods" => (200, self.pods()),
+            "GET" if name == "endpointslices" && self.cluster.denied.contains(&format!("list {name}")) => {
+                failure(403, "endpointslices.discovery.k8s.io is forbidden")
+            }
+            "GET" if name == "pods" => (200, self.pods(query)),
             "GET" => self
                 .objects
                 .get(path)
-                .map_or_else(|| failure(404, "not found"), |object| (200, object.clone())),
+                .map_or_else(|| failure(404, "not found"), |object| (200, self.with_status(object))),
+            "DELETE" if path.contains("/pods/") => {
+                self.deleted.insert(name.to_owned());
+                (200, json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" }))
+            }
             "DELETE" => match self.objects.remove(path) {
                 Some(_) => (200, json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" })),
                 None => failure(404, "not found"),
@@ -180,8 +219,43 @@ impl State {
         review
     }
 
-    /// One pod per Deployment.
-    fn pods(&self) -> Value {
+    /// An object with what its controller says of it.
+    fn with_status(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        let ready = object["kind"] == "Deployment" && self.cluster.worker_log.is_some();
+        if let Some(replicas) = object["spec"].get("replicas").filter(|_| ready).cloned() {
+            object["status"] =
+                json!({ "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas });
+        }
+        object
+    }
+
+    fn pods(&self, query: &str) -> Value {
+        let items = match self.cluster.worker_log {
+            None => self.stuck_pods(),
+            // As a selector says it: `batch.kubernetes.io/job-name=NAME`.
+            Some(_) if query.contains("job-name") => self.pods_of("Job", "completions"),
+            Some(_) => self.pods_of("Deployment", "replicas"),
+        };
+        json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items })
+    }
+
+    /// Pods that run and are ready, as many as `count` says, until their objects are deleted and their logs have ended.
+    fn pods_of(&self, kind: &str, count: &str) -> Vec<Value> {
+        let objects = self.objects.values().filter(|object| object["kind"] == kind);
+        let pods = objects.flat_map(|object| {
+            let name = object["metadata"]["name"].as_str().unwrap_or_default();
+            (0..object["spec"][count].as_u64().unwrap_or_default())
+                .map(move |index| format!("{name}-{index}"))
+        });
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        pods.filter(|pod| !self.ended.contains(pod))
+            .map(|pod| json!({ "metadata": { "name": pod }, "status": { "phase": "Running", "conditions": ready } }))
+            .collect()
+    }
+
+    /// One pod per Deployment, which does not start.
+    fn stuck_pods(&self) -> Vec<Value> {
         let deployments = self.objects.values().filter(|object| object["kind"] == "Deployment");
         let pods = deployments.map(|deployment| {
             let waiting = self.cluster.waiting.map(|(reason, message)| json!({ "reason": reason, "message": message }));
@@ -195,7 +269,7 @@ impl State {
             let metadata = json!({ "name": format!("{}-1", deployment["metadata"]["name"].as_str().unwrap_or_default()) });
             json!({ "metadata": metadata, "status": { "phase": "Pending", "conditions": conditions, "containerStatuses": [container] } })
         });
-        json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods.collect::<Vec<_>>() })
+        pods.collect()
     }
 }
 
