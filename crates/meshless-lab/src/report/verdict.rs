@@ -34,6 +34,12 @@ fn steady_load(results: &Results) -> [String; 2] {
         results.spread.iter().filter(|row| facts::total(&row.outcome) > 0).collect();
     let outcomes =
         || results.burst.iter().map(|r| &r.outcome).chain(results.spread.iter().map(|r| &r.outcome));
+    if bursts.is_empty() && spread.is_empty() && !results.complete {
+        return [
+            "This run ended before it could compare anything.".into(),
+            "The notes say what was measured until then.".into(),
+        ];
+    }
     if bursts.is_empty() && spread.is_empty() {
         return [
             "This run measured no call, so it says nothing about any strategy.".into(),
