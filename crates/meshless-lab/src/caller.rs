@@ -62,7 +62,8 @@ impl Caller {
         self.clients.iter().map(Client::resent).sum()
     }
 
-    /// By what the clients that resolve a name themselves know their backends, in the words of their resolvers.
+    /// By what the clients that resolve a name themselves know their backends, in the words of
+    /// their resolvers.
     pub(crate) async fn found_by(&self) -> BTreeSet<String> {
         let mut sources = BTreeSet::new();
         for client in self.clients.iter() {

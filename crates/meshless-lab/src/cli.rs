@@ -227,8 +227,8 @@ pub(crate) struct ServeArgs {
     /// Let in only clients with a certificate of these authorities, a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) client_ca: Option<PathBuf>,
-    /// Name of this backend in the response header meshless-backend [default: its first address; where that is a
-    /// wildcard such as 0.0.0.0, $POD_NAME or $HOSTNAME]
+    /// Name of this backend in the response header meshless-backend [default: its first address;
+    /// where that is a wildcard such as 0.0.0.0, $POD_NAME or $HOSTNAME]
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Calls to work on at a time; the others wait their turn [default: all]

@@ -2,8 +2,9 @@
 //!
 //! Heard once, seen by whoever waits. A second one ends the process at once, for those who do not want to wait.
 //!
-//! Every command listens from its first line on, whether it needs to clean up or not. In a container it is process 1,
-//! and the kernel drops a signal to process 1 that has no handler: it would run until its pod's grace period is over.
+//! Every command listens from its first line on, whether it needs to clean up or not. In a
+//! container it is process 1, and the kernel drops a signal to process 1 that has no handler: it
+//! would run until its pod's grace period is over.
 
 use std::io::{self, Write};
 
@@ -17,8 +18,9 @@ pub(crate) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Begins to listen. From here on the two signals no longer end the process by themselves. When the first one comes,
-    /// stderr says `saying`, if that is not empty: what the process does until it ends.
+    /// Begins to listen. From here on the two signals no longer end the process by themselves. When
+    /// the first one comes, stderr says `saying`, if that is not empty: what the process does until
+    /// it ends.
     pub(crate) fn new(saying: &'static str) -> Self {
         let (sender, heard) = watch::channel(false);
         // Registered here and not in the task: a signal that comes before the task has run must be heard as well.
@@ -28,7 +30,8 @@ impl Interrupt {
             tokio::spawn(async move {
                 next(&mut terminate, &mut interrupt).await;
                 if !saying.is_empty() {
-                    // Whoever read it may have gone; `eprintln!` would panic, and nobody would hear the signal.
+                    // Whoever read it may have gone; `eprintln!` would panic, and nobody would hear
+                    // the signal.
                     let _ = writeln!(io::stderr(), "{saying}");
                 }
                 sender.send_replace(true);

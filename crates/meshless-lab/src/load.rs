@@ -147,8 +147,8 @@ fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, LoadError> {
     Ok(Some(tls))
 }
 
-/// One call after another while any are left; their ids count down. A call that is still in flight when it is `given_up`
-/// counts as such.
+/// One call after another while any are left; their ids count down. A call that is still in flight
+/// when it is `given_up` counts as such.
 async fn caller(
     channel: Channel,
     args: LoadArgs,

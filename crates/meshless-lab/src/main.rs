@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // What the lab says is for its user; what the libraries say is for who debugs them, with RUST_LOG. What goes wrong in
-    // the channel comes back as an error, and is then said once; how a server shuts down is said by the server. That the
-    // channel asks DNS in place of EndpointSlices is no error, and nothing else says it.
+    // What the lab says is for its user; what the libraries say is for who debugs them, with
+    // RUST_LOG. What goes wrong in the channel comes back as an error, and is then said once; how a
+    // server shuts down is said by the server. That the channel asks DNS in place of EndpointSlices
+    // is no error, and nothing else says it.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
             "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,\

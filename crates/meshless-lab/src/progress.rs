@@ -26,8 +26,8 @@ impl Progress {
         Self { bar, quiet, lines: false }
     }
 
-    /// Where stderr is no terminal, each [`show`](Self::show) is a line. For runs that take minutes in few steps, of which
-    /// a log is read while they last.
+    /// Where stderr is no terminal, each [`show`](Self::show) is a line. For runs that take minutes
+    /// in few steps, of which a log is read while they last.
     pub(crate) fn for_logs(self) -> Self {
         let lines = !self.quiet && !io::stderr().is_terminal();
         Self { lines, ..self }

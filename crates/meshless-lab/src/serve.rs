@@ -112,10 +112,12 @@ fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
     }
 }
 
-/// Name of a backend that was given none: its first address, which is the one that a client connects to.
+/// Name of a backend that was given none: its first address, which is the one that a client
+/// connects to.
 ///
-/// A wildcard address such as `0.0.0.0:3001` names nobody: each pod of a Deployment has the same. Then the name is the
-/// pod's: from `POD_NAME`, which a manifest sets, or from `HOSTNAME`, which container runtimes set.
+/// A wildcard address such as `0.0.0.0:3001` names nobody: each pod of a Deployment has the same.
+/// Then the name is the pod's: from `POD_NAME`, which a manifest sets, or from `HOSTNAME`, which
+/// container runtimes set.
 fn default_name(address: &Address, variable: impl Fn(&str) -> Option<String>) -> String {
     let is_wildcard = matches!(address, Address::Tcp(address) if address.ip().is_unspecified());
     let mut names = NAME_VARIABLES.iter().filter(|_| is_wildcard).filter_map(|key| variable(key));
@@ -180,8 +182,8 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
     Ok(server)
 }
 
-/// Environment variables that hold the name of a pod, the more precise one first: with `hostNetwork`, `HOSTNAME` is the
-/// node's.
+/// Environment variables that hold the name of a pod, the more precise one first: with
+/// `hostNetwork`, `HOSTNAME` is the node's.
 const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
 /// How long a stream may go on after its age.

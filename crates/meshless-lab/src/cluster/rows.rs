@@ -110,7 +110,8 @@ pub(crate) fn churn_row(
     }
 }
 
-/// What is said of a part that was ended early. A row would mislead: its shares and its failures are those of another length.
+/// What is said of a part that was ended early. A row would mislead: its shares and its failures
+/// are those of another length.
 pub(crate) fn part_note(
     what: &str,
     strategy: Strategy,

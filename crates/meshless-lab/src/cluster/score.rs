@@ -180,7 +180,8 @@ pub(crate) enum LogEnd {
     Stopped,
 }
 
-/// Adds what the log of one worker says to `parts`, and returns how late that worker was, in milliseconds, and how it ended.
+/// Adds what the log of one worker says to `parts`, and returns how late that worker was, in
+/// milliseconds, and how it ended.
 ///
 /// # Errors
 /// A text that says why the log is no result.

@@ -101,8 +101,8 @@ impl Stage {
         Ok(())
     }
 
-    /// A note for each source of endpoints that channels used. A run that should read EndpointSlices, and was not allowed to,
-    /// has measured DNS.
+    /// A note for each source of endpoints that channels used. A run that should read
+    /// EndpointSlices, and was not allowed to, has measured DNS.
     pub(crate) fn notes(&self) -> impl Iterator<Item = String> {
         self.found_by.iter().map(|(source, strategies)| {
             let strategies: Vec<_> = strategies.iter().copied().collect();
@@ -136,7 +136,8 @@ impl Stage {
         })
     }
 
-    /// Deletes the objects, the last one first, several at a time. What is gone already is as good as deleted.
+    /// Deletes the objects, the last one first, several at a time. What is gone already is as good
+    /// as deleted.
     async fn delete(&self, applied: Vec<Object>) -> Result<(), String> {
         let mut deleting = JoinSet::new();
         let mut trouble = None;

@@ -1,8 +1,8 @@
 //! `meshless worker`: one pod of the load. Hidden, for the Job that `compare --kubernetes` starts.
 //!
-//! It makes the calls of its score, open loop, and prints what became of them. It asks the cluster for nothing, except for
-//! EndpointSlices where its score says so, and ends with exit code 0 however its calls fared. A signal ends it early: it
-//! prints what became of its calls until then.
+//! It makes the calls of its score, open loop, and prints what became of them. It asks the cluster
+//! for nothing, except for EndpointSlices where its score says so, and ends with exit code 0
+//! however its calls fared. A signal ends it early: it prints what became of its calls until then.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -73,8 +73,8 @@ struct Timing {
     missed: Duration,
 }
 
-/// Makes the calls of a part. What was due before its worker came is left out, and so is what has not ended when a signal
-/// comes.
+/// Makes the calls of a part. What was due before its worker came is left out, and so is what has
+/// not ended when a signal comes.
 async fn play(
     part: &Part,
     caller: Caller,

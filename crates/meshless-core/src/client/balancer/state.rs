@@ -44,8 +44,8 @@ pub struct ChannelState {
     pub resolution_failures: u32,
     /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
     pub resolved_at: Option<Instant>,
-    /// Where the endpoints came from, in words: as the resolver calls it, if it does. A resolver that has more than one
-    /// source says here which one it uses, and why not the other.
+    /// Where the endpoints came from, in words: as the resolver calls it, if it does. A resolver
+    /// that has more than one source says here which one it uses, and why not the other.
     pub resolved_by: Option<Arc<str>>,
     /// The age at which the target's servers have been seen to end connections, if they have.
     pub expected_age: Option<Duration>,

@@ -1,7 +1,8 @@
-//! A load that is ended early: its workers are told to stop, and say what they have measured until then.
+//! A load that is ended early: its workers are told to stop, and say what they have measured until
+//! then.
 //!
-//! The log of a pod can be read only as long as the pod exists. So the logs are followed first, and then the pods deleted:
-//! each prints what it has and ends, which ends its log.
+//! The log of a pod can be read only as long as the pod exists. So the logs are followed first, and
+//! then the pods deleted: each prints what it has and ends, which ends its log.
 
 use std::time::Duration;
 
@@ -21,9 +22,9 @@ use crate::cluster::score::{BIN, Measured, read_log};
 use crate::results::Results;
 
 impl Stage {
-    /// Ends the load that is running, if there is one, and adds what its workers have measured: rows for the parts of a
-    /// spread that are whole, and a note on everything else. Takes [`RECALL_LIMIT`] at most, and never fails: what cannot
-    /// be had is missing.
+    /// Ends the load that is running, if there is one, and adds what its workers have measured:
+    /// rows for the parts of a spread that are whole, and a note on everything else. Takes
+    /// [`RECALL_LIMIT`] at most, and never fails: what cannot be had is missing.
     pub(crate) async fn recall(&mut self, plan: &Plan, results: &mut Results) {
         let Some(running) = self.running.take() else { return };
         let Ok(measured) = timeout(RECALL_LIMIT, self.stop_workers(&running)).await else { return };
@@ -100,7 +101,8 @@ fn pods_of(measured: &Measured) -> Vec<String> {
 /// A worker has printed its first line by then, or its node is in trouble.
 const OPEN_LIMIT: Duration = Duration::from_secs(3);
 
-/// Workers print and end within a second. Whoever has asked for an early end does not wait longer for those that do not.
+/// Workers print and end within a second. Whoever has asked for an early end does not wait longer
+/// for those that do not.
 const RECALL_LIMIT: Duration = Duration::from_secs(10);
 
 /// At the lowest rate that is of use, a part has calls in its last second.

@@ -1,5 +1,5 @@
-//! A Kubernetes API server as far as `compare --kubernetes` goes until its load runs. The load never ends by itself: a worker
-//! says what it has measured when its pod is deleted.
+//! A Kubernetes API server as far as `compare --kubernetes` goes until its load runs. The load
+//! never ends by itself: a worker says what it has measured when its pod is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -23,7 +23,8 @@ pub(crate) struct Cluster {
     pub(crate) unschedulable: Option<&'static str>,
     /// A kind of objects that is refused.
     pub(crate) refused: Option<&'static str>,
-    /// Its servers become ready, and each worker of a load has this log, the last line of which it writes at its end.
+    /// Its servers become ready, and each worker of a load has this log, the last line of which it
+    /// writes at its end.
     pub(crate) worker_log: Option<&'static [&'static str]>,
 }
 
@@ -135,8 +136,8 @@ fn serve(stream: &TcpStream, state: &Mutex<State>) {
     }
 }
 
-/// Writes the log of a worker as it is followed: the last line when its pod is deleted, and then its end. The pod is gone
-/// only then, so that a log that nobody follows keeps it.
+/// Writes the log of a worker as it is followed: the last line when its pod is deleted, and then
+/// its end. The pod is gone only then, so that a log that nobody follows keeps it.
 fn log(mut stream: &TcpStream, state: &Mutex<State>, pod: &str) {
     let lines = state.lock().unwrap().cluster.worker_log.unwrap_or_default();
     let (last, first) = lines.split_last().unwrap();
@@ -240,7 +241,8 @@ impl State {
         json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items })
     }
 
-    /// Pods that run and are ready, as many as `count` says, until their objects are deleted and their logs have ended.
+    /// Pods that run and are ready, as many as `count` says, until their objects are deleted and
+    /// their logs have ended.
     fn pods_of(&self, kind: &str, count: &str) -> Vec<Value> {
         let objects = self.objects.values().filter(|object| object["kind"] == kind);
         let pods = objects.flat_map(|object| {

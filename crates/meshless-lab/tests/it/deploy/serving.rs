@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Container;
 use super::*;
 use crate::support::{meshless, stderr};
 
-/// The container's arguments with some of them replaced, as the kubelet of a pod of this name gives them.
+/// The container's arguments with some of them replaced, as the kubelet of a pod of this name gives
+/// them.
 fn arguments(container: &Container, pod: &str, replaced: &[(&str, &str)]) -> String {
     let mut arguments = container.args.clone().unwrap();
     for (name, value) in replaced {
