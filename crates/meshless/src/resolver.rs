@@ -87,8 +87,9 @@ pub trait Resolver: Send + 'static {
         false
     }
 
-    /// Where the last set came from, in words for people, such as `DNS (orders.shop.svc)`. The channel shows it in
-    /// [`ChannelState::resolved_by`](crate::ChannelState::resolved_by). By default nothing is said.
+    /// Where the last set came from, in words for people, such as `DNS (orders.shop.svc)`. The
+    /// channel shows it in [`ChannelState::resolved_by`](crate::ChannelState::resolved_by). By
+    /// default nothing is said.
     fn source(&self) -> Option<Arc<str>> {
         None
     }
