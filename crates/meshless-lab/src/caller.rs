@@ -156,26 +156,38 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     if target.strategy.retries() {
         channel = channel.retry(retry_policy());
     }
-    if let Some(api_server) = target.api_server {
-        channel = reading(channel, api_server)?;
+    if target.api_server.is_some() || authority.starts_with("kubernetes:") {
+        channel = reading(channel, target.api_server)?;
     }
     channel.connect_lazy().map_err(io::Error::other)
 }
 
-/// A channel that reads the EndpointSlices of this API server, which asks nobody who they are.
+/// A channel that reads the EndpointSlices of this API server, which asks nobody who they are, or of the one that the
+/// kubeconfig names. Without both it asks that of its pod.
 #[cfg(feature = "kubernetes")]
 fn reading(
     channel: meshless::ChannelBuilder,
-    api_server: SocketAddr,
+    api_server: Option<SocketAddr>,
 ) -> io::Result<meshless::ChannelBuilder> {
-    let url = format!("http://{api_server}").parse().map_err(io::Error::other)?;
-    let client = kube::Client::try_from(kube::Config::new(url)).map_err(io::Error::other)?;
-    Ok(channel.kubernetes(meshless::KubernetesConfig::new().client(client)))
+    let client = match api_server {
+        Some(at) => Some(meshless::KubernetesClient::new(&format!("http://{at}")).map_err(io::Error::other)?),
+        None => crate::kubeconfig::client(),
+    };
+    Ok(match client {
+        Some(client) => channel.kubernetes(meshless::KubernetesConfig::new().client(client)),
+        None => channel,
+    })
 }
 
 #[cfg(not(feature = "kubernetes"))]
-fn reading(_: meshless::ChannelBuilder, _: SocketAddr) -> io::Result<meshless::ChannelBuilder> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no Kubernetes"))
+fn reading(
+    channel: meshless::ChannelBuilder,
+    api_server: Option<SocketAddr>,
+) -> io::Result<meshless::ChannelBuilder> {
+    match api_server {
+        Some(_) => Err(io::Error::new(io::ErrorKind::Unsupported, "this build has no Kubernetes")),
+        None => Ok(channel),
+    }
 }
 
 /// What the strategies with retries retry: backends that are gone, and backends that have too much to do.

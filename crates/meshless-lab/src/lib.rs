@@ -14,6 +14,8 @@ mod event;
 mod fault;
 mod interrupt;
 mod journal;
+#[cfg(feature = "kubernetes")]
+mod kubeconfig;
 mod limits;
 mod load;
 mod machine;

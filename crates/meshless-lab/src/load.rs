@@ -68,6 +68,10 @@ struct Report {
 /// If there is no channel to the target. Failed calls are a result, not an error.
 pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done, LoadError> {
     let mut builder = Channel::builder(&args.target).policy(args.policy);
+    #[cfg(feature = "kubernetes")]
+    if let Some(client) = crate::kubeconfig::client() {
+        builder = builder.kubernetes(meshless::KubernetesConfig::new().client(client));
+    }
     if let Some(tls) = tls(&args)? {
         builder = builder.tls(tls);
     }

@@ -60,7 +60,7 @@ pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 /// |---|---|---|
 /// | [`StaticResolver`] | never | ignores it |
 /// | `DnsResolver` | after each lookup, changed or not: at the TTL, within 6 s of a failure | resolves again |
-/// | `KubernetesResolver` | when the EndpointSlices change, when reading them fails and when it works again | `AllFailed`: lists again, and resolves if something is new |
+/// | `KubernetesResolver` | when the EndpointSlices change, when reading them fails and when it works again | resolves again: by a new list after `AllFailed`, else what is known; at most each 100 ms |
 /// | `mpsc::Receiver` | when something is sent | ignores it; after the last sender is gone, the last resolution is final |
 pub trait Resolver: Send + 'static {
     /// The next resolution, when there is one. The first should come as soon as possible: calls wait for it.

@@ -5,5 +5,7 @@ pub(crate) mod file_descriptors;
 pub(crate) mod grpc_timeout;
 pub mod metrics;
 pub mod orca;
+#[cfg(any(test, feature = "kubernetes"))]
+pub(crate) mod peer_text;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

@@ -3,7 +3,7 @@
 //! This is what `kubernetes:///` targets use. [`KubernetesResolver`] is one channel's view of a Service: behind it the
 //! process reads each Service once for all its channels (`shared`, `watch`) into a table (`table`, `slice`), and each
 //! channel chooses from it (`choice`). Nothing here connects to a backend. Where the cluster refuses, DNS takes over
-//! (`fallback`).
+//! (`fallback`). The API server is spoken to by `client`, in the words of `request`, `lines` and `object`.
 
 mod choice;
 mod client;
@@ -12,6 +12,10 @@ mod error;
 mod fallback;
 #[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
+mod lines;
+mod object;
+mod pace;
+mod request;
 mod shared;
 mod slice;
 mod table;
@@ -21,9 +25,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch as tokio_watch;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Resolution, ResolveError, ResolveHint, Resolver};
 use crate::resolver::target::KubernetesPort;
@@ -41,8 +47,8 @@ use watch::{Feed, Service};
 ///
 /// Pods that are going get no new calls, and their streams finish. When the API server cannot be read, what is known stays
 /// in use, and the channel's [state](crate::ChannelState::resolution_error) says how old it is. Where nothing is known
-/// yet, or reading is denied, DNS is asked instead (feature `dns`), which gives every pod of a headless Service; a
-/// port must then be a number.
+/// yet, where no token is mounted, or where reading is denied, DNS is asked instead (feature `dns`), which gives every pod
+/// of a headless Service; a port must then be a number.
 ///
 /// The client needs, in the Service's namespace and nowhere else:
 ///
@@ -56,15 +62,19 @@ use watch::{Feed, Service};
 ///   verbs: [get, list, watch]
 /// ```
 ///
-/// The crate `k8s-openapi`, on which this feature stands, is generated for one version of Kubernetes, and leaves its choice to
-/// the binary. EndpointSlices have been the same in all of them, so any will do; in your `Cargo.toml`:
-/// `k8s-openapi = { version = "0.29", features = ["earliest"] }`.
+/// An API server that is broken or hostile can fill no memory: a list has at most 32 MiB, an event 2 MiB, a Service 1 000
+/// slices and 50 000 endpoints. What goes beyond is an error, and what is known stays in use.
 pub struct KubernetesResolver {
     service: Service,
     port: KubernetesPort,
     config: KubernetesConfig,
     fallback: Fallback,
     state: State,
+    /// When the channel, which has asked, is told again what is known.
+    repeat_at: Option<Instant>,
+    /// Wakes it then.
+    timer: Option<Pin<Box<Sleep>>>,
+    answered_at: Option<Instant>,
 }
 
 impl KubernetesResolver {
@@ -73,7 +83,16 @@ impl KubernetesResolver {
     /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
     pub fn new(service: impl Into<String>, port: KubernetesPort, config: KubernetesConfig) -> Self {
         let service = Service { name: service.into(), namespace: None };
-        Self { service, port, config, fallback: Fallback::default(), state: State::New }
+        Self {
+            service,
+            port,
+            config,
+            fallback: Fallback::default(),
+            state: State::New,
+            repeat_at: None,
+            timer: None,
+            answered_at: None,
+        }
     }
 
     /// The Service is in this namespace.
@@ -107,12 +126,13 @@ impl KubernetesResolver {
     fn handle_feed(&mut self, feed: &Feed) -> Option<Resolution> {
         match (&feed.slices, &feed.trouble) {
             (_, Some(trouble @ KubernetesError::Denied { .. }))
-            | (None, Some(trouble @ KubernetesError::Unreachable { .. })) => {
-                match self.fallback.enter(&self.service, feed.namespace.as_deref(), &self.port, trouble) {
-                    Ok(()) => None,
-                    Err(error) => Some(Err(error)),
-                }
-            }
+            | (
+                None,
+                Some(trouble @ (KubernetesError::Unreachable { .. } | KubernetesError::NoCluster { .. })),
+            ) => match self.fallback.enter(&self.service, feed.namespace.as_deref(), &self.port, trouble) {
+                Ok(()) => None,
+                Err(error) => Some(Err(error)),
+            },
             (_, Some(trouble)) => Some(Err(ResolveError::Kubernetes(trouble.clone()))),
             (Some(slices), None) => {
                 self.fallback.leave();
@@ -147,25 +167,38 @@ impl Resolver for KubernetesResolver {
         if matches!(self.state, State::New) {
             match self.subscribe() {
                 Ok(subscription) => self.state = State::Subscribed(subscription),
-                Err(error) => {
-                    self.state = State::Ended;
-                    return Poll::Ready(Err(error));
-                }
+                Err(error) => return self.end(error),
             }
         }
         while let State::Subscribed(subscription) = &mut self.state {
             let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
             let Some(mut feed) = feed else {
                 // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
-                self.state = State::Ended;
-                return Poll::Ready(Err(ResolveError::Other(
+                return self.end(ResolveError::Other(
                     "the reading of EndpointSlices in this process has ended".to_owned(),
-                )));
+                ));
             };
             let now = feed.borrow_and_update().clone();
             subscription.change = change_of(feed);
             if let Some(resolution) = self.handle_feed(&now) {
-                return Poll::Ready(resolution);
+                return self.answer(resolution);
+            }
+        }
+        if self.is_repeat_due(cx) {
+            match &self.state {
+                State::Subscribed(subscription) => {
+                    let known = subscription.shared.known();
+                    if let Some(resolution) = self.handle_feed(&known) {
+                        return self.answer(resolution);
+                    }
+                }
+                State::Ended(error) => {
+                    // The next question begins anew.
+                    let error = error.clone();
+                    self.state = State::New;
+                    return self.answer(Err(error));
+                }
+                State::New => {}
             }
         }
         self.fallback.poll_resolution(cx)
@@ -173,16 +206,53 @@ impl Resolver for KubernetesResolver {
 
     fn resolve_now(&mut self, hint: ResolveHint) {
         self.fallback.resolve_now(hint);
+        let now = Instant::now();
         // A connection that has ended says nothing of the slices: they tell of it by themselves. That all have, does.
-        if let (State::Subscribed(subscription), ResolveHint::AllFailed) = (&self.state, hint) {
-            subscription.shared.doubt();
-        }
+        let due = match (&self.state, hint) {
+            (State::Subscribed(subscription), ResolveHint::AllFailed) => {
+                subscription.shared.doubt();
+                now + DOUBT_ANSWER_WAIT
+            }
+            _ => self.answered_at.map_or(now, |answered| (answered + REPEAT_INTERVAL).max(now)),
+        };
+        self.repeat_at = Some(self.repeat_at.map_or(due, |at| at.min(due)));
+    }
+
+    fn answers_resolve_now(&self) -> bool {
+        self.fallback.answers_resolve_now().unwrap_or(true)
     }
 
     fn source(&self) -> Option<Arc<str>> {
         let State::Subscribed(_) = &self.state else { return None };
         let slices = || format!("EndpointSlices of {}", self.service.name_in(None)).into();
         Some(self.fallback.source().unwrap_or_else(slices))
+    }
+}
+
+impl KubernetesResolver {
+    fn answer(&mut self, resolution: Resolution) -> Poll<Resolution> {
+        self.repeat_at = None;
+        self.answered_at = Some(Instant::now());
+        Poll::Ready(resolution)
+    }
+
+    fn end(&mut self, error: ResolveError) -> Poll<Resolution> {
+        self.state = State::Ended(error.clone());
+        self.answer(Err(error))
+    }
+
+    /// Whether the channel is to be told again, or when it is, to be woken.
+    fn is_repeat_due(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(at) = self.repeat_at else { return false };
+        if at > Instant::now() && Handle::try_current().is_ok() {
+            let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            timer.as_mut().reset(at);
+            if timer.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+        }
+        self.repeat_at = None;
+        true
     }
 }
 
@@ -200,7 +270,8 @@ impl std::fmt::Debug for KubernetesResolver {
 enum State {
     New,
     Subscribed(Subscription),
-    Ended,
+    /// Nothing is read any more, for this reason.
+    Ended(ResolveError),
 }
 
 struct Subscription {
@@ -214,3 +285,9 @@ fn change_of(
 ) -> Pin<Box<dyn Future<Output = Option<tokio_watch::Receiver<Feed>>> + Send>> {
     Box::pin(async move { feed.changed().await.is_ok().then_some(feed) })
 }
+
+/// A channel that asks again and again is answered at most so often.
+const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
+/// A channel whose endpoints have all failed is told what a new list says, which takes an API server milliseconds. When it
+/// takes longer, or another channel has just had one made, it is told what is known.
+const DOUBT_ANSWER_WAIT: Duration = Duration::from_millis(500);

@@ -168,6 +168,20 @@ impl ClientTls {
     }
 }
 
+#[cfg(feature = "kubernetes")]
+impl ClientTls {
+    /// Runs the handshake for HTTP/1.1, which every API server of Kubernetes speaks beside HTTP/2.
+    pub(crate) async fn handshake_http1(&self, io: BoxIo) -> Result<BoxIo, TlsError> {
+        let mut config = ClientConfig::clone(&*self.credentials.current().await);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let stream = TlsConnector::from(Arc::new(config))
+            .connect(self.server_name.clone(), io)
+            .await
+            .map_err(|error| TlsError::from_handshake(error, &self.server_name))?;
+        Ok(Box::new(stream))
+    }
+}
+
 impl fmt::Debug for ClientTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientTls").field("server_name", &self.server_name).finish_non_exhaustive()

@@ -18,7 +18,7 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::serde_json::{Value, json};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -47,6 +47,16 @@ pub(crate) enum Manner {
     Babbling,
     /// Watches from versions before the last [`compact`](ApiServer::compact) get status 410.
     GoneByStatus,
+    /// Watches get this status, lists are answered.
+    WatchesFail(u16),
+    /// Lists never end.
+    EndlessList,
+    /// Lists are never answered.
+    SilentLists,
+    /// Watches end at once.
+    WatchesEnd,
+    /// Everything is answered with a redirect to this address.
+    Redirecting(SocketAddr),
 }
 
 pub(crate) struct ApiServer {
@@ -66,6 +76,8 @@ struct State {
     /// Whether events are kept from the watches that are open: their network has eaten them.
     silent: bool,
     asked: Vec<Asked>,
+    /// What lists say in place of the version.
+    list_version: Option<String>,
 }
 
 struct Watcher {
@@ -87,6 +99,7 @@ impl ApiServer {
             watchers: Vec::new(),
             silent: false,
             asked: Vec::new(),
+            list_version: None,
         }));
         let shared = Arc::clone(&state);
         tokio::spawn(async move {
@@ -108,14 +121,16 @@ impl ApiServer {
 
     /// A client whose own namespace is `shop`.
     pub(crate) fn client(&self) -> meshless::KubernetesClient {
-        let mut config = kube::Config::new(format!("http://{}", self.address).parse().unwrap());
-        config.default_namespace = "shop".to_owned();
-        config.default_retry = false;
-        kube::Client::try_from(config).unwrap().into()
+        meshless::KubernetesClient::new(&format!("http://{}", self.address)).unwrap().namespace("shop")
     }
 
     pub(crate) fn set_manner(&self, manner: Manner) {
         self.state.lock().unwrap().manner = manner;
+    }
+
+    /// Lists say this in place of their version.
+    pub(crate) fn set_list_version(&self, version: &str) {
+        self.state.lock().unwrap().list_version = Some(version.to_owned());
     }
 
     /// Creates or changes a slice of the Service `shop/echo`.
@@ -161,6 +176,11 @@ impl ApiServer {
         let mut state = self.state.lock().unwrap();
         state.compacted = state.version;
         state.history.clear();
+    }
+
+    /// Watches are told nothing of the past, however old their version is.
+    pub(crate) fn forget(&self) {
+        self.state.lock().unwrap().history.clear();
     }
 
     /// A line on every open watch.
@@ -228,6 +248,12 @@ impl State {
                     "endpointslices.discovery.k8s.io is forbidden: User \"echo\" cannot list resource";
                 return status(StatusCode::FORBIDDEN, message);
             }
+            Manner::Redirecting(to) => {
+                let mut response = status(StatusCode::FOUND, "");
+                let to = format!("http://{to}{}", request.uri()).parse().unwrap();
+                response.headers_mut().insert(http::header::LOCATION, to);
+                return response;
+            }
             Manner::Failing => return status(StatusCode::INTERNAL_SERVER_ERROR, "etcd is not there"),
             _ => {}
         }
@@ -246,19 +272,33 @@ impl State {
     }
 
     fn list(&self, namespace: &str, service: &str) -> Response<Answer> {
+        match self.manner {
+            Manner::EndlessList => return Response::new(Answer::Endless),
+            Manner::SilentLists => return Response::new(Answer::Silent),
+            _ => {}
+        }
         if self.manner == Manner::Babbling {
             return Response::new(Answer::Whole(Some(Bytes::from_static(b"{\"items\": [{]"))));
         }
         let items: Vec<_> = self.slices.values().filter(|slice| is_of(slice, namespace, service)).collect();
         let list = json!({
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSliceList",
-            "metadata": { "resourceVersion": self.version.to_string() }, "items": items,
+            "metadata": { "resourceVersion": self.list_version.clone().unwrap_or(self.version.to_string()) },
+            "items": items,
         });
         Response::new(Answer::Whole(Some(list.to_string().into())))
     }
 
     fn watch(&mut self, asked: &Asked, namespace: &str, service: &str) -> Response<Answer> {
-        let from: u64 = asked.query["resourceVersion"].parse().unwrap();
+        if let Manner::WatchesFail(code) = self.manner {
+            return status(
+                StatusCode::from_u16(code).unwrap(),
+                "Too large resource version: 12, current: 11",
+            );
+        }
+        let Ok(from) = asked.query["resourceVersion"].parse::<u64>() else {
+            return status(StatusCode::BAD_REQUEST, "Invalid value: \"resourceVersion\"");
+        };
         let (lines, body) = mpsc::unbounded_channel();
         if from < self.compacted {
             if self.manner == Manner::GoneByStatus {
@@ -275,6 +315,9 @@ impl State {
             if *version > from && is_of(&event["object"], namespace, service) {
                 let _ = lines.send(Ok(format!("{event}\n").into()));
             }
+        }
+        if self.manner == Manner::WatchesEnd {
+            return Response::new(Answer::Lines(body));
         }
         self.watchers.push(Watcher { namespace: namespace.to_owned(), service: service.to_owned(), lines });
         Response::new(Answer::Lines(body))
@@ -317,6 +360,9 @@ fn status(code: StatusCode, message: &str) -> Response<Answer> {
 enum Answer {
     Whole(Option<Bytes>),
     Lines(mpsc::UnboundedReceiver<io::Result<Bytes>>),
+    /// Spaces without end, which JSON allows.
+    Endless,
+    Silent,
 }
 
 impl http_body::Body for Answer {
@@ -326,6 +372,8 @@ impl http_body::Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Endless => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b' '; 1 << 16]))))),
+            Self::Silent => Poll::Pending,
             Self::Lines(lines) => lines.poll_recv(cx).map(|line| Some(line?.map(Frame::data))),
         }
     }

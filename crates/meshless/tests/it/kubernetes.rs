@@ -8,11 +8,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::serde_json::{Value, json};
 use meshless::{
     Channel, KubernetesConfig, KubernetesError, KubernetesPort, KubernetesResolver, Resolution, ResolveError,
     ResolveHint, Resolver, StaticResolver,
 };
+use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, Manner};
 
@@ -246,7 +246,7 @@ async fn when_every_endpoint_has_failed_the_slices_are_listed_at_once() {
     server.silence(true);
     server.put("echo-a", slice([2]));
     resolver.resolve_now(ResolveHint::Stale);
-    assert!(is_quiet(&mut resolver, Duration::from_millis(100)).await, "the watch is trusted");
+    assert_eq!(next_pods(&mut resolver).await, set([1]), "the watch is trusted");
     for _ in 0..10 {
         resolver.resolve_now(ResolveHint::AllFailed);
     }
@@ -260,6 +260,10 @@ async fn lines_that_cannot_be_read_are_answered_with_a_list() {
     for nonsense in [
         "{\"type\": \"ADDED\", \"object\": 7}\n",
         "hello\n",
+        "\n",
+        "{\"type\":\"MODIFIED\",\"object\":{\"metadata\":{\n",
+        "{\"type\":\"RENAMED\",\"object\":{}}\n",
+        "{\"type\":\"ADDED\",\"object\":{\"metadata\":{}}}\n",
         "{\"type\":\"ERROR\",\"object\":{\"code\":500}}\n",
     ] {
         let server = ApiServer::start().await;
@@ -292,7 +296,206 @@ async fn while_the_api_server_fails_the_age_of_what_is_known_is_told() {
     server.put("echo-a", slice([2]));
     server.set_manner(Manner::Obliging);
     until(&mut resolver, [2]).await;
-    assert_eq!(server.lists_asked(), 1);
+}
+
+#[tokio::test]
+async fn whatever_watches_fail_with_the_second_is_followed_by_a_list() {
+    let manners = [400, 404, 429, 500, 504].map(Manner::WatchesFail);
+    for manner in manners.into_iter().chain([Manner::WatchesEnd]) {
+        let server = ApiServer::start().await;
+        server.put("echo-a", slice([1]));
+        let mut resolver = resolver(config(&server));
+        next_pods(&mut resolver).await;
+        server.until("a watch", |server| server.watches_open() == 1).await;
+        server.set_manner(manner);
+        server.silence(true);
+        server.put("echo-a", slice([2]));
+        server.end_watches();
+        until(&mut resolver, [2]).await;
+        let watches = server.watches_asked();
+        assert!((2..=3).contains(&watches), "{manner:?}: {watches}");
+        // And so on, ever more slowly: 20 ms × 1.6 each time.
+        server.put("echo-a", slice([3]));
+        until(&mut resolver, [3]).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(server.asked().len() < 20, "{manner:?}: {}", server.asked().len());
+        // Where it heals, the watch is back.
+        server.silence(false);
+        server.set_manner(Manner::Obliging);
+        server.until("a watch", |server| server.watches_open() == 1).await;
+        server.put("echo-a", slice([4]));
+        until(&mut resolver, [4]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_no_server_takes_freezes_nothing() {
+    for version in ["", "a b\n", "1\u{e9}%&watch=true", &"9".repeat(100_000)] {
+        let server = ApiServer::start().await;
+        server.put("echo-a", slice([1]));
+        server.set_list_version(version);
+        let stand_in: SocketAddr = "10.0.0.9:50051".parse().unwrap();
+        let mut resolver = resolver(config(&server)).fallback(StaticResolver::new([stand_in]));
+        next_pods(&mut resolver).await;
+        server.put("echo-a", slice([2]));
+        if version.is_empty() || version.len() > 1_000 {
+            // There is nothing to go on from. The next list may be better.
+            server.set_list_version("101");
+        }
+        until(&mut resolver, [2]).await;
+    }
+}
+
+#[tokio::test]
+async fn watches_that_bring_nothing_are_checked_with_a_list() {
+    let server = ApiServer::start().await;
+    server.put("echo-a", slice([1]));
+    let mut resolver = resolver(config(&server).watch_timeout(Duration::from_secs(1)));
+    next_pods(&mut resolver).await;
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    // A watch cache that has stopped: watches are accepted, and stay silent about what lists know.
+    server.silence(true);
+    server.put("echo-a", slice([2]));
+    server.forget();
+    until(&mut resolver, [2]).await;
+    assert_eq!((server.watches_asked(), server.lists_asked()), (2, 2));
+}
+
+#[tokio::test]
+async fn an_event_or_a_list_without_end_is_given_up_with_the_reason() {
+    let server = ApiServer::start().await;
+    server.put("echo-a", slice([1]));
+    let mut resolver = resolver(config(&server));
+    next_pods(&mut resolver).await;
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    server.say(&"x".repeat(3 << 20));
+    assert_eq!(next_pods(&mut resolver).await, set([1]), "listed again");
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    server.set_manner(Manner::EndlessList);
+    server.say("hello\n");
+    let begin = Instant::now();
+    loop {
+        let told = next(&mut resolver).await;
+        let is_told = |error: &ResolveError| {
+            error.to_string().contains("the list of EndpointSlices is longer than 33554432 bytes")
+        };
+        if told.as_ref().is_err_and(is_told) {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "still {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_slices_is_an_error_and_what_is_known_stays() {
+    let server = ApiServer::start().await;
+    server.put("echo-a", slice([1]));
+    let mut resolver = resolver(config(&server));
+    next_pods(&mut resolver).await;
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    for name in 0..1_100 {
+        server.put(&format!("flood-{name}"), slice([2]));
+    }
+    loop {
+        match next(&mut resolver).await {
+            Ok(_) => {}
+            Err(error) => {
+                let error = error.to_string();
+                assert!(error.contains("more than 1000 EndpointSlices"), "{error}");
+                break;
+            }
+        }
+    }
+    for name in 0..1_100 {
+        server.delete(&format!("flood-{name}"));
+    }
+    until(&mut resolver, [1]).await;
+}
+
+#[tokio::test]
+async fn what_changes_nothing_for_clients_is_not_told() {
+    let server = ApiServer::start().await;
+    server.put("echo-a", slice([1]));
+    let mut resolver = resolver(config(&server));
+    next_pods(&mut resolver).await;
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    for _ in 0..50 {
+        // As when a controller writes an annotation.
+        server.put("echo-a", slice([1]));
+    }
+    assert!(is_quiet(&mut resolver, Duration::from_millis(200)).await);
+    server.put("echo-a", slice([2]));
+    assert_eq!(next_pods(&mut resolver).await, set([2]));
+}
+
+#[tokio::test]
+async fn what_is_known_is_told_again_when_it_is_asked_for() {
+    let server = ApiServer::start().await;
+    let mut resolver = KubernetesResolver::new("echo", KubernetesPort::Number(80), config(&server));
+    let error = next(&mut resolver).await.unwrap_err();
+    for hint in [ResolveHint::Stale, ResolveHint::AllFailed] {
+        resolver.resolve_now(hint);
+        assert_eq!(next(&mut resolver).await, Err(error.clone()), "{hint:?}");
+    }
+    server.put("echo-a", slice([1]));
+    let no_port = next(&mut resolver).await.unwrap_err();
+    let begin = Instant::now();
+    let mut answers = 0;
+    while begin.elapsed() < Duration::from_millis(500) {
+        for _ in 0..100 {
+            resolver.resolve_now(ResolveHint::Stale);
+        }
+        assert_eq!(next(&mut resolver).await, Err(no_port.clone()));
+        answers += 1;
+    }
+    assert!((1..=6).contains(&answers), "{answers} in {:?}: one each 100 ms", begin.elapsed());
+    assert!(is_quiet(&mut resolver, Duration::from_millis(200)).await, "unasked it is not told");
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_silent_a_question_is_answered_with_what_is_known() {
+    let server = ApiServer::start().await;
+    server.put("echo-a", slice([1]));
+    let mut resolver = resolver(config(&server));
+    next_pods(&mut resolver).await;
+    server.until("a watch", |server| server.watches_open() == 1).await;
+    server.set_manner(Manner::SilentLists);
+    resolver.resolve_now(ResolveHint::AllFailed);
+    let begin = Instant::now();
+    assert_eq!(next_pods(&mut resolver).await, set([1]));
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = ApiServer::start().await;
+    server.set_manner(Manner::Redirecting(other.local_addr().unwrap()));
+    let port = KubernetesPort::Name("grpc".to_owned());
+    let mut resolver = KubernetesResolver::new("echo", port, config(&server)).namespace("shop");
+    let error = next(&mut resolver).await.unwrap_err().to_string();
+    assert!(error.contains("302: a redirect, which is not followed"), "{error}");
+    server.until("a second list", |server| server.lists_asked() >= 2).await;
+    assert!(tokio::time::timeout(Duration::from_millis(100), other.accept()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_token_is_not_sent_in_the_clear() {
+    let server = ApiServer::start().await;
+    let config = config(&server).client(server.client().token("secret"));
+    let port = KubernetesPort::Name("grpc".to_owned());
+    let mut resolver = KubernetesResolver::new("echo", port, config);
+    let error = next(&mut resolver).await.unwrap_err().to_string();
+    assert!(error.contains("not sent over http") && !error.contains("secret"), "{error}");
+    assert_eq!(server.asked(), []);
+}
+
+#[tokio::test]
+async fn outside_of_a_pod_the_fallback_speaks() {
+    let stand_in: SocketAddr = "10.0.0.9:50051".parse().unwrap();
+    let elsewhere = KubernetesConfig::new();
+    let mut resolver = resolver(elsewhere).fallback(StaticResolver::new([stand_in]));
+    assert_eq!(next_pods(&mut resolver).await, set([9]));
 }
 
 #[tokio::test]
@@ -416,7 +619,7 @@ async fn a_target_without_namespace_is_in_the_clients_own() {
         request.set_timeout(PATIENCE);
         client.check(request).await
     });
-    server.until("a list", |server| server.lists_asked() == 1).await;
+    server.until("a list", |server| server.lists_asked() >= 1).await;
     assert_eq!(server.asked()[0].path, "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices");
     call.abort();
 }

@@ -1,9 +1,14 @@
 //! Which endpoints of a Service a channel uses: the rules of kube-proxy, applied to the slices by the client itself.
 //!
 //! In this order: the wanted port; one address family for each pod; pods that are ready, or if there are none those that
-//! are going but still answer (KEP-1669); those hinted for the client's zone, if there are any. Pure: called by the
-//! resolver for each snapshot of the table. An endpoint that is not chosen is drained by the balancer, which lets its
-//! streams finish.
+//! are going but still answer (KEP-1669); of those that are ready the ones hinted for the client's zone, if there are any.
+//! Pure: called by the resolver for each snapshot of the table. An endpoint that is not chosen is drained by the balancer,
+//! which lets its streams finish.
+//!
+//! The controller writes the slices of a Service one after the other, so for a moment two of them disagree: about a pod
+//! that moves between them, or about one that is in a slice for each family. Nothing says which is the newer. What is true
+//! of a pod then follows from all its entries: it is ending if one says so, since no pod comes back from that; else it is
+//! ready if one says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use meshless_core::Endpoint;
 
 use super::config::AddressPreference;
-use super::slice::{Fitness, Identity, Slice, SliceEndpoint, SlicePort};
+use super::slice::{Condition, Fitness, Identity, Slice, SliceEndpoint, SlicePort};
 use crate::resolver::target::KubernetesPort;
 
 /// What a channel wants of a Service.
@@ -42,8 +47,9 @@ impl Choice<'_> {
     ) -> Result<Vec<Endpoint>, NoEndpoint> {
         let mut pods: BTreeMap<(&Identity, u16), Pod<'s>> = BTreeMap::new();
         let mut port_found = false;
+        let any_lists_ports = slices.clone().into_iter().any(|slice| !slice.ports.is_empty());
         for slice in slices.clone() {
-            let Some(port) = self.port_in(slice) else { continue };
+            let Some(port) = self.port_in(slice, any_lists_ports) else { continue };
             port_found = true;
             for endpoint in &slice.endpoints {
                 pods.entry((&endpoint.identity, port)).or_default().add(endpoint);
@@ -64,7 +70,8 @@ impl Choice<'_> {
             return Err(NoEndpoint::NoneReady { listed: candidates.len() });
         };
         candidates.retain(|_, candidate| candidate.fitness() == fitness);
-        let by_hints = self.keep_hinted(&mut candidates);
+        // As in kube-proxy, the last resort takes every pod that still answers, wherever it is.
+        let by_hints = fitness == Fitness::Ready && self.keep_hinted(&mut candidates);
         Ok(candidates
             .into_iter()
             .map(|(address, candidate)| match candidate.zone {
@@ -75,15 +82,17 @@ impl Choice<'_> {
             .collect())
     }
 
-    fn port_in(self, slice: &Slice) -> Option<u16> {
+    fn port_in(self, slice: &Slice, any_lists_ports: bool) -> Option<u16> {
         match self.port {
             KubernetesPort::Name(wanted) => {
-                slice.ports.iter().find(|port| port.name == *wanted).and_then(|port| port.number)
+                slice.ports.iter().filter(|port| port.name == *wanted).find_map(|port| port.number)
             }
             KubernetesPort::Number(wanted) => {
-                // A headless Service may leave its ports out; its pods then listen on what the user says.
-                let listed = slice.ports.is_empty()
-                    || slice.ports.iter().any(|port| port.number.is_none_or(|number| number == *wanted));
+                // A headless Service may leave its ports out; its pods then listen on what the user says. But where other
+                // slices have ports, one without is of pods that lack the ports which the Service names.
+                let open = slice.ports.is_empty() && !any_lists_ports;
+                let listed =
+                    open || slice.ports.iter().any(|port| port.number.is_none_or(|number| number == *wanted));
                 listed.then_some(*wanted)
             }
         }
@@ -107,18 +116,31 @@ impl Choice<'_> {
 #[derive(Debug, Default)]
 struct Pod<'s> {
     addresses: BTreeMap<IpAddr, Merged<'s>>,
+    fitness: Option<Fitness>,
+    is_ending: bool,
 }
 
 impl<'s> Pod<'s> {
     fn add(&mut self, endpoint: &'s SliceEndpoint) {
+        let Condition { fitness, is_ending } = endpoint.condition;
+        // Only a uid is never used again; the next pod may have the same host name or address.
+        let is_ending = is_ending && matches!(endpoint.identity, Identity::Uid(_));
+        self.fitness = match (self.is_ending, is_ending) {
+            // Entries from before the end are out of date.
+            (true, false) => self.fitness,
+            (false, true) => Some(fitness),
+            _ => self.fitness.max(Some(fitness)),
+        };
+        self.is_ending |= is_ending;
         self.addresses.entry(endpoint.ip).or_default().absorb(Merged {
-            fitness: Some(endpoint.fitness),
+            fitness: None,
             zone: endpoint.zone.as_deref(),
             hinted_zones: endpoint.hinted_zones.iter().map(String::as_str).collect(),
         });
     }
 
-    /// Its addresses of one family, so that a pod with both is one endpoint.
+    /// Its addresses of one family, so that a pod with both is one endpoint. They are as fit as the pod: a slice of one
+    /// family that lags behind is no reason to use a pod that is ending, or not to use one that is ready.
     fn preferred(mut self, preference: AddressPreference) -> BTreeMap<IpAddr, Merged<'s>> {
         let has_both =
             self.addresses.keys().any(IpAddr::is_ipv4) && self.addresses.keys().any(IpAddr::is_ipv6);
@@ -128,21 +150,24 @@ impl<'s> Pod<'s> {
             AddressPreference::Ipv4First => !has_both || ip.is_ipv4(),
             AddressPreference::Ipv6First => !has_both || ip.is_ipv6(),
         });
+        for address in self.addresses.values_mut() {
+            address.fitness = self.fitness;
+        }
         self.addresses
     }
 }
 
-/// An address as all slices that list it have it. While an endpoint moves between slices two of them may disagree, and neither
-/// says which is the newer: the merge must not depend on their order.
+/// An address as all pods and slices that list it have it. The merge must not depend on their order.
 #[derive(Debug, Default)]
 struct Merged<'s> {
+    /// The pod's, once all of its entries are known.
     fitness: Option<Fitness>,
     zone: Option<&'s str>,
     hinted_zones: BTreeSet<&'s str>,
 }
 
 impl Merged<'_> {
-    /// The fitter state counts: a call to a pod that has just begun to go is still answered.
+    /// The fitter pod counts: the other one has had the address before.
     fn absorb(&mut self, other: Self) {
         self.fitness = self.fitness.max(other.fitness);
         self.zone = self.zone.max(other.zone);

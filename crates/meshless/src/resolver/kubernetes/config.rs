@@ -24,10 +24,10 @@ impl KubernetesConfig {
         Self::default()
     }
 
-    /// Asks the API server through this client. Default: the kubeconfig (`$KUBECONFIG`, `~/.kube/config`) if there is
-    /// one, else the pod's service account.
-    pub fn client(mut self, client: impl Into<KubernetesClient>) -> Self {
-        self.client = Some(client.into());
+    /// Asks the API server through this client. Default: the pod's service account
+    /// ([`KubernetesClient::in_pod`]).
+    pub fn client(mut self, client: KubernetesClient) -> Self {
+        self.client = Some(client);
         self
     }
 
@@ -63,14 +63,15 @@ impl KubernetesConfig {
 
     /// How long one watch lasts, ± 20 %, before the API server ends it and the next one goes on from there; one that is still
     /// silent a tenth later counts as dead. Default 2 min: it bounds how long a connection that was cut without a word
-    /// hides new pods. When every known endpoint fails, the slices are listed again at once.
+    /// hides new pods. The second watch in a row that brings nothing, for whatever reason, is followed by a list. When
+    /// every known endpoint fails, the slices are listed again at once.
     pub fn watch_timeout(mut self, timeout: Duration) -> Self {
         self.timing.watch_timeout = timeout.clamp(Duration::from_secs(1), MOST);
         self
     }
 
     /// How long changes are gathered before they are used, so that a rollout is tens of updates and not thousands.
-    /// Default 100 ms. The first list is used at once.
+    /// Default 100 ms, and 20 µs more for each endpoint of the Service. The first list is used at once.
     pub fn debounce(mut self, wait: Duration) -> Self {
         self.timing.debounce = wait.min(MOST);
         self

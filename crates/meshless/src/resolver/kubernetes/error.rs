@@ -8,10 +8,10 @@ use crate::resolver::target::KubernetesPort;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
-    /// There is neither a service account nor a kubeconfig.
+    /// This is no pod, or one without a service account's token, or what was given names no API server.
     #[error(
-        "no Kubernetes cluster to ask: {reason}; run in a pod with automountServiceAccountToken, or name a cluster in $KUBECONFIG or \
-         ~/.kube/config"
+        "no Kubernetes cluster to ask: {reason}; run in a pod with automountServiceAccountToken: true, or give \
+         KubernetesConfig a KubernetesClient"
     )]
     NoCluster {
         /// What was looked for, and what was wrong with it.

@@ -97,6 +97,12 @@ impl Fallback {
         Some(format!("{}, because {why}", source.as_deref().unwrap_or("another resolver")).into())
     }
 
+    /// Whether the other source answers each question; `None` while it is not in use.
+    pub(super) fn answers_resolve_now(&self) -> Option<bool> {
+        self.in_use.as_ref()?;
+        self.resolver.as_ref().map(|resolver| resolver.answers_resolve_now())
+    }
+
     pub(super) fn resolve_now(&mut self, hint: ResolveHint) {
         if let (Some(_), Some(resolver)) = (&self.in_use, &mut self.resolver) {
             resolver.resolve_now(hint);

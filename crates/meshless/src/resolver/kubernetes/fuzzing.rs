@@ -1,30 +1,35 @@
 //! What an API server sends, put through the table and the choice of endpoints. Called by `fuzzing` alone.
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::WatchEvent;
-
 use super::choice::Choice;
 use super::config::AddressPreference;
+use super::object::{EndpointSlice, EndpointSliceList, EventKind, WatchEvent};
 use super::slice::Slice;
 use super::table::SliceTable;
 use crate::resolver::target::KubernetesPort;
 
-/// Lines of JSON: events of a watch, or slices as a list has them.
+/// Lines of JSON: events of a watch, lists, or slices as a list has them.
 pub(crate) fn fuzz(data: &[u8]) {
     let mut table = SliceTable::default();
     for line in data.split(|byte| *byte == b'\n') {
         if let Ok(slice) = serde_json::from_slice::<EndpointSlice>(line) {
-            table.replace([(name(&slice), Slice::read(&slice))]);
+            let _ = table.replace([(name(&slice), Slice::read(&slice))]);
+        }
+        if let Ok(EndpointSliceList { items: Some(items), .. }) = serde_json::from_slice(line) {
+            let _ = table.replace(items.iter().map(|slice| (name(slice), Slice::read(slice))));
         }
         match serde_json::from_slice(line) {
-            Ok(WatchEvent::Added(slice) | WatchEvent::Modified(slice)) => {
-                table.put(name(&slice), Slice::read(&slice));
+            Ok(WatchEvent { kind: EventKind::Added | EventKind::Modified, object }) => {
+                let _ = table.put(name(&object), Slice::read(&object));
             }
-            Ok(WatchEvent::<EndpointSlice>::Deleted(slice)) => table.delete(&name(&slice)),
+            Ok(WatchEvent { kind: EventKind::Deleted, object }) => {
+                table.delete(&name(&object));
+            }
             Ok(_) | Err(_) => {}
         }
     }
     let slices = table.snapshot();
+    let listed: usize = slices.iter().map(|slice| slice.endpoints.len()).sum();
+    assert_eq!(table.endpoints(), listed, "the table counts its endpoints");
     let ports = [KubernetesPort::Name("grpc".to_owned()), KubernetesPort::Number(50051)];
     let families = [
         AddressPreference::Ipv4First,

@@ -53,6 +53,11 @@ impl Shared {
         (shared, feed)
     }
 
+    /// What is known now.
+    pub(super) fn known(&self) -> Feed {
+        self.feed.borrow().clone()
+    }
+
     /// Every endpoint that the slices name has failed: they are listed again soon.
     pub(super) fn doubt(&self) {
         self.doubts.notify_one();
@@ -130,7 +135,9 @@ fn report(ended: &Ended, denied_before: bool, failures: u32, pause: Duration) {
             reason,
             "may not read EndpointSlices; grant get, list and watch on endpointslices.discovery.k8s.io; going on with DNS"
         ),
-        Ended::NoCluster(error) if failures == 1 => tracing::warn!(%error, "no cluster"),
+        Ended::NoCluster(error) if failures == 1 => {
+            tracing::warn!(%error, "cannot ask for EndpointSlices; going on with DNS");
+        }
         Ended::Failed(reason) if failures == 2 => {
             tracing::warn!(reason, "cannot read EndpointSlices; known backends stay in use");
         }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use super::object::{Conditions, Endpoint, EndpointSlice};
 
 /// A group of a Service's endpoints that have their ports in common. All its addresses are of one family.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct SlicePort {
 pub(super) struct SliceEndpoint {
     pub(super) identity: Identity,
     pub(super) ip: IpAddr,
-    pub(super) fitness: Fitness,
+    pub(super) condition: Condition,
     pub(super) zone: Option<String>,
     /// The zones whose clients it is meant for (`hints.forZones`); empty if it has no hint.
     pub(super) hinted_zones: Vec<String>,
@@ -43,6 +43,15 @@ pub(super) enum Identity {
     Host(String, String),
     /// Nothing else is known.
     Address(IpAddr),
+}
+
+/// What an endpoint's conditions say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Condition {
+    pub(super) fitness: Fitness,
+    /// It is going and not ready, from which no pod comes back. (One that is ready and going belongs to a Service with
+    /// `publishNotReadyAddresses`, whose user wants it used.)
+    pub(super) is_ending: bool,
 }
 
 /// Whether an endpoint gets calls. Later ones are fitter.
@@ -60,14 +69,14 @@ impl Slice {
     /// What `slice` says. A slice of host names (`FQDN`, deprecated and without semantics) or of a type yet unknown has no
     /// endpoints.
     pub(super) fn read(slice: &EndpointSlice) -> Self {
-        let in_family = |ip: &IpAddr| match slice.address_type.as_str() {
-            "IPv4" => ip.is_ipv4(),
-            "IPv6" => ip.is_ipv6(),
+        let in_family = |ip: &IpAddr| match slice.address_type.as_deref() {
+            Some("IPv4") => ip.is_ipv4(),
+            Some("IPv6") => ip.is_ipv6(),
             _ => false,
         };
-        let endpoints = slice.endpoints.listed().iter().filter_map(|endpoint| {
+        let endpoints = slice.endpoints.iter().flatten().filter_map(|endpoint| {
             // "These are all assumed to be fungible and clients may choose to only use the first element."
-            let mut ips = endpoint.addresses.iter().filter_map(|address| address.parse().ok());
+            let mut ips = endpoint.addresses.iter().flatten().filter_map(|address| address.parse().ok());
             Some(SliceEndpoint::read(endpoint, ips.find(in_family)?))
         });
         let ports = slice.ports.iter().flatten();
@@ -78,55 +87,55 @@ impl Slice {
                 None => None,
                 Some(number) => Some(u16::try_from(number).ok().filter(|number| *number != 0)?),
             };
-            Some(SlicePort { name: port.name.clone().unwrap_or_default(), number })
+            let name = port.name.as_deref().unwrap_or_default();
+            (name.len() <= NAME_BYTES_MAX).then(|| SlicePort { name: name.to_owned(), number })
         });
-        Self { ports: ports.collect(), endpoints: endpoints.collect() }
-    }
-}
-
-/// The list of a slice: an `Option` in newer versions of the API, which the user's binary chooses.
-trait Listed {
-    fn listed(&self) -> &[Endpoint];
-}
-
-impl Listed for Vec<Endpoint> {
-    fn listed(&self) -> &[Endpoint] {
-        self
-    }
-}
-
-impl Listed for Option<Vec<Endpoint>> {
-    fn listed(&self) -> &[Endpoint] {
-        self.as_deref().unwrap_or_default()
+        Self { ports: ports.take(PORTS_MAX).collect(), endpoints: endpoints.collect() }
     }
 }
 
 impl SliceEndpoint {
     fn read(endpoint: &Endpoint, ip: IpAddr) -> Self {
-        let uid = endpoint.target_ref.as_ref().and_then(|object| object.uid.clone());
-        let identity = match (uid, &endpoint.node_name, &endpoint.hostname) {
+        let uid = endpoint.target_ref.as_ref().and_then(|object| name(object.uid.as_ref()));
+        let identity = match (uid, name(endpoint.node_name.as_ref()), name(endpoint.hostname.as_ref())) {
             (Some(uid), _, _) => Identity::Uid(uid),
-            (None, Some(node), Some(host)) => Identity::Host(node.clone(), host.clone()),
+            (None, Some(node), Some(host)) => Identity::Host(node, host),
             _ => Identity::Address(ip),
         };
-        let conditions = endpoint.conditions.as_ref();
-        // "A nil value should be interpreted as true"; serving follows ready, and nothing is terminating unsaid.
-        let ready = conditions.and_then(|known| known.ready).unwrap_or(true);
-        let serving = conditions.and_then(|known| known.serving).unwrap_or(ready);
-        let terminating = conditions.and_then(|known| known.terminating).unwrap_or(false);
-        // An endpoint can be ready and terminating only with publishNotReadyAddresses, where the user wants it used.
+        let zones = endpoint.hints.iter().flat_map(|hints| hints.for_zones.iter().flatten());
+        Self {
+            identity,
+            ip,
+            condition: Condition::read(endpoint.conditions.unwrap_or_default()),
+            zone: name(endpoint.zone.as_ref()),
+            hinted_zones: zones.filter_map(|zone| name(Some(&zone.name))).take(HINTED_ZONES_MAX).collect(),
+        }
+    }
+}
+
+impl Condition {
+    fn read(conditions: Conditions) -> Self {
+        // "A nil value should be interpreted as true", for both; nothing is terminating unsaid.
+        let ready = conditions.ready.unwrap_or(true);
+        let serving = conditions.serving.unwrap_or(true);
+        let terminating = conditions.terminating.unwrap_or(false);
         let fitness = match (ready, serving && terminating) {
             (true, _) => Fitness::Ready,
             (false, true) => Fitness::LastResort,
             (false, false) => Fitness::Unfit,
         };
-        let hints = endpoint.hints.iter().flat_map(|hints| hints.for_zones.iter().flatten());
-        Self {
-            identity,
-            ip,
-            fitness,
-            zone: endpoint.zone.clone().filter(|zone| !zone.is_empty()),
-            hinted_zones: hints.map(|zone| zone.name.clone()).collect(),
-        }
+        Self { fitness, is_ending: terminating && !ready }
     }
 }
+
+/// A name or a uid; `None` for what an API server accepts as neither.
+fn name(text: Option<&String>) -> Option<String> {
+    text.filter(|text| (1..=NAME_BYTES_MAX).contains(&text.len())).cloned()
+}
+
+/// The longest name of anything in Kubernetes is a DNS name (RFC 1123).
+const NAME_BYTES_MAX: usize = 253;
+/// "Each slice may include a maximum of 100 ports."
+const PORTS_MAX: usize = 100;
+/// "May contain a maximum of 8 entries."
+const HINTED_ZONES_MAX: usize = 8;

@@ -1,8 +1,8 @@
-//! The EndpointSlices of one Service, as a list and the events after it leave them.
+//! The slices of one Service as a list and a watch of them leave them.
 //!
-//! A Service of 250 pods has three slices, and a dual-stack one twice as many; only all of them together are the Service. The
-//! watch feeds this table, and hands its [`snapshot`](SliceTable::snapshot) to the channels. It does no I/O, and its
-//! order is that of the names, so the same slices are the same snapshot however they came.
+//! A Service with more than a hundred pods has several slices, and a pod may be in any; only all of them together are the
+//! Service. The watch feeds this table, and hands its [`snapshot`](SliceTable::snapshot) to the channels. It does no I/O,
+//! and its order is that of the names, so the same slices are the same snapshot however they came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,26 +16,126 @@ pub(super) type Snapshot = Arc<[Arc<Slice>]>;
 #[derive(Debug, Default)]
 pub(super) struct SliceTable {
     slices: BTreeMap<String, Arc<Slice>>,
+    /// The sum over all slices.
+    endpoints: usize,
+}
+
+/// A Service is larger than what is kept of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum TooLarge {
+    #[error("the Service has more than {SLICES_MAX} EndpointSlices")]
+    Slices,
+    #[error("the Service's EndpointSlices have more than {ENDPOINTS_MAX} endpoints")]
+    Endpoints,
 }
 
 impl SliceTable {
     /// A list is complete: what it does not name is gone.
-    pub(super) fn replace(&mut self, list: impl IntoIterator<Item = (String, Slice)>) {
-        self.slices = list.into_iter().map(|(name, slice)| (name, Arc::new(slice))).collect();
+    ///
+    /// # Errors
+    /// If it is too large. The table stays as it was.
+    pub(super) fn replace(
+        &mut self,
+        list: impl IntoIterator<Item = (String, Slice)>,
+    ) -> Result<(), TooLarge> {
+        let mut replacement = Self::default();
+        for (name, slice) in list {
+            replacement.put(name, slice)?;
+        }
+        *self = replacement;
+        Ok(())
     }
 
-    /// A slice was added or modified. Which of the two does not matter, and after a reconnect may be told wrong.
-    pub(super) fn put(&mut self, name: String, slice: Slice) {
+    /// A slice was added or modified. Which of the two does not matter, and after a reconnect may be told wrong. Returns
+    /// true if it says anything new: controllers write to slices also what matters to no client.
+    ///
+    /// # Errors
+    /// If the table becomes too large. It stays as it was.
+    pub(super) fn put(&mut self, name: String, slice: Slice) -> Result<bool, TooLarge> {
+        let known = self.slices.get(&name);
+        if known.is_some_and(|known| **known == slice) {
+            return Ok(false);
+        }
+        if known.is_none() && self.slices.len() >= SLICES_MAX {
+            return Err(TooLarge::Slices);
+        }
+        let replaced = known.map_or(0, |known| known.endpoints.len());
+        let endpoints = self.endpoints - replaced + slice.endpoints.len();
+        if endpoints > ENDPOINTS_MAX {
+            return Err(TooLarge::Endpoints);
+        }
+        self.endpoints = endpoints;
         self.slices.insert(name, Arc::new(slice));
+        Ok(true)
     }
 
-    /// A slice was deleted.
-    pub(super) fn delete(&mut self, name: &str) {
-        self.slices.remove(name);
+    /// A slice was deleted. Returns true if it was known.
+    pub(super) fn delete(&mut self, name: &str) -> bool {
+        let Some(slice) = self.slices.remove(name) else { return false };
+        self.endpoints -= slice.endpoints.len();
+        true
     }
 
     /// All slices as they are now.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.slices.values().cloned().collect()
+    }
+
+    /// How many endpoints all slices have, each as often as slices list it.
+    pub(super) fn endpoints(&self) -> usize {
+        self.endpoints
+    }
+}
+
+/// With 100 endpoints in each, which is the controller's default, twice as many as [`ENDPOINTS_MAX`]: slices that are half
+/// full, as after a scale-in.
+pub(super) const SLICES_MAX: usize = 1_000;
+/// 25 000 pods with two families. The largest clusters that Kubernetes is tested with have 150 000 pods of all Services.
+/// One endpoint takes some 200 bytes.
+pub(super) const ENDPOINTS_MAX: usize = 50_000;
+
+#[cfg(test)]
+mod tests {
+    use super::super::object::EndpointSlice;
+    use super::*;
+
+    fn slice(endpoints: usize) -> Slice {
+        let endpoints: Vec<_> = (0..endpoints)
+            .map(|at| format!(r#"{{"addresses":["10.{}.{}.{}"]}}"#, at >> 16, at >> 8 & 255, at & 255))
+            .collect();
+        let text = format!(r#"{{"addressType":"IPv4","endpoints":[{}]}}"#, endpoints.join(","));
+        Slice::read(&serde_json::from_str::<EndpointSlice>(&text).unwrap())
+    }
+
+    #[test]
+    fn a_table_that_would_become_too_large_stays_as_it_was() {
+        let mut table = SliceTable::default();
+        for at in 0..SLICES_MAX {
+            assert_eq!(table.put(format!("echo-{at}"), slice(1)), Ok(true));
+        }
+        assert_eq!(table.put("one-more".to_owned(), slice(0)), Err(TooLarge::Slices));
+        assert_eq!(table.put("echo-0".to_owned(), slice(2)), Ok(true), "a known one may change");
+        assert_eq!(table.endpoints(), SLICES_MAX + 1);
+        let half = slice(ENDPOINTS_MAX / 2);
+        assert_eq!(table.put("echo-0".to_owned(), half.clone()), Ok(true));
+        assert_eq!(table.put("echo-1".to_owned(), half.clone()), Err(TooLarge::Endpoints));
+        let before = table.snapshot();
+        let list = ["a", "b", "c"].map(|name| (name.to_owned(), half.clone()));
+        assert_eq!(table.replace(list), Err(TooLarge::Endpoints));
+        assert_eq!(table.snapshot(), before);
+        assert!(table.delete("echo-0"));
+        assert_eq!(table.endpoints(), SLICES_MAX - 1);
+        assert_eq!(table.put("echo-1".to_owned(), half), Ok(true), "there is room again");
+    }
+
+    #[test]
+    fn what_says_nothing_new_is_no_change() {
+        let mut table = SliceTable::default();
+        assert_eq!(table.put("echo".to_owned(), slice(3)), Ok(true));
+        assert_eq!(table.put("echo".to_owned(), slice(3)), Ok(false));
+        assert_eq!(table.put("echo".to_owned(), slice(2)), Ok(true));
+        assert!(!table.delete("other"));
+        assert!(table.delete("echo"));
+        assert_eq!(table.endpoints(), 0);
     }
 }

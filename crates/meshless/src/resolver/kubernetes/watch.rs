@@ -4,21 +4,21 @@
 //!            ┌──────┐  resourceVersion   ┌───────┐ ─┐ ended, broken, silent: on from the last version
 //!   start ─▶ │ list │ ─────────────────▶ │ watch │ ◀┘
 //!            └──────┘ ◀───────────────── └───────┘
-//!                      410 Gone, an event that cannot be read
+//!                      410 Gone, an event that cannot be read, two watches in a row that brought nothing
 //! ```
 //!
 //! [`Watch::follow`] runs until something fails, and its caller (`shared`) decides when to go on. It publishes what the
 //! table holds, and never takes anything back because it cannot be read.
+//!
+//! How old what is known can be: while the API server answers lists, 2.7 times [`watch_timeout`], since whatever is
+//! wrong with watches, the second one that brings nothing is followed by a list.
+//!
+//! [`watch_timeout`]: super::KubernetesConfig::watch_timeout
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_core::Stream;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::Api;
-use kube::api::{ListParams, WatchEvent, WatchParams};
 use meshless_core::Rng;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -26,8 +26,13 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use super::client::KubernetesClient;
 use super::config::{JITTER, Timing};
 use super::error::KubernetesError;
+use super::lines::{Lines, ReadError};
+use super::object::{EndpointSlice, EventKind, WatchEvent};
+use super::pace::Pace;
+use super::request::{self, Slices};
 use super::slice::Slice;
-use super::table::{SliceTable, Snapshot};
+use super::table::{SliceTable, Snapshot, TooLarge};
+use crate::shared::peer_text::peer_text;
 
 /// What the channels know of a Service.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +53,7 @@ pub(super) struct Service {
 }
 
 /// Why following has ended.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     /// What is known is too old to go on from: list again.
     Outdated,
@@ -69,7 +74,9 @@ pub(super) struct Watch {
     table: SliceTable,
     /// Where the next watch goes on; `None` if a list has to come first.
     version: Option<String>,
-    /// Whether there was an answer since the caller last asked.
+    /// Watches in a row that brought nothing, not even a bookmark.
+    barren: u32,
+    /// Whether there was an event since the caller last asked.
     progress: bool,
     /// When the API server was last heard.
     heard: Instant,
@@ -91,6 +98,7 @@ impl Watch {
             rng,
             table: SliceTable::default(),
             version: None,
+            barren: 0,
             progress: false,
             heard: Instant::now(),
             feed,
@@ -103,8 +111,9 @@ impl Watch {
             Ok(client) => client,
             Err(ended) => return ended,
         };
-        let namespace = self.namespace(&client);
-        let slices: Api<EndpointSlice> = Api::namespaced(client.client().clone(), &namespace);
+        let namespace =
+            self.service.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
+        let slices = Slices::new(client, &namespace, &self.service.name);
         self.feed.send_if_modified(|feed| {
             feed.namespace = Some(namespace.into());
             false
@@ -112,7 +121,7 @@ impl Watch {
         loop {
             let ended = match self.version.clone() {
                 None => self.list(&slices).await,
-                Some(version) => self.watch(&slices, &version).await,
+                Some(version) => self.watch_once(&slices, &version).await,
             };
             if let Err(ended) = ended {
                 return ended;
@@ -152,121 +161,139 @@ impl Watch {
     }
 
     async fn connect(&mut self) -> Result<KubernetesClient, Ended> {
-        match &self.client {
-            Some(client) => Ok(client.clone()),
-            None => {
-                let client = KubernetesClient::infer().await.map_err(Ended::NoCluster)?;
-                Ok(self.client.insert(client).clone())
-            }
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
         }
+        // It reads files.
+        let found = tokio::task::spawn_blocking(KubernetesClient::in_pod).await;
+        let client = found.map_err(|_| Ended::Failed("the runtime is shutting down".to_owned()))?;
+        Ok(self.client.insert(client.map_err(Ended::NoCluster)?).clone())
     }
 
-    async fn list(&mut self, slices: &Api<EndpointSlice>) -> Result<(), Ended> {
-        let params = ListParams::default().labels(&self.selector());
-        let list = within(REQUEST_TIMEOUT, slices.list(&params)).await?;
+    async fn list(&mut self, slices: &Slices) -> Result<(), Ended> {
+        let list = within(REQUEST_TIMEOUT, slices.list()).await?;
         // An API server always says it; a version of nothing would be watched from anywhere.
-        let version = list.metadata.resource_version.filter(|version| !version.is_empty());
-        self.version = Some(version.ok_or_else(|| Ended::Failed("the list has no resourceVersion".into()))?);
-        self.table.replace(list.items.iter().filter_map(|slice| Some((name(slice)?, Slice::read(slice)))));
+        let version = list.metadata.resource_version.filter(|version| is_version(version));
+        let version =
+            version.ok_or_else(|| Ended::Failed("the list has no usable resourceVersion".to_owned()))?;
+        let items = list.items.iter().flatten();
+        let named = items.map(|slice| Some((slice.metadata.name.clone()?, Slice::read(slice))));
+        let named: Option<Vec<_>> = named.collect();
+        let named = named.ok_or_else(|| Ended::Failed("the list has a slice without a name".to_owned()))?;
+        self.table.replace(named)?;
+        self.version = Some(version);
+        self.barren = 0;
         self.heard = Instant::now();
         self.publish();
         Ok(())
     }
 
     /// One watch, to its end.
-    async fn watch(&mut self, slices: &Api<EndpointSlice>, version: &str) -> Result<(), Ended> {
+    async fn watch_once(&mut self, slices: &Slices, version: &str) -> Result<(), Ended> {
+        self.barren = self.barren.saturating_add(1);
+        let result = self.watch(slices, version).await;
+        // Whatever the reason is, it may be that watches from here never bring anything again.
+        if self.barren >= BARREN_WATCHES_MAX || matches!(result, Err(Ended::Outdated)) {
+            self.version = None;
+        }
+        result
+    }
+
+    async fn watch(&mut self, slices: &Slices, version: &str) -> Result<(), Ended> {
         let lasts = self.rng.jittered(self.timing.watch_timeout, JITTER).max(Duration::from_secs(1));
-        let seconds = u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX);
-        let params = WatchParams { bookmarks: true, ..WatchParams::default() }
-            .labels(&self.selector())
-            .timeout(seconds);
         let begun = Instant::now();
         let silent_at = begun + lasts + lasts / SILENCE_FRACTION;
-        let opened = within(REQUEST_TIMEOUT, slices.watch(&params, version)).await;
-        let mut events = pin!(opened.inspect_err(|ended| self.outdate_if(ended))?);
+        let mut lines = within(REQUEST_TIMEOUT, slices.watch(version, lasts)).await?;
         self.still_good();
+        let mut pace = Pace::new(begun);
         let mut publish_at: Option<Instant> = None;
-        loop {
-            let next = poll_fn(|cx| events.as_mut().poll_next(cx));
-            let event = tokio::select! {
+        let result = loop {
+            let line = tokio::select! {
                 biased;
                 () = sleep_until(publish_at.unwrap_or(silent_at)), if publish_at.is_some() => {
                     publish_at = None;
                     self.publish();
                     continue;
                 }
-                event = timeout_at(silent_at, next) => event,
+                line = timeout_at(silent_at, next_line(&mut lines, pace.ready_at())) => line,
             };
-            let step = match event {
+            let step = match line {
                 // Its own end; the connection may be dead, and the next watch takes another.
                 Err(_) => Err(Ended::Failed(format!("the watch was silent for {:?}", begun.elapsed()))),
-                Ok(None) if begun.elapsed() < SHORTEST_WATCH => {
+                Ok(Ok(None)) if begun.elapsed() < SHORTEST_WATCH => {
                     Err(Ended::Failed("the API server ends watches at once".into()))
                 }
-                Ok(None) => break,
-                Ok(Some(Err(error))) => {
-                    // Unless the connection has broken, this was an event, and one that cannot be read was missed.
-                    if !matches!(error, kube::Error::ReadEvents(_)) {
-                        self.version = None;
-                    }
-                    Err(ended_by(&error))
+                Ok(Ok(None)) => break Ok(()),
+                Ok(Ok(Some(line))) => {
+                    pace.spend(Instant::now(), line.len());
+                    self.apply(&line)
                 }
-                Ok(Some(Ok(event))) => self.apply(event),
+                Ok(Err(error)) => Err(self.unreadable(error)),
             };
             match step {
                 Ok(false) => {}
-                Ok(true) => publish_at = publish_at.or(Some(Instant::now() + self.timing.debounce)),
-                Err(ended) => {
-                    if publish_at.is_some() {
-                        self.publish();
-                    }
-                    self.outdate_if(&ended);
-                    return Err(ended);
-                }
+                Ok(true) => publish_at = publish_at.or(Some(Instant::now() + self.gathering())),
+                Err(ended) => break Err(ended),
             }
-        }
+        };
         if publish_at.is_some() {
             self.publish();
         }
-        Ok(())
+        result
     }
 
-    /// Whether the slices have changed.
-    fn apply(&mut self, event: WatchEvent<EndpointSlice>) -> Result<bool, Ended> {
-        let (slice, deleted) = match event {
-            WatchEvent::Added(slice) | WatchEvent::Modified(slice) => (slice, false),
-            WatchEvent::Deleted(slice) => (slice, true),
-            WatchEvent::Bookmark(bookmark) => {
-                self.heard_at(Some(bookmark.metadata.resource_version));
+    /// Returns true if the slices have changed.
+    fn apply(&mut self, line: &[u8]) -> Result<bool, Ended> {
+        let Ok(WatchEvent { kind, object }) = serde_json::from_slice(line) else {
+            // It was an event, and it was missed.
+            self.version = None;
+            return Err(Ended::Failed(format!("the API server sends what is no event: {}", peer_text(line))));
+        };
+        let name = match kind {
+            EventKind::Bookmark => {
+                self.heard_at(object.metadata.resource_version);
                 return Ok(false);
             }
-            WatchEvent::Error(status) => {
+            EventKind::Error => {
                 // Mostly 410; what else an API server may report here is as well begun anew.
                 self.version = None;
-                return Err(ended_by(&kube::Error::Api(status)));
+                return Err(request::refused(object.code, object.message.unwrap_or_default()));
             }
+            EventKind::Added | EventKind::Modified | EventKind::Deleted => object.metadata.name.clone(),
         };
-        let Some(name) = name(&slice) else { return Ok(false) };
-        self.heard_at(slice.metadata.resource_version.clone());
-        if deleted {
-            self.table.delete(&name);
-        } else {
-            self.table.put(name, Slice::read(&slice));
+        let Some(name) = name else {
+            self.version = None;
+            return Err(Ended::Failed("the API server sends a slice without a name".to_owned()));
+        };
+        let changed = self.change(name, kind, &object).inspect_err(|_| self.version = None)?;
+        self.heard_at(object.metadata.resource_version);
+        Ok(changed)
+    }
+
+    fn change(&mut self, name: String, kind: EventKind, slice: &EndpointSlice) -> Result<bool, TooLarge> {
+        match kind {
+            EventKind::Deleted => Ok(self.table.delete(&name)),
+            _ => self.table.put(name, Slice::read(slice)),
         }
-        Ok(true)
+    }
+
+    fn unreadable(&mut self, error: ReadError) -> Ended {
+        Ended::Failed(match error {
+            ReadError::TooLong { .. } => {
+                // It was an event, and it was missed.
+                self.version = None;
+                format!("an event of the watch is {error}")
+            }
+            ReadError::Broken(reason) => format!("the watch broke: {reason}"),
+        })
     }
 
     fn heard_at(&mut self, version: Option<String>) {
         self.heard = Instant::now();
         self.progress = true;
-        if let Some(version) = version.filter(|version| !version.is_empty()) {
+        self.barren = 0;
+        if let Some(version) = version.filter(|version| is_version(version)) {
             self.version = Some(version);
-        }
-    }
-
-    fn outdate_if(&mut self, ended: &Ended) {
-        if matches!(ended, Ended::Outdated) {
-            self.version = None;
         }
     }
 
@@ -284,13 +311,10 @@ impl Watch {
         });
     }
 
-    fn selector(&self) -> String {
-        format!("{SERVICE_LABEL}={}", self.service.name)
-    }
-
-    fn namespace(&self, client: &KubernetesClient) -> String {
-        let own = || client.client().default_namespace().to_owned();
-        self.service.namespace.clone().unwrap_or_else(own)
+    /// How long changes are gathered: each channel goes through all endpoints when it is told of one that has changed.
+    fn gathering(&self) -> Duration {
+        let endpoints = u32::try_from(self.table.endpoints()).unwrap_or(u32::MAX);
+        self.timing.debounce + GATHERING_PER_ENDPOINT.saturating_mul(endpoints)
     }
 
     fn service_name(&self) -> String {
@@ -308,56 +332,38 @@ impl Service {
     }
 }
 
-fn name(slice: &EndpointSlice) -> Option<String> {
-    slice.metadata.name.clone()
-}
-
-async fn within<T>(limit: Duration, request: impl Future<Output = kube::Result<T>>) -> Result<T, Ended> {
-    match timeout(limit, request).await {
-        Ok(answer) => answer.map_err(|error| ended_by(&error)),
-        Err(_) => Err(Ended::Failed(format!("the API server did not answer within {limit:?}"))),
+impl From<TooLarge> for Ended {
+    fn from(error: TooLarge) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 
-fn ended_by(error: &kube::Error) -> Ended {
-    match error {
-        kube::Error::Api(status) => match status.code {
-            // "410 Gone": the version is older than what the API server remembers.
-            410 => Ended::Outdated,
-            401 | 403 => Ended::Denied(status.message.clone()),
-            // kube takes any JSON object for a status, and one of its own making has no code.
-            0 => {
-                Ended::Failed(format!("the API server says what is no event of a watch: {}", status.message))
-            }
-            code => Ended::Failed(format!("the API server answers {code}: {}", status.message)),
-        },
-        error => Ended::Failed(chain(error)),
-    }
+async fn next_line(lines: &mut Lines, ready_at: Instant) -> Result<Option<bytes::Bytes>, ReadError> {
+    sleep_until(ready_at).await;
+    lines.next().await
 }
 
-/// An error with its causes. kube's own text of some repeats the cause, which is then left out.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    for _ in 0..CAUSES_MAX {
-        let Some(cause) = source else { break };
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
+/// "Opaque", says Kubernetes, and is a number. What is longer than any name would not fit into a request.
+fn is_version(version: &str) -> bool {
+    (1..=VERSION_BYTES_MAX).contains(&version.len())
 }
 
-/// What the EndpointSlices of a Service carry its name in (`discovery/v1`).
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-/// For a list, and for a watch to begin. An API server answers in milliseconds; a network policy that drops the packets never does, and
-/// `connect()` still has to hear of it.
+async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, Ended>>) -> Result<T, Ended> {
+    let failed = || Ended::Failed(format!("the API server did not answer within {limit:?}"));
+    timeout(limit, request).await.unwrap_or_else(|_| Err(failed()))
+}
+
+/// For a list, and for a watch to begin. An API server answers in milliseconds; a network policy that drops the packets
+/// never does, and `connect()` still has to hear of it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// One part of a watch's duration is what its end may be late by.
 const SILENCE_FRACTION: u32 = 10;
 /// A watch that ends sooner was ended by something in between, and would be again.
 const SHORTEST_WATCH: Duration = Duration::from_millis(500);
-/// Causes of an error that a message repeats.
-const CAUSES_MAX: usize = 5;
+/// One may be chance: a connection that broke. API servers send a bookmark each minute.
+const BARREN_WATCHES_MAX: u32 = 2;
+const VERSION_BYTES_MAX: usize = 253;
+/// A channel takes 0.5 µs per endpoint to choose from 100 and 1.1 µs from 5 000 (3 µs from 50 000, whose names no cache
+/// holds), and its balancer some more. So a Service that never comes to rest costs about a tenth of a core, whatever its
+/// size. With 5 000 endpoints the debounce is 100 ms longer.
+const GATHERING_PER_ENDPOINT: Duration = Duration::from_micros(20);

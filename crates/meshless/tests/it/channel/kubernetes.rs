@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use k8s_openapi::serde_json::{Value, json};
 use meshless::{Channel, KubernetesConfig};
+use serde_json::{Value, json};
 
 use super::echo::{Backends, open, request, unary};
 use crate::api_server::ApiServer;
@@ -92,3 +92,27 @@ async fn a_pod_that_is_going_finishes_its_streams_and_gets_no_new_calls() {
 
 /// A message in gRPC's framing.
 const STILL_HERE: &[u8] = b"\0\0\0\0\x0astill here";
+
+#[tokio::test]
+async fn a_first_call_long_after_the_error_is_told_of_it_at_once() {
+    for (target, slices, reason) in [
+        ("kubernetes:///echo.shop:grpc", false, "echo.shop has no EndpointSlice"),
+        ("kubernetes:///echo.shop:7", true, "echo.shop has no TCP port 7"),
+    ] {
+        let server = ApiServer::start().await;
+        if slices {
+            server.put("echo-a", slice("127.0.0.1:1".parse().unwrap(), false));
+        }
+        let config = KubernetesConfig::new().client(server.client());
+        let channel = Channel::builder(target).kubernetes(config).connect_lazy().unwrap();
+        server.until("a watch", |server| server.watches_open() == 1).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // Far above what an answer takes, and far below the patience of a caller.
+        for _ in 0..3 {
+            let call = unary(&channel, request(Bytes::from_static(b"m")));
+            let status = tokio::time::timeout(Duration::from_secs(5), call).await.unwrap().unwrap_err();
+            assert_eq!(status.code(), tonic::Code::Unavailable, "{status}");
+            assert!(status.message().contains(reason), "{status}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! What is chosen from slices as API servers send them.
 
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::serde_json::{Value, from_value, json};
+use serde_json::{Value, from_value, json};
 
+use super::super::object::EndpointSlice;
 use super::*;
 
 fn slice(address_type: &str, ports: Value, endpoints: Value) -> Slice {
@@ -57,12 +57,12 @@ fn conditions_left_out_have_their_meaning() {
         (json!({ "ready": true, "terminating": true, "serving": true }), Fitness::Ready),
         (json!({ "ready": false }), Fitness::Unfit),
         (json!({ "ready": false, "serving": true }), Fitness::Unfit),
-        (json!({ "ready": false, "terminating": true }), Fitness::Unfit),
+        (json!({ "ready": false, "terminating": true }), Fitness::LastResort),
         (json!({ "ready": false, "serving": false, "terminating": true }), Fitness::Unfit),
         (json!({ "ready": false, "serving": true, "terminating": true }), Fitness::LastResort),
     ] {
         let slice = v4(json!([{ "addresses": ["10.0.0.1"], "conditions": conditions }]));
-        assert_eq!(slice.endpoints[0].fitness, fitness, "{conditions}");
+        assert_eq!(slice.endpoints[0].condition.fitness, fitness, "{conditions}");
     }
 }
 
@@ -135,6 +135,113 @@ fn a_dual_stack_pod_is_one_endpoint() {
     }
 }
 
+/// Entries of one pod: (slice of IPv6, conditions).
+fn entries_of_one_pod(entries: &[(bool, Value)]) -> Vec<Slice> {
+    let entry = |(v6, conditions): &(bool, Value)| {
+        let (kind, ip) = if *v6 { ("IPv6", "fd00::1") } else { ("IPv4", "10.0.0.1") };
+        slice(
+            kind,
+            grpc(),
+            json!([{ "addresses": [ip], "conditions": conditions, "targetRef": { "uid": "a" } }]),
+        )
+    };
+    entries.iter().map(entry).collect()
+}
+
+#[test]
+fn slices_that_lag_behind_do_not_keep_a_pod_that_is_ending() {
+    let ready = || json!({ "ready": true, "serving": true, "terminating": false });
+    let not_ready = || json!({ "ready": false, "serving": false, "terminating": false });
+    let going = || json!({ "ready": false, "serving": true, "terminating": true });
+    let ended = || json!({ "ready": false, "serving": false, "terminating": true });
+    let none = || Err(NoEndpoint::NoneReady { listed: 1 });
+    let fresh = Endpoint::new("10.0.0.1:50051".parse::<SocketAddr>().unwrap());
+    let other = v4(json!([{ "addresses": ["10.0.0.2"] }]));
+    for (v6_lags, newer_v6) in [(false, true), (true, false), (false, false)] {
+        let of = |older: Value, newer: Value| {
+            let mut slices = entries_of_one_pod(&[(v6_lags, older), (newer_v6, newer)]);
+            let first = choice(&number()).of(&slices);
+            slices.reverse();
+            assert_eq!(choice(&number()).of(&slices), first, "the order of the slices does not matter");
+            slices.push(other.clone());
+            (first, chosen(&slices))
+        };
+        let only_other = vec!["10.0.0.2:50051".to_owned()];
+        assert_eq!(of(ready(), ended()), (none(), only_other.clone()));
+        assert_eq!(of(not_ready(), ended()), (none(), only_other.clone()));
+        assert_eq!(of(going(), ended()).1, only_other);
+        assert_eq!(of(ready(), going()), (Ok(vec![fresh.clone()]), only_other.clone()), "the last resort");
+        // By the preferred address, whichever of the two families knows that the pod is ready.
+        let both = vec!["10.0.0.1:50051".to_owned(), "10.0.0.2:50051".to_owned()];
+        assert_eq!(of(not_ready(), ready()), (Ok(vec![fresh.clone()]), both.clone()));
+        assert_eq!(of(ready(), not_ready()), (Ok(vec![fresh.clone()]), both));
+    }
+}
+
+#[test]
+fn an_address_without_a_pod_comes_back_from_its_end() {
+    // As when a StatefulSet's pod is made again: only a uid is never used twice.
+    let entry = |conditions: Value, host: Value| {
+        let mut endpoint = json!({ "addresses": ["10.0.0.1"], "conditions": conditions });
+        endpoint.as_object_mut().unwrap().extend(host.as_object().unwrap().clone());
+        v4(json!([endpoint]))
+    };
+    for host in [json!({}), json!({ "nodeName": "n1", "hostname": "echo-0" })] {
+        let ended = entry(json!({ "ready": false, "serving": false, "terminating": true }), host.clone());
+        assert_eq!(chosen(&[ended, entry(json!({ "ready": true }), host)]), ["10.0.0.1:50051"]);
+    }
+}
+
+#[test]
+fn pods_that_lack_the_services_port_are_not_taken() {
+    // The controller gives a slice without ports to pods in which it does not find the port that the Service names.
+    let with = v4(json!([{ "addresses": ["10.0.0.1"] }]));
+    for ports in [json!([]), json!(null)] {
+        let without = slice("IPv4", ports.clone(), json!([{ "addresses": ["10.0.0.2"] }]));
+        assert_eq!(chosen(&[without.clone(), with.clone()]), ["10.0.0.1:50051"], "{ports}");
+        assert_eq!(chosen(&[without]), ["10.0.0.2:50051"], "a headless Service without ports: {ports}");
+    }
+}
+
+#[test]
+fn slices_of_one_service_have_their_own_port_lists() {
+    let slices = [
+        slice(
+            "IPv4",
+            json!([{ "name": "grpc", "port": 1001 }, { "name": "admin", "port": 50051 }]),
+            json!([{ "addresses": ["10.0.0.1"] }]),
+        ),
+        slice("IPv4", json!([{ "name": "admin", "port": 1002 }]), json!([{ "addresses": ["10.0.0.2"] }])),
+        slice("IPv4", json!([{ "port": 1003 }]), json!([{ "addresses": ["10.0.0.3"] }])),
+        slice("IPv4", json!([{ "name": "", "port": 1004 }]), json!([{ "addresses": ["10.0.0.4"] }])),
+        slice(
+            "IPv4",
+            json!([{ "name": "grpc" }, { "name": "grpc", "port": 1005 }]),
+            json!([{ "addresses": ["10.0.0.5"] }]),
+        ),
+    ];
+    let named = |name: &str| addresses(choice(&KubernetesPort::Name(name.to_owned())).of(&slices));
+    assert_eq!(named("grpc"), ["10.0.0.1:1001", "10.0.0.5:1005"]);
+    assert_eq!(named("admin"), ["10.0.0.1:50051", "10.0.0.2:1002"]);
+    let numbered = |number: u16| addresses(choice(&KubernetesPort::Number(number)).of(&slices));
+    assert_eq!(numbered(1003), ["10.0.0.3:1003", "10.0.0.5:1003"], "an open port is any");
+    assert_eq!(numbered(50051), ["10.0.0.1:50051", "10.0.0.5:50051"]);
+}
+
+#[test]
+fn the_last_resort_is_every_pod_that_still_answers_whatever_its_hint() {
+    let going = |last: u8, zone: &str| {
+        json!({
+            "addresses": [format!("10.0.0.{last}")], "zone": zone, "hints": { "forZones": [{ "name": zone }] },
+            "conditions": { "ready": false, "serving": true, "terminating": true },
+        })
+    };
+    let slices = [v4(json!([going(1, "a"), going(2, "b")]))];
+    let port = number();
+    let choice = Choice { zone: Some("a"), ..choice(&port) };
+    assert_eq!(addresses(choice.of(&slices)), ["10.0.0.1:50051", "10.0.0.2:50051"]);
+}
+
 #[test]
 fn without_a_pod_node_and_host_name_join_the_families() {
     let host = |ip: &str| json!([{ "addresses": [ip], "nodeName": "n1", "hostname": "echo-0" }]);
@@ -205,7 +312,7 @@ mod any_slices {
     type Event = (u8, bool, Vec<(u8, u8, u8, u8)>);
 
     fn event() -> impl Strategy<Value = Event> {
-        let endpoint = (0..5_u8, 0..8_u8, 0..4_u8, 0..3_u8);
+        let endpoint = (0..5_u8, 0..8_u8, 0..5_u8, 0..3_u8);
         (0..4_u8, proptest::bool::weighted(0.7), proptest::collection::vec(endpoint, 0..4))
     }
 
@@ -216,6 +323,7 @@ mod any_slices {
             let conditions = match conditions {
                 0 => json!({ "ready": false }),
                 1 => json!({ "ready": false, "serving": true, "terminating": true }),
+                2 => json!({ "ready": false, "serving": false, "terminating": true }),
                 _ => json!({ "ready": true }),
             };
             let zone = format!("zone-{zone}");
@@ -243,11 +351,11 @@ mod any_slices {
             for (at, (name, present, endpoints)) in events.iter().enumerate() {
                 if at == listed {
                     // A relist in the midst of it changes nothing.
-                    watched.replace(truth.clone());
+                    watched.replace(truth.clone()).unwrap();
                 }
                 let (key, slice) = (format!("echo-{name}"), read(*name, endpoints));
                 if *present {
-                    watched.put(key.clone(), slice.clone());
+                    watched.put(key.clone(), slice.clone()).unwrap();
                     truth.insert(key, slice);
                 } else {
                     watched.delete(&key);
@@ -255,7 +363,7 @@ mod any_slices {
                 }
             }
             let mut relisted = SliceTable::default();
-            relisted.replace(truth);
+            relisted.replace(truth).unwrap();
             for zone in [None, Some("zone-1")] {
                 prop_assert_eq!(choose(&watched.snapshot(), zone), choose(&relisted.snapshot(), zone));
             }
@@ -263,7 +371,7 @@ mod any_slices {
 
         #[test]
         fn how_endpoints_are_spread_over_slices_does_not_matter(
-            endpoints in proptest::collection::vec((0..5_u8, 0..8_u8, 0..4_u8, 0..3_u8), 1..16), cuts in 1..5_usize,
+            endpoints in proptest::collection::vec((0..5_u8, 0..8_u8, 0..5_u8, 0..3_u8), 1..16), cuts in 1..5_usize,
             rotate in 0..16_usize,
         ) {
             let whole = [Arc::new(read(0, &endpoints))];
@@ -276,16 +384,18 @@ mod any_slices {
         }
 
         #[test]
-        fn nothing_unfit_is_chosen_and_no_address_twice(
-            endpoints in proptest::collection::vec((0..5_u8, 0..8_u8, 0..4_u8, 0..3_u8), 0..16)
+        fn no_address_of_a_pod_that_is_unfit_is_chosen_and_none_twice(
+            endpoints in proptest::collection::vec((0..5_u8, 0..8_u8, 0..5_u8, 0..3_u8), 0..16)
         ) {
             let slices = [Arc::new(read(0, &endpoints))];
-            let fit: BTreeSet<_> = endpoints.iter().filter(|endpoint| endpoint.2 > 0).map(|endpoint| endpoint.1).collect();
+            let says = |pod: u8, wanted: &[u8]| endpoints.iter().any(|entry| entry.0 == pod && wanted.contains(&entry.2));
+            let is_fit = |pod: u8| if says(pod, &[1, 2]) { says(pod, &[1]) } else { says(pod, &[3, 4]) };
+            let fit: BTreeSet<_> =
+                endpoints.iter().filter(|entry| is_fit(entry.0)).map(|entry| format!("10.0.0.{}:50051", entry.1)).collect();
             match choose(&slices, None) {
                 Ok(chosen) => {
                     let addresses: BTreeSet<_> = chosen.iter().map(|endpoint| endpoint.address.to_string()).collect();
                     prop_assert_eq!(addresses.len(), chosen.len());
-                    let fit: BTreeSet<_> = fit.iter().map(|last| format!("10.0.0.{last}:50051")).collect();
                     prop_assert!(addresses.is_subset(&fit), "{:?} of {:?}", addresses, fit);
                 }
                 Err(none) => prop_assert!(fit.is_empty(), "{:?}", none),
