@@ -167,6 +167,11 @@ impl FrameScanner {
         (taken + payload, Some(header))
     }
 
+    /// How many bytes of the current frame's payload are still to pass.
+    pub fn payload_left(&self) -> usize {
+        self.skip
+    }
+
     /// Whether the stream stands between two frames: what comes next is a header's first byte.
     pub fn at_boundary(&self) -> bool {
         self.skip == 0 && self.filled == 0

@@ -26,6 +26,8 @@ pub const TARGETS: &[(&str, Entrance)] = &[
     ("frames", frames),
     ("grpc_timeout", timeout),
     ("orca_report", orca_report),
+    ("http_answer", http_answer),
+    ("response_headers", response_headers),
     ("retry_pushback", retry_pushback),
     ("server_connection", server_connection),
     ("service_config", service_config),
@@ -72,6 +74,16 @@ pub fn timeout(data: &[u8]) {
     let again = headers_of(HeaderName::from_static(grpc_timeout::GRPC_TIMEOUT), written);
     let again = grpc_timeout::read(&again).expect("what is written can be read");
     assert!(again <= timeout, "{again:?} of {timeout:?}");
+}
+
+/// A response, of gRPC or not, as text.
+pub fn http_answer(data: &[u8]) {
+    crate::client::call::fuzzing::http_answer(data);
+}
+
+/// Headers or trailers of a response, as lines of text.
+pub fn response_headers(data: &[u8]) {
+    crate::client::call::fuzzing::response_headers(data);
 }
 
 /// A report of a backend's load.

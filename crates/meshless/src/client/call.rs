@@ -6,12 +6,17 @@
 
 mod attempt;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod grpc_status;
 mod head;
 mod message_limit;
+mod not_grpc;
 mod outgoing;
 mod pump;
 mod refusal;
 mod response;
+mod response_head;
 
 pub(crate) use self::attempt::attempt;
 pub(crate) use self::failure::Failure;
@@ -20,5 +25,6 @@ pub(crate) use self::message_limit::MessageLimit;
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
-pub(crate) use self::refusal::{Refusal, core_code, http_code};
+pub(crate) use self::refusal::{Refusal, core_code};
 pub(crate) use self::response::{CallGuard, ResponseBody, grpc_code};
+pub(crate) use self::response_head::UnofferedEncoding;

@@ -16,7 +16,10 @@
 
 mod config;
 mod establish;
+mod header_limit;
+mod http2_error;
 mod keepalive;
+mod peer_settings;
 mod shared;
 mod stall;
 mod task;
@@ -26,14 +29,19 @@ mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::ResponseFuture;
+use http::HeaderMap;
 use meshless_core::Address;
 
 pub(crate) use self::config::ConnectionConfig;
 pub(crate) use self::establish::{ConnectError, Destination};
+use self::header_limit::request_size;
+pub(crate) use self::header_limit::{HeaderLimit, HeadersTooLong};
+pub(crate) use self::http2_error::describe as describe_http2;
 pub(crate) use self::keepalive::KeepaliveConfig;
 use self::shared::Shared;
 pub(crate) use self::stall::StallConfig;
@@ -49,14 +57,14 @@ impl Connection {
     ///
     /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream is free.
     pub(crate) fn try_reserve(&self) -> Option<Slot> {
-        self.shared().reserve().then(|| Slot { shared: Arc::clone(self.shared()), beside_calls: false })
+        self.shared().reserve().then(|| Slot::new(self.shared(), false))
     }
 
     /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains does not wait for it.
     pub(crate) fn try_reserve_beside_calls(&self) -> Option<Slot> {
         self.shared().reserve().then(|| {
             self.shared().begin_beside_calls();
-            Slot { shared: Arc::clone(self.shared()), beside_calls: true }
+            Slot::new(self.shared(), true)
         })
     }
 
@@ -105,9 +113,15 @@ impl Connection {
 pub(crate) struct Slot {
     shared: Arc<Shared>,
     beside_calls: bool,
+    /// 0 before it is opened.
+    stream: AtomicU32,
 }
 
 impl Slot {
+    fn new(shared: &Arc<Shared>, beside_calls: bool) -> Self {
+        Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0) }
+    }
+
     /// Opens the stream with these headers, which `head` builds only if the connection still accepts calls.
     ///
     /// # Errors
@@ -118,7 +132,16 @@ impl Slot {
         end_of_stream: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), OpenError> {
         let mut sender = self.shared.sender().ok_or(OpenError::NotAccepting)?;
-        sender.send_request(head(), end_of_stream).map_err(|error| {
+        let head = head();
+        let max = self.shared.peer_header_list_max();
+        // Nearly every server has a limit or none that is within reach: the sum is made only if there is one.
+        if max < u32::MAX {
+            let len = request_size(&head);
+            if len > u64::from(max) {
+                return Err(OpenError::TooLong(HeadersTooLong { len, max }));
+            }
+        }
+        let opened = sender.send_request(head, end_of_stream).map_err(|error| {
             // An error of the connection: it ended between the check above and here. Any other is about the request.
             if error.is_io() || error.is_go_away() {
                 // Said here too: the task says it in its last act, but a task that its runtime drops has none, and the
@@ -128,7 +151,27 @@ impl Slot {
             } else {
                 OpenError::Invalid(error)
             }
-        })
+        })?;
+        self.stream.store(opened.0.stream_id().as_u32(), Relaxed);
+        Ok(opened)
+    }
+
+    /// Checks headers or trailers of the response against the limit.
+    ///
+    /// # Errors
+    /// If they are longer than the channel accepts.
+    pub(crate) fn check_headers(&self, headers: &HeaderMap) -> Result<(), HeadersTooLong> {
+        self.shared.header_limit.check(headers, self.long_block())
+    }
+
+    /// The response had headers or trailers above the limit, and perhaps h2 ended the stream or the connection for it.
+    pub(crate) fn headers_too_long(&self) -> Option<HeadersTooLong> {
+        let max = self.shared.header_limit.max();
+        self.long_block().map(|len| HeadersTooLong { len, max })
+    }
+
+    fn long_block(&self) -> Option<u64> {
+        self.shared.long_blocks.of(self.stream.load(Relaxed))
     }
 
     /// The backend.
@@ -153,6 +196,7 @@ impl Drop for Slot {
         if self.beside_calls {
             self.shared.end_beside_calls();
         }
+        self.shared.long_blocks.forget(self.stream.load(Relaxed));
         self.shared.release();
     }
 }
@@ -162,6 +206,8 @@ impl Drop for Slot {
 pub(crate) enum OpenError {
     /// The connection is going away or gone.
     NotAccepting,
+    /// Its headers are longer than the server says it accepts.
+    TooLong(HeadersTooLong),
     /// h2 refuses this request on any connection.
     Invalid(h2::Error),
 }
@@ -192,8 +238,8 @@ pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
 pub(crate) enum GoingAway {
     /// The server sent GOAWAY.
     Server {
-        /// In h2's words: the reason, and the debug data if there was any.
-        message: String,
+        /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if it gave none.
+        debug_data: String,
         code: h2::Reason,
         /// The server was told "PING" too often: new connections must ping half as often (A8,
         /// [`KeepaliveConfig::told_off`]).
@@ -224,8 +270,20 @@ pub(crate) enum CloseReason {
     /// The server sent more frames that carry nothing than it may.
     #[error("closed by the client: the server sent too many frames that carry nothing")]
     Flooded,
+    /// The headers or trailers of one response were so long that h2 gives the connection up.
+    #[error(
+        "closed by the client: a response had far more headers or trailers than the {max} bytes that this channel accepts \
+         (ChannelBuilder::max_header_list_size)"
+    )]
+    HeadersTooLong {
+        /// The channel's limit.
+        max: u32,
+    },
+    /// The task that drives the connection has panicked.
+    #[error("the connection's task panicked, which is a bug: {0}")]
+    Panicked(String),
     /// The byte stream broke, or one side broke the protocol.
-    #[error("{0}")]
+    #[error("{}", describe_http2(.0))]
     Http2(Arc<h2::Error>),
 }
 

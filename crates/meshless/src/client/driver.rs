@@ -8,6 +8,7 @@ mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::client::connection::{
 };
 use crate::client::connector::Connector;
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors;
 use crate::shared::metrics::OpenConnection;
 #[cfg(feature = "tls")]
@@ -68,6 +70,8 @@ pub(crate) struct Driver {
     idle: Option<IdleWatch>,
     /// Those that metrics know of.
     ejections: EjectionCounts,
+    /// With this text, if it did.
+    panicked: Option<String>,
 }
 
 /// A connection as the driver holds it.
@@ -122,11 +126,20 @@ impl Driver {
                 calls_begun: 0,
             }),
             ejections: EjectionCounts::default(),
+            panicked: None,
         }
     }
 
-    /// Runs until the last handle on the channel is gone.
+    /// Runs until the last handle on the channel is gone. A panic, for instance of a user's resolver, ends the channel: calls
+    /// are told so at once.
     pub(crate) async fn run(mut self) {
+        if let Err(text) = catch_panic(self.drive()).await {
+            tracing::error!(target = %self.shared.target, panic = text, "the channel's task panicked: the channel has ended");
+            self.panicked = Some(text);
+        }
+    }
+
+    async fn drive(&mut self) {
         loop {
             self.balancer.set_resolver_answers(self.resolver.answers_resolve_now());
             while let Some(action) = self.balancer.poll_action() {
@@ -296,7 +309,9 @@ impl Driver {
         self.shared.metrics.resolved(resolution.as_ref().is_ok_and(|endpoints| !endpoints.is_empty()));
         match &resolution {
             Ok(endpoints) => tracing::debug!(%target, endpoints = endpoints.len(), "resolved"),
-            Err(error) => tracing::warn!(%target, %error, "resolution failed; the last good set stays"),
+            Err(error) => {
+                tracing::warn!(%target, %error, "resolution failed; the last good set stays");
+            }
         }
         let before = self.listed();
         let now = Instant::now().into_std();
@@ -418,7 +433,12 @@ impl Drop for Driver {
                 Stage::Open(connection) | Stage::Held(connection) => connection.drain(),
             }
         }
-        self.shared.end(self.state());
+        // A balancer or a resolver that has panicked may do so again.
+        let state = catch_unwind(AssertUnwindSafe(|| self.state())).unwrap_or_else(|_| {
+            let now = Instant::now().into_std();
+            Balancer::<Connection>::new(BalancerConfig::default(), Rng::new(0, 0), now).state()
+        });
+        self.shared.end(state, self.panicked.take());
     }
 }
 

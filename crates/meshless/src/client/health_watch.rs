@@ -17,6 +17,8 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use crate::client::channel::Shared;
 use crate::client::connection::Connection;
 use crate::client::internal_rpc::{self, OnConnection};
+use crate::shared::catch_panic::catch_panic;
+use crate::shared::peer_text::peer_text;
 
 /// A watch. Dropping it ends it.
 #[derive(Debug)]
@@ -50,9 +52,10 @@ async fn run(
     let mut backoff = Backoff::new(BackoffConfig::default());
     loop {
         let started = Instant::now();
-        let status = match watch(&on, &service, &report).await {
-            Ok(()) => Status::unavailable("the server ended the watch"),
-            Err(status) => status,
+        let status = match catch_panic(watch(&on, &service, &report)).await {
+            Ok(Ok(())) => Status::unavailable("the server ended the watch"),
+            Ok(Err(status)) => status,
+            Err(text) => Status::internal(format!("the watch panicked, which is a bug: {text}")),
         };
         if !on.is_accepting() {
             // What becomes of it is known by other means.
@@ -72,7 +75,7 @@ async fn run(
         report(Err(format!(
             "the health check of {service:?} failed: {}: {}",
             status.code(),
-            status.message()
+            peer_text(status.message())
         )));
         sleep(backoff.advance(&mut rng)).await;
     }

@@ -19,7 +19,9 @@ use tonic_prost::ProstCodec;
 use crate::client::channel::Shared;
 use crate::client::connection::Connection;
 use crate::client::internal_rpc::{self, OnConnection};
+use crate::shared::catch_panic::catch_panic;
 use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
+use crate::shared::peer_text::peer_text;
 
 /// A watch. Dropping it ends it.
 #[derive(Debug)]
@@ -58,15 +60,19 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
     let mut backoff = Backoff::new(BackoffConfig::default());
     loop {
         let (started, mut reports) = (Instant::now(), 0u64);
-        let status = match listen(&on, &sink, &mut reports).await {
-            Ok(()) => Status::unavailable("the server ended the stream"),
-            Err(status) => status,
+        let status = match catch_panic(listen(&on, &sink, &mut reports)).await {
+            Ok(Ok(())) => Status::unavailable("the server ended the stream"),
+            Ok(Err(status)) => status,
+            Err(text) => {
+                Status::internal(format!("the stream of load reports panicked, which is a bug: {text}"))
+            }
         };
         if !on.is_accepting() {
             return;
         }
         let (target, endpoint) = (on.target(), on.address());
-        if status.code() == Code::Unimplemented {
+        let (code, reason) = (status.code(), peer_text(status.message()));
+        if code == Code::Unimplemented {
             // "The client must not retry the call on the same connection" (A51).
             if warned.not_offered.swap(true, Ordering::Relaxed) {
                 tracing::debug!(%target, %endpoint, "the server does not report its load apart from calls");
@@ -80,19 +86,19 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
         }
         if reports > 0 && started.elapsed() >= STEADY {
             // It ended as streams do, by their age or a proxy's patience.
-            tracing::debug!(%target, %endpoint, %status, reports, "a stream of load reports has ended, and is opened again");
+            tracing::debug!(%target, %endpoint, ?code, reason, reports, "a stream of load reports has ended, and is opened again");
             backoff.reset();
             continue;
         }
         let pause = backoff.advance(&mut rng);
         if warned.failed.swap(true, Ordering::Relaxed) {
             tracing::debug!(
-                %target, %endpoint, %status, reports, ?pause,
+                %target, %endpoint, ?code, reason, reports, ?pause,
                 "a stream of load reports has failed, and is asked for again after a pause"
             );
         } else {
             tracing::warn!(
-                %target, %endpoint, %status, reports, ?pause,
+                %target, %endpoint, ?code, reason, reports, ?pause,
                 "a stream of load reports has failed, and is asked for again after a pause; said once for all backends"
             );
         }

@@ -13,6 +13,7 @@ mod endings;
 mod events;
 mod failing;
 mod floods;
+mod foreign;
 mod goaway;
 mod health;
 mod hedging;

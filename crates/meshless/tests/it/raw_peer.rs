@@ -11,6 +11,7 @@ const SETTINGS: u8 = 0x4;
 pub(crate) const PING: u8 = 0x6;
 const GO_AWAY: u8 = 0x7;
 pub(crate) const WINDOW_UPDATE: u8 = 0x8;
+pub(crate) const CONTINUATION: u8 = 0x9;
 
 const ACK: u8 = 0x1;
 pub(crate) const END_STREAM: u8 = 0x1;

@@ -55,12 +55,16 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Stuck {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         Box::pin(async move {
             match request.uri().path() {
-                "/test.Stuck/Stream" => Ok(http::Response::new(StuckBody { flood: false })),
-                "/test.Stuck/Flood" => Ok(http::Response::new(StuckBody { flood: true })),
+                "/test.Stuck/Stream" => Ok(stuck(false)),
+                "/test.Stuck/Flood" => Ok(stuck(true)),
                 _ => std::future::pending().await,
             }
         })
     }
+}
+
+fn stuck(flood: bool) -> http::Response<StuckBody> {
+    http::Response::builder().header("content-type", "application/grpc").body(StuckBody { flood }).unwrap()
 }
 
 struct StuckBody {

@@ -14,10 +14,11 @@ use h2::client::ResponseFuture;
 use tonic::Status;
 
 use super::failure::Failure;
+use super::not_grpc;
 use super::outgoing::{Outgoing, Payload};
 use super::pump::{Pump, PumpTask};
-use super::refusal::is_committed;
 use super::response::{Held, ResponseBody};
+use super::response_head::{self, Follows};
 use crate::client::connection::Slot;
 
 /// Sends the request into `slot`, and waits for the response's headers.
@@ -44,18 +45,26 @@ pub(crate) async fn attempt(
     })
     .await?;
     drop(response);
-    let held = if is_committed(received.status(), received.body().is_end_stream()) {
-        let deadline = outgoing.deadline();
-        match (pump, outgoing.commit()) {
-            (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot, deadline)),
-            _ => Held::Slot(slot),
+    let (mut head, stream) = received.into_parts();
+    slot.check_headers(&head.headers).map_err(|too_long| Failure::too_long(too_long, &slot))?;
+    let body = match response_head::read(&mut head, stream.is_end_stream(), outgoing) {
+        Follows::Messages => {
+            let deadline = outgoing.deadline();
+            let held = match (pump, outgoing.commit()) {
+                (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot, deadline)),
+                _ => Held::Slot(slot),
+            };
+            ResponseBody::new(stream, held)
         }
-    } else {
         // The server wants no more of the request, and a retry policy may want it all again.
-        drop(pump);
-        Held::Slot(slot)
+        Follows::Nothing => ResponseBody::ended(),
+        Follows::NotGrpc => {
+            drop(pump);
+            let (code, cause) = Box::pin(not_grpc::describe(head, stream)).await;
+            return Err(Failure::not_grpc(code, cause, &slot));
+        }
     };
-    Ok(received.map(|stream| ResponseBody::new(stream, held)))
+    Ok(http::Response::from_parts(head, body))
 }
 
 /// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in the same turn as the

@@ -10,6 +10,7 @@
 //! | the same, of a GOAWAY with an error | GOAWAY, remote | `Unprocessed` |
 //! | RST_STREAM(REFUSED_STREAM) (§8.7) | reset, remote | `Unprocessed` |
 //! | RST_STREAM with any other code | reset | `Reset` |
+//! | headers or trailers above the channel's limit | none, reset or GOAWAY of our own | `TooLong` |
 //! | it broke later, after a GOAWAY or without one | I/O, or GOAWAY of our own | `ConnectionLost` |
 //!
 //! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the connection breaks then,
@@ -21,7 +22,8 @@ use h2::Reason;
 use meshless_core::{Address, AttemptFate, Ending};
 use tonic::{Code, Status};
 
-use crate::client::connection::{CloseReason, OpenError, Slot};
+use super::refusal::core_code;
+use crate::client::connection::{CloseReason, HeadersTooLong, OpenError, Slot, describe_http2};
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
@@ -47,6 +49,12 @@ enum FailureKind {
     ConnectionLost { by_us: bool },
     /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
     TimedOut,
+    /// What answered does not speak gRPC; the code is that of its HTTP status.
+    NotGrpc(Code),
+    /// The response's headers or trailers are longer than this channel accepts.
+    TooLong,
+    /// The request's headers are longer than the server says it accepts.
+    RequestTooLong,
     /// The request cannot be sent on any connection.
     Invalid,
     /// The request's own body failed.
@@ -60,12 +68,20 @@ impl Failure {
             OpenError::NotAccepting => {
                 Self::new(FailureKind::NeverSent, slot, "the connection is going away".to_owned())
             }
-            OpenError::Invalid(error) => Self::new(FailureKind::Invalid, slot, error.to_string()),
+            OpenError::TooLong(HeadersTooLong { len, max }) => {
+                let cause =
+                    format!("{len} bytes, and the server accepts {max} (SETTINGS_MAX_HEADER_LIST_SIZE)");
+                Self::new(FailureKind::RequestTooLong, slot, cause)
+            }
+            OpenError::Invalid(error) => Self::new(FailureKind::Invalid, slot, describe_http2(&error)),
         }
     }
 
     /// What the end of an open stream means.
     pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &Slot) -> Self {
+        if let Some(too_long) = slot.headers_too_long() {
+            return Self::too_long(too_long, slot);
+        }
         let kind = match error.reason() {
             Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => FailureKind::Unprocessed,
             Some(reason) if error.is_reset() => FailureKind::Reset { reason, by_us: !error.is_remote() },
@@ -73,15 +89,30 @@ impl Failure {
             Some(_) if error.is_go_away() && error.is_remote() => FailureKind::Unprocessed,
             _ if !slot.was_written(stream_id) => FailureKind::NeverSent,
             _ => FailureKind::ConnectionLost {
-                by_us: matches!(slot.close_reason(), Some(CloseReason::Aborted | CloseReason::Drained)),
+                by_us: matches!(
+                    slot.close_reason(),
+                    Some(CloseReason::Aborted | CloseReason::Drained | CloseReason::HeadersTooLong { .. })
+                ),
             },
         };
         let cause = match (&kind, slot.close_reason()) {
             // h2 says "broken pipe" to the calls whatever ended the connection.
             (FailureKind::NeverSent | FailureKind::ConnectionLost { .. }, Some(reason)) => reason.to_string(),
-            _ => error.to_string(),
+            _ => describe_http2(error),
         };
         Self::new(kind, slot, cause)
+    }
+
+    /// What answered does not speak gRPC.
+    pub(super) fn not_grpc(code: Code, cause: String, slot: &Slot) -> Self {
+        Self::new(FailureKind::NotGrpc(code), slot, cause)
+    }
+
+    /// The response's headers or trailers are above the limit.
+    pub(super) fn too_long(HeadersTooLong { len, max }: HeadersTooLong, slot: &Slot) -> Self {
+        let cause =
+            format!("{len} bytes, and the channel accepts {max} (ChannelBuilder::max_header_list_size)");
+        Self::new(FailureKind::TooLong, slot, cause)
     }
 
     /// The request's body ended with an error of its own.
@@ -101,10 +132,13 @@ impl Failure {
             FailureKind::NeverSent => AttemptFate::NeverSent,
             FailureKind::LeftBehind => AttemptFate::LeftBehind,
             FailureKind::Unprocessed => AttemptFate::Refused,
-            // The last two would fail again wherever they are sent.
+            // The last four would fail again wherever they are sent.
             FailureKind::Reset { .. }
             | FailureKind::ConnectionLost { .. }
             | FailureKind::TimedOut
+            | FailureKind::NotGrpc(_)
+            | FailureKind::TooLong
+            | FailureKind::RequestTooLong
             | FailureKind::Invalid
             | FailureKind::Body(_) => AttemptFate::MaybeProcessed,
         }
@@ -121,7 +155,9 @@ impl Failure {
             FailureKind::ConnectionLost { by_us: false } => Ending::ConnectionLost,
             FailureKind::ConnectionLost { by_us: true } => Ending::ClosedHere,
             FailureKind::TimedOut => Ending::TimedOut { had_less_than_half: false },
-            FailureKind::Invalid | FailureKind::Body(_) => Ending::BadRequest,
+            FailureKind::NotGrpc(code) => Ending::HttpStatus(core_code(code)),
+            FailureKind::TooLong => Ending::CallerLimit,
+            FailureKind::RequestTooLong | FailureKind::Invalid | FailureKind::Body(_) => Ending::BadRequest,
         }
     }
 
@@ -136,9 +172,12 @@ impl Failure {
         matches!(self.kind, FailureKind::TimedOut)
     }
 
-    /// Whether it was the request's own fault: it would fail on every backend.
-    pub(crate) fn is_the_request_s(&self) -> bool {
-        matches!(self.kind, FailureKind::Invalid | FailureKind::Body(_))
+    /// True if the call would fail on every backend: because of its request, or by the channel's own limit.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::Invalid | FailureKind::Body(_) | FailureKind::RequestTooLong | FailureKind::TooLong
+        )
     }
 
     /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
@@ -150,6 +189,8 @@ impl Failure {
             | FailureKind::ConnectionLost { .. } => Code::Unavailable,
             FailureKind::Reset { reason, .. } => reset_code(*reason),
             FailureKind::TimedOut => Code::DeadlineExceeded,
+            FailureKind::NotGrpc(code) => *code,
+            FailureKind::TooLong | FailureKind::RequestTooLong => Code::ResourceExhausted,
             FailureKind::Invalid => Code::Internal,
             FailureKind::Body(status) => status.code(),
         }
@@ -172,6 +213,9 @@ impl Failure {
             FailureKind::LeftBehind | FailureKind::Unprocessed => "the server did not process the call",
             FailureKind::Reset { .. } => "the stream was reset",
             FailureKind::ConnectionLost { .. } => "the connection was lost",
+            FailureKind::NotGrpc(_) => "the answer is not gRPC",
+            FailureKind::TooLong => "the response's headers or trailers are too long",
+            FailureKind::RequestTooLong => "the request's headers are too long",
             FailureKind::TimedOut => "no answer within the timeout",
             FailureKind::Invalid => "the request cannot be sent over HTTP/2",
         };

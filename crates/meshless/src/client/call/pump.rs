@@ -20,6 +20,7 @@ use tonic::Status;
 
 use super::outgoing::{RequestStream, WHOLE_MAX};
 use crate::client::connection::Slot;
+use crate::shared::catch_panic::catch_panic;
 
 /// The sending half of one attempt.
 pub(super) struct Pump {
@@ -113,7 +114,14 @@ impl PumpTask {
         let slot = Arc::new(slot);
         let held = Arc::clone(&slot);
         let task = tokio::spawn(async move {
-            let sending = poll_fn(|cx| pump.poll(&mut source, cx));
+            let sending = async {
+                let sent = catch_panic(poll_fn(|cx| pump.poll(&mut source, cx))).await;
+                // Without this the server would wait for the rest of the request, and the caller for its answer.
+                sent.unwrap_or_else(|text| {
+                    pump.sink.send_reset(Reason::CANCEL);
+                    Err(Status::internal(format!("the request's stream panicked: {text}")))
+                })
+            };
             let result = match deadline {
                 None => sending.await,
                 Some(at) => match timeout_at(at, sending).await {

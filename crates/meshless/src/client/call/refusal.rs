@@ -1,12 +1,14 @@
 //! A response that is an error before it has begun: what a retry policy may send again.
 //!
 //! gRFC A6: a call is committed when "the client receives Response-Headers". A Trailers-Only response has none: its
-//! one block of headers is the trailers. Nor has one with another HTTP status than 200, which is the word of a proxy.
+//! one block of headers is the trailers.
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use http_body::Body;
 use meshless_core::{Code, Pushback};
-use tonic::Status;
+
+use super::grpc_status;
+use super::response::grpc_code;
 
 /// The status of a response that ends its call at once.
 #[derive(Clone, Copy, Debug)]
@@ -19,11 +21,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// `None` if the response is none: it succeeded, or there is more to come, whatever its end.
     pub(crate) fn of<B: Body>(response: &http::Response<B>) -> Option<Self> {
-        if is_committed(response.status(), response.body().is_end_stream()) {
+        if !response.body().is_end_stream() {
             return None;
         }
         let headers = response.headers();
-        let code = code(headers, response.status());
+        let code = core_code(grpc_code(headers));
         let pushback = headers.get(Pushback::METADATA).map(|value| Pushback::parse(value.as_bytes()));
         (code != Code::Ok).then_some(Self { code, pushback })
     }
@@ -31,43 +33,16 @@ impl Refusal {
     /// The code, and the server's message, for the status of a call that fails elsewhere in the end.
     pub(crate) fn describe(self, headers: &HeaderMap) -> String {
         let code = self.code;
-        match Status::from_header_map(headers) {
-            Some(status) if !status.message().is_empty() => format!("{code}: {}", status.message()),
-            _ => code.to_string(),
+        match grpc_status::message(headers) {
+            message if message.is_empty() => code.to_string(),
+            message => format!("{code}: {message}"),
         }
     }
-}
-
-/// Whether nothing can be sent again, since the caller is shown the response.
-pub(super) fn is_committed(status: StatusCode, is_end_stream: bool) -> bool {
-    status == StatusCode::OK && !is_end_stream
 }
 
 /// The same code as tonic's.
 pub(crate) fn core_code(code: tonic::Code) -> Code {
     Code::try_from(i32::from(code)).unwrap_or(Code::Unknown)
-}
-
-fn code(headers: &HeaderMap, status: StatusCode) -> Code {
-    match headers.get(Status::GRPC_STATUS) {
-        Some(code) => core_code(tonic::Code::from_bytes(code.as_bytes())),
-        None => http_code(status),
-    }
-}
-
-/// grpc/doc/http-grpc-status-mapping.md, for responses without `grpc-status`.
-pub(crate) fn http_code(status: StatusCode) -> Code {
-    match status {
-        StatusCode::BAD_REQUEST => Code::Internal,
-        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::FORBIDDEN => Code::PermissionDenied,
-        StatusCode::NOT_FOUND => Code::Unimplemented,
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
-        _ => Code::Unknown,
-    }
 }
 
 #[cfg(test)]
@@ -100,13 +75,5 @@ mod tests {
         let response = http::Response::builder().header("grpc-status", "14");
         let response = response.body(Full::new(bytes::Bytes::from_static(b"message"))).unwrap();
         assert!(Refusal::of(&response).is_none());
-    }
-
-    #[test]
-    fn a_proxy_s_word_is_a_refusal_with_a_body_too() {
-        let body = Full::new(bytes::Bytes::from_static(b"<html>"));
-        let response = http::Response::builder().status(503).body(body).unwrap();
-        let refusal = Refusal::of(&response).unwrap();
-        assert_eq!((refusal.code, refusal.pushback), (Code::Unavailable, None));
     }
 }

@@ -16,6 +16,7 @@ use meshless_core::Ending;
 use tonic::{Code, Status};
 
 use super::failure::Failure;
+use super::grpc_status;
 use super::pump::PumpTask;
 use super::refusal::core_code;
 use crate::client::connection::Slot;
@@ -29,6 +30,14 @@ pub(crate) trait CallGuard: Unpin {
 
     /// The response ends with these trailers, which a Trailers-Only response has in its head.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
+
+    /// The response ends with this code.
+    ///
+    /// # Errors
+    /// How the call ends instead, if the response is not complete.
+    fn check_end(&self, _code: Code) -> Result<(), (Status, Ending)> {
+        Ok(())
+    }
 
     /// The call has ended with this code, in this way.
     fn ended(self, code: Code, ending: Ending);
@@ -69,9 +78,12 @@ impl<G: CallGuard> Default for ResponseBody<G> {
 
 impl ResponseBody {
     pub(super) fn new(stream: RecvStream, held: Held) -> Self {
-        // A response that is all headers ("Trailers-Only") leaves nothing to wait for.
-        let open = (!stream.is_end_stream()).then_some(Open { stream, data_ended: false, held });
-        Self { open, guard: Some(()) }
+        Self { open: Some(Open { stream, data_ended: false, held }), guard: Some(()) }
+    }
+
+    /// The body of a response that is all head ("Trailers-Only"): there is nothing to wait for.
+    pub(super) fn ended() -> Self {
+        Self { open: None, guard: Some(()) }
     }
 
     /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its status there, and
@@ -104,6 +116,30 @@ impl<G: CallGuard> ResponseBody<G> {
         self.guard.as_mut()
     }
 
+    fn fail(&mut self, (status, ending): (Status, Ending)) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.end(status.code(), ending);
+        Poll::Ready(Some(Err(status)))
+    }
+
+    /// Repairs the trailers, and ends the call with them.
+    fn check_trailers(&mut self, trailers: &mut HeaderMap) -> Result<(), (Status, Ending)> {
+        let Some(open) = &self.open else { return Ok(()) };
+        if let Err(too_long) = open.held.slot().check_headers(trailers) {
+            let failure = Failure::too_long(too_long, open.held.slot());
+            let ending = failure.ending(false);
+            return Err((failure.into_status(), ending));
+        }
+        let Some(code) = grpc_status::repair(trailers) else {
+            return Err(open.without_status("trailers that have no grpc-status"));
+        };
+        if let Some(guard) = &mut self.guard {
+            guard.check_end(code)?;
+            guard.trailers(trailers);
+        }
+        self.end(code, Ending::Status(core_code(code)));
+        Ok(())
+    }
+
     fn end(&mut self, code: Code, ending: Ending) {
         self.open = None;
         if let Some(guard) = self.guard.take() {
@@ -123,26 +159,19 @@ impl<G: CallGuard> Body for ResponseBody<G> {
         let this = &mut *self;
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
         match ready!(open.poll(cx)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
                 if let (Some(bytes), Some(guard)) = (frame.data_ref(), &mut this.guard) {
                     guard.data(bytes);
                 }
-                if let Some(trailers) = frame.trailers_ref() {
-                    if let Some(guard) = &mut this.guard {
-                        guard.trailers(trailers);
-                    }
-                    this.end(grpc_code(trailers), status_ending(trailers));
+                match frame.trailers_mut().map(|trailers| this.check_trailers(trailers)) {
+                    None | Some(Ok(())) => Poll::Ready(Some(Ok(frame))),
+                    Some(Err(error)) => this.fail(error),
                 }
-                Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err((status, ending))) => {
-                this.end(status.code(), ending);
-                Poll::Ready(Some(Err(status)))
-            }
+            Some(Err(error)) => this.fail(error),
             None => {
-                // No status: tonic makes the same of it.
-                this.end(Code::Unknown, Ending::NoStatus);
-                Poll::Ready(None)
+                let error = open.without_status("no trailers");
+                this.fail(error)
             }
         }
     }
@@ -187,6 +216,15 @@ impl Open {
         }
     }
 
+    /// What becomes of a response that has no status. The code is that of gRPC's table for HTTP statuses, which lacks 200.
+    fn without_status(&self, ended_with: &str) -> (Status, Ending) {
+        let endpoint = self.held.slot().address();
+        let status = Status::unknown(format!(
+            "{endpoint}: the response ended with {ended_with}, so nobody knows how the call went; the server, or a proxy in between, has cut it off"
+        ));
+        (status, Ending::NoStatus)
+    }
+
     fn poll_error(&mut self, error: &h2::Error, cx: &mut Context<'_>) -> Poll<Failed> {
         if let Held::Pumped(pump) = &mut self.held
             && error.is_reset()
@@ -217,7 +255,7 @@ pub(crate) fn grpc_code(headers: &HeaderMap) -> Code {
 }
 
 /// The way of ending that goes with [`grpc_code`].
-pub(crate) fn status_ending(headers: &HeaderMap) -> Ending {
+fn status_ending(headers: &HeaderMap) -> Ending {
     match headers.get(Status::GRPC_STATUS) {
         Some(code) => Ending::Status(core_code(Code::from_bytes(code.as_bytes()))),
         None => Ending::NoStatus,

@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use meshless_core::{
     Address, CodeSet, Ending, EndpointId, Lease, MessageFault, MessageScanner, MessageStop, Outcome,
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::shared::{DriverEvent, Shared};
-use crate::client::call::{self, CallGuard, Outgoing, core_code, grpc_code, http_code};
+use crate::client::call::{self, CallGuard, Outgoing, UnofferedEncoding, core_code, grpc_code};
 use crate::client::connection::Connection;
 use crate::shared::metrics::{AttemptSpan, CallSpan};
 use crate::shared::orca;
@@ -134,8 +134,8 @@ pub(super) struct CallEnd {
     messages: MessageScanner,
     /// Why the messages cannot be read on.
     stop: Option<MessageStop>,
-    /// Of a response with another HTTP status than 200 and no gRPC status.
-    http_status: Option<StatusCode>,
+    /// The response names an encoding that the call did not offer.
+    is_encoding_unoffered: bool,
     method: Option<PathAndQuery>,
     attempt: AttemptSpan,
     /// Of the attempt whose answer the caller gets.
@@ -152,7 +152,7 @@ impl CallEnd {
             is_blameless: false,
             messages: MessageScanner::new(false, None),
             stop: None,
-            http_status: None,
+            is_encoding_unoffered: false,
             method: None,
             attempt,
             call: CallSpan::default(),
@@ -164,12 +164,7 @@ impl CallEnd {
     fn reads(mut self, head: &http::response::Parts, message_max: Option<u32>, request: &Outgoing) -> Self {
         let encoding = head.headers.get("grpc-encoding").filter(|encoding| *encoding != "identity");
         self.messages = MessageScanner::new(encoding.is_some(), message_max);
-        if encoding.is_some_and(|encoding| !request.offers(encoding)) {
-            self.stop = Some(MessageStop::Fault(MessageFault::Encoding));
-        }
-        if head.status != StatusCode::OK && !head.headers.contains_key(Status::GRPC_STATUS) {
-            self.http_status = Some(head.status);
-        }
+        self.is_encoding_unoffered = head.extensions.get::<UnofferedEncoding>().is_some();
         self.method = request.path();
         self
     }
@@ -227,12 +222,6 @@ impl CallEnd {
 
     /// Why the caller cannot have what was received last, if so.
     fn unreadable(&self) -> Option<(Status, Ending)> {
-        if let Some(status) = self.http_status {
-            let code = http_code(status);
-            let text =
-                format!("{}: it answered with HTTP status {status} and no gRPC status", self.address());
-            return Some((Status::new(Code::from(i32::from(code)), text), Ending::HttpStatus(code)));
-        }
         Some(match self.stop? {
             MessageStop::TooLong { len, max } => {
                 let text = format!(
@@ -253,10 +242,6 @@ impl CallEnd {
             (Ending::Status(_) | Ending::NoStatus, Some(MessageStop::Fault(fault))) => {
                 (Code::Internal, Ending::BadMessage(fault))
             }
-            (Ending::NoStatus, _) if let Some(status) = self.http_status => {
-                let code = http_code(status);
-                (Code::from(i32::from(code)), Ending::HttpStatus(code))
-            }
             (Ending::Status(meshless_core::Code::Ok), _) if !self.messages.is_between_messages() => {
                 (Code::Internal, Ending::BadMessage(MessageFault::Truncated))
             }
@@ -274,12 +259,28 @@ impl CallGuard for CallEnd {
     fn data(&mut self, bytes: &[u8]) {
         self.attempt.receive(bytes);
         if let Err(stop) = self.messages.pass(bytes) {
+            let no_encoding = MessageStop::Fault(MessageFault::NoEncoding);
+            let stop = if self.is_encoding_unoffered && stop == no_encoding {
+                MessageStop::Fault(MessageFault::Encoding)
+            } else {
+                stop
+            };
             self.stop.get_or_insert(stop);
         }
         match self.messages.take_empty() {
             0 => {}
             empty => self.lease().connection().note_empty_messages(empty),
         }
+    }
+
+    /// tonic drops the beginning of a message without a word if an OK follows it.
+    fn check_end(&self, code: Code) -> Result<(), (Status, Ending)> {
+        if code != Code::Ok || self.messages.is_between_messages() {
+            return Ok(());
+        }
+        let fault = MessageFault::Truncated;
+        let status = Status::internal(format!("{}: {fault}", self.address()));
+        Err((status, Ending::BadMessage(fault)))
     }
 
     fn trailers(&mut self, trailers: &HeaderMap) {

@@ -12,7 +12,7 @@ use meshless_core::{
 
 pub use self::build::ChannelError;
 use super::method::{MethodSettings, Repeat};
-use crate::client::connection::{ConnectionConfig, KeepaliveConfig, StallConfig};
+use crate::client::connection::{ConnectionConfig, HeaderLimit, KeepaliveConfig, StallConfig};
 use crate::client::connector::{Connect, Connector};
 use crate::client::service_config::ServiceConfig;
 #[cfg(feature = "dns")]
@@ -203,6 +203,20 @@ impl ChannelBuilder {
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
         let keepalive = self.connection.keepalive.unwrap_or_else(default_keepalive);
         self.connection.keepalive = Some(keepalive.without_calls(without_calls));
+        self
+    }
+
+    /// The longest headers, and the longest trailers, of a response, in bytes as HTTP/2 counts them: name, value and 32 for each
+    /// field. Default 64 KiB; C-core's default is 16 KiB, grpc-java's 8 KiB, grpc-go's 16 MiB.
+    ///
+    /// A call whose response has more fails with RESOURCE_EXHAUSTED, which says how long it was; its backend is not blamed. A
+    /// response whose frames carry more than about three times as much ends its whole connection.
+    ///
+    /// A backend may let this pin memory until the response is read: up to 2.7 times as much for the headers and again for the
+    /// trailers of each call in flight, and up to five times that if it sends nothing but tiny fields, so 1.8 MB a call
+    /// by default.
+    pub fn max_header_list_size(mut self, bytes: u32) -> Self {
+        self.connection.header_limit = HeaderLimit::new(bytes);
         self
     }
 

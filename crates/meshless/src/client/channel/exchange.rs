@@ -9,7 +9,9 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use http::uri::Uri;
 use meshless_core::{CallRetry, CodeSet, Ending, RetryPolicy, Rng};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -277,15 +279,31 @@ fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
     outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
 }
 
-/// Completes the URI, which HTTP/2 sends with every request, and names the client.
+/// Completes the URI, which HTTP/2 sends with every request, names the client, and leaves out what is HTTP's and not the
+/// caller's to say.
 fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result<(), Status> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(settings.scheme.clone());
     parts.authority = Some(settings.authority.clone());
     *request.uri_mut() = Uri::from_parts(parts)
         .map_err(|error| Status::internal(format!("the method's path does not make a URI: {error}")))?;
-    request.headers_mut().insert(USER_AGENT, settings.user_agent.clone());
+    let headers = request.headers_mut();
+    NOT_METADATA.iter().for_each(|name| drop(headers.remove(name)));
+    headers.insert(USER_AGENT, settings.user_agent.clone());
     Ok(())
 }
+
+/// Headers that describe one HTTP message or one connection. A caller has them as metadata who passes on what another
+/// request had, and they are wrong here: a `content-length` that differs from the body makes servers reset the stream, `host` contradicts
+/// `:authority`, and HTTP/2 forbids the others (RFC 9113 §8.2.2). C-core leaves `content-length` out, and grpc-go's server `host`.
+const NOT_METADATA: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    HOST,
+    CONNECTION,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 
 const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");

@@ -123,11 +123,8 @@ fn find_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Pl
 /// # Errors
 /// UNAVAILABLE if it would wait for nothing.
 fn check(shared: &Shared, wait_for_ready: bool, waits_for: &mut WaitsFor) -> Result<(), Status> {
-    if shared.last_state().is_some() {
-        return Err(Status::unavailable(format!(
-            "{}: the channel has ended together with the tokio runtime that it was made in",
-            shared.target
-        )));
+    if let Some(ended) = shared.end_status() {
+        return Err(ended);
     }
     let picker = shared.picker();
     match picker.failure() {

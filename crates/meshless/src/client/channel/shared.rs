@@ -8,6 +8,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use meshless_core::{ChannelState, ConnectionId, EmptyAnswers, EndpointId, OutcomeReport, Picker, Rng};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
+use tonic::Status;
 
 use super::method::Methods;
 use super::retries::Retries;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     events: mpsc::UnboundedSender<DriverEvent>,
     /// What the channel was doing when its driver ended.
     last_state: OnceLock<ChannelState>,
+    /// The text of the panic that ended its driver, if one did. Set before `last_state`.
+    panic: OnceLock<String>,
 }
 
 /// What is the same for every call of a channel.
@@ -104,6 +107,7 @@ impl Shared {
             seed,
             events,
             last_state: OnceLock::new(),
+            panic: OnceLock::new(),
         }
     }
 
@@ -128,8 +132,11 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    /// The driver has ended, whether because nobody holds the channel any more, or with its runtime.
-    pub(crate) fn end(&self, last_state: ChannelState) {
+    /// The driver has ended: because nobody holds the channel any more, with its runtime, or with this panic.
+    pub(crate) fn end(&self, last_state: ChannelState, panic: Option<String>) {
+        if let Some(panic) = panic {
+            let _ = self.panic.set(panic);
+        }
         let _ = self.last_state.set(last_state);
         self.published.notify_waiters();
     }
@@ -137,6 +144,20 @@ impl Shared {
     /// What the channel was doing when its driver ended, if it has.
     pub(super) fn last_state(&self) -> Option<&ChannelState> {
         self.last_state.get()
+    }
+
+    /// Why no call can succeed any more; `None` while the driver runs.
+    pub(super) fn end_status(&self) -> Option<Status> {
+        self.last_state()?;
+        let target = &self.target;
+        Some(match self.panic.get() {
+            None => Status::unavailable(format!(
+                "{target}: the channel has ended together with the tokio runtime that it was made in"
+            )),
+            Some(panic) => Status::internal(format!(
+                "{target}: the channel has ended because its task panicked; make a new one; the panic: {panic}"
+            )),
+        })
     }
 
     /// Calls begun since the channel was made.

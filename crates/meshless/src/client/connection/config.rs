@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::header_limit::{HEADER_LIST_SIZE, HeaderLimit};
 use super::keepalive::KeepaliveConfig;
 use super::stall::StallConfig;
 
@@ -30,8 +31,8 @@ pub(crate) struct ConnectionConfig {
     /// for the frames' bookkeeping: 96 MiB. What readers have taken is theirs: a generated client keeps an unfinished message of
     /// up to its own limit (tonic's default is 4 MiB) for each call.
     pub(crate) connection_window: u32,
-    /// Bytes of headers or trailers of one response. Default 16 KiB, as in tonic.
-    pub(crate) max_header_list_size: u32,
+    /// Bytes of headers or trailers of one response. Default 64 KiB.
+    pub(crate) header_limit: HeaderLimit,
 }
 
 impl ConnectionConfig {
@@ -41,7 +42,7 @@ impl ConnectionConfig {
             .enable_push(false)
             .initial_window_size(self.stream_window)
             .initial_connection_window_size(self.connection_window)
-            .max_header_list_size(self.max_header_list_size)
+            .max_header_list_size(self.header_limit.for_h2())
             .max_concurrent_reset_streams(REMEMBERED_RESETS)
             .reset_stream_duration(RESET_MEMORY)
             .max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS));
@@ -57,7 +58,7 @@ impl Default for ConnectionConfig {
             stall: Some(StallConfig::default()),
             stream_window: 2 << 20,
             connection_window: 64 << 20,
-            max_header_list_size: 16 << 10,
+            header_limit: HeaderLimit::new(HEADER_LIST_SIZE),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::wire::Wire;
 use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
 use crate::client::connector::{BoxIo, Connector};
 use crate::shared::file_descriptors;
+use crate::shared::peer_text::peer_text;
 #[cfg(feature = "tls")]
 use crate::shared::tls::{ClientTls, TlsError};
 
@@ -58,7 +59,7 @@ impl Connection {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// The byte stream could not be opened.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}: {}", peer_text(source.to_string()))]
     Dial {
         /// The backend.
         address: Address,
@@ -103,7 +104,7 @@ impl ConnectError {
     /// What was wrong, in words for where the address is named already.
     pub(crate) fn cause(&self) -> String {
         match self {
-            Self::Dial { source, .. } => format!("cannot connect: {source}"),
+            Self::Dial { source, .. } => format!("cannot connect: {}", peer_text(source.to_string())),
             #[cfg(feature = "tls")]
             Self::Tls { source, .. } => format!("TLS failed: {source}"),
             Self::Http2 { reason, .. } => format!("did not open HTTP/2: {reason}"),
@@ -171,7 +172,7 @@ async fn open_http2(
     config: &ConnectionConfig,
     report: Report,
 ) -> Result<Connection, CloseReason> {
-    let shared = Shared::new(address.clone(), report);
+    let shared = Shared::new(address.clone(), config.header_limit, report);
     let wire = Wire::new(io, Arc::clone(&shared), is_tls);
     let (sender, mut http2) = config
         .http2()

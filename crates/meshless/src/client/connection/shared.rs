@@ -12,6 +12,7 @@ use h2::client::SendRequest;
 use meshless_core::Address;
 use tokio::sync::Notify;
 
+use super::header_limit::{HeaderLimit, LongBlocks};
 use super::stall::Read;
 use super::{CloseReason, Event, Report};
 
@@ -45,6 +46,10 @@ pub(super) struct Shared {
     empty_messages: AtomicU32,
     flooded: AtomicBool,
     abort: AtomicBool,
+    pub(super) header_limit: HeaderLimit,
+    pub(super) long_blocks: LongBlocks,
+    /// The peer's MAX_HEADER_LIST_SIZE; `u32::MAX` if it has none.
+    peer_header_list_max: AtomicU32,
     /// Wakes the task for what it would not notice by polling the connection.
     pub(super) wake: Notify,
     closed: OnceLock<CloseReason>,
@@ -52,7 +57,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(address: Address, report: Report) -> Arc<Self> {
+    pub(super) fn new(address: Address, header_limit: HeaderLimit, report: Report) -> Arc<Self> {
         Arc::new(Self {
             address,
             sender: Mutex::new(None),
@@ -70,6 +75,9 @@ impl Shared {
             empty_messages: AtomicU32::new(0),
             flooded: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            header_limit,
+            long_blocks: LongBlocks::default(),
+            peer_header_list_max: AtomicU32::new(u32::MAX),
             wake: Notify::new(),
             closed: OnceLock::new(),
             report,
@@ -102,6 +110,10 @@ impl Shared {
 
     pub(super) fn max_streams(&self) -> u32 {
         self.max_streams.load(SeqCst)
+    }
+
+    pub(super) fn peer_header_list_max(&self) -> u32 {
+        self.peer_header_list_max.load(SeqCst)
     }
 
     pub(super) fn written_up_to(&self) -> u32 {
@@ -195,6 +207,11 @@ impl Shared {
 
     pub(super) fn handle_headers_written(&self, stream_id: u32) {
         self.written_up_to.fetch_max(stream_id, SeqCst);
+    }
+
+    /// The peer announces the longest header list that it takes.
+    pub(super) fn handle_header_list_max(&self, max: u32) {
+        self.peer_header_list_max.store(max, SeqCst);
     }
 
     pub(super) fn handle_settings_acknowledged(&self) {

@@ -4,6 +4,7 @@
 //! for the calls: once the last call has ended, [`CLOSE_TIMEOUT`] is all the time that closing may take.
 
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -13,11 +14,13 @@ use bytes::Bytes;
 use h2::{Ping, PingPong, Reason};
 use tokio::time::{Instant, sleep_until};
 
+use super::http2_error::debug_data;
 use super::keepalive::{Keepalive, KeepaliveAction, KeepaliveConfig};
 use super::shared::Shared;
 use super::stall::{StallAction, StallConfig, StallWatch};
 use super::wire::Wire;
 use super::{CloseReason, Event, GoingAway};
+use crate::shared::catch_panic::catch_panic;
 
 /// The task's state.
 pub(super) struct Task {
@@ -54,13 +57,14 @@ impl Task {
 
     /// Runs the connection until it ends.
     pub(super) async fn run(mut self) {
-        let reason = self.drive().await;
+        let reason = catch_panic(self.drive()).await.unwrap_or_else(CloseReason::Panicked);
         let Self { http2, shared, .. } = self;
         // In this order: no new call; the reason, for those that fail now; their failure, which is what dropping the
         // connection does; the driver's turn.
         shared.set_closed(reason.clone());
         shared.take_sender();
-        drop(http2);
+        // h2 panics here if it has panicked before: the driver must hear of the end nevertheless.
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(move || drop(http2)));
         shared.report(Event::Closed(reason));
     }
 
@@ -101,7 +105,7 @@ impl Task {
             Poll::Ready(Ok(())) if self.drained() => Poll::Ready(Some(CloseReason::Drained)),
             Poll::Ready(Ok(())) => Poll::Ready(Some(CloseReason::Server)),
             Poll::Ready(Err(_)) if self.shared.is_flooded() => Poll::Ready(Some(CloseReason::Flooded)),
-            Poll::Ready(Err(error)) => Poll::Ready(Some(CloseReason::Http2(Arc::new(error)))),
+            Poll::Ready(Err(error)) => Poll::Ready(Some(self.close_reason(error))),
             Poll::Pending => {
                 if self.drained() && self.close_by.is_none() {
                     // Without a handle that could open another stream, h2 says GOAWAY, flushes and closes. It does so
@@ -117,6 +121,15 @@ impl Task {
                 }
             }
         }
+    }
+
+    fn close_reason(&self, error: h2::Error) -> CloseReason {
+        // What h2 calls a list of headers, or the frames of one, that is several times too long.
+        let too_long = ["header_list_way_too_large", "too_many_continuations"];
+        if error.is_library() && too_long.contains(&&*debug_data(&error)) {
+            return CloseReason::HeadersTooLong { max: self.shared.header_limit.max() };
+        }
+        CloseReason::Http2(Arc::new(error))
     }
 
     fn drained(&self) -> bool {
@@ -159,12 +172,12 @@ impl Task {
             else {
                 return;
             };
-            let message = error.to_string();
+            let debug_data = debug_data(&error);
             GoingAway::Server {
                 code: error.reason().unwrap_or(Reason::NO_ERROR),
                 too_many_pings: error.reason() == Some(Reason::ENHANCE_YOUR_CALM)
-                    && message.contains("too_many_pings"),
-                message,
+                    && debug_data.contains("too_many_pings"),
+                debug_data,
             }
         } else if self.shared.ids_exhausted() {
             GoingAway::StreamIdsExhausted

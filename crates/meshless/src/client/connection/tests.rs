@@ -8,6 +8,7 @@ mod goaway;
 mod keepalive;
 mod limits;
 mod opening;
+mod panic;
 mod peer;
 mod rotation;
 mod stall;

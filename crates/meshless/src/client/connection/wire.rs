@@ -24,6 +24,8 @@ use meshless_core::{AnswerBudget, FRAME_HEADER_LEN, FrameHeader, FrameKind, Fram
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::header_limit::BlockWatch;
+use super::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 use super::shared::Shared;
 use crate::client::connector::BoxIo;
 
@@ -34,6 +36,9 @@ pub(super) struct Wire {
     reads: FrameScanner,
     writes: FrameScanner,
     budget: AnswerBudget,
+    blocks: BlockWatch,
+    /// While the payload of SETTINGS passes.
+    settings: Option<SettingsReader>,
     /// The server's first bytes, until they are known to be the header of SETTINGS.
     greeting: Option<Vec<u8>>,
     /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At most one read's.
@@ -47,6 +52,8 @@ impl Wire {
     pub(super) fn new(io: BoxIo, shared: Arc<Shared>, fails_in_part: bool) -> Self {
         Self {
             io,
+            blocks: BlockWatch::new(shared.header_limit),
+            settings: None,
             shared,
             fails_in_part,
             reads: FrameScanner::from_server(),
@@ -61,12 +68,20 @@ impl Wire {
     fn note_read(&mut self, bytes: &[u8]) -> io::Result<bool> {
         self.check_greeting(bytes)?;
         let (mut goaway, mut answer) = (false, false);
-        let budget = &mut self.budget;
-        self.reads.scan(bytes, |frame| {
-            budget.note_read(&frame);
-            goaway |= frame.kind == FrameKind::GoAway;
-            answer |= matches!(frame.kind, FrameKind::Headers | FrameKind::Data);
-        });
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (passed, frame) = self.reads.pass_frame(rest);
+            let (mut piece, after) = rest.split_at(passed);
+            rest = after;
+            if let Some(frame) = frame {
+                self.budget.note_read(&frame);
+                goaway |= frame.kind == FrameKind::GoAway;
+                answer |= matches!(frame.kind, FrameKind::Headers | FrameKind::Data);
+                piece = &piece[passed + self.reads.payload_left() - frame.payload_len as usize..];
+                self.note_frame(&frame);
+            }
+            self.note_settings(piece);
+        }
         if answer {
             self.shared.handle_answer();
         }
@@ -77,6 +92,26 @@ impl Wire {
             self.shared.handle_goaway_header();
         }
         Ok(goaway)
+    }
+
+    fn note_frame(&mut self, frame: &FrameHeader) {
+        if let Some((stream, len)) = self.blocks.pass(frame) {
+            self.shared.long_blocks.note(stream, len);
+        }
+        let is_settings = frame.kind == FrameKind::Settings && !frame.is_ack();
+        self.settings = is_settings.then(SettingsReader::default);
+    }
+
+    fn note_settings(&mut self, payload: &[u8]) {
+        let Some(settings) = &mut self.settings else { return };
+        settings.pass(payload, |id, value| {
+            if id == MAX_HEADER_LIST_SIZE {
+                self.shared.handle_header_list_max(value);
+            }
+        });
+        if self.reads.at_boundary() {
+            self.settings = None;
+        }
     }
 
     fn note_written(&mut self, bytes: &[u8]) {
@@ -245,6 +280,7 @@ fn judge_greeting(bytes: &[u8], ended: bool) -> Greeting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::connection::HeaderLimit;
 
     /// A byte stream whose every write fails.
     struct Broken;
@@ -271,7 +307,7 @@ mod tests {
 
     fn write_to_broken(fails_in_part: bool, held_back: &'static [u8]) -> (io::Result<usize>, u32) {
         let address = meshless_core::Address::Unix("/test".into());
-        let shared = Shared::new(address, Box::new(|_| {}));
+        let shared = Shared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
         let mut wire = Wire::new(Box::new(Broken), Arc::clone(&shared), fails_in_part);
         wire.held_back = Bytes::from_static(held_back);
         let mut bytes = meshless_core::CLIENT_PREFACE.to_vec();

@@ -23,6 +23,7 @@ use super::config::DnsConfig;
 use super::lookup::DnsLookup;
 use super::schedule::{Schedule, Wish};
 use crate::ResolveError;
+use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
 
 /// What a lookup is shared by.
@@ -181,10 +182,10 @@ async fn run(
         let outcome = {
             let _descriptors = DESCRIPTORS.release();
             let early = Early::new(&answers);
-            let mut lookup = pin!(look.look(&early));
+            let mut lookup = pin!(catch_panic(look.look(&early)));
             loop {
                 tokio::select! {
-                    outcome = &mut lookup => break outcome,
+                    outcome = &mut lookup => break outcome.unwrap_or_else(|text| Err(panicked(&text))),
                     wish = wishes.next() => {
                         schedule.handle_wish(wish, now());
                         // The rest of a known answer is not worth the wait; a lookup that is due is.
@@ -225,6 +226,11 @@ fn is_known(answers: &watch::Sender<Answer>, answer: &Addresses) -> bool {
         (Some(Ok(before)), Ok(addresses)) => same_set(before, addresses),
         _ => false,
     }
+}
+
+/// A lookup that panics counts as one that failed: the next one follows after the pause.
+fn panicked(text: &str) -> ResolveError {
+    ResolveError::Other(format!("the DNS lookup panicked, which is a bug: {text}"))
 }
 
 /// Logs what is new: every change of the addresses, and the first failure of a row.

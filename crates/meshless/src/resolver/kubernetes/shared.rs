@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::KubernetesClient;
 use super::config::{KubernetesConfig, Timing};
 use super::watch::{Ended, Feed, Service, Watch};
+use crate::shared::catch_panic::catch_panic;
 
 /// The subscribers' end of a Service's task. The task ends when the last clone is dropped.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>
     let mut next_doubt = Instant::now();
     loop {
         let ended = tokio::select! {
-            ended = watch.follow() => ended,
+            ended = follow(&mut watch) => ended,
             () = doubted(&doubts, next_doubt) => {
                 next_doubt = Instant::now() + DOUBT_INTERVAL;
                 watch.outdate();
@@ -118,6 +119,17 @@ async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>
                 next_doubt = Instant::now() + DOUBT_INTERVAL;
                 watch.outdate();
             }
+        }
+    }
+}
+
+/// A panic counts as a failure, after which everything is listed again.
+async fn follow(watch: &mut Watch) -> Ended {
+    match catch_panic(watch.follow()).await {
+        Ok(ended) => ended,
+        Err(text) => {
+            watch.outdate();
+            Ended::Failed(format!("reading EndpointSlices panicked, which is a bug: {text}"))
         }
     }
 }

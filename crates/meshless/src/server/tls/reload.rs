@@ -88,6 +88,9 @@ impl Reload {
                     self.trouble = Some(trouble);
                 }
             }
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "reading the certificates panicked, which is a bug; they are read again after the interval");
+            }
             // The runtime is on its way down.
             Err(_) => std::future::pending().await,
         }

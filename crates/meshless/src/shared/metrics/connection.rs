@@ -87,8 +87,11 @@ impl OpenConnection {
 
     pub(crate) fn closed(&mut self, reason: &CloseReason) {
         let error = match reason {
-            CloseReason::Drained | CloseReason::Aborted | CloseReason::Flooded => SHUTDOWN,
-            CloseReason::Server => UNKNOWN,
+            CloseReason::Drained
+            | CloseReason::Aborted
+            | CloseReason::Flooded
+            | CloseReason::HeadersTooLong { .. } => SHUTDOWN,
+            CloseReason::Server | CloseReason::Panicked(_) => UNKNOWN,
             // "Also includes connections closed due to [A8]: gRPC keepalives" (A94).
             CloseReason::Keepalive(_) | CloseReason::Silent(_) => "connection timed out",
             CloseReason::Http2(error) => match error.get_io() {

@@ -72,6 +72,10 @@ impl Credentials {
                 }
                 config
             }
+            Err(error) if error.is_panic() => {
+                tracing::error!(%error, "reading the certificates panicked, which is a bug; the old ones stay");
+                config
+            }
             // Nothing has changed, or the runtime is on its way down.
             Ok(Ok(None)) | Err(_) => {
                 self.read_current(|current| current.trouble = None);

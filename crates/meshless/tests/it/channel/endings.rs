@@ -259,5 +259,8 @@ async fn the_error_names_the_backend_and_what_was_wrong() {
         }
     };
     assert_eq!(status.code(), Code::Unavailable, "by the HTTP status");
-    assert!(status.message().starts_with("10.0.0.2:50051: it answered with HTTP status 503"), "{status}");
+    assert!(
+        status.message().starts_with("10.0.0.2:50051: the answer is not gRPC: HTTP status 503"),
+        "{status}"
+    );
 }

@@ -23,7 +23,9 @@ const YEAR: Duration = Duration::from_secs(31_536_000);
 async fn big_messages_pass_both_ways() {
     let backends = Backends::start(1, YEAR).await;
     let channel = Channel::builder(backends.target()).connect().await.unwrap();
-    let message: Bytes = (0..4 << 20).map(|n: u32| (n % 251) as u8).collect();
+    const LEN: u32 = (4 << 20) - 5;
+    let content = (0..LEN).map(|n| (n % 251) as u8);
+    let message: Bytes = [0].into_iter().chain(LEN.to_be_bytes()).chain(content).collect();
     let response = unary(&channel, request(message.clone())).await.unwrap();
     assert!(response.into_body() == message);
     // And as a stream, which is pumped.

@@ -53,12 +53,8 @@ impl Call<'_> {
             Ok(again) => {
                 let cause = format!("{}: {}", end.address(), refusal.describe(response.headers()));
                 self.note(Some(end.endpoint()), &cause, retry);
-                let ending = match response.headers().contains_key(Status::GRPC_STATUS) {
-                    true => Ending::Status(refusal.code),
-                    false => Ending::HttpStatus(refusal.code),
-                };
                 drop(response);
-                end.failed(Code::from(i32::from(refusal.code)), ending);
+                end.failed(Code::from(i32::from(refusal.code)), Ending::Status(refusal.code));
                 ControlFlow::Continue(again)
             }
             // What the server says about its failure stays in the server's words.
@@ -118,7 +114,7 @@ impl Call<'_> {
             timed_out: failure.is_timeout(),
             replayable: self.outgoing.can_replay(),
         };
-        if failure.is_the_request_s() {
+        if failure.is_final() {
             return Err(failure.into_status());
         }
         let cause = failure.describe();

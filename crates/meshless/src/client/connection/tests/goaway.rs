@@ -37,8 +37,8 @@ async fn the_first_goaway_of_two_stops_new_calls_and_spares_the_open_ones() {
     assert_eq!(rig.peer.expect_request().await, 1);
     rig.peer.goaway(ALL_STREAMS, NO_ERROR, b"max_age").await;
     match rig.event().await {
-        Event::GoingAway(GoingAway::Server { message, too_many_pings, .. }) => {
-            assert!(message.contains("max_age"), "{message}");
+        Event::GoingAway(GoingAway::Server { debug_data, too_many_pings, .. }) => {
+            assert_eq!(debug_data, "max_age");
             assert!(!too_many_pings);
         }
         other => panic!("{other:?}"),
@@ -80,6 +80,26 @@ async fn too_many_pings_is_told_apart() {
     match rig.event().await {
         Event::GoingAway(GoingAway::Server { too_many_pings, .. }) => assert!(too_many_pings),
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goaway_is_told_in_the_server_s_words_and_not_in_h2_s() {
+    let long = "x".repeat(2000);
+    for (code, debug, words) in [
+        (NO_ERROR, &b"graceful_stop"[..], "the server sent GOAWAY: NO_ERROR \"graceful_stop\""),
+        (NO_ERROR, b"", "the server sent GOAWAY: NO_ERROR"),
+        (0x2, b"a\r\n\x1b[31m\xff", "the server sent GOAWAY: INTERNAL_ERROR \"a\\r\\n\\x1b[31m\\xff\""),
+        (0x2, long.as_bytes(), "the server sent GOAWAY: INTERNAL_ERROR \"xxx"),
+    ] {
+        let mut rig = Rig::new().await;
+        let call = rig.call(unary(b"one"));
+        rig.peer.expect_request().await;
+        rig.peer.goaway(0, code, debug).await;
+        let status = call.await.unwrap().0.unwrap_err().into_status();
+        let expected = format!("unix:/test: the server did not process the call: {words}");
+        assert!(status.message().starts_with(&expected), "{status}");
+        assert!(status.message().len() < 400, "{status}");
     }
 }
 

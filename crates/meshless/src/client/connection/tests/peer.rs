@@ -123,9 +123,9 @@ impl Peer {
         self.write(0x6, 0x1, 0, &ping.payload).await;
     }
 
-    /// The response's headers: `:status: 200`, from HPACK's static table.
+    /// The response's headers: `:status: 200`, from HPACK's static table, and gRPC's content type.
     pub(super) async fn headers(&mut self, stream: u32) {
-        self.write(0x1, END_HEADERS, stream, &[0x88]).await;
+        self.write(0x1, END_HEADERS, stream, b"\x88\0\x0ccontent-type\x10application/grpc").await;
     }
 
     pub(super) async fn data(&mut self, stream: u32, bytes: &[u8]) {

@@ -154,3 +154,25 @@ async fn half_an_answer_is_used_at_once_and_its_rest_is_not_waited_for_in_need()
     sleep(Duration::from_millis(1)).await;
     assert_eq!(*began.lock().unwrap(), 2, "the next lookup begins");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_panics_is_a_failure_and_is_tried_again() {
+    struct Panics(u32);
+    impl Look for Panics {
+        async fn look(&mut self, _: &Early<'_>) -> Result<Found, ResolveError> {
+            self.0 += 1;
+            sleep(Duration::from_millis(10)).await;
+            assert!(self.0 > 2, "a lookup of little care");
+            found(1, 5)
+        }
+    }
+    let shared = Shared::spawn(Panics(0), DnsConfig::default(), &Handle::current());
+    let mut answers = shared.answers.clone();
+    let start = Instant::now();
+    for _ in 0..2 {
+        let error = next(&mut answers).await.unwrap_err().to_string();
+        assert!(error.contains("a lookup of little care"), "{error}");
+    }
+    assert!(next(&mut answers).await.is_ok());
+    assert!(start.elapsed() >= 2 * SECOND, "with the pauses of failures: {:?}", start.elapsed());
+}

@@ -1,0 +1,215 @@
+//! How long the headers and the trailers of a response may be, and who is told when they are longer.
+//!
+//! h2 has a limit of its own, which is no use to a caller: it drops the fields of trailers that are above it without a word,
+//! it says PROTOCOL_ERROR of headers, and a list four times as long ends the connection. So h2 gets a larger limit, and the
+//! one that the user set is held here: by the fields that h2 hands out, and by the lengths of the frames that carried them.
+//! Together they find every list that is too long, also one of which h2 dropped fields (see [`HeaderLimit::for_h2`]).
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::{HeaderMap, Request};
+use meshless_core::{FrameHeader, FrameKind};
+
+/// The limit on one header list, in bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderLimit(u32);
+
+/// A header list above a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeadersTooLong {
+    /// The least that it can be, in bytes.
+    pub(crate) len: u64,
+    pub(crate) max: u32,
+}
+
+impl HeaderLimit {
+    pub(crate) fn new(max: u32) -> Self {
+        Self(max)
+    }
+
+    pub(crate) fn max(self) -> u32 {
+        self.0
+    }
+
+    /// What h2 is told: so much more that no list is passed as shorter than it was.
+    ///
+    /// h2 hands out the fields before the one with which a list reaches h2's limit. If these fields alone are longer than ours,
+    /// they show it. Else the dropped field is longer than the difference of the two limits. At most 4 096 bytes of it come
+    /// out of HPACK's table; the others take five bits each on the wire at the least (RFC 7541, appendix B), so that
+    /// the frames themselves are longer than our limit, which [`BlockWatch`] sees. For that the difference has to be
+    /// 8/5 of our limit, and the table.
+    pub(super) fn for_h2(self) -> u32 {
+        let max = u64::from(self.0) * 13 / 5 + 2 * HPACK_TABLE;
+        u32::try_from(max).unwrap_or(u32::MAX)
+    }
+
+    /// Checks what h2 handed out. `block` is the length of its frames, if that was above the limit.
+    ///
+    /// # Errors
+    /// If the list was longer than the limit.
+    pub(super) fn check(self, headers: &HeaderMap, block: Option<u64>) -> Result<(), HeadersTooLong> {
+        let len = (list_size(headers) as u64).max(block.unwrap_or(0));
+        if len > u64::from(self.0) { Err(HeadersTooLong { len, max: self.0 }) } else { Ok(()) }
+    }
+
+    fn is_long_block(self, len: u64) -> bool {
+        len > u64::from(self.0) + BLOCK_OVERHEAD
+    }
+}
+
+/// The size of a header list: "the length of the name and value in units of octets plus an overhead of 32 octets for each
+/// field" (RFC 9113 §6.5.2).
+pub(super) fn list_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
+}
+
+/// The size of a request's header list, its pseudo-header fields included.
+pub(super) fn request_size(request: &Request<()>) -> u64 {
+    let uri = request.uri();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let pseudo = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", path),
+    ];
+    let pseudo: usize = pseudo.iter().map(|(name, value)| name.len() + value.len() + FIELD_OVERHEAD).sum();
+    (pseudo + list_size(request.headers())) as u64
+}
+
+/// Adds up the frames of each header block as they are read.
+#[derive(Debug)]
+pub(super) struct BlockWatch {
+    limit: HeaderLimit,
+    stream: u32,
+    len: u64,
+}
+
+impl BlockWatch {
+    pub(super) fn new(limit: HeaderLimit) -> Self {
+        Self { limit, stream: 0, len: 0 }
+    }
+
+    /// Passes a frame by. Returns stream and length of its block if that is longer than the limit by now.
+    pub(super) fn pass(&mut self, frame: &FrameHeader) -> Option<(u32, u64)> {
+        match frame.kind {
+            FrameKind::Headers => {
+                self.stream = frame.stream_id;
+                self.len = u64::from(frame.payload_len);
+            }
+            FrameKind::Continuation => self.len += u64::from(frame.payload_len),
+            _ => return None,
+        }
+        self.limit.is_long_block(self.len).then_some((self.stream, self.len))
+    }
+}
+
+/// The header blocks that were too long, for the calls on whose streams they came.
+#[derive(Debug, Default)]
+pub(super) struct LongBlocks {
+    /// Spares nearly every call the lock.
+    any: AtomicBool,
+    by_stream: Mutex<BTreeMap<u32, u64>>,
+}
+
+impl LongBlocks {
+    /// Noted before h2 has the block.
+    pub(super) fn note(&self, stream: u32, len: u64) {
+        let mut blocks = self.lock();
+        blocks.insert(stream, len);
+        if blocks.len() > LONG_BLOCKS_MAX {
+            // The oldest: its call has long been told, unless nobody reads it.
+            blocks.pop_first();
+        }
+        self.any.store(true, SeqCst);
+    }
+
+    pub(super) fn of(&self, stream: u32) -> Option<u64> {
+        if self.any.load(SeqCst) { self.lock().get(&stream).copied() } else { None }
+    }
+
+    /// The call is over.
+    pub(super) fn forget(&self, stream: u32) {
+        if self.any.load(SeqCst) {
+            self.lock().remove(&stream);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
+        // Only memory is touched while it is held.
+        self.by_stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The default limit: 64 KiB, as in Node and four times C-core's.
+///
+/// What it lets a hostile backend pin: h2 keeps up to 174 KiB for the headers and as much for the trailers of each call in
+/// flight, as HTTP/2 counts. Fields of two bytes take about five times that in memory, so at the worst a call pins 1.8 MB,
+/// until it is read or dropped.
+pub(super) const HEADER_LIST_SIZE: u32 = 64 << 10;
+
+/// SETTINGS_HEADER_TABLE_SIZE, which this client leaves at its initial value (RFC 9113 §6.5.2).
+const HPACK_TABLE: u64 = 4096;
+
+/// What a field adds to the size of a list beside its name and value.
+const FIELD_OVERHEAD: usize = 32;
+
+/// What the frames of a block may have besides its fields: padding and priority of HEADERS, changes of HPACK's table.
+const BLOCK_OVERHEAD: u64 = 1024;
+
+/// Calls whose response was too long and that have not been told yet. To note one costs the peer a block above the limit.
+const LONG_BLOCKS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_field_is_longer_on_the_wire_than_the_limit() {
+        for max in [0, 1, 1000, 64 << 10, 16 << 20] {
+            let limit = HeaderLimit::new(max);
+            // The shortest field with which a list of at most `max` bytes reaches h2's limit, in Huffman's shortest code.
+            let field = u64::from(limit.for_h2()) - u64::from(max);
+            let on_the_wire = (field - HPACK_TABLE - FIELD_OVERHEAD as u64) * 5 / 8;
+            assert!(limit.is_long_block(on_the_wire), "{max}: {on_the_wire}");
+        }
+        assert_eq!(HeaderLimit::new(u32::MAX).for_h2(), u32::MAX);
+    }
+
+    #[test]
+    fn a_block_is_the_sum_of_its_frames() {
+        let frame = |kind, stream_id: u32, payload_len: u32| {
+            let mut bytes = [0; 9];
+            bytes[..3].copy_from_slice(&payload_len.to_be_bytes()[1..]);
+            bytes[3] = kind;
+            bytes[5..].copy_from_slice(&stream_id.to_be_bytes());
+            FrameHeader::parse(&bytes)
+        };
+        let mut watch = BlockWatch::new(HeaderLimit::new(20_000));
+        assert_eq!(watch.pass(&frame(1, 1, 16_000)), None);
+        assert_eq!(watch.pass(&frame(0, 3, 16_000)), None, "DATA is no header block");
+        assert_eq!(watch.pass(&frame(9, 1, 16_000)), Some((1, 32_000)));
+        assert_eq!(watch.pass(&frame(1, 3, 16_000)), None, "the next begins");
+    }
+
+    #[test]
+    fn long_blocks_are_remembered_until_their_calls_end_and_are_bounded() {
+        let blocks = LongBlocks::default();
+        assert_eq!(blocks.of(1), None);
+        (0..2 * LONG_BLOCKS_MAX as u32).for_each(|stream| blocks.note(stream, 7));
+        assert_eq!(blocks.of(0), None, "the oldest goes");
+        assert_eq!(blocks.of(LONG_BLOCKS_MAX as u32), Some(7));
+        blocks.forget(LONG_BLOCKS_MAX as u32);
+        assert_eq!(blocks.of(LONG_BLOCKS_MAX as u32), None);
+        assert!(blocks.lock().len() <= LONG_BLOCKS_MAX);
+    }
+
+    #[test]
+    fn sizes_are_counted_as_http2_counts_them() {
+        let request = http::Request::post("http://a.b:1/s/m").header("te", "trailers").body(()).unwrap();
+        let expected = (7 + 4) + (7 + 4) + (10 + 5) + (5 + 4) + (2 + 8) + 5 * 32;
+        assert_eq!(request_size(&request), expected);
+    }
+}
