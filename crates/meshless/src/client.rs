@@ -11,4 +11,5 @@ mod driver;
 mod health_watch;
 mod internal_rpc;
 mod load_watch;
+mod metrics;
 pub(crate) mod service_config;

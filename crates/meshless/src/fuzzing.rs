@@ -10,7 +10,7 @@ use meshless_core::{BalancerConfig, FrameHeader, FrameScanner, Pushback, RetryTh
 
 pub use self::connections::{client_connection, server_connection};
 use crate::client::channel::MethodSettings;
-use crate::shared::{grpc_timeout, orca};
+use crate::shared::{grpc::timeout, orca};
 use crate::{ServiceConfig, Target};
 
 /// What reads bytes.
@@ -68,11 +68,11 @@ pub fn frames(data: &[u8]) {
 
 /// A deadline that was read is sent on as one that is not longer.
 pub fn timeout(data: &[u8]) {
-    let Some(headers) = headers(HeaderName::from_static(grpc_timeout::GRPC_TIMEOUT), data) else { return };
-    let Some(timeout) = grpc_timeout::read(&headers) else { return };
-    let written = grpc_timeout::header(timeout);
-    let again = headers_of(HeaderName::from_static(grpc_timeout::GRPC_TIMEOUT), written);
-    let again = grpc_timeout::read(&again).expect("what is written can be read");
+    let Some(headers) = headers(HeaderName::from_static(timeout::GRPC_TIMEOUT), data) else { return };
+    let Some(timeout) = timeout::read(&headers) else { return };
+    let written = timeout::header(timeout);
+    let again = headers_of(HeaderName::from_static(timeout::GRPC_TIMEOUT), written);
+    let again = timeout::read(&again).expect("what is written can be read");
     assert!(again <= timeout, "{again:?} of {timeout:?}");
 }
 

@@ -64,7 +64,7 @@ mod shared;
 pub use client::channel::{
     Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, Retry, RetryStats, WaitForReady,
 };
-pub use client::connector::{BoxIo, Connect, Connecting, Io};
+pub use client::connector::{Connect, Connecting};
 pub use client::service_config::{ServiceConfig, ServiceConfigError};
 pub use meshless_core::{
     Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
@@ -86,10 +86,11 @@ pub use server::ServerTlsConfig;
 pub use server::{
     Accepted, CallContext, CallLimit, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent,
     ConnectionSummary, HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown,
-    ShutdownHandle, bind, serve_connection,
+    ShutdownHandle, bind, orca, serve_connection,
 };
 #[cfg(unix)]
 pub use server::{UnixListener, bind_unix};
+pub use shared::io::{BoxIo, Io};
+pub use shared::metrics;
 #[cfg(feature = "tls")]
 pub use shared::tls::{Pem, TlsConfig, TlsError};
-pub use shared::{metrics, orca};

@@ -16,6 +16,8 @@ mod grpc;
 mod health;
 mod listener;
 mod metered;
+mod metrics;
+pub mod orca;
 mod overload;
 mod peer;
 mod serve;
@@ -59,7 +61,7 @@ pub use unix::{UnixListener, bind_unix};
 use admission::ConnectionLimits;
 use overload::CallGate;
 
-use crate::shared::metrics::ServerMetrics;
+use metrics::ServerMetrics;
 
 /// A gRPC server for tonic's services.
 ///
@@ -256,7 +258,7 @@ impl Server {
         self
     }
 
-    /// Measures calls and connections with this meter: see [`metrics`](crate::shared::metrics). Default: nothing is measured.
+    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default: nothing is measured.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {

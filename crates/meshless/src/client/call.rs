@@ -10,7 +10,6 @@ mod failure;
 pub(crate) mod fuzzing;
 mod grpc_status;
 mod head;
-mod message_limit;
 mod not_grpc;
 mod outgoing;
 mod pump;
@@ -20,11 +19,9 @@ mod response_head;
 
 pub(crate) use self::attempt::attempt;
 pub(crate) use self::failure::Failure;
-#[cfg(feature = "otel")]
-pub(crate) use self::message_limit::MessageLimit;
 pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
-pub(crate) use self::refusal::{Refusal, core_code};
-pub(crate) use self::response::{CallGuard, ResponseBody, grpc_code};
+pub(crate) use self::refusal::Refusal;
+pub(crate) use self::response::{CallGuard, ResponseBody};
 pub(crate) use self::response_head::UnofferedEncoding;

@@ -11,16 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::Address;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// A byte stream that a connection can run over. Implemented by everything that has these traits.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
-
-/// A byte stream of any kind. The indirection costs nothing that can be seen beside a system call.
-pub type BoxIo = Box<dyn Io>;
+use crate::shared::io::BoxIo;
 
 /// What [`Connect::connect`] returns.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;

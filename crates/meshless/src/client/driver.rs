@@ -28,10 +28,10 @@ use crate::client::connection::{
     ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
 };
 use crate::client::connector::Connector;
+use crate::client::metrics::OpenConnection;
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors;
-use crate::shared::metrics::OpenConnection;
 #[cfg(feature = "tls")]
 use crate::shared::tls::ClientTls;
 

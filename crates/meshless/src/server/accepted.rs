@@ -8,7 +8,7 @@ use http::Extensions;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::peer::Peer;
-use crate::client::connector::{BoxIo, Io};
+use crate::shared::io::{BoxIo, Io};
 
 /// A connection that a [`Listener`](crate::Listener) has accepted.
 pub struct Accepted {

@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::call::{CallContext, CallLease};
 use super::state::ConnectionState;
-use crate::shared::grpc_timeout;
+use crate::shared::grpc::timeout;
 
 /// A service whose calls are counted.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ where
     type Future = CountedCall<S, S::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let call = self.state.start_call(grpc_timeout::read(request.headers()));
+        let call = self.state.start_call(timeout::read(request.headers()));
         request.extensions_mut().insert(CallContext::new(call.clone()));
         let stage = Stage::Waiting { service: self.service.clone(), request: Some(request) };
         CountedCall { stage, lease: Some(CallLease::new(call)) }

@@ -16,10 +16,10 @@ use super::connection::drive;
 use super::event::ConnectionChange;
 use super::grpc::GrpcCalls;
 use super::metered::MeteredCalls;
+use super::metrics::ServedCalls;
 use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
-use crate::shared::metrics::ServedCalls;
 
 /// All end when this is dropped.
 pub(super) struct Connections {

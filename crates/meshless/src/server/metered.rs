@@ -13,8 +13,9 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::call::CallContext;
-use crate::client::call::grpc_code;
-use crate::shared::metrics::{MessageMeter, ServedCalls, ServerCallSpan};
+use super::metrics::{ServedCalls, ServerCallSpan};
+use crate::shared::grpc::grpc_code;
+use crate::shared::metrics::MessageMeter;
 
 /// The services of one connection.
 #[derive(Clone)]

@@ -29,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tower_service::Service;
 
-use crate::shared::bounced::{is_second_attempt, mark_answer, may_bounce_again};
+use crate::shared::grpc::bounced::{is_second_attempt, mark_answer, may_bounce_again};
 
 /// How many calls a server works on at once, on all connections together, and what it does with the others. See
 /// [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls).
@@ -48,7 +48,7 @@ impl CallLimit {
     /// At most so many calls at once, and as many that wait. Zero counts as one.
     ///
     /// A stream counts until it ends: this is for services of short calls. Health checks and load reports apart from calls
-    /// ([`LoadReporter::out_of_band`](crate::shared::orca::LoadReporter::out_of_band)) are not counted.
+    /// ([`LoadReporter::out_of_band`](crate::orca::LoadReporter::out_of_band)) are not counted.
     pub fn new(calls: usize) -> Self {
         let running = calls.clamp(1, Semaphore::MAX_PERMITS);
         Self { running, queued: running, bounces: false }

@@ -77,44 +77,13 @@
 //! A94 (subchannels, in place of A78's `grpc.lb.pick_first.*`), A91 (ejections). A78 (`weighted_round_robin`). What begins with `meshless.` is this library's own.
 
 #[cfg(feature = "otel")]
-mod balancing;
+pub(crate) mod instrument;
 #[cfg(feature = "otel")]
-mod client;
-#[cfg(feature = "otel")]
-mod connection;
-#[cfg(feature = "otel")]
-mod instrument;
-#[cfg(feature = "otel")]
-mod message_meter;
-#[cfg(feature = "otel")]
-mod methods;
+pub(crate) mod message_meter;
 #[cfg(not(feature = "otel"))]
 mod off;
-#[cfg(feature = "otel")]
-mod server;
 
+#[cfg(feature = "otel")]
+pub(crate) use self::message_meter::MessageMeter;
 #[cfg(not(feature = "otel"))]
-pub(crate) use self::off::{
-    AttemptSpan, Attempts, CallSpan, ChannelMetrics, MessageMeter, OpenConnection, ServedCalls,
-    ServerCallSpan, ServerMetrics,
-};
-#[cfg(feature = "otel")]
-pub(crate) use self::{
-    client::{AttemptSpan, Attempts, CallSpan, ChannelMetrics},
-    connection::OpenConnection,
-    message_meter::MessageMeter,
-    server::{ServedCalls, ServerCallSpan, ServerMetrics},
-};
-
-/// Why an attempt was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AttemptKind {
-    #[default]
-    First,
-    /// By a retry policy.
-    Retry,
-    /// Without one: the server had not processed the attempt before.
-    TransparentRetry,
-    /// By a hedging policy, beside another.
-    Hedge,
-}
+pub(crate) use self::off::MessageMeter;

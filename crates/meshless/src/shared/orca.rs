@@ -1,38 +1,14 @@
-//! Servers that say how loaded they are: ORCA's reports (gRFC A51), which `weighted_round_robin` (gRFC A58) weighs backends by.
-//!
-//! A server wraps its services; every response then ends with a report of what the process measured. Clients may rather have the same
-//! in a stream of its own, apart from calls: if the server offers that, too, and they ask for it
-//! ([`WeightedConfig::oob_load_report`](crate::WeightedConfig::oob_load_report), or `enableOobLoadReport` in a service config).
-//!
-//! ```no_run
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let load = meshless::orca::LoadReporter::new();
-//! let (_reporter, health) = tonic_health::server::health_reporter();
-//! meshless::Server::builder()
-//!     .add_service(load.wrap(health))
-//!     .add_service(load.out_of_band()) // for clients that ask
-//!     .serve("[::]:50051".parse()?)
-//!     .await?;
-//! # Ok(()) }
-//! ```
-//!
-//! Both ends speak gRPC's own format, so the other may be any gRPC implementation. Of the report only what weights are made of
-//! is written and read.
+//! ORCA's load reports (gRFC A51) as they are on the wire: in a response's trailers, and in a stream of
+//! their own.
 
-mod measure;
 mod message;
-mod out_of_band;
-mod service;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-pub use meshless_core::LoadReport;
+use meshless_core::LoadReport;
 use prost::Message as _;
 use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
-pub use self::measure::LoadReporter;
-pub(crate) use self::message::{OrcaLoadReport, OrcaLoadReportRequest, STREAM_CORE_METRICS};
-pub use self::out_of_band::OpenRcaService;
-pub use self::service::{ReportCall, ReportLoad, ReportingBody};
+pub(crate) use self::message::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
 /// The report among the trailers of a response, if there is one that can be read.
 pub(crate) fn read(trailers: &HeaderMap) -> Option<LoadReport> {
@@ -43,12 +19,12 @@ pub(crate) fn read(trailers: &HeaderMap) -> Option<LoadReport> {
 }
 
 /// The report as the value of a trailer.
-fn trailer(load: &LoadReport) -> HeaderValue {
+pub(crate) fn trailer(load: &LoadReport) -> HeaderValue {
     let value = BinaryMetadataValue::from_bytes(&OrcaLoadReport::from(*load).encode_to_vec());
     HeaderValue::from_bytes(value.as_encoded_bytes()).expect("base64 is a header value")
 }
 
-const TRAILER: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
+pub(crate) const TRAILER: HeaderName = HeaderName::from_static("endpoint-load-metrics-bin");
 
 #[cfg(test)]
 mod tests {

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig};
 
-use crate::client::connector::BoxIo;
+use crate::shared::io::BoxIo;
 use credentials::{Credentials, Sources};
 use explained::Explained;
 pub use pem::Pem;

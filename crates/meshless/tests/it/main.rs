@@ -7,6 +7,7 @@ mod channel;
 mod connection;
 #[cfg(feature = "dns")]
 mod dns_server;
+mod imports;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod log;

@@ -22,8 +22,8 @@ use h2::Reason;
 use meshless_core::{Address, AttemptFate, Ending};
 use tonic::{Code, Status};
 
-use super::refusal::core_code;
 use crate::client::connection::{CloseReason, HeadersTooLong, OpenError, Slot, describe_http2};
+use crate::shared::grpc::core_code;
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ use tonic_prost::ProstCodec;
 
 use super::response_head::{self, Follows};
 use super::{Outgoing, Refusal, grpc_status, not_grpc};
+use crate::shared::grpc::grpc_code;
 use crate::shared::orca;
 
 /// Headers or trailers: what tonic reads of them is what was sent, and nothing else changes.
@@ -53,7 +54,7 @@ pub(crate) fn response_headers(data: &[u8]) {
 
 /// Reads everything that a caller can ask for.
 fn read_as_callers_do(headers: &HeaderMap) {
-    let _ = (orca::read(headers), super::grpc_code(headers));
+    let _ = (orca::read(headers), grpc_code(headers));
     let _ = headers.get(Pushback::METADATA).map(|value| Pushback::parse(value.as_bytes()));
     let mut response = http::Response::new(http_body_util::Empty::<Bytes>::new());
     *response.headers_mut() = headers.clone();

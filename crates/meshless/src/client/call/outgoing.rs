@@ -21,7 +21,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::head::Head;
-use super::message_limit::{MessageLimit, TooLong};
+use crate::shared::grpc::message_limit::{MessageLimit, TooLong};
 use crate::shared::metrics::MessageMeter;
 
 /// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says so.

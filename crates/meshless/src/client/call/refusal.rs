@@ -8,7 +8,7 @@ use http_body::Body;
 use meshless_core::{Code, Pushback};
 
 use super::grpc_status;
-use super::response::grpc_code;
+use crate::shared::grpc::{core_code, grpc_code};
 
 /// The status of a response that ends its call at once.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +38,6 @@ impl Refusal {
             message => format!("{code}: {message}"),
         }
     }
-}
-
-/// The same code as tonic's.
-pub(crate) fn core_code(code: tonic::Code) -> Code {
-    Code::try_from(i32::from(code)).unwrap_or(Code::Unknown)
 }
 
 #[cfg(test)]

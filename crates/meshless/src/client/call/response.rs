@@ -18,8 +18,8 @@ use tonic::{Code, Status};
 use super::failure::Failure;
 use super::grpc_status;
 use super::pump::PumpTask;
-use super::refusal::core_code;
 use crate::client::connection::Slot;
+use crate::shared::grpc::{core_code, grpc_code};
 
 /// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
 /// was cancelled.
@@ -247,11 +247,6 @@ impl Held {
             Self::Pumped(pump) => pump.slot(),
         }
     }
-}
-
-/// The status that a response ends with, in its trailers or in a head that is all there is.
-pub(crate) fn grpc_code(headers: &HeaderMap) -> Code {
-    headers.get(Status::GRPC_STATUS).map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()))
 }
 
 /// The way of ending that goes with [`grpc_code`].

@@ -18,9 +18,10 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::shared::{DriverEvent, Shared};
-use crate::client::call::{self, CallGuard, Outgoing, UnofferedEncoding, core_code, grpc_code};
+use crate::client::call::{self, CallGuard, Outgoing, UnofferedEncoding};
 use crate::client::connection::Connection;
-use crate::shared::metrics::{AttemptSpan, CallSpan};
+use crate::client::metrics::{AttemptSpan, CallSpan};
+use crate::shared::grpc::{core_code, grpc_code};
 use crate::shared::orca;
 
 /// The body of a response, as tonic's generated clients read it.

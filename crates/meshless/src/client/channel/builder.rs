@@ -295,7 +295,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Measures calls, attempts, connections and ejections with this meter: see [`metrics`](crate::shared::metrics). Default: nothing is
+    /// Measures calls, attempts, connections and ejections with this meter: see [`metrics`](crate::metrics). Default: nothing is
     /// measured.
     #[cfg(feature = "otel")]
     pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {

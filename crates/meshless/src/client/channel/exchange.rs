@@ -28,8 +28,8 @@ use super::tried::Tried;
 use super::{Channel, deadline};
 use crate::client::call::{self, Failure, Outgoing, attempt};
 use crate::client::connection::Slot;
-use crate::shared::bounced;
-use crate::shared::metrics::{AttemptKind, AttemptSpan, Attempts};
+use crate::client::metrics::{AttemptKind, AttemptSpan, Attempts};
+use crate::shared::grpc::bounced;
 
 /// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
 pub(super) async fn exchange(

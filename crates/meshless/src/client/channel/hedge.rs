@@ -18,7 +18,8 @@ use tonic::Status;
 use super::body::{CallEnd, ResponseBody};
 use super::exchange::Call;
 use super::tried::Tried;
-use crate::client::call::{Refusal, core_code};
+use crate::client::call::Refusal;
+use crate::shared::grpc::core_code;
 
 type Answer = Result<http::Response<ResponseBody>, Status>;
 type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::method::Methods;
 use super::retries::Retries;
 use crate::client::connection::{self, ConnectError, Connection};
-use crate::shared::metrics::ChannelMetrics;
+use crate::client::metrics::ChannelMetrics;
 
 /// The state that a channel's calls share with its driver.
 pub(crate) struct Shared {

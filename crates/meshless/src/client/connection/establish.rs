@@ -16,8 +16,9 @@ use super::shared::Shared;
 use super::task::Task;
 use super::wire::Wire;
 use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
-use crate::client::connector::{BoxIo, Connector};
+use crate::client::connector::Connector;
 use crate::shared::file_descriptors;
+use crate::shared::io::BoxIo;
 use crate::shared::peer_text::peer_text;
 #[cfg(feature = "tls")]
 use crate::shared::tls::{ClientTls, TlsError};

@@ -32,7 +32,8 @@ use tonic::body::Body;
 use self::peer::Peer;
 use super::*;
 use crate::client::call::{Failure, Outgoing, ResponseBody, attempt};
-use crate::client::connector::{BoxIo, Connect, Connecting, Connector};
+use crate::client::connector::{Connect, Connecting, Connector};
+use crate::shared::io::BoxIo;
 
 type Answer = Result<http::Response<ResponseBody>, Failure>;
 

@@ -27,7 +27,7 @@ use tokio::time::Instant;
 use super::header_limit::BlockWatch;
 use super::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 use super::shared::Shared;
-use crate::client::connector::BoxIo;
+use crate::shared::io::BoxIo;
 
 /// A byte stream whose frames are noted as they pass.
 pub(super) struct Wire {

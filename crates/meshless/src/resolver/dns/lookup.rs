@@ -17,7 +17,7 @@ use super::client::{Client, Negative};
 use super::config::AddressFamilies;
 use super::families::{Families, FamilyAnswer, has_route};
 use super::shared::{Early, Found, Look, Question};
-use crate::ResolveError;
+use crate::resolver::ResolveError;
 
 /// Looks one name up.
 pub(super) struct DnsLookup {

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::config::DnsConfig;
 use super::lookup::DnsLookup;
 use super::schedule::{Schedule, Wish};
-use crate::ResolveError;
+use crate::resolver::ResolveError;
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
 

@@ -19,8 +19,8 @@ use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::error::KubernetesError;
-use crate::TlsConfig;
 use crate::shared::peer_text::peer_text;
+use crate::shared::tls::TlsConfig;
 use server::{ApiServer, Token};
 
 /// The way to the API server of a cluster, with the rights of whoever the token belongs to.

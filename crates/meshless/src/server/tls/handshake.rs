@@ -15,8 +15,8 @@ use tokio_rustls::rustls;
 use tokio_rustls::server::{FallibleAccept, TlsStream};
 use tonic::transport::server::{Connected, TcpConnectInfo, TlsConnectInfo};
 
-use crate::client::connector::BoxIo;
 use crate::server::accepted::Accepted;
+use crate::shared::io::BoxIo;
 use crate::shared::tls::ALPN_H2;
 use crate::shared::tls::words::{self, Whose};
 

@@ -4,24 +4,24 @@ use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use opentelemetry::{Key, KeyValue, StringValue};
 use tonic::Code;
 
-use crate::client::call::core_code;
+use crate::shared::grpc::core_code;
 
-pub(super) const METHOD: &str = "grpc.method";
-pub(super) const TARGET: &str = "grpc.target";
-pub(super) const STATUS: &str = "grpc.status";
+pub(crate) const METHOD: &str = "grpc.method";
+pub(crate) const TARGET: &str = "grpc.target";
+pub(crate) const STATUS: &str = "grpc.status";
 
 /// "Unregistered/generic method names should by default be reported with "other" value instead" (A66).
-pub(super) const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 
 /// "Latency" (A66), in seconds.
-pub(super) const LATENCY: &[f64] = &[
+pub(crate) const LATENCY: &[f64] = &[
     0.0, 0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008,
     0.01, 0.013, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4,
     0.5, 0.65, 0.8, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0,
 ];
 
 /// "Size" (A66), in bytes.
-pub(super) const SIZE: &[f64] = &[
+pub(crate) const SIZE: &[f64] = &[
     0.0,
     1024.0,
     2048.0,
@@ -39,13 +39,13 @@ pub(super) const SIZE: &[f64] = &[
 ];
 
 /// "Count" (A66).
-pub(super) const COUNT: &[f64] = &[
+pub(crate) const COUNT: &[f64] = &[
     0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0,
     32768.0, 65536.0,
 ];
 
 /// A counter.
-pub(super) fn counter(
+pub(crate) fn counter(
     meter: &Meter,
     name: &'static str,
     unit: &'static str,
@@ -55,7 +55,7 @@ pub(super) fn counter(
 }
 
 /// A number that rises and falls.
-pub(super) fn up_down(
+pub(crate) fn up_down(
     meter: &Meter,
     name: &'static str,
     unit: &'static str,
@@ -65,7 +65,7 @@ pub(super) fn up_down(
 }
 
 /// A histogram of seconds.
-pub(super) fn seconds(
+pub(crate) fn seconds(
     meter: &Meter,
     name: &'static str,
     boundaries: &[f64],
@@ -76,7 +76,7 @@ pub(super) fn seconds(
 }
 
 /// A histogram of whole numbers.
-pub(super) fn numbers(
+pub(crate) fn numbers(
     meter: &Meter,
     name: &'static str,
     unit: &'static str,
@@ -88,11 +88,11 @@ pub(super) fn numbers(
 }
 
 /// A label.
-pub(super) fn label(key: &'static str, value: impl Into<StringValue>) -> KeyValue {
+pub(crate) fn label(key: &'static str, value: impl Into<StringValue>) -> KeyValue {
     KeyValue::new(Key::from_static_str(key), value.into())
 }
 
 /// `grpc.status`, in gRPC's spelling.
-pub(super) fn status(code: Code) -> KeyValue {
+pub(crate) fn status(code: Code) -> KeyValue {
     label(STATUS, core_code(code).as_str())
 }

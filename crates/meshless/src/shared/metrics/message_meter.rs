@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::client::call::MessageLimit;
+use crate::shared::grpc::message_limit::MessageLimit;
 
 /// Goes with the bytes, which another task may move than the one that reads the sum. Empty where nobody reads it.
 #[derive(Debug, Default)]
@@ -17,10 +17,10 @@ struct Meter {
 
 /// The sum of one meter.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sum(Arc<AtomicU64>);
+pub(crate) struct Sum(Arc<AtomicU64>);
 
 impl MessageMeter {
-    pub(super) fn new(sum: Sum) -> Self {
+    pub(crate) fn new(sum: Sum) -> Self {
         // No length is above the limit.
         Self(Some(Box::new(Meter { messages: MessageLimit::new(u32::MAX), sum })))
     }
@@ -37,7 +37,7 @@ impl MessageMeter {
 }
 
 impl Sum {
-    pub(super) fn read(&self) -> u64 {
+    pub(crate) fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }

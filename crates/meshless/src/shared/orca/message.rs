@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::LoadReport;
+use meshless_core::LoadReport;
 
 /// The part of `xds.data.orca.v3.OrcaLoadReport` that A58 reads.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -35,7 +35,7 @@ impl OrcaLoadReportRequest {
     }
 
     /// What is asked for; zero if nothing that makes sense is.
-    pub(super) fn interval(&self) -> Duration {
+    pub(crate) fn interval(&self) -> Duration {
         let Some(ProtobufDuration { seconds, nanos }) = self.report_interval else { return Duration::ZERO };
         match (u64::try_from(seconds), u32::try_from(nanos)) {
             (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => Duration::new(seconds, nanos),
@@ -78,7 +78,7 @@ struct ProtobufDuration {
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The name of the service that reports apart from calls.
-pub(super) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
+pub(crate) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
 /// The path of its one method.
 pub(crate) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 

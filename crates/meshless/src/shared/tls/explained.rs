@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::Error;
 
 use super::words;
-use crate::client::connector::BoxIo;
+use crate::shared::io::BoxIo;
 
 /// The stream.
 pub(super) struct Explained(pub(super) TlsStream<BoxIo>);

@@ -17,6 +17,7 @@ use crate::client::channel::place::{WaitsFor, wait_for_place};
 use crate::client::channel::retries::Retries;
 use crate::client::channel::shared::{CallSettings, Shared};
 use crate::client::driver::{Driver, DriverConfig};
+use crate::client::metrics::ChannelMetrics;
 use crate::client::service_config::ServiceConfig;
 use crate::resolver::target::{Target, TargetError, TargetKind};
 #[cfg(feature = "dns")]
@@ -24,7 +25,6 @@ use crate::resolver::{DnsConfig, DnsResolver};
 #[cfg(feature = "kubernetes")]
 use crate::resolver::{KubernetesConfig, KubernetesResolver};
 use crate::resolver::{Resolver, StaticResolver};
-use crate::shared::metrics::ChannelMetrics;
 #[cfg(feature = "tls")]
 use crate::shared::tls::TlsError;
 

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::{Again, Call, number};
-use crate::client::call::{self, Failure, Refusal, core_code};
+use crate::client::call::{self, Failure, Refusal};
 use crate::client::channel::body::{CallEnd, ResponseBody};
-use crate::shared::bounced;
+use crate::shared::grpc::{bounced, core_code};
 
 impl Call<'_> {
     /// Returns the response, unless it is a refusal that is to be tried elsewhere.

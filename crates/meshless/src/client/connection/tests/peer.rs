@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::client::connector::{BoxIo, Io};
+use crate::shared::io::{BoxIo, Io};
 use meshless_core::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -18,10 +18,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::{Body, chain};
-use crate::BoxIo;
-use crate::TlsConfig;
 use crate::resolver::kubernetes::error::KubernetesError;
+use crate::shared::io::BoxIo;
 use crate::shared::tls::ClientTls;
+use crate::shared::tls::TlsConfig;
 
 /// Where it is, whom it is believed to be, and who the client is. Clones share the connection that waits.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::KubernetesClient;
 use super::server::no_cluster;
 use crate::resolver::kubernetes::error::KubernetesError;
-use crate::{Pem, TlsConfig};
+use crate::shared::tls::{Pem, TlsConfig};
 
 /// The client of a pod with these files and environment variables.
 pub(super) fn client(

@@ -20,8 +20,8 @@ use tower_service::Service;
 
 use super::LoadReporter;
 use super::measure::Listener;
-use super::message::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 use crate::server::CallContext;
+use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
 /// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the client names. Made by
 /// [`LoadReporter::out_of_band`].

@@ -10,10 +10,10 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::connection::Accepted;
-use super::instrument::{LATENCY, METHOD, SIZE, counter, label, numbers, seconds, status};
-use super::message_meter::{MessageMeter, Sum};
+use super::connections::Accepted;
 use super::methods::{MethodName, Methods};
+use crate::shared::metrics::instrument::{LATENCY, METHOD, SIZE, counter, label, numbers, seconds, status};
+use crate::shared::metrics::message_meter::{MessageMeter, Sum};
 
 /// What a server measures; nothing by default.
 #[derive(Clone, Default)]

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tonic::Code;
 
-use super::instrument::OTHER;
+use crate::shared::metrics::instrument::OTHER;
 
 /// The names of one server.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use tonic::Status;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::{LoadReport, LoadReporter, TRAILER, trailer};
+use super::{LoadReport, LoadReporter};
+use crate::shared::orca::{TRAILER, trailer};
 
 /// A gRPC service whose responses end with a report: of the measured load, or of the [`LoadReport`] that the handler
 /// has put into the extensions of its response. Made by [`LoadReporter::wrap`].

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use meshless_core::{CountsByCause, EjectionCounts, WeightUpdate};
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
-use super::client::{ChannelMetrics, Instruments};
-use super::instrument::{counter, label, up_down};
+use super::calls::{ChannelMetrics, Instruments};
+use crate::shared::metrics::instrument::{counter, label, up_down};
 
 /// The instruments.
 pub(super) struct Balancing {

@@ -14,9 +14,11 @@ use tonic::{Code, GrpcMethod};
 
 use super::AttemptKind;
 use super::balancing::Balancing;
-use super::connection::Subchannels;
-use super::instrument::{LATENCY, METHOD, OTHER, SIZE, TARGET, counter, label, numbers, seconds, status};
-use super::message_meter::{MessageMeter, Sum};
+use super::connections::Subchannels;
+use crate::shared::metrics::instrument::{
+    LATENCY, METHOD, OTHER, SIZE, TARGET, counter, label, numbers, seconds, status,
+};
+use crate::shared::metrics::message_meter::{MessageMeter, Sum};
 
 /// What a channel measures; nothing by default.
 #[derive(Clone, Default)]

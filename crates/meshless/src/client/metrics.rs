@@ -1,0 +1,32 @@
+//! What a channel counts and measures. The instruments are listed in
+//! [`metrics`](crate::metrics).
+
+#[cfg(feature = "otel")]
+mod balancing;
+#[cfg(feature = "otel")]
+mod calls;
+#[cfg(feature = "otel")]
+mod connections;
+#[cfg(not(feature = "otel"))]
+mod off;
+
+#[cfg(not(feature = "otel"))]
+pub(crate) use self::off::{AttemptSpan, Attempts, CallSpan, ChannelMetrics, OpenConnection};
+#[cfg(feature = "otel")]
+pub(crate) use self::{
+    calls::{AttemptSpan, Attempts, CallSpan, ChannelMetrics},
+    connections::OpenConnection,
+};
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum AttemptKind {
+    #[default]
+    First,
+    /// By a retry policy.
+    Retry,
+    /// Without one: the server had not processed the attempt before.
+    TransparentRetry,
+    /// By a hedging policy, beside another.
+    Hedge,
+}

@@ -1,0 +1,90 @@
+//! The same as with the feature `otel`, and nothing of it: types without a size and methods without a
+//! body, so that the code that measures reads alike either way. Made by `default()` like those, hence
+//! no unit structs.
+
+use meshless_core::{EjectionCounts, WeightUpdate};
+use tonic::Code;
+
+use super::AttemptKind;
+use crate::client::connection::{CloseReason, GoingAway};
+use crate::shared::metrics::MessageMeter;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChannelMetrics(());
+
+impl ChannelMetrics {
+    #[inline]
+    pub(crate) fn begin_call(&self, _: &http::Extensions) -> CallSpan {
+        CallSpan(())
+    }
+
+    #[inline]
+    pub(crate) fn calls_waiting(&self, _: i64) {}
+
+    #[inline]
+    pub(crate) fn resolved(&self, _: bool) {}
+
+    #[inline]
+    pub(crate) fn ejections(&self, _: EjectionCounts, _: EjectionCounts) {}
+
+    #[inline]
+    pub(crate) fn weights(&self, _: &WeightUpdate) {}
+
+    #[inline]
+    pub(crate) fn connected(&self) -> OpenConnection {
+        OpenConnection(())
+    }
+
+    #[inline]
+    pub(crate) fn connect_failed(&self) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct CallSpan(());
+
+impl CallSpan {
+    #[inline]
+    pub(crate) fn attempts(&self) -> Attempts {
+        Attempts(())
+    }
+
+    #[inline]
+    pub(crate) fn ended(self, _: Code) {}
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts(());
+
+impl Attempts {
+    #[inline]
+    pub(crate) fn begin(&self, _: AttemptKind) -> AttemptSpan {
+        AttemptSpan(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct AttemptSpan(());
+
+impl AttemptSpan {
+    #[inline]
+    pub(crate) fn sender(&self) -> MessageMeter {
+        MessageMeter::default()
+    }
+
+    #[inline]
+    pub(crate) fn receive(&mut self, _: &[u8]) {}
+
+    #[inline]
+    pub(crate) fn ended(self, _: Code) {}
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct OpenConnection(());
+
+impl OpenConnection {
+    #[inline]
+    pub(crate) fn going_away(&mut self, _: &GoingAway) {}
+
+    #[inline]
+    pub(crate) fn closed(&mut self, _: &CloseReason) {}
+}

@@ -1,0 +1,116 @@
+//! The connections that a server accepted.
+//!
+//! Each is a guard: made when the connection is there, told why it ended; dropping it says that the
+//! server let go of it.
+
+use std::sync::Arc;
+
+use meshless_core::{CloseReason as CutReason, GoAwayReason};
+use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
+
+use super::calls::{Instruments, ServerMetrics};
+use crate::server::{ClosedReason, ConnectionSummary};
+use crate::shared::metrics::instrument::{COUNT, counter, label, numbers, seconds, up_down};
+
+/// The instruments of a server.
+pub(super) struct Accepted {
+    open: UpDownCounter<i64>,
+    opened: Counter<u64>,
+    closed: Counter<u64>,
+    age: Histogram<f64>,
+    calls: Histogram<u64>,
+}
+
+impl Accepted {
+    pub(super) fn new(meter: &Meter) -> Self {
+        Self {
+            open: up_down(meter, "meshless.server.open_connections", "{connection}", "Open connections."),
+            opened: counter(
+                meter,
+                "meshless.server.connections_opened",
+                "{connection}",
+                "Connections that were served.",
+            ),
+            closed: counter(
+                meter,
+                "meshless.server.connections_closed",
+                "{connection}",
+                "Connections that have ended, by reason.",
+            ),
+            age: seconds(meter, "meshless.server.connection.age", AGE, "Age of connections at their end."),
+            calls: numbers(
+                meter,
+                "meshless.server.connection.calls",
+                "{call}",
+                COUNT,
+                "Calls that connections carried.",
+            ),
+        }
+    }
+}
+
+impl ServerMetrics {
+    pub(crate) fn accepted(&self) -> AcceptedConnection {
+        if let Some(instruments) = &self.0 {
+            instruments.connections.opened.add(1, &[]);
+            instruments.connections.open.add(1, &[]);
+        }
+        AcceptedConnection(self.clone())
+    }
+}
+
+/// A connection of a server. Dropped, it was cut together with the server.
+#[derive(Default)]
+pub(crate) struct AcceptedConnection(ServerMetrics);
+
+impl AcceptedConnection {
+    pub(crate) fn closed(mut self, summary: &ConnectionSummary) {
+        let reason = close_reason(&summary.reason);
+        let Some(instruments) = self.end(reason) else { return };
+        let reason = [label(CLOSE_REASON, reason)];
+        instruments.connections.age.record(summary.age.as_secs_f64(), &reason);
+        instruments.connections.calls.record(summary.calls, &[]);
+    }
+
+    fn end(&mut self, reason: &'static str) -> Option<Arc<Instruments>> {
+        let instruments = self.0.0.take()?;
+        instruments.connections.open.add(-1, &[]);
+        instruments.connections.closed.add(1, &[label(CLOSE_REASON, reason)]);
+        Some(instruments)
+    }
+}
+
+impl Drop for AcceptedConnection {
+    fn drop(&mut self) {
+        let _ = self.end("dropped");
+    }
+}
+
+fn close_reason(reason: &ClosedReason) -> &'static str {
+    match reason {
+        ClosedReason::Client => "client",
+        ClosedReason::GoneAway(GoAwayReason::MaxAge) => "max_age",
+        ClosedReason::GoneAway(GoAwayReason::MaxIdle) => "max_idle",
+        ClosedReason::GoneAway(GoAwayReason::Drain) => "drain",
+        ClosedReason::GoneAway(_) => "sent_away",
+        ClosedReason::Cut(CutReason::GraceOver) => "grace_over",
+        ClosedReason::Cut(CutReason::DrainTimeout) => "drain_timeout",
+        ClosedReason::Cut(CutReason::TooManyPings) => "too_many_pings",
+        ClosedReason::Cut(CutReason::HandshakeTimeout) => "handshake_timeout",
+        ClosedReason::Cut(CutReason::FrameFlood) => "frame_flood",
+        ClosedReason::Cut(CutReason::SlowReader) => "slow_reader",
+        ClosedReason::Cut(_) => "cut",
+        ClosedReason::Hurried => "hurried",
+        ClosedReason::KeepaliveTimeout => "keepalive_timeout",
+        // Its text has no bound.
+        ClosedReason::Failed(_) => "failed",
+    }
+}
+
+/// Boundaries for ages of connections, in seconds: from a health checker's to a day.
+const AGE: &[f64] = &[
+    0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0,
+    21600.0, 86400.0,
+];
+
+const CLOSE_REASON: &str = "meshless.close_reason";
