@@ -48,7 +48,6 @@
 
 mod action;
 mod adopt;
-pub(crate) mod age;
 mod config;
 mod connect_budget;
 mod connections;
@@ -77,7 +76,6 @@ use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 pub use action::Action;
-use age::{AgeEstimate, ROTATE_FRACTION};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_budget::ConnectBudget;
 use descriptors::Descriptors;
@@ -137,7 +135,6 @@ pub struct Balancer<C> {
     lookup_wait: LookupWait,
     descriptors: Descriptors,
     probe: Probe,
-    ages: AgeEstimate,
     decay: EwmaDecay,
     turn: Arc<AtomicU32>,
     last_picked: Option<EndpointId>,
@@ -181,7 +178,6 @@ impl<C> Balancer<C> {
             lookup_wait: LookupWait::default(),
             descriptors: Descriptors::default(),
             probe: Probe::default(),
-            ages: AgeEstimate::default(),
             decay,
             turn,
             last_picked: None,
@@ -243,8 +239,6 @@ impl<C> Balancer<C> {
             return;
         };
         let tracking = self.tracking();
-        let fraction =
-            ROTATE_FRACTION.start + (ROTATE_FRACTION.end - ROTATE_FRACTION.start) * self.rng.unit();
         let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
         let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
         if attempt.held_since.is_none() {
@@ -255,16 +249,9 @@ impl<C> Balancer<C> {
         if !subchannel.is_ready() && (subchannel.failed || subchannel.weight.newcomer) {
             subchannel.weight.begin_slow_start(now);
         }
-        subchannel.connected(now, Arc::new(slot), fraction);
+        subchannel.connected(now, Arc::new(slot));
         if self.config.policy == Policy::PickFirst {
             self.arrive(endpoint, id, was_full);
-        } else {
-            // Not the one that has just come, however long it was held back: it would leave nobody.
-            let is_due = |other: &&Connection<C>| other.slot.id != id && other.is_due(now, &self.ages);
-            let due = subchannel.serving().find(is_due);
-            if let Some(id) = due.map(|connection| connection.slot.id) {
-                self.retire(id);
-            }
         }
         self.outdated = true;
         self.settle(now);
@@ -290,20 +277,22 @@ impl<C> Balancer<C> {
         let Some(connection) = self.connection_mut(id) else {
             return self.end_attempt(now, id, None);
         };
-        let phase = connection.phase;
-        let lifetime = now.saturating_duration_since(connection.made_at);
-        match phase {
-            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
-                if self.config.rotate_ahead {
-                    self.ages.observe(lifetime);
-                }
-                self.end_service(now, id);
-            }
-            Phase::Lingering { .. } => self.ages.scout_ended(lifetime),
-            Phase::Draining { .. } => return,
+        if matches!(connection.phase, Phase::Draining { .. }) {
+            return;
         }
+        self.end_service(now, id);
         self.drain(id);
         self.settle(now);
+    }
+
+    /// The server has ended a connection because it was pinged too often (gRFC A8's
+    /// `too_many_pings`). Precedes [`handle_going_away`](Self::handle_going_away). Only the next
+    /// connections to the same endpoint ping less: another server may permit more, and one that
+    /// complains without a reason must not take from all others the PINGs that find a dead peer.
+    pub fn handle_too_many_pings(&mut self, id: ConnectionId) {
+        if let Some(subchannel) = self.owner_mut(id) {
+            subchannel.double_ping_time(id);
+        }
     }
 
     /// Nothing remains of a connection: it was closed, by whichever side, or has broken.
@@ -322,16 +311,12 @@ impl<C> Balancer<C> {
             return self.end_attempt(now, id, Some(error));
         };
         connection.slot.set_limit(0);
-        let phase = connection.phase;
-        match phase {
-            Phase::Serving | Phase::Suspect | Phase::Unhealthy => {
-                self.end_service(now, id);
-                if let Some(subchannel) = self.owner_mut(id) {
-                    subchannel.last_error = Some(error);
-                }
+        let was_in_service = !matches!(connection.phase, Phase::Draining { .. });
+        if was_in_service {
+            self.end_service(now, id);
+            if let Some(subchannel) = self.owner_mut(id) {
+                subchannel.last_error = Some(error);
             }
-            Phase::Lingering { .. } => self.ages.forget_scout(),
-            Phase::Draining { .. } => {}
         }
         if flooded && let Some(&endpoint) = self.owners.get(&id) {
             self.pause_after_flood(now, endpoint);
@@ -339,8 +324,7 @@ impl<C> Balancer<C> {
         self.remove(id);
         let attempting =
             self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
-        let served = matches!(phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy);
-        if served && self.config.policy == Policy::PickFirst && !attempting {
+        if was_in_service && self.config.policy == Policy::PickFirst && !attempting {
             // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
             self.idle = true;
             self.walk.rest();
@@ -367,9 +351,8 @@ impl<C> Balancer<C> {
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        let takes_calls = |connection: &&mut Connection<C>| {
-            matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy)
-        };
+        let takes_calls =
+            |connection: &&mut Connection<C>| !matches!(connection.phase, Phase::Draining { .. });
         if let Some(connection) = self.connection_mut(id).filter(takes_calls) {
             connection.slot.set_limit(limit);
         }

@@ -27,7 +27,6 @@ pub(crate) use connection::{Connection, Phase};
 use short_lives::ShortLives;
 
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::client::balancer::age::AgeEstimate;
 use crate::client::balancer::ejection::Health;
 use crate::client::balancer::judge::TallyStart;
 use crate::client::balancer::weights::Weight;
@@ -76,13 +75,16 @@ pub(crate) struct Subchannel<C> {
     pub(crate) health: Health,
     pub(crate) tally_start: Option<TallyStart>,
     pub(crate) weight: Weight,
-    /// How long the last connection took to make, its server's first word about health included.
-    pub(crate) took: Option<Duration>,
+    /// How often its server has complained about too many PINGs, on connections that pinged as the
+    /// last one does.
+    pub(crate) ping_doublings: u32,
     backoff: Backoff,
     /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
     hung_up_at: Option<Instant>,
     short_lives: ShortLives,
     retry_at: Option<Instant>,
+    /// Its pauses were started over because another endpoint is back, and it has not served since.
+    restarted: bool,
 }
 
 /// A connection being made.
@@ -90,8 +92,7 @@ pub(crate) struct Subchannel<C> {
 pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
-    /// When it was made, if it has been waiting since then for its server's word.
-    pub(crate) made_at: Option<Instant>,
+    ping_doublings: u32,
     /// Since when it is made, and held back because its server does not serve.
     pub(crate) held_since: Option<Instant>,
 }
@@ -102,15 +103,6 @@ pub(crate) struct Ended {
     pub(crate) connected_at: Instant,
     /// Calls that the endpoint had answered before.
     pub(crate) answers_before: u64,
-}
-
-/// Why a connection is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Calls need it.
-    Serve,
-    /// It is to relieve one that serves well for now. Waits while others need what the connect budget has left.
-    Rotate,
 }
 
 impl<C> Subchannel<C> {
@@ -130,11 +122,12 @@ impl<C> Subchannel<C> {
             health: Health::default(),
             tally_start: None,
             weight: Weight::default(),
-            took: None,
+            ping_doublings: 0,
             backoff: Backoff::new(backoff),
             hung_up_at: None,
             short_lives: ShortLives::default(),
             retry_at: None,
+            restarted: false,
         }
     }
 
@@ -144,24 +137,21 @@ impl<C> Subchannel<C> {
         if self.serving().any(|connection| self.shows_more(connection, now)) {
             self.prove();
         }
-        self.attempt = Some(Attempt { id, started: now, made_at: None, held_since: None });
+        let ping_doublings = self.ping_doublings;
+        self.attempt = Some(Attempt { id, started: now, ping_doublings, held_since: None });
         self.backoff.connect_timeout()
     }
 
-    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>, rotate_fraction: f64) {
-        let attempt = self.attempt.take();
-        let made_at = attempt.and_then(|attempt| attempt.made_at).unwrap_or(now);
-        self.took = attempt.map(|attempt| attempt.held_since.unwrap_or(now) - attempt.started);
+    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>) {
+        let ping_doublings = self.attempt.take().map_or(0, |attempt| attempt.ping_doublings);
         self.wants_more = false;
         self.clear_failure();
         self.connections.push(Connection {
             slot,
-            made_at,
             connected_at: now,
-            took: self.took.unwrap_or_default(),
             answers_before: self.load.outcomes.successes(),
-            rotate_fraction,
             phase: Phase::Serving,
+            ping_doublings,
         });
     }
 
@@ -252,6 +242,7 @@ impl<C> Subchannel<C> {
     fn prove(&mut self) {
         self.backoff.reset();
         self.hung_up_at = None;
+        self.restarted = false;
     }
 
     /// Whether a connection has proven what a hang-up since then has not refuted.
@@ -306,27 +297,17 @@ impl<C> Subchannel<C> {
         self.connections.iter().map(|connection| connection.slot.in_flight() as usize).sum()
     }
 
-    /// What it needs a connection for, and when at the earliest. `lead` is how long a successor took to make the last time, if
-    /// that is another endpoint's.
-    pub(crate) fn need(
-        &self,
-        ages: &AgeEstimate,
-        max_connections: usize,
-        lead: Option<Duration>,
-    ) -> Option<(Purpose, Option<Instant>)> {
+    /// Returns true if calls need a connection to it that nobody is making: it has none that
+    /// serves, or a further one is wanted.
+    pub(crate) fn needs_connection(&self, max_connections: usize) -> bool {
         if self.attempt.is_some() || !self.listed || self.leaving {
-            return None;
+            return false;
         }
-        let serving = self.serving().count();
-        if serving == 0 && self.unhealthy() > 0 {
-            return None;
+        match self.serving().count() {
+            // While its server says that it does not serve, another connection would say the same.
+            0 => self.unhealthy() == 0,
+            serving => self.wants_more && serving < max_connections,
         }
-        if serving == 0 || (self.wants_more && serving < max_connections) {
-            return Some((Purpose::Serve, self.retry_at));
-        }
-        let rotate_at = |of: &Connection<C>| of.rotate_at(ages, lead.unwrap_or(of.took));
-        let rotate_at = self.serving().filter_map(rotate_at).min()?;
-        Some((Purpose::Rotate, Some(self.retry_at.map_or(rotate_at, |retry_at| retry_at.max(rotate_at)))))
     }
 
     /// When an attempt may begin, as far as the backoff is concerned.
@@ -344,11 +325,27 @@ impl<C> Subchannel<C> {
         self.retry_at = Some(now);
     }
 
-    /// Lets the next attempt begin as if there had been only one that failed, a moment ago.
+    /// Lets the next attempt begin as if there had been only one that failed, a moment ago. Does so
+    /// once, until the endpoint itself has served: otherwise each return of another one would bring
+    /// the attempts at all that are dead for good back to one a second.
     pub(crate) fn restart_backoff(&mut self, now: Instant, rng: &mut Rng) {
+        if std::mem::replace(&mut self.restarted, true) {
+            return;
+        }
         self.backoff.reset();
         let at = now + self.backoff.advance(rng);
         self.retry_at = self.retry_at.map(|retry_at| retry_at.min(at));
+    }
+
+    /// The server has complained about too many PINGs on the connection `id`. Counts once for all
+    /// connections that pinged as often.
+    pub(crate) fn double_ping_time(&mut self, id: ConnectionId) {
+        let of_attempt =
+            self.attempt.filter(|attempt| attempt.id == id).map(|attempt| attempt.ping_doublings);
+        let of_connection = || Some(self.connections[self.position(id)?].ping_doublings);
+        if of_attempt.or_else(of_connection) == Some(self.ping_doublings) {
+            self.ping_doublings = (self.ping_doublings + 1).min(PING_DOUBLINGS_MAX);
+        }
     }
 
     /// `at_rest` says that the channel needs no connection to it for now.
@@ -364,6 +361,10 @@ impl<C> Subchannel<C> {
         }
     }
 }
+
+/// 10 s, the shortest time between PINGs (gRFC A8), becomes 2.8 h: more than the 2 h that a server
+/// asks for at most, unless it is set otherwise.
+const PING_DOUBLINGS_MAX: u32 = 10;
 
 #[cfg(test)]
 mod tests {
@@ -381,7 +382,7 @@ mod tests {
         subchannel.begin(now, id);
         let tracking = LoadTracking::default();
         let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
-        subchannel.connected(now, Arc::new(slot), 0.8);
+        subchannel.connected(now, Arc::new(slot));
     }
 
     fn ended(connected_at: Instant) -> Ended {

@@ -67,9 +67,7 @@ fn goaway_moves_new_calls_before_the_old_connection_is_closed() {
     world.now += SECOND;
     let held: Vec<_> = (0..2).map(|_| world.lease()).collect();
     let one = world.connection_to(1);
-    // The other connection is as old: its successor is made ahead of time.
-    let actions = ["pick from 1", "resolve", "drain 1", "connect to 1", "connect to 2"];
-    assert_eq!(world.go_away(one), actions);
+    assert_eq!(world.go_away(one), ["pick from 1", "resolve", "drain 1", "connect to 1"]);
     assert_eq!(distinct(&world.picks(4)), distinct(&[2]));
     world.connect_all();
     assert_eq!(distinct(&world.picks(4)), distinct(&[1, 2]));
@@ -88,34 +86,6 @@ fn the_only_backend_going_away_queues_calls_until_its_successor_is_ready() {
     assert!(matches!(pick, meshless_core::Pick::Queue(_)), "{pick:?}: a snapshot of the past is closed too");
     world.connect_all();
     assert_ne!(world.lease().connection_id(), one);
-}
-
-#[test]
-fn once_an_age_was_seen_successors_come_before_it() {
-    let mut world = World::connected(round_robin(), [1]);
-    world.now += SECOND;
-    let first = world.connection_to(1);
-    world.go_away(first);
-    world.connect_all();
-    let second = world.connection_to(1);
-    assert_eq!(world.balancer.state().expected_age, Some(SECOND));
-    assert_eq!(world.advance(Duration::from_millis(719)), [""; 0]);
-    assert_eq!(world.advance(Duration::from_millis(81)), ["connect to 1"]);
-    assert_eq!(world.lease().connection_id(), second, "it serves until the other is ready");
-    assert_eq!(world.connect_all(), ["pick from 1"]);
-    let third = world.connection_to(1);
-    assert_eq!(world.lease().connection_id(), third);
-    // The second one is the scout: it stays open until the server ends it.
-    assert_eq!(world.go_away(second), ["drain 1"]);
-    world.close(second, "");
-    // With no scout out, the third becomes one; and as no GOAWAY comes, there is no age any more.
-    world.advance(Duration::from_millis(800));
-    world.connect_all();
-    assert!(world.advance(SECOND).contains(&"drain 1".to_owned()));
-    assert_eq!(world.balancer.state().expected_age, None);
-    let connects = world.connects.len();
-    world.advance(SECOND * 100);
-    assert_eq!(world.connects.len(), connects, "no rotation without a reason");
 }
 
 #[test]
@@ -294,7 +264,7 @@ fn pick_first_walks_through_all_endpoints_as_servers_age() {
 
 #[test]
 fn draining_connections_of_an_endpoint_are_bounded() {
-    let mut world = World::connected(round_robin().rotate_ahead(false), [1]);
+    let mut world = World::connected(round_robin(), [1]);
     for _ in 0..100 {
         world.now += SECOND;
         let one = world.connection_to(1);
@@ -326,5 +296,24 @@ fn pick_first_backs_off_from_endpoints_that_all_hang_up() {
         // Each: two at once, then pauses of 1 s × 1.6 ± 20 %.
         let connects = world.connects.len();
         assert!((12..=24).contains(&connects), "{connects} connects");
+    }
+}
+
+#[test]
+fn a_server_that_is_pinged_too_often_slows_down_the_pings_to_it_alone() {
+    for servers in [2, 12, 100] {
+        let mut world = World::connected(round_robin(), 1..=servers);
+        for doublings in 1..=12 {
+            world.now += SECOND;
+            let one = world.connection_to(1);
+            world.balancer.handle_too_many_pings(one);
+            world.balancer.handle_too_many_pings(one);
+            world.go_away(one);
+            let attempt = world.attempt_at(1);
+            assert_eq!(world.dialing[&attempt].ping_doublings, doublings.min(10), "once for a connection");
+            world.succeed(attempt);
+        }
+        world.go_away(world.connection_to(2));
+        assert_eq!(world.dialing[&world.attempt_at(2)].ping_doublings, 0, "nobody else has complained");
     }
 }

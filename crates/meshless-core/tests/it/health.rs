@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshless_core::{BalancerConfig, ConnectivityState, Policy, SubchannelState};
+use meshless_core::{BalancerConfig, ConnectivityState, Policy, SubchannelState, Wait};
 
 use crate::support::{World, distinct};
 
@@ -164,81 +164,27 @@ fn a_held_successor_that_is_lost_does_not_take_another_s_verdict() {
 }
 
 #[test]
-fn successors_that_never_serve_are_backed_off_from_while_the_old_one_serves() {
+fn further_connections_that_never_serve_are_backed_off_from_while_the_first_one_serves() {
     let mut world = World::connected(round_robin(), [1]);
-    world.advance(Duration::from_secs(1));
     let old = world.connection_to(1);
-    world.go_away(old);
-    world.connect_all();
+    world.balancer.handle_stream_limit(old, 1);
+    let held = world.lease();
+    let Wait::Full(endpoint) = world.wait() else { panic!("not full") };
     let until = world.now + Duration::from_secs(60);
     let before = world.connects.len();
     while world.now < until {
         match world.dialing.keys().next() {
-            Some(&id) => world.go_away(id),
-            None => world.advance(Duration::from_millis(10)),
-        };
+            Some(&id) => _ = world.go_away(id),
+            None => {
+                world.advance(Duration::from_millis(10));
+                world.balancer.handle_full(world.now, endpoint);
+                world.act();
+            }
+        }
     }
+    drop(held);
     // Two at once, then pauses of 1 s × 1.6 ± 20 %.
     let connects = world.connects.len() - before;
     assert!((6..=12).contains(&connects), "{connects} connects");
     assert_eq!(world.picks(1), [1]);
-}
-
-/// A world with a server that ends connections after ten seconds, as is known, and one attempt that is made and held back.
-fn aged_and_held() -> World {
-    let mut world = World::connected(round_robin(), [1]);
-    world.advance(Duration::from_secs(10));
-    let old = world.connection_to(1);
-    world.go_away(old);
-    world.close(old, "drained");
-    let attempt = world.attempt_at(1);
-    world.made(attempt);
-    world.healthy(attempt, false);
-    world
-}
-
-/// When the successor of the connection that serves is begun.
-fn rotates_after(world: &mut World) -> Duration {
-    let from = world.now;
-    while world.dialing.is_empty() {
-        world.advance(Duration::from_millis(10));
-    }
-    world.now - from
-}
-
-#[test]
-fn a_connection_that_was_held_back_is_replaced_before_its_server_ends_it() {
-    let mut world = aged_and_held();
-    world.advance(Duration::from_secs(4));
-    let held = world.attempt_at(1);
-    world.succeed(held);
-    // 72 to 80 % of ten seconds, of which four have passed.
-    let after = rotates_after(&mut world).as_secs_f64();
-    assert!((3.2..=4.02).contains(&after), "{after}");
-}
-
-#[test]
-fn a_connection_held_back_until_it_is_due_serves_until_its_successor_does() {
-    let mut world = aged_and_held();
-    world.advance(Duration::from_secs(9));
-    let held = world.attempt_at(1);
-    assert_eq!(world.succeed(held), ["pick from 1", "connect to 1"]);
-    assert_eq!(world.picks(1), [1]);
-    let successor = world.attempt_at(1);
-    world.succeed(successor);
-    assert_eq!(world.lease().connection().1, successor);
-}
-
-#[test]
-fn the_time_that_a_connection_was_held_back_is_part_of_its_age() {
-    let mut world = World::with_servers(round_robin(), [1]);
-    let held = world.attempt_at(1);
-    world.made(held);
-    world.advance(Duration::from_secs(7));
-    world.succeed(held);
-    world.advance(Duration::from_secs(3));
-    world.go_away(held);
-    world.connect_all();
-    let after = rotates_after(&mut world).as_secs_f64();
-    assert!((7.2..=8.02).contains(&after), "{after}");
 }

@@ -2,8 +2,10 @@
 
 mod bad_endpoint;
 mod balancer;
+mod connects;
 mod descriptors;
 mod ejection;
+mod fleet;
 mod health;
 mod lookup_wait;
 mod model;

@@ -145,9 +145,6 @@ impl Run {
                 // Attempts that are all but made are watched too.
                 let known = world.open.keys().chain(world.dialing.keys()).copied().collect();
                 if let Some(id) = nth(known, *which) {
-                    if world.dialing.contains_key(&id) {
-                        world.made(id);
-                    }
                     world.healthy(id, *healthy);
                 }
             }

@@ -34,6 +34,7 @@ pub(crate) struct Dial {
     pub(crate) server: u8,
     pub(crate) endpoint: EndpointId,
     pub(crate) since: Instant,
+    pub(crate) ping_doublings: u32,
 }
 
 /// A connection that is made and has not been closed.
@@ -156,12 +157,6 @@ impl World {
         self.act()
     }
 
-    /// The attempt is made, but for its server's word.
-    pub(crate) fn made(&mut self, id: ConnectionId) {
-        self.balancer.handle_made(self.now, id);
-        assert!(self.act().is_empty(), "nothing follows from it yet");
-    }
-
     pub(crate) fn healthy(&mut self, id: ConnectionId, healthy: bool) -> Vec<String> {
         if !healthy && self.dialing.contains_key(&id) {
             self.held.insert(id);
@@ -242,9 +237,10 @@ impl World {
                     self.picker = picker;
                     format!("pick from {}", self.picker.endpoints())
                 }
-                Action::Connect { connection, endpoint, address, .. } => {
+                Action::Connect { connection, endpoint, address, ping_doublings, .. } => {
                     let server = server(&address);
-                    self.dialing.insert(connection, Dial { server, endpoint, since: self.now });
+                    let dial = Dial { server, endpoint, since: self.now, ping_doublings };
+                    self.dialing.insert(connection, dial);
                     self.connects.push(self.now);
                     format!("connect to {server}")
                 }

@@ -241,8 +241,8 @@ pub(crate) enum GoingAway {
         /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if it gave none.
         debug_data: String,
         code: h2::Reason,
-        /// The server was told "PING" too often: new connections must ping half as often (A8,
-        /// [`KeepaliveConfig::told_off`]).
+        /// The server was pinged too often: the next connections to it must ping half as often (A8,
+        /// [`KeepaliveConfig::doubled`]).
         too_many_pings: bool,
     },
     /// All stream ids are used.

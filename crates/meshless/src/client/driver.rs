@@ -24,9 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use self::attempt::AttemptOutcome;
 use self::watches::{Watches, Watching};
 use crate::client::channel::{DriverEvent, Shared};
-use crate::client::connection::{
-    ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway, KeepaliveConfig, StallConfig,
-};
+use crate::client::connection::{ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway};
 use crate::client::connector::Connector;
 use crate::client::metrics::OpenConnection;
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
@@ -78,8 +76,6 @@ pub(crate) struct Driver {
 struct Link {
     endpoint: Address,
     stage: Stage,
-    /// What it was made with.
-    keepalive: Option<KeepaliveConfig>,
     watching: Watching,
     /// Once it is established.
     measured: Option<OpenConnection>,
@@ -204,7 +200,6 @@ impl Driver {
                 match (watch, self.links.get_mut(&id)) {
                     (Some(watch), Some(link)) => {
                         link.stage = Stage::Held(connection);
-                        self.balancer.handle_made(now, id);
                         link.watching.health = Some(watch);
                     }
                     _ => self.open(now, id, connection),
@@ -261,13 +256,8 @@ impl Driver {
             Event::GoingAway(reason) => {
                 tracing::debug!(%target, connection = %id, endpoint, ?reason, "going away");
                 if let GoingAway::Server { too_many_pings: true, .. } = reason {
-                    tracing::warn!(%target, connection = %id, endpoint, "a server was pinged too often: keepalive time is doubled");
-                    let was = self.links.get(&id).and_then(|link| link.keepalive);
-                    // Once for all the connections with the same setting, however many are told off.
-                    if was == self.connection.keepalive {
-                        self.connection.keepalive = was.map(KeepaliveConfig::told_off);
-                        self.connection.stall = self.connection.stall.map(StallConfig::told_off);
-                    }
+                    tracing::warn!(%target, connection = %id, endpoint, "a server was pinged too often: the time between PINGs to it is doubled");
+                    self.balancer.handle_too_many_pings(id);
                 }
                 if let Some(link) = self.links.get_mut(&id) {
                     link.watching = Watching::default();
@@ -347,8 +337,8 @@ impl Driver {
                 tracing::trace!(target = %self.shared.target, endpoints = picker.endpoints(), "picker updated");
                 self.shared.publish(picker);
             }
-            Action::Connect { connection, address, timeout, .. } => {
-                self.connect(connection, address, timeout)
+            Action::Connect { connection, address, timeout, ping_doublings, .. } => {
+                self.connect(connection, address, timeout, ping_doublings)
             }
             Action::Close { connection, graceful } => self.close(connection, graceful),
             Action::RequestResolution { at_once } => self.resolver.resolve_now(match at_once {
@@ -371,8 +361,10 @@ impl Driver {
         }
     }
 
-    fn connect(&mut self, id: ConnectionId, address: Address, timeout: Duration) {
+    fn connect(&mut self, id: ConnectionId, address: Address, timeout: Duration, ping_doublings: u32) {
         let mut config = self.connection.clone();
+        config.keepalive = config.keepalive.map(|keepalive| keepalive.doubled(ping_doublings));
+        config.stall = config.stall.map(|stall| stall.doubled(ping_doublings));
         config.connect_timeout = self.connect_timeout.unwrap_or(timeout);
         let connector = self.connector.clone();
         #[cfg(feature = "tls")]
@@ -392,9 +384,7 @@ impl Driver {
             outcome.is(Connection::connect(destination, &config, report).await);
         });
         let stage = Stage::Connecting(attempt.abort_handle());
-        let keepalive = self.connection.keepalive;
-        self.links
-            .insert(id, Link { endpoint, stage, keepalive, watching: Watching::default(), measured: None });
+        self.links.insert(id, Link { endpoint, stage, watching: Watching::default(), measured: None });
     }
 
     fn close(&mut self, id: ConnectionId, graceful: bool) {

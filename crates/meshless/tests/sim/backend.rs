@@ -63,6 +63,7 @@ impl Backends {
     /// Starts a process on the host.
     pub(crate) fn start(&self, host: usize) {
         tracing::info!(host, "a process starts");
+        *self.log.notes().started.entry(host).or_default() += 1;
         let started = {
             let mut started = self.started.lock().unwrap();
             *started += 1;

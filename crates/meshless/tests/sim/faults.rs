@@ -220,7 +220,7 @@ impl World {
 }
 
 /// Hosts that there are.
-pub(crate) const HOSTS_MAX: usize = 12;
+pub(crate) const HOSTS_MAX: usize = 16;
 
 /// Answers of the resolver that the channel has not read yet.
 const ANSWERS_MAX: usize = 64;

@@ -10,7 +10,9 @@
 //! 3. Checked on the wire, in `link.rs`.
 //! 4. *An endpoint that has been listed for long gets its share*, in the quiet time at the end.
 //! 5. *No task and no socket is left*: checked by the run itself.
-//! 6. *Connects per second stay under a bound.*
+//! 6. *Connects per second stay under a bound.* And where nothing happens but restarts, no more
+//!    connections are made than were needed: one to each process, and one each time that it is
+//!    listed anew.
 //!
 //! And: no call outlives its deadline.
 
@@ -45,6 +47,9 @@ pub(crate) fn check(
     }
     broken.extend(share(scenario, notes, quiet_from, members));
     broken.extend(connects(&notes.connects));
+    if scenario.restarts_only {
+        broken.extend(needless(scenario.policy, notes));
+    }
     broken
 }
 
@@ -96,8 +101,7 @@ fn is_healthy(notes: &Notes, host: usize, call: &Call) -> bool {
 }
 
 /// Whether a host's connections end by their age, and making another takes as long as all attempts of a call together. Then the other
-/// hosts may have failed each of these before it is back. What rotation ahead can do about it has limits: it learns that the
-/// way has become longer when its successor comes too late, and an age may be shorter than the time that connecting takes.
+/// hosts may have failed each of these before it is back.
 fn comes_and_goes(scenario: &Scenario, notes: &Notes, host: usize, call: &Call) -> bool {
     let from = call.begun - LOSS_IS_KNOWN;
     !scenario.age.is_zero()
@@ -174,6 +178,27 @@ fn connects(connects: &[Instant]) -> Option<String> {
         (within > 300).then_some((within, *from))
     });
     excess.map(|(within, from)| format!("6: {within} connects in the second from {from:?}"))
+}
+
+/// Connections that nothing had called for.
+fn needless(policy: Policy, notes: &Notes) -> Vec<String> {
+    let listings = |host| notes.listed.iter().filter(|(listed, ..)| *listed == host).count();
+    let needed = |host| match (notes.started.get(&host).copied().unwrap_or_default(), listings(host)) {
+        (0, _) | (_, 0) => 0,
+        (processes, listings) => processes + listings - 1,
+    };
+    let hosts = || 0..crate::faults::HOSTS_MAX;
+    let made = |host| notes.made.get(&host).copied().unwrap_or_default();
+    if policy == Policy::PickFirst {
+        // The first, and one for each process that ended or was no longer listed, if it was the one
+        // in use.
+        let (made, needed) = (hosts().map(made).sum::<usize>(), hosts().map(needed).sum::<usize>());
+        return Vec::from_iter((made > needed).then(|| format!("6: {made} connections, {needed} needed")));
+    }
+    let needless = hosts().filter(|&host| made(host) > needed(host));
+    needless
+        .map(|host| format!("6: {} connections to host {host}, {} needed", made(host), needed(host)))
+        .collect()
 }
 
 /// Time for a host that is back to be found, and to be trusted again: pauses between attempts (3 s at most), ejections (5 s

@@ -25,6 +25,10 @@ pub(crate) struct Notes {
     pub(crate) listed: Vec<(usize, Instant, Option<Instant>)>,
     /// From when until when a process listened there.
     pub(crate) connects: Vec<Instant>,
+    /// Connections that were made to each host.
+    pub(crate) made: BTreeMap<usize, usize>,
+    /// Processes that were started on each host.
+    pub(crate) started: BTreeMap<usize, usize>,
     pub(crate) violations: Vec<String>,
 }
 

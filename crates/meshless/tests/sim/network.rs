@@ -116,6 +116,7 @@ impl Network {
             }
             at.links.retain(|link| link.strong_count() > 0);
             at.links.push(Arc::downgrade(&link));
+            *self.log.notes().made.entry(host).or_default() += 1;
             return Ok(Box::new(client));
         }
     }

@@ -11,6 +11,9 @@ use tonic::Code;
 pub(crate) struct Scenario {
     pub(crate) seed: u64,
     pub(crate) policy: Policy,
+    /// Nothing goes wrong but that backends drain, restart and are replaced, and that the resolver
+    /// fails: then what the channel connects is counted.
+    pub(crate) restarts_only: bool,
     /// Backends at the beginning; replacements come and go.
     pub(crate) backends: usize,
     /// Zero: connections do not age.
@@ -22,7 +25,6 @@ pub(crate) struct Scenario {
     pub(crate) repeat: Repeat,
     pub(crate) ejects: bool,
     pub(crate) watches_health: bool,
-    pub(crate) rotates_ahead: bool,
     /// Calls per second.
     pub(crate) rate: f64,
     /// What a handler takes.
@@ -76,8 +78,9 @@ impl Scenario {
         let mut faults = Vec::from(Fault::ALL);
         rng.shuffle(&mut faults);
         faults.truncate(1 + rng.below(Fault::ALL.len()));
-        Self {
+        let drawn = Self {
             seed,
+            restarts_only: false,
             policy: Policy::ALL[rng.below(Policy::ALL.len())],
             backends: 1 + rng.below(5),
             age: ms([0, 0, 200, 1000, 5000, 20_000][rng.below(6)]),
@@ -88,11 +91,34 @@ impl Scenario {
                 [rng.below(4)],
             ejects: rng.below(3) > 0,
             watches_health: rng.below(3) == 0,
-            rotates_ahead: rng.below(4) > 0,
             rate: [5.0, 20.0, 40.0][rng.below(3)],
             service_time: ms([0, 5, 50][rng.below(3)]),
             fault_interval: ms([500, 2000, 5000][rng.below(3)]),
             faults,
+        };
+        if seed % 4 == 3 { drawn.with_restarts_only() } else { drawn }
+    }
+
+    /// A dozen backends that do not age. A connection ends only with its process, or because it is
+    /// no longer listed.
+    fn with_restarts_only(self) -> Self {
+        Self {
+            restarts_only: true,
+            backends: 12,
+            age: Duration::ZERO,
+            idle: Duration::ZERO,
+            streams_max: 10_000,
+            watches_health: false,
+            // Each backend's share of the quiet time is some fifty calls.
+            rate: 40.0,
+            faults: vec![
+                Fault::Drain,
+                Fault::Replace,
+                Fault::GoAwayStorm,
+                Fault::ResolverError,
+                Fault::ResolverEmpty,
+            ],
+            ..self
         }
     }
 

@@ -99,10 +99,7 @@ fn channel(
     } else {
         EjectionConfig::off()
     };
-    let balancer = BalancerConfig::new(scenario.policy)
-        .backoff(backoff)
-        .ejection(ejection)
-        .rotate_ahead(scenario.rotates_ahead);
+    let balancer = BalancerConfig::new(scenario.policy).backoff(backoff).ejection(ejection);
     let mut builder = Channel::builder("dns:///backend.sim:50051")
         .balancer(balancer)
         .resolver(resolver)

@@ -27,6 +27,10 @@ pub enum Action<C> {
         address: Address,
         /// How long it may take.
         timeout: Duration,
+        /// How many times to double the time between PINGs on it: as often as this endpoint's
+        /// server has ended a connection for too many of them
+        /// ([`handle_too_many_pings`](crate::Balancer::handle_too_many_pings)).
+        ping_doublings: u32,
     },
     /// Close a connection, or abandon the attempt to make it. Answered by `handle_closed` once nothing of it
     /// remains; an abandoned attempt needs no answer.

@@ -21,7 +21,6 @@ pub struct BalancerConfig {
     pub(super) concurrent_connects: NonZeroU32,
     pub(super) connects_per_second: NonZeroU32,
     pub(super) connect_burst: NonZeroU32,
-    pub(super) rotate_ahead: bool,
     pub(super) ejection: EjectionConfig,
     pub(super) subset_size: Option<NonZeroUsize>,
     /// `None`: the default.
@@ -106,13 +105,13 @@ impl BalancerConfig {
     }
 
     /// How many connections to one endpoint may take calls at a time; a further one is made when all are full
-    /// (gRFC A105). Default 4. One more may exist for a moment: a successor.
+    /// (gRFC A105). Default 4.
     pub fn connections_per_endpoint(mut self, max: NonZeroU32) -> Self {
         self.connections_per_endpoint = max;
         self
     }
 
-    /// How many connections may be in the making at a time. Default 64. Rotation ahead of time uses at most half.
+    /// How many connections may be in the making at a time. Default 64.
     pub fn concurrent_connects(mut self, max: NonZeroU32) -> Self {
         self.concurrent_connects = max;
         self
@@ -124,13 +123,6 @@ impl BalancerConfig {
     pub fn connects_per_second(mut self, rate: NonZeroU32, burst: NonZeroU32) -> Self {
         self.connects_per_second = rate;
         self.connect_burst = burst;
-        self
-    }
-
-    /// Whether to replace connections before the age at which servers have been seen to end them. Default true.
-    /// Without it, the only connection to a target leaves calls waiting for one handshake at every rotation.
-    pub fn rotate_ahead(mut self, enabled: bool) -> Self {
-        self.rotate_ahead = enabled;
         self
     }
 
@@ -238,7 +230,6 @@ impl Default for BalancerConfig {
             concurrent_connects: n(64),
             connects_per_second: n(100),
             connect_burst: n(200),
-            rotate_ahead: true,
             ejection: EjectionConfig::default(),
             subset_size: None,
             endpoints_max: None,

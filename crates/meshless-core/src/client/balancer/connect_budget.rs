@@ -1,13 +1,12 @@
 //! How many connections a channel may be making, and how many it may begin in a second.
 //!
-//! However a resolver flaps or servers hang up, connects per second stay under a bound: a token bucket, kept as the one
-//! instant of GCRA (the virtual scheduling algorithm of ITU-T I.371) so that it needs no timer to refill. Replacing a connection that still
-//! serves may use only the upper half of either bound; the rest is for calls that have nowhere to go.
+//! However a resolver flaps or servers hang up, connects per second stay under a bound: a token
+//! bucket, kept as the one instant of GCRA (the virtual scheduling algorithm of ITU-T I.371) so
+//! that it needs no timer to refill.
 
 use std::time::{Duration, Instant};
 
 use super::config::BalancerConfig;
-use crate::client::subchannel::Purpose;
 
 #[derive(Debug)]
 pub(super) struct ConnectBudget {
@@ -40,16 +39,12 @@ impl ConnectBudget {
         }
     }
 
-    pub(super) fn begin(&mut self, now: Instant, purpose: Purpose) -> Result<(), Refused> {
-        let (concurrent_max, burst) = match purpose {
-            Purpose::Serve => (self.concurrent_max, self.burst),
-            Purpose::Rotate => (self.concurrent_max.div_ceil(2), self.burst.div_ceil(2)),
-        };
-        if self.concurrent >= concurrent_max {
+    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Refused> {
+        if self.concurrent >= self.concurrent_max {
             return Err(Refused::UntilOneEnds);
         }
         let full_at = self.full_at.map_or(now, |at| at.max(now));
-        let tolerance = self.interval * (burst - 1);
+        let tolerance = self.interval * (self.burst - 1);
         if full_at > now + tolerance {
             return Err(Refused::Until(full_at - tolerance));
         }
@@ -78,9 +73,9 @@ mod tests {
         ConnectBudget::new(&config)
     }
 
-    fn begin_while_allowed(budget: &mut ConnectBudget, now: Instant, purpose: Purpose) -> u32 {
+    fn begin_while_allowed(budget: &mut ConnectBudget, now: Instant) -> u32 {
         let mut begun = 0;
-        while budget.begin(now, purpose).is_ok() {
+        while budget.begin(now).is_ok() {
             begun += 1;
         }
         begun
@@ -89,27 +84,20 @@ mod tests {
     #[test]
     fn a_burst_and_then_the_rate() {
         let mut budget = budget(1000, 10, 20);
-        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 20);
-        let Err(Refused::Until(at)) = budget.begin(epoch(), Purpose::Serve) else { panic!("allowed") };
+        assert_eq!(begin_while_allowed(&mut budget, epoch()), 20);
+        let Err(Refused::Until(at)) = budget.begin(epoch()) else { panic!("allowed") };
         assert_eq!(at, epoch() + Duration::from_millis(100));
-        assert!(budget.begin(at, Purpose::Serve).is_ok(), "the promised time holds");
-        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(1), Purpose::Serve), 10);
-        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(60), Purpose::Serve), 20);
-    }
-
-    #[test]
-    fn rotation_leaves_half_to_those_in_need() {
-        let mut budget = budget(1000, 10, 20);
-        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Rotate), 10);
-        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 10);
+        assert!(budget.begin(at).is_ok(), "the promised time holds");
+        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(1)), 10);
+        assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(60)), 20);
     }
 
     #[test]
     fn attempts_at_a_time_are_bounded() {
         let mut budget = budget(3, 100, 100);
-        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 3);
-        assert_eq!(budget.begin(epoch(), Purpose::Serve), Err(Refused::UntilOneEnds));
+        assert_eq!(begin_while_allowed(&mut budget, epoch()), 3);
+        assert_eq!(budget.begin(epoch()), Err(Refused::UntilOneEnds));
         budget.end();
-        assert_eq!(begin_while_allowed(&mut budget, epoch(), Purpose::Serve), 1);
+        assert_eq!(begin_while_allowed(&mut budget, epoch()), 1);
     }
 }

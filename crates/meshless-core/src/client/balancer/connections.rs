@@ -25,7 +25,10 @@ impl<C> Balancer<C> {
             }
         }
         abandoned.into_iter().for_each(|endpoint| self.abandon(endpoint));
-        retired.into_iter().for_each(|id| self.retire(id));
+        for id in retired {
+            self.outdated = true;
+            self.drain(id);
+        }
         self.walk.reached(endpoint);
     }
 
@@ -49,21 +52,6 @@ impl<C> Balancer<C> {
     pub(super) fn pause_after_flood(&mut self, now: Instant, endpoint: EndpointId) {
         if let Some(subchannel) = self.subchannels.get_mut(&endpoint) {
             subchannel.flooded(now, &mut self.rng);
-        }
-    }
-
-    /// A successor serves in its place: new calls go there.
-    pub(super) fn retire(&mut self, id: ConnectionId) {
-        self.outdated = true;
-        let Some(made_at) = self.connection_mut(id).map(|connection| connection.made_at) else { return };
-        match self.ages.send_scout(id, made_at) {
-            Some(until) => {
-                if let Some(connection) = self.connection_mut(id) {
-                    connection.slot.set_limit(0);
-                    connection.phase = Phase::Lingering { until };
-                }
-            }
-            None => self.drain(id),
         }
     }
 
@@ -93,9 +81,6 @@ impl<C> Balancer<C> {
             .collect();
         for id in open {
             self.outdated = true;
-            if self.ages.scout() == Some(id) {
-                self.ages.forget_scout();
-            }
             self.drain(id);
         }
         self.forget_if_gone(endpoint);
@@ -149,6 +134,7 @@ fn abort_excess<C>(connections: &mut [Connection<C>]) -> Option<ConnectionId> {
     Some(oldest.slot.id)
 }
 
-/// Streams that outlive many rotations would otherwise pile up connections without limit. A server's grace, at its usual 10 s to
-/// 30 s and ages above a second, stays below it.
+/// Streams that outlive many connections to their endpoint would otherwise pile up connections
+/// without limit. A server's grace, at its usual 10 s to 30 s and ages above a second, stays below
+/// it.
 const DRAINING_PER_ENDPOINT_MAX: usize = 32;

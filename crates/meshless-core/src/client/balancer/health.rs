@@ -1,10 +1,11 @@
 //! Connections whose server says that it does not serve (gRFC A17).
 //!
-//! The driver watches the health service on each connection, if the user asked for it, and holds a new connection back until it is first
-//! said to be healthy: only then is it `handle_connected`; before that, `handle_made`. Until the first answer the endpoint is CONNECTING;
-//! while the answer is no, it is TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made. A
-//! connection in service that turns unhealthy keeps its calls and gets no new ones, so a backend that drains loses its share before it
-//! sends GOAWAY.
+//! The driver watches the health service on each connection, if the user asked for it, and holds a
+//! new connection back until it is first said to be healthy: only then is it `handle_connected`.
+//! Until the first answer the endpoint is CONNECTING; while the answer is no, it is
+//! TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made.
+//! A connection in service that turns unhealthy keeps its calls and gets no new ones, so a backend
+//! that drains loses its share before it sends GOAWAY.
 //!
 //! What was said holds for the connection that it was said on. When that goes away or is lost, the endpoint is CONNECTING again, and calls
 //! wait for its next connection: at the same address there may be another process by now (one that was restarted).
@@ -17,15 +18,6 @@ use crate::client::subchannel::Phase;
 use crate::connection_id::ConnectionId;
 
 impl<C> Balancer<C> {
-    /// An attempt has made its connection, which is held back until its server says that it serves. The server counts its age from now,
-    /// whenever that will be.
-    pub fn handle_made(&mut self, now: Instant, id: ConnectionId) {
-        let Some(subchannel) = self.owner_mut(id) else { return };
-        if let Some(attempt) = subchannel.attempt.as_mut().filter(|attempt| attempt.id == id) {
-            attempt.made_at.get_or_insert(now);
-        }
-    }
-
     /// The server at the other end of a connection, or of an attempt that is all but made, says that it serves, or why not.
     pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
         match health {
@@ -81,7 +73,7 @@ impl<C> Balancer<C> {
             attempt.held_since.get_or_insert(now);
         } else if let Some(position) = subchannel.position(id) {
             let connection = &mut subchannel.connections[position];
-            if !matches!(connection.phase, Phase::Serving | Phase::Suspect | Phase::Unhealthy) {
+            if matches!(connection.phase, Phase::Draining { .. }) {
                 return;
             }
             connection.phase = Phase::Unhealthy;

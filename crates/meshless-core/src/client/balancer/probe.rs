@@ -1,12 +1,16 @@
 //! When no endpoint can be reached and calls keep asking: looks more often than the backoff would.
 //!
-//! gRPC's backoff is per endpoint, and protects a server that is in trouble while others serve. After an outage of all of them it
-//! hurts: pauses have grown to minutes, calls fail although a backend is back, and the first one back gets all the load until the
-//! others' pauses end. So while nothing serves, **and only as long as calls ask**, endpoints are tried in turn whatever their own
-//! pause, at a rate that has a bound for the whole channel: at most [`PROBES_PER_TICK`] each [`TICK`], 20 connects a second, and none
-//! twice in a tick. That is what the specification's pauses ("1 s × 1.6, at most 120 s") keep a client from exceeding with twenty
-//! endpoints in their first second; a channel without calls keeps to them. When the first endpoint is back, the pauses of the others
-//! start over from their beginning: what kept one away kept them all.
+//! gRPC's backoff is per endpoint, and protects a server that is in trouble while others serve.
+//! After an outage of all of them it hurts: pauses have grown to minutes, calls fail although a
+//! backend is back, and the first one back gets all the load until the others' pauses end. So while
+//! nothing serves, **and only as long as calls ask**, endpoints are tried in turn whatever their
+//! own pause, at a rate that has a bound for the whole channel: at most [`PROBES_PER_TICK`] each
+//! [`TICK`], 20 connects a second, and none twice in a tick. That is what the specification's
+//! pauses ("1 s × 1.6, at most 120 s") keep a client from exceeding with twenty endpoints in their
+//! first second; a channel without calls keeps to them. When the first endpoint is back, the pauses
+//! of the others start over from their beginning: what kept one away kept them all. That is
+//! believed once of each endpoint, until it has served itself: where one of a thousand is alive and
+//! ages, each of its ends looks like an outage and each of its returns like the end of one.
 //!
 //! Calls that fail tell nobody. Instead, a picker with nothing to pick from leaves a mark in [`Demand`] when it is asked, and the
 //! balancer looks for it once a tick.

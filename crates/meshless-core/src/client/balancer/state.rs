@@ -47,8 +47,6 @@ pub struct ChannelState {
     /// Where the endpoints came from, in words: as the resolver calls it, if it does. A resolver
     /// that has more than one source says here which one it uses, and why not the other.
     pub resolved_by: Option<Arc<str>>,
-    /// The age at which the target's servers have been seen to end connections, if they have.
-    pub expected_age: Option<Duration>,
 }
 
 /// An endpoint at one moment.
@@ -136,7 +134,6 @@ impl<C> Balancer<C> {
             resolved_at: self.staleness.resolved_at,
             // Only the driver of the resolver knows.
             resolved_by: None,
-            expected_age: self.ages.expected(),
         }
     }
 

@@ -98,11 +98,6 @@ impl Walk {
         }
     }
 
-    /// Where the next pass begins.
-    pub(super) fn next(&self) -> Option<EndpointId> {
-        self.order.iter().cycle().nth(self.cursor).copied()
-    }
-
     pub(super) fn order(&self) -> &[EndpointId] {
         &self.order
     }

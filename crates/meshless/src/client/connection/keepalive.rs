@@ -35,7 +35,12 @@ impl KeepaliveConfig {
     ///
     /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts as 10 s.
     pub(crate) fn every(time: Duration) -> Self {
-        Self { time: time.max(MIN_TIME), timeout: DEFAULT_TIMEOUT, without_calls: false, sparing: false }
+        Self {
+            time: time.clamp(MIN_TIME, MAX_TIME),
+            timeout: DEFAULT_TIMEOUT,
+            without_calls: false,
+            sparing: false,
+        }
     }
 
     /// For a time that nobody has agreed on with the server: after two PINGs without HEADERS or DATA from it, the next ones are 5 min
@@ -46,7 +51,7 @@ impl KeepaliveConfig {
 
     /// Sets the silence after a PING after which the connection is closed. Default 20 s.
     pub(crate) fn timeout(self, timeout: Duration) -> Self {
-        Self { timeout, ..self }
+        Self { timeout: timeout.min(MAX_TIME), ..self }
     }
 
     /// The silence after which the peer is given up, which is for TCP the time without an acknowledgement (gRFC A18).
@@ -59,9 +64,10 @@ impl KeepaliveConfig {
         Self { without_calls, ..self }
     }
 
-    /// What a client must use after a server told it off with GOAWAY `too_many_pings`: twice the time (A8).
-    pub(crate) fn told_off(self) -> Self {
-        Self { time: self.time.saturating_mul(2), ..self }
+    /// What a client must use after a server ended `times` connections with GOAWAY
+    /// `too_many_pings`: each doubles the time (A8).
+    pub(crate) fn doubled(self, times: u32) -> Self {
+        Self { time: self.time.saturating_mul(2u32.saturating_pow(times)).min(MAX_TIME), ..self }
     }
 }
 
@@ -140,6 +146,9 @@ impl Keepalive {
 /// The shortest time between PINGs (A8).
 const MIN_TIME: Duration = Duration::from_secs(10);
 
+/// Longer is never: it keeps sums of instants far from overflow.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// A8's default of KEEPALIVE_TIMEOUT.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -189,7 +198,18 @@ mod tests {
     fn pings_are_never_closer_than_ten_seconds_and_a_scolding_doubles_them() {
         let config = KeepaliveConfig::every(secs(1));
         assert_eq!(config, KeepaliveConfig::every(secs(10)));
-        assert_eq!(config.told_off(), KeepaliveConfig::every(secs(20)));
+        assert_eq!(config.doubled(1), KeepaliveConfig::every(secs(20)));
+        assert_eq!(config.doubled(3), KeepaliveConfig::every(secs(80)));
+    }
+
+    #[test]
+    fn the_longest_times_do_not_overflow() {
+        let start = Instant::now();
+        let config = KeepaliveConfig::every(Duration::MAX).timeout(Duration::MAX).doubled(u32::MAX);
+        let mut keepalive = Keepalive::new(config, start);
+        let due = keepalive.poll_timeout(true).unwrap();
+        assert_eq!(keepalive.handle_timeout(due, true), KeepaliveAction::Ping);
+        assert!(keepalive.poll_timeout(true).unwrap() > due);
     }
 
     #[test]

@@ -50,9 +50,11 @@ impl StallConfig {
         Self { silence, doubt, patience: silence * PATIENCE - doubt, spacing: SPACING }
     }
 
-    /// What a client must use after a server told it off with GOAWAY `too_many_pings`: twice the time between PINGs (A8).
-    pub(crate) fn told_off(self) -> Self {
-        Self { spacing: self.spacing.saturating_mul(2).min(MAX_SILENCE), ..self }
+    /// What a client must use after a server ended `times` connections with GOAWAY
+    /// `too_many_pings`: each doubles the time between PINGs (A8).
+    pub(crate) fn doubled(self, times: u32) -> Self {
+        let spacing = self.spacing.saturating_mul(2u32.saturating_pow(times));
+        Self { spacing: spacing.min(MAX_SILENCE), ..self }
     }
 }
 
@@ -245,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_scolding_doubles_the_time_between_pings() {
-        let mut watch = StallWatch::new(StallConfig::default().told_off());
+        let mut watch = StallWatch::new(StallConfig::default().doubled(1));
         let start = Instant::now();
         watch.handle_call(start);
         assert_eq!(watch.handle_timeout(start + 1000 * MS), StallAction::Ping);
