@@ -275,6 +275,9 @@ pub struct ChurnRow {
     /// the client, above 1 where they were sent again. What a server turned away before its handler counts. None for
     /// `tonic-balance`, which makes its own connections.
     pub attempts_per_call: Option<f64>,
+    /// Connections that a client opened, from its start to the end of the run: a client of n backends opens n at first, and needs
+    /// one more for each that is replaced. Mean over the clients. None for `tonic-balance`, which makes its own connections.
+    pub connections_per_client: Option<f64>,
     /// Whether the event is one that a client can get over.
     pub converges: bool,
     /// How long that took, as [`EventNote::converged_when`] defines it. None if it did not happen while the event was watched,

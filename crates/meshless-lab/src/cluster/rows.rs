@@ -56,6 +56,7 @@ pub(crate) fn spread_row(
 pub(crate) fn churn_row(
     strategy: Strategy,
     event: ClusterEvent,
+    workers: u32,
     happened: &Happened,
     measured: &Measured,
 ) -> ChurnRow {
@@ -80,6 +81,8 @@ pub(crate) fn churn_row(
         executed_though_failed: 0,
         attempts_per_call: (!strategy.hides_connections())
             .then_some(measured.totals.attempts as f64 / calls.max(1) as f64),
+        connections_per_client: (!strategy.hides_connections())
+            .then_some(measured.totals.connections_opened as f64 / f64::from(workers.max(1))),
         converges: true,
         converged_ms: converged(event, happened, bins).map(|took| took.as_secs_f64() * 1e3),
         start_lag_ms_p99: start_lag(measured),
@@ -285,7 +288,7 @@ mod tests {
         let marks = [(BEGINS, 1000), (READY, 3000), (SCALE_IN, 8000)];
         let row_of = |from: usize| {
             let measured = measured(move |at, n| Some(if at >= from && n % 2 == 0 { "new" } else { "old" }));
-            churn_row(Strategy::RoundRobin, ClusterEvent::Scale, &happened(&marks), &measured).converged_ms
+            churn_row(Strategy::RoundRobin, ClusterEvent::Scale, 2, &happened(&marks), &measured).converged_ms
         };
         assert_eq!(row_of(20), Some(0.0));
         assert_eq!(row_of(50), Some(2000.0));
@@ -296,7 +299,7 @@ mod tests {
     fn a_restart_is_got_over_with_the_last_failed_call() {
         let row_of = |failing: std::ops::Range<usize>| {
             let measured = measured(move |at, n| (n > 0 || !failing.contains(&at)).then_some("old"));
-            churn_row(Strategy::RoundRobin, ClusterEvent::Rolling, &happened(&[(BEGINS, 1000)]), &measured)
+            churn_row(Strategy::RoundRobin, ClusterEvent::Rolling, 2, &happened(&[(BEGINS, 1000)]), &measured)
         };
         let row = row_of(15..20);
         assert_eq!((row.calls, row.failed, row.converged_ms), (900, 5, Some(1000.0)));

@@ -247,7 +247,7 @@ impl Stage {
             let Some((_, happened)) = happened.iter().find(|(ages, _)| *ages == strategy.ages()) else {
                 continue;
             };
-            results.churn.push(churn_row(*strategy, event, happened, measured));
+            results.churn.push(churn_row(*strategy, event, plan.workers, happened, measured));
         }
         results.events.push(event.note(plan.watch));
         Ok(())

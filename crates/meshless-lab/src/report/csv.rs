@@ -94,7 +94,8 @@ fn churn(results: &Results) -> String {
         cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
         cells.extend([row.duplicated, row.executed_though_failed].map(|v| v.to_string()));
         // Empty where it is not known, or did not happen.
-        cells.push(row.attempts_per_call.map_or_else(String::new, |v| v.to_string()));
+        let per = [row.attempts_per_call, row.connections_per_client];
+        cells.extend(per.map(|v| v.map_or_else(String::new, |v| v.to_string())));
         cells.push(row.start_lag_ms_p99.to_string());
         cells.push(row.converged_ms.map_or_else(String::new, |v| v.to_string()));
         for l in [&row.latency_ms.before, &row.latency_ms.after] {
@@ -195,7 +196,7 @@ fn quoted(cell: &str) -> String {
 }
 
 /// Columns of [`churn`].
-const CHURN: [&str; 23] = [
+const CHURN: [&str; 24] = [
     "strategy",
     "event",
     "calls",
@@ -209,6 +210,7 @@ const CHURN: [&str; 23] = [
     "duplicated",
     "executed_though_failed",
     "attempts_per_call",
+    "connections_per_client",
     "start_lag_ms_p99",
     "converged_ms",
     "before_p50_ms",

@@ -34,6 +34,7 @@ pub(crate) fn churn_row(
     calls.sort_unstable_by_key(|call| call.scheduled_ns);
     let attempts = ratio(run.round.totals.attempts as f64, calls.len() as f64);
     let start_ns = run.round.totals.start_ns;
+    let opened = run.round.totals.connections_opened as f64;
     let offset = |at: u64| at.saturating_sub(start_ns);
     let begin = run.marks.first().map_or(before.as_nanos() as u64, |(_, at)| offset(*at));
     let seen = Seen {
@@ -64,6 +65,8 @@ pub(crate) fn churn_row(
         duplicated: outcome.duplicated,
         executed_though_failed: outcome.executed_though_failed,
         attempts_per_call: (!strategy.hides_connections()).then_some(attempts),
+        // One client for each strategy.
+        connections_per_client: (!strategy.hides_connections()).then_some(opened),
         converges: event.convergence() != Convergence::None,
         converged_ms: converged.map(milliseconds),
         start_lag_ms_p99,
@@ -253,7 +256,8 @@ mod tests {
         };
         let calls: Vec<_> = (0..6000).step_by(10).map(call).collect();
         let ids: Vec<u64> = calls.iter().map(|call| call.id).collect();
-        let totals = RunTotals { start_ns: 7000 * MS, attempts: 660, ..RunTotals::default() };
+        let totals =
+            RunTotals { start_ns: 7000 * MS, attempts: 660, connections_opened: 4, ..RunTotals::default() };
         ChurnRun {
             round: Round { calls, totals, executed: ids, ..Round::default() },
             marks: marks.iter().map(|(name, at)| (*name, (7000 + at) * MS)).collect(),
@@ -274,6 +278,7 @@ mod tests {
         assert_eq!(row.converged_ms, Some(0.0));
         // Over all 600, not over the 502.
         assert_eq!(row.attempts_per_call, Some(1.1));
+        assert_eq!(row.connections_per_client, Some(4.0));
     }
 
     #[test]

@@ -106,6 +106,9 @@ fn a_small_churn_tells_who_lost_what_to_a_kill_and_who_got_over_it() {
         // Two in three calls at least go to a backend that lives, and of those that fail few are sent three times.
         let attempts = row["attempts_per_call"].as_f64().unwrap();
         assert!((0.5..3.0).contains(&attempts), "{row}");
+        // One for each backend in use, and one or two after the kill.
+        let opened = if row["strategy"] == "round_robin" { 3.0..=6.0 } else { 1.0..=6.0 };
+        assert!(opened.contains(&row["connections_per_client"].as_f64().unwrap()), "{row}");
         assert_eq!(row["marks"][0]["name"], "begins");
         let in_slices: u64 =
             row["timeline"].as_array().unwrap().iter().filter_map(|slice| slice["ok"].as_u64()).sum();

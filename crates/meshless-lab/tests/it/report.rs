@@ -312,7 +312,10 @@ fn scripts_find_the_promised_fields() {
         &value["churn"][0],
         &["strategy", "event", "calls", "failed", "failed_by_cause/never_sent", "duplicated", "converged_ms"],
     );
-    has(&value["churn"][0], &["attempts_per_call", "latency_ms/before/p50", "latency_ms/after/p999"]);
+    has(
+        &value["churn"][0],
+        &["attempts_per_call", "connections_per_client", "latency_ms/before/p50", "latency_ms/after/p999"],
+    );
     has(
         &value["levelling"][0],
         &["strategy", "exponent", "deviation", "deviation_expected", "timeline/0/connections/backend-1"],

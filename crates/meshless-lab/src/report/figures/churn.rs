@@ -134,10 +134,13 @@ fn detail(row: &ChurnRow) -> String {
     let (before, after) = (&row.latency_ms.before, &row.latency_ms.after);
     let _ = write!(
         text,
-        "; {} executed twice; {}p99 {} before, {} after",
+        "; {} executed twice; {}{}p99 {} before, {} after",
         count(row.duplicated),
         row.attempts_per_call
             .map_or_else(String::new, |attempts| format!("{} attempts a call; ", ratio(attempts))),
+        row.connections_per_client.map_or_else(String::new, |opened| {
+            format!("{} opened by a client; ", plural(opened.round() as u64, "connection"))
+        }),
         ms(before.p99),
         ms(after.p99)
     );

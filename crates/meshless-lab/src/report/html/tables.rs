@@ -118,7 +118,9 @@ pub(super) fn churn(results: &Results, palette: &Palette) -> String {
         });
         cells.extend(causes);
         cells.extend([row.duplicated, row.executed_though_failed].map(count));
-        cells.extend([row.attempts_per_call.map_or_else(dash, ratio), ms(row.start_lag_ms_p99)]);
+        cells.push(row.attempts_per_call.map_or_else(dash, ratio));
+        cells.push(row.connections_per_client.map_or_else(dash, |n| count(n.round() as u64)));
+        cells.push(ms(row.start_lag_ms_p99));
         for latency in [&row.latency_ms.before, &row.latency_ms.after] {
             cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(ms));
         }
@@ -241,7 +243,7 @@ fn dash() -> String {
 }
 
 /// Columns of [`churn`].
-const CHURN: [&str; 23] = [
+const CHURN: [&str; 24] = [
     "Strategy",
     "Event",
     "Calls",
@@ -255,6 +257,7 @@ const CHURN: [&str; 23] = [
     "Executed twice",
     "Executed though failed",
     "Attempts a call",
+    "Connections opened by a client",
     "Start lag p99",
     "p50 before",
     "p99 before",

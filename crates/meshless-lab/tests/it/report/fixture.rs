@@ -316,6 +316,7 @@ fn churn(strategy: &str, event: &str, failed: u64) -> ChurnRow {
         duplicated: 0,
         executed_though_failed: whole.executed_though_failed,
         attempts_per_call: Some(1.0),
+        connections_per_client: Some(4.0),
         start_lag_ms_p99: 0.4,
         converges: event != "ageing",
         converged_ms: (event != "ageing" && failed < 100).then_some(failed as f64 * 12.5),
