@@ -4,7 +4,7 @@
 //! pods are replaced. Two kinds of servers make a loop of that, each of whose turns costs a handshake and a new picker:
 //!
 //! - one that ends each connection soon after it was made (a crash loop, a proxy without a backend): the pause doubles with each
-//!   connection in a row that lived less than a second and answered few calls;
+//!   connection in a row that lived less than 0.8 s and answered few calls;
 //! - one that sends frames without end until the client closes (`frame budget`): the pause grows with each such connection, however
 //!   long it lived.
 //!
@@ -52,8 +52,9 @@ fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Durat
     rng.jittered(first.saturating_mul(factor).min(max), JITTER)
 }
 
-/// Half of what the youngest servers live: the shortest age in use is 1 s, less 10 % of jitter, and few serve no call in it.
-const SHORT: Duration = Duration::from_secs(1);
+/// Less than connections live that end by their age: the shortest in use is 1 s, less 10 % of jitter.
+/// Otherwise a server of that age that gets less than a hundred calls a second would be paused from.
+const SHORT: Duration = Duration::from_millis(800);
 
 /// A connect costs both sides about as much as a hundred calls: a TLS handshake about 1 ms, a call about 10 µs.
 const ANSWERS_WORTH_A_CONNECT: u64 = 100;
