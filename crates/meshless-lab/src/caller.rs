@@ -170,11 +170,13 @@ fn reading(
     api_server: Option<SocketAddr>,
 ) -> io::Result<meshless::ChannelBuilder> {
     let client = match api_server {
-        Some(at) => Some(meshless::KubernetesClient::new(&format!("http://{at}")).map_err(io::Error::other)?),
+        Some(at) => Some(
+            meshless::resolver::KubernetesClient::new(&format!("http://{at}")).map_err(io::Error::other)?,
+        ),
         None => crate::kubeconfig::client(),
     };
     Ok(match client {
-        Some(client) => channel.kubernetes(meshless::KubernetesConfig::new().client(client)),
+        Some(client) => channel.kubernetes(meshless::resolver::KubernetesConfig::new().client(client)),
         None => channel,
     })
 }
@@ -195,7 +197,7 @@ fn reading(
 /// No timeout per attempt: where processors are short, attempts take longer than usual, and a timeout ends those that would
 /// have been answered. The policy would then lose calls that succeed without it.
 fn retry_policy() -> meshless::RetryPolicy {
-    let codes = [meshless::Code::Unavailable, meshless::Code::ResourceExhausted];
+    let codes = [meshless::retry::Code::Unavailable, meshless::retry::Code::ResourceExhausted];
     meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")
 }
 

@@ -12,7 +12,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use meshless::{Address, Policy};
+use meshless::Policy;
+use meshless::resolver::Address;
 
 pub(crate) use self::cluster::ClusterArgs;
 pub(crate) use self::event_name::EventName;

@@ -96,15 +96,15 @@ impl Service<Uri> for Connector {
 #[derive(Debug)]
 pub(crate) struct CountingDialer(pub(crate) Arc<Counters>);
 
-impl meshless::Connect for CountingDialer {
-    fn connect(&self, address: &meshless::Address) -> meshless::Connecting {
+impl meshless::client::Connect for CountingDialer {
+    fn connect(&self, address: &meshless::resolver::Address) -> meshless::client::Connecting {
         let (address, counters) = (address.clone(), Arc::clone(&self.0));
         Box::pin(async move {
-            let meshless::Address::Tcp(address) = address else {
+            let meshless::resolver::Address::Tcp(address) = address else {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "the lab's backends listen on TCP"));
             };
             let stream = TcpStream::connect(address).await?;
-            Ok(Box::new(Counted::new(stream, counters)?) as meshless::BoxIo)
+            Ok(Box::new(Counted::new(stream, counters)?) as meshless::client::BoxIo)
         })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use meshless::KubernetesClient;
+use meshless::resolver::KubernetesClient;
 use tokio::sync::OnceCell;
 
 /// The same for all channels, so that they share their watches; `None` in a pod without a kubeconfig, where the library knows

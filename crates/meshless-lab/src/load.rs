@@ -70,7 +70,7 @@ pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done
     let mut builder = Channel::builder(&args.target).policy(args.policy);
     #[cfg(feature = "kubernetes")]
     if let Some(client) = crate::kubeconfig::client() {
-        builder = builder.kubernetes(meshless::KubernetesConfig::new().client(client));
+        builder = builder.kubernetes(meshless::resolver::KubernetesConfig::new().client(client));
     }
     if let Some(tls) = tls(&args)? {
         builder = builder.tls(tls);

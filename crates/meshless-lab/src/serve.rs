@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use meshless::{
-    Address, CallLimit, ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener, Pem,
-    ServerTlsConfig, Shutdown, TlsError,
-};
+use meshless::resolver::Address;
+use meshless::server::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener};
+use meshless::tls::TlsError;
+use meshless::{CallLimit, Pem, ServerTlsConfig, Shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -103,11 +103,11 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
 fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
     match address {
         Address::Tcp(address) => {
-            let listener = meshless::bind(*address)?;
+            let listener = meshless::server::bind(*address)?;
             let address = listener.local_addr()?;
             Ok((Box::new(listener), Address::Tcp(address)))
         }
-        Address::Unix(path) => Ok((Box::new(meshless::bind_unix(path)?), address.clone())),
+        Address::Unix(path) => Ok((Box::new(meshless::server::bind_unix(path)?), address.clone())),
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("cannot listen on {other}")).into()),
     }
 }

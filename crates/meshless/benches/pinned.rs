@@ -24,7 +24,7 @@ fn main() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
-        let listener = meshless::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+        let listener = meshless::server::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
         let server = listener.local_addr().expect("it is bound");
         let service = meshless::Server::builder().add_service(Hoard);
         tokio::spawn(service.serve_with_incoming_shutdown([listener], std::future::pending()));

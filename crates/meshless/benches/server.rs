@@ -149,7 +149,7 @@ async fn tonic(keepalive: Option<Duration>) -> SocketAddr {
 
 /// With the settings of a deployment, and tonic-health's service in place of the built-in one.
 async fn meshless() -> SocketAddr {
-    let listener = meshless::bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
+    let listener = meshless::server::bind(([127, 0, 0, 1], 0).into()).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
     let (_, health) = tonic_health::server::health_reporter();
     let server = meshless::Server::builder()

@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reader = PeriodicReader::builder(exporter.clone()).build();
     let provider = SdkMeterProvider::builder().with_reader(reader).build();
 
-    let listener = meshless::bind(([127, 0, 0, 1], 0).into())?;
+    let listener = meshless::server::bind(([127, 0, 0, 1], 0).into())?;
     let target = format!("ipv4:{}", listener.local_addr()?);
     let server = Server::builder().metrics(provider.meter("meshless"));
     tokio::spawn(server.serve_with_incoming_shutdown([listener], std::future::pending()));

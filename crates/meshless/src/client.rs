@@ -13,3 +13,10 @@ mod internal_rpc;
 mod load_watch;
 mod metrics;
 pub(crate) mod service_config;
+
+pub use meshless_core::{ChannelState, ConnectivityState, EndpointState, SubchannelState};
+
+pub use self::channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, WaitForReady};
+pub use self::connector::{Connect, Connecting};
+pub use self::service_config::{ServiceConfig, ServiceConfigError};
+pub use crate::shared::io::{BoxIo, Io};

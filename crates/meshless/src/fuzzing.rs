@@ -3,11 +3,13 @@
 //! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. No part of the public interface. A
 //! function returns, whatever it is given; what has to hold besides a return it asserts.
 
+#[cfg(feature = "server")]
 mod connections;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use meshless_core::{BalancerConfig, FrameHeader, FrameScanner, Pushback, RetryThrottle};
 
+#[cfg(feature = "server")]
 pub use self::connections::{client_connection, server_connection};
 use crate::client::channel::MethodSettings;
 use crate::shared::{grpc::timeout, orca};
@@ -18,6 +20,7 @@ pub type Entrance = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
 pub const TARGETS: &[(&str, Entrance)] = &[
+    #[cfg(feature = "server")]
     ("client_connection", client_connection),
     #[cfg(feature = "dns")]
     ("dns_answer", dns_answer),
@@ -29,6 +32,7 @@ pub const TARGETS: &[(&str, Entrance)] = &[
     ("http_answer", http_answer),
     ("response_headers", response_headers),
     ("retry_pushback", retry_pushback),
+    #[cfg(feature = "server")]
     ("server_connection", server_connection),
     ("service_config", service_config),
     ("target", target),

@@ -44,53 +44,85 @@
 //! ```
 //!
 //! [`serve_connection`] does the same for one connection of any HTTP/2 service, under hyper or axum.
+//!
+//! # Where things are
+//!
+//! The names that most programs type stand at the root. The others are in modules by concern: `client` (what a channel
+//! shows, byte streams of one's own), `balancing`, `retry`, `resolver` (targets, DNS, Kubernetes), `server`, [`orca`]
+//! (reports of load), `tls`, [`metrics`].
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `client` (default) | the channel |
+//! | `server` (default) | the server |
+//! | `dns` (default) | `dns:///` targets |
+//! | `kubernetes` | `kubernetes:///` targets |
+//! | `tls` | TLS at both ends |
+//! | `otel` | OpenTelemetry metrics |
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "server"))]
 #[doc = include_str!("../../../docs/failures.md")]
 struct FailuresPage;
 
-mod client;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(not(any(feature = "client", feature = "server")))]
+compile_error!("meshless without its features `client` and `server` is empty: enable one of them, or both");
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(all(feature = "client", any(test, feature = "fuzzing")))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod resolver;
-mod server;
+#[cfg(feature = "client")]
+pub mod resolver;
+#[cfg(feature = "server")]
+pub mod server;
 mod shared;
 
-pub use client::channel::{
-    Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, Retry, RetryStats, WaitForReady,
-};
-pub use client::connector::{Connect, Connecting};
-pub use client::service_config::{ServiceConfig, ServiceConfigError};
-pub use meshless_core::{
-    Address, BackoffConfig, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, Ejection,
-    EjectionCause, EjectionConfig, Endpoint, EndpointState, OutlierConfig, Policy, SlowStartConfig,
-    SubchannelState, WeightedConfig, ZonePreference,
-};
-pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
-pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
-pub use resolver::target::{KubernetesPort, Target, TargetError, TargetKind};
-#[cfg(feature = "dns")]
-pub use resolver::{AddressFamilies, DnsConfig, DnsResolver};
-#[cfg(feature = "kubernetes")]
-pub use resolver::{
-    AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
-};
-pub use resolver::{Resolution, ResolveError, ResolveHint, Resolver, StaticResolver};
-#[cfg(feature = "tls")]
-pub use server::ServerTlsConfig;
-pub use server::{
-    Accepted, CallContext, CallLimit, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionEvent,
-    ConnectionSummary, HealthReporter, Listener, Peer, ServeError, Server, ServingStatus, Shutdown,
-    ShutdownHandle, bind, orca, serve_connection,
-};
-#[cfg(unix)]
-pub use server::{UnixListener, bind_unix};
-pub use shared::io::{BoxIo, Io};
 pub use shared::metrics;
+
+#[cfg(feature = "client")]
+pub use balancing::Policy;
+#[cfg(feature = "client")]
+pub use client::{Channel, ChannelBuilder, ChannelError, ChannelState, ServiceConfig, WaitForReady};
+#[cfg(feature = "client")]
+pub use resolver::{Endpoint, Resolver, Target};
+#[cfg(feature = "client")]
+pub use retry::{HedgingPolicy, Retry, RetryPolicy, RetryThrottling};
+#[cfg(feature = "server")]
+pub use server::{
+    CallContext, CallLimit, HealthReporter, ServeError, Server, Shutdown, ShutdownHandle, orca,
+    serve_connection,
+};
+#[cfg(all(feature = "server", feature = "tls"))]
+pub use tls::ServerTlsConfig;
 #[cfg(feature = "tls")]
-pub use shared::tls::{Pem, TlsConfig, TlsError};
+pub use tls::{Pem, TlsConfig};
+
+/// How a channel chooses among its backends: policies, ejection, weights, zones, bounds.
+#[cfg(feature = "client")]
+pub mod balancing {
+    pub use meshless_core::{
+        BackoffConfig, BalancerConfig, ChoiceCount, Ejection, EjectionCause, EjectionConfig, OutlierConfig,
+        Policy, SlowStartConfig, WeightedConfig, ZonePreference,
+    };
+}
+
+/// Which calls are sent again, when, and how often (gRFC A6).
+#[cfg(feature = "client")]
+pub mod retry {
+    pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
+
+    pub use crate::client::channel::{Retry, RetryStats};
+}
+
+/// Certificates of both ends, read again when their files change.
+#[cfg(feature = "tls")]
+pub mod tls {
+    #[cfg(feature = "server")]
+    pub use crate::server::ServerTlsConfig;
+    pub use crate::shared::tls::{Pem, TlsConfig, TlsError};
+}

@@ -16,9 +16,9 @@ pub(crate) mod target;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use meshless_core::Endpoint;
+pub use meshless_core::{Address, Endpoint};
 
-use crate::resolver::target::{Target, TargetKind};
+pub use self::target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
 pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
@@ -43,7 +43,8 @@ pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 /// resolutions is a resolver too.
 ///
 /// ```
-/// use meshless::{Endpoint, Resolution, Resolver};
+/// use meshless::{Endpoint, Resolver};
+/// use meshless::resolver::Resolution;
 ///
 /// let (updates, receiver) = tokio::sync::mpsc::channel::<Resolution>(1);
 /// updates.try_send(Ok(vec![Endpoint::new("10.0.0.1:50051".parse::<std::net::SocketAddr>()?)]))?;

@@ -42,6 +42,9 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower_service::Service;
 
+pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
+
+pub use crate::shared::io::{BoxIo, Io};
 pub use accepted::Accepted;
 pub use call::CallContext;
 pub use config::ConnectionConfig;
@@ -124,7 +127,7 @@ impl Server {
     }
 
     /// How old a connection may become (± 10 % each) before its client is told to connect again. Default and zero: no
-    /// limit. See [`LifetimeConfig::max_age`](crate::LifetimeConfig::max_age).
+    /// limit. See [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
     ///
     /// A client that keeps one connection stays on one backend for as long; so does a new backend without its share of
     /// the calls. A rotation costs about as much CPU as four calls.
@@ -206,7 +209,7 @@ impl Server {
     }
 
     /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as gRPC's all do. The handshake
-    /// falls under [`LifetimeConfig::handshake_timeout`](crate::LifetimeConfig::handshake_timeout), and a connection's age
+    /// falls under [`LifetimeConfig::handshake_timeout`](crate::server::LifetimeConfig::handshake_timeout), and a connection's age
     /// begins after it.
     #[cfg(feature = "tls")]
     #[must_use]

@@ -1,5 +1,8 @@
 //! What both halves use: neither `client` nor `server` is imported here.
 
+// A build of one half leaves unused what only the other half needs of a format that both speak.
+#![cfg_attr(not(all(feature = "client", feature = "server")), allow(dead_code, unused_imports))]
+
 pub(crate) mod catch_panic;
 pub(crate) mod file_descriptors;
 pub(crate) mod grpc;

@@ -66,7 +66,7 @@ fn order(item: impl Into<String>) -> Order {
 
 /// Starts a server, and returns a channel to it.
 async fn channel() -> Channel {
-    let listener = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let orders = OrdersServer::new(Shop)
         .accept_compressed(Gzip)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use meshless::Address;
+use meshless::resolver::Address;
 
 /// Reads whole numbers within bounds.
 pub(crate) fn whole<T>(

@@ -1,6 +1,7 @@
 //! The library's errors in the words of the command line: what to set is a flag here, and not a method.
 
-use meshless::{ChannelError, TlsError};
+use meshless::ChannelError;
+use meshless::tls::TlsError;
 
 /// A load could not be made.
 #[derive(Debug, thiserror::Error)]

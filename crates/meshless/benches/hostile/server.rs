@@ -47,7 +47,7 @@ pub(super) fn serve() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be built");
     runtime.block_on(async {
-        let listener = meshless::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+        let listener = meshless::server::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
         println!("{}", listener.local_addr().expect("it is bound"));
         let server = meshless::Server::builder().add_service(Hoard);
         // Its stdin closes when the parent ends, however that ends.

@@ -14,7 +14,7 @@ use super::attacks::{Attack, frame};
 
 /// A backend whose one service is health.
 pub(super) async fn good() -> SocketAddr {
-    let listener = meshless::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
+    let listener = meshless::server::bind(([127, 0, 0, 1], 0).into()).expect("a port of loopback");
     let address = listener.local_addr().expect("it is bound");
     let server = meshless::Server::builder();
     tokio::spawn(server.serve_with_incoming_shutdown([listener], std::future::pending()));

@@ -44,7 +44,7 @@ use crate::client::channel::{MethodName, MethodSettings, Methods};
 /// }"#.parse()?;
 /// let builder = meshless::Channel::builder("ipv4:10.0.0.1:50051").service_config(config);
 /// # drop(builder);
-/// # Ok::<_, meshless::ServiceConfigError>(())
+/// # Ok::<_, meshless::client::ServiceConfigError>(())
 /// ```
 ///
 /// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`, `maxResponseMessageBytes`,
@@ -52,7 +52,7 @@ use crate::client::channel::{MethodName, MethodSettings, Methods};
 /// `healthCheckConfig`. Of the policies, `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
 /// with their settings; of `outlier_detection`, a detection is on or off, whatever its
 /// `enforcementPercentage` above 0, `maxEjectionPercent` is the
-/// [panic threshold](crate::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
+/// [panic threshold](crate::balancing::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
 /// that is compressed, and a config without `retryThrottling` has the default throttle of
 /// [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
 ///

@@ -16,7 +16,10 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tonic::body::Body;
 use tower_service::Service;
 
-use crate::{Address, BoxIo, Channel, Connect, Connecting, ConnectionConfig, Policy, serve_connection};
+use crate::client::{BoxIo, Connect, Connecting};
+use crate::resolver::Address;
+use crate::server::ConnectionConfig;
+use crate::{Channel, Policy, serve_connection};
 
 /// A client's bytes after the preface. The connection ends, and so do its calls.
 pub fn server_connection(data: &[u8]) {

@@ -101,7 +101,7 @@ impl KubernetesResolver {
         self
     }
 
-    /// How DNS is asked where the API server denies. Default: as in [`DnsConfig`](crate::DnsConfig).
+    /// How DNS is asked where the API server denies. Default: as in [`DnsConfig`](crate::resolver::DnsConfig).
     #[cfg(feature = "dns")]
     pub fn dns(mut self, config: super::DnsConfig) -> Self {
         self.fallback = Fallback::dns(config);

@@ -45,7 +45,7 @@ pub use kubernetes::KubernetesPort;
 /// let target: meshless::Target = "dns:///echo.shop.svc.cluster.local:50051".parse()?;
 /// assert_eq!(target.authority(), "echo.shop.svc.cluster.local:50051");
 /// assert_eq!(target.server_name(), "echo.shop.svc.cluster.local");
-/// # Ok::<(), meshless::TargetError>(())
+/// # Ok::<(), meshless::resolver::TargetError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {

@@ -10,7 +10,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use super::peer::Peer;
 use crate::shared::io::{BoxIo, Io};
 
-/// A connection that a [`Listener`](crate::Listener) has accepted.
+/// A connection that a [`Listener`](crate::server::Listener) has accepted.
 pub struct Accepted {
     pub(super) io: BoxIo,
     pub(super) peer: Peer,

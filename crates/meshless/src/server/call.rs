@@ -46,7 +46,7 @@ impl CallContext {
     /// How long the connection may still serve new calls; `None` if its age has no limit, zero once it was sent away. With
     /// levelled ages it is an estimate.
     ///
-    /// The calls on it may go on for [`LifetimeConfig::max_age_grace`](crate::LifetimeConfig::max_age_grace) longer.
+    /// The calls on it may go on for [`LifetimeConfig::max_age_grace`](crate::server::LifetimeConfig::max_age_grace) longer.
     pub fn remaining_connection_age(&self) -> Option<Duration> {
         let state = &self.call.connection;
         if state.going_away().is_some() {
@@ -62,7 +62,7 @@ impl CallContext {
     }
 
     /// Waits until the handler should bring its stream to an end: the stream has reached
-    /// [`LifetimeConfig::max_stream_age`](crate::LifetimeConfig::max_stream_age), or its connection was sent away. The
+    /// [`LifetimeConfig::max_stream_age`](crate::server::LifetimeConfig::max_stream_age), or its connection was sent away. The
     /// stream is cut when the grace of whichever it was is over.
     pub async fn stream_ending(&self) {
         let aged = async {

@@ -41,8 +41,8 @@ use super::wire::{self, Remains, Wire};
 /// #     Error = std::convert::Infallible, Future: Send + 'static> + Clone + Send + 'static,
 /// # ) -> std::io::Result<()> {
 /// use std::time::Duration;
-/// let lifetime = meshless::LifetimeConfig::default().max_age(Duration::from_secs(60));
-/// let config = meshless::ConnectionConfig::default().lifetime(lifetime);
+/// let lifetime = meshless::server::LifetimeConfig::default().max_age(Duration::from_secs(60));
+/// let config = meshless::server::ConnectionConfig::default().lifetime(lifetime);
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 /// loop {
 ///     let (io, _) = listener.accept().await?;

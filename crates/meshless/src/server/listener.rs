@@ -19,7 +19,7 @@ use super::error::ServeError;
 ///
 /// ```
 /// use std::task::{Context, Poll};
-/// use meshless::{Accepted, Listener, Peer};
+/// use meshless::server::{Accepted, Listener, Peer};
 ///
 /// struct Pipes(tokio::sync::mpsc::Receiver<tokio::io::DuplexStream>);
 ///

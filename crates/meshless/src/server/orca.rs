@@ -2,7 +2,7 @@
 //!
 //! A server wraps its services; every response then ends with a report of what the process measured. Clients may rather have the same
 //! in a stream of its own, apart from calls: if the server offers that, too, and they ask for it
-//! ([`WeightedConfig::oob_load_report`](crate::WeightedConfig::oob_load_report), or `enableOobLoadReport` in a service config).
+//! ([`WeightedConfig::oob_load_report`](crate::balancing::WeightedConfig::oob_load_report), or `enableOobLoadReport` in a service config).
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {

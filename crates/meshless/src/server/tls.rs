@@ -27,7 +27,7 @@ pub(super) use reload::{Current, Reload};
 ///
 /// ```no_run
 /// use meshless::{Pem, ServerTlsConfig};
-/// # fn config() -> Result<ServerTlsConfig, meshless::TlsError> {
+/// # fn config() -> Result<ServerTlsConfig, meshless::tls::TlsError> {
 /// // A Secret of type kubernetes.io/tls, as cert-manager keeps it up to date.
 /// let tls = ServerTlsConfig::new(Pem::file("/tls/tls.crt"), Pem::file("/tls/tls.key"))?
 ///     .client_ca(Pem::file("/tls/ca.crt"))?;

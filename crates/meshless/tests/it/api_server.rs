@@ -120,8 +120,10 @@ impl ApiServer {
     }
 
     /// A client whose own namespace is `shop`.
-    pub(crate) fn client(&self) -> meshless::KubernetesClient {
-        meshless::KubernetesClient::new(&format!("http://{}", self.address)).unwrap().namespace("shop")
+    pub(crate) fn client(&self) -> meshless::resolver::KubernetesClient {
+        meshless::resolver::KubernetesClient::new(&format!("http://{}", self.address))
+            .unwrap()
+            .namespace("shop")
     }
 
     pub(crate) fn set_manner(&self, manner: Manner) {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use meshless::{
+use meshless::server::{
     CloseReason, ClosedReason, ConnectionConfig, ConnectionSummary, GoAwayReason, LifetimeConfig,
 };
 use tokio::io::{AsyncWriteExt, DuplexStream};

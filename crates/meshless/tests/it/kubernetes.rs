@@ -8,10 +8,11 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use meshless::{
-    Channel, KubernetesConfig, KubernetesError, KubernetesPort, KubernetesResolver, Resolution, ResolveError,
-    ResolveHint, Resolver, StaticResolver,
+use meshless::resolver::{
+    KubernetesConfig, KubernetesError, KubernetesPort, KubernetesResolver, Resolution, ResolveError,
+    ResolveHint, StaticResolver,
 };
+use meshless::{Channel, Resolver};
 use serde_json::{Value, json};
 
 use crate::api_server::{ApiServer, Manner};
@@ -544,7 +545,8 @@ async fn dns_stands_in_for_a_number_and_not_for_a_name() {
     let dns = crate::dns_server::DnsServer::start().await;
     let name = "echo.shop.svc.cluster.local.";
     dns.set_addresses(name, &["10.0.0.7"], 30);
-    let by_dns = meshless::DnsResolver::new(name, 50051, meshless::DnsConfig::new()).name_server(dns.address);
+    let by_dns = meshless::resolver::DnsResolver::new(name, 50051, meshless::resolver::DnsConfig::new())
+        .name_server(dns.address);
     let mut resolver = self::resolver(config(&server)).fallback(by_dns);
     assert_eq!(next_pods(&mut resolver).await, set([7]));
     let source = resolver.source().unwrap();

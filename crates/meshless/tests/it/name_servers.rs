@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use meshless::{DnsConfig, Resolution, ResolveError, ResolveHint, Resolver, Target};
+use meshless::resolver::{DnsConfig, Resolution, ResolveError, ResolveHint};
+use meshless::{Resolver, Target};
 
 use crate::raw_name_server::*;
 

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use hickory_server::net::xfer::Protocol;
-use meshless::{AddressFamilies, DnsConfig, Resolution, ResolveError, ResolveHint, Resolver, Target};
+use meshless::resolver::{AddressFamilies, DnsConfig, Resolution, ResolveError, ResolveHint};
+use meshless::{Resolver, Target};
 
 use crate::dns_server::{DnsServer, Script};
 

@@ -4,17 +4,18 @@
 mod expiry;
 mod health;
 mod keepalive;
-#[cfg(unix)]
+#[cfg(all(feature = "client", unix))]
 mod listeners;
 #[cfg(feature = "otel")]
 mod metrics;
 mod out_of_band;
 mod pipes;
 mod shutdown;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "client", feature = "tls"))]
 mod tls;
 
 mod hostile;
+#[cfg(feature = "client")]
 mod overload;
 
 use std::convert::Infallible;
@@ -24,9 +25,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::{
-    CloseReason, ClosedReason, ConnectionChange, ConnectionEvent, GoAwayReason, ServeError, Server,
-};
+use meshless::server::{CloseReason, ClosedReason, ConnectionChange, ConnectionEvent, GoAwayReason};
+use meshless::{ServeError, Server};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tonic_health::pb::HealthCheckRequest;
@@ -96,7 +96,7 @@ struct Running {
 /// Starts `server` on `listeners` ports of loopback.
 fn start(server: Server, listeners: usize) -> Running {
     let listeners: Vec<_> =
-        (0..listeners).map(|_| meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
+        (0..listeners).map(|_| meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
     let addrs = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
     let events = Arc::new(Mutex::new(Vec::new()));
     let log = events.clone();
@@ -179,7 +179,7 @@ async fn shutdown_ends_with_calls_that_never_do() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named() {
-    let taken = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let taken = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = taken.local_addr().unwrap();
     let error = Server::builder().serve(addr).await.unwrap_err();
     assert!(matches!(error, ServeError::PortInUse { .. }));

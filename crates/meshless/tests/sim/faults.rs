@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshless::{Endpoint, Resolution, ResolveError};
+use meshless::Endpoint;
+use meshless::resolver::{Resolution, ResolveError};
 use meshless_core::Rng;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

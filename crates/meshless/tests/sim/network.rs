@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::{Accepted, Address, BoxIo, Connect, Connecting, Listener, Peer};
+use meshless::client::{BoxIo, Connect, Connecting};
+use meshless::resolver::Address;
+use meshless::server::{Accepted, Listener, Peer};
 use meshless_core::Rng;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};

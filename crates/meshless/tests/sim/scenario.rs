@@ -123,11 +123,11 @@ impl Scenario {
     }
 
     pub(crate) fn retry_policy() -> RetryPolicy {
-        RetryPolicy::new(5, [meshless::Code::Unavailable]).unwrap()
+        RetryPolicy::new(5, [meshless::retry::Code::Unavailable]).unwrap()
     }
 
     pub(crate) fn hedging_policy() -> HedgingPolicy {
-        HedgingPolicy::new(HEDGES, ms(300)).unwrap().with_non_fatal([meshless::Code::Unavailable])
+        HedgingPolicy::new(HEDGES, ms(300)).unwrap().with_non_fatal([meshless::retry::Code::Unavailable])
     }
 }
 

@@ -8,7 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use meshless::{BackoffConfig, BalancerConfig, Channel, EjectionConfig};
+use meshless::Channel;
+use meshless::balancing::{BackoffConfig, BalancerConfig, EjectionConfig};
 use meshless_core::Rng;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
@@ -89,7 +90,7 @@ async fn simulate(scenario: &Scenario) -> Report {
 
 fn channel(
     scenario: &Scenario,
-    resolver: tokio::sync::mpsc::Receiver<meshless::Resolution>,
+    resolver: tokio::sync::mpsc::Receiver<meshless::resolver::Resolution>,
     dialler: Dialler,
 ) -> Channel {
     let backoff = BackoffConfig::new(ms(500), 1.6, 0.2, ms(3000)).unwrap();

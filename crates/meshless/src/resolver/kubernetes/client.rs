@@ -25,16 +25,17 @@ use server::{ApiServer, Token};
 
 /// The way to the API server of a cluster, with the rights of whoever the token belongs to.
 ///
-/// In a pod none has to be made: [`KubernetesConfig`](crate::KubernetesConfig) uses the pod's service account. Elsewhere
+/// In a pod none has to be made: [`KubernetesConfig`](crate::resolver::KubernetesConfig) uses the pod's service account. Elsewhere
 /// there is `kubectl proxy`, which knows every kind of login:
 ///
 /// ```
-/// use meshless::{Channel, KubernetesClient, KubernetesConfig};
+/// use meshless::Channel;
+/// use meshless::resolver::{KubernetesClient, KubernetesConfig};
 ///
 /// let client = KubernetesClient::new("http://127.0.0.1:8001")?; // kubectl proxy
 /// let config = KubernetesConfig::new().client(client);
 /// let builder = Channel::builder("kubernetes:///echo.shop:50051").kubernetes(config);
-/// # Ok::<(), meshless::KubernetesError>(())
+/// # Ok::<(), meshless::resolver::KubernetesError>(())
 /// ```
 ///
 /// Watches are shared among the clones of one `KubernetesClient`, since of two clients nobody can tell whether they mean

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::resolver::target::KubernetesPort;
 
-/// What keeps a [`KubernetesResolver`](crate::KubernetesResolver) from its endpoints.
+/// What keeps a [`KubernetesResolver`](crate::resolver::KubernetesResolver) from its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubernetesError {

@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
-use meshless::{Channel, DnsConfig, Endpoint, Resolution, ResolveError, ResolveHint, Resolver};
+use meshless::resolver::{DnsConfig, Resolution, ResolveError, ResolveHint};
+use meshless::{Channel, Endpoint, Resolver};
 use tokio::sync::{mpsc, watch};
 
 use super::network::*;
@@ -186,7 +187,7 @@ async fn a_rollout_without_lame_duck_costs_no_call_while_the_resolver_is_asked()
             loop {
                 let (address, io) = network.accept().await;
                 let mut ended = ended.clone();
-                let old = (1..=pods).any(|n| address == meshless::Address::Tcp(backend(n)));
+                let old = (1..=pods).any(|n| address == meshless::resolver::Address::Tcp(backend(n)));
                 tokio::spawn(async move {
                     tokio::select! {
                         () = serve(io, address, 100, Call::answer) => {}
@@ -259,7 +260,7 @@ async fn what_the_resolver_said_before_the_first_call_is_what_the_call_is_told()
         if idle_first {
             check(&channel).await.unwrap_err();
             tokio::time::sleep(600 * SECOND).await;
-            assert_eq!(channel.state().await.connectivity, meshless::ConnectivityState::Idle);
+            assert_eq!(channel.state().await.connectivity, meshless::client::ConnectivityState::Idle);
         }
         for _ in 0..8 {
             let start = tokio::time::Instant::now();
@@ -270,7 +271,7 @@ async fn what_the_resolver_said_before_the_first_call_is_what_the_call_is_told()
         }
         let state = channel.state().await;
         assert_eq!(state.resolution_error.as_deref(), Some(reason));
-        assert_eq!(state.connectivity, meshless::ConnectivityState::TransientFailure);
+        assert_eq!(state.connectivity, meshless::client::ConnectivityState::TransientFailure);
         // And as soon as it knows better, calls are sent.
         network.serve(100, Call::answer);
         answer.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use meshless::{Address, EjectionCause, EjectionConfig, Policy};
+use meshless::Policy;
+use meshless::balancing::{EjectionCause, EjectionConfig};
+use meshless::resolver::Address;
 use tonic::Code;
 
 use super::network::*;

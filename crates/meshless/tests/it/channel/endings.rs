@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use meshless::{Address, Channel, Policy};
+use meshless::resolver::Address;
+use meshless::{Channel, Policy};
 use tokio::io::DuplexStream;
 use tonic::Code;
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use meshless::{EjectionConfig, Endpoint, OutlierConfig, Resolution};
+use meshless::Endpoint;
+use meshless::balancing::{EjectionConfig, OutlierConfig};
+use meshless::resolver::Resolution;
 use tokio::sync::mpsc;
 use tonic::Code;
 

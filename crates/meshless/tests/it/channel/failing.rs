@@ -164,7 +164,7 @@ mod tls {
                     let Ok(io) = acceptor.accept(io).await else { return };
                     let mut connection = h2::server::handshake(io).await.unwrap();
                     while let Some(Ok((request, respond))) = connection.accept().await {
-                        let backend = meshless::Address::Tcp(peer);
+                        let backend = meshless::resolver::Address::Tcp(peer);
                         crate::channel::network::Call { backend, request, respond }.answer();
                     }
                 });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use meshless::Address;
+use meshless::resolver::Address;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::network::*;

@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use meshless::{Channel, ChannelBuilder, Policy, RetryPolicy, SubchannelState};
+use meshless::client::SubchannelState;
+use meshless::{Channel, ChannelBuilder, Policy, RetryPolicy};
 use tokio::io::DuplexStream;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -565,7 +566,7 @@ async fn a_resolver_that_panics_ends_the_channel_and_every_call_hears_of_it_at_o
         fn poll_resolution(
             &mut self,
             cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<meshless::Resolution> {
+        ) -> std::task::Poll<meshless::resolver::Resolution> {
             self.0 += 1;
             if self.0 < 3 {
                 cx.waker().wake_by_ref();

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 
 use bytes::Bytes;
-use meshless::{BalancerConfig, Channel, Policy};
+use meshless::balancing::BalancerConfig;
+use meshless::{Channel, Policy};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 use tonic::{Code, Status};

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshless::{Address, Channel, Policy, SubchannelState};
+use meshless::client::SubchannelState;
+use meshless::resolver::Address;
+use meshless::{Channel, Policy};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Code;

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Address, Channel, Code as MeshlessCode, HedgingPolicy, Policy, RetryThrottling};
+use meshless::resolver::Address;
+use meshless::retry::Code as MeshlessCode;
+use meshless::{Channel, HedgingPolicy, Policy, RetryThrottling};
 use tokio::time::Instant;
 use tonic::Code;
 

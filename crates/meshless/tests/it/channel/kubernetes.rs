@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use meshless::{Channel, KubernetesConfig};
+use meshless::Channel;
+use meshless::resolver::KubernetesConfig;
 use serde_json::{Value, json};
 
 use super::echo::{Backends, open, request, unary};

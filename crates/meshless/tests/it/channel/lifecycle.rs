@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use meshless::{Address, Channel, ConnectivityState, Endpoint, Resolution, SubchannelState};
+use meshless::client::{ConnectivityState, SubchannelState};
+use meshless::resolver::{Address, Resolution};
+use meshless::{Channel, Endpoint};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::{Status, Streaming};
@@ -160,7 +162,7 @@ async fn the_calls_follow_the_resolver() {
         assert_eq!(endpoints.len(), backends.len(), "nothing is left of the others: {endpoints:?}");
     }
     // An error, an empty set or the end of the resolver leave the last good set.
-    updates.send(Err(meshless::ResolveError::Other("a bad day".into()))).await.unwrap();
+    updates.send(Err(meshless::resolver::ResolveError::Other("a bad day".into()))).await.unwrap();
     settle().await;
     assert_eq!(channel.state().await.resolution_error.as_deref(), Some("a bad day"));
     updates.send(set(&[])).await.unwrap();

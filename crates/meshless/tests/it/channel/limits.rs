@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{BalancerConfig, Channel};
+use meshless::Channel;
+use meshless::balancing::BalancerConfig;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};

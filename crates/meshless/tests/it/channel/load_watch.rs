@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshless::{BalancerConfig, Channel, Policy, WeightedConfig};
+use meshless::balancing::{BalancerConfig, WeightedConfig};
+use meshless::{Channel, Policy};
 use tokio::io::DuplexStream;
 use tokio::time::sleep;
 use tonic::Code;

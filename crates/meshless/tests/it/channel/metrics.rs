@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Channel, Endpoint, HedgingPolicy, ResolveError, RetryPolicy};
+use meshless::resolver::ResolveError;
+use meshless::{Channel, Endpoint, HedgingPolicy, RetryPolicy};
 use tokio::sync::mpsc;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
@@ -215,7 +216,7 @@ async fn an_ejection_is_counted_by_what_found_it() {
     let builder = network.channel(&[backend(1), backend(2)]).metrics(measured.meter()).metrics_target("two");
     let channel = builder.connect_lazy().unwrap();
     network.serve(100, |call| {
-        if call.backend == meshless::Address::Tcp(backend(2)) {
+        if call.backend == meshless::resolver::Address::Tcp(backend(2)) {
             call.fail(Code::Unavailable);
         } else {
             call.answer();

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshless::Policy;
 use meshless::orca::LoadReporter;
-use meshless::{Address, Policy};
+use meshless::resolver::Address;
 use tonic::metadata::BinaryMetadataValue;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshless::balancing::{BalancerConfig, WeightedConfig};
 use meshless::orca::LoadReporter;
-use meshless::{
-    Address, BalancerConfig, Channel, ChannelBuilder, ClosedReason, ConnectionConfig, GoAwayReason,
-    LifetimeConfig, Policy, WeightedConfig, serve_connection,
-};
+use meshless::resolver::Address;
+use meshless::server::{ClosedReason, ConnectionConfig, GoAwayReason, LifetimeConfig};
+use meshless::{Channel, ChannelBuilder, Policy, serve_connection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 use tonic::Code;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshless::{BalancerConfig, Policy};
+use meshless::Policy;
+use meshless::balancing::BalancerConfig;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 

@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use meshless::{BackoffConfig, BalancerConfig, ConnectivityState, SubchannelState, WaitForReady};
+use meshless::WaitForReady;
+use meshless::balancing::{BackoffConfig, BalancerConfig};
+use meshless::client::{ConnectivityState, SubchannelState};
 use tokio::time::Instant;
 use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;

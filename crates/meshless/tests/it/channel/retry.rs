@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Channel, Code as MeshlessCode, Retry, RetryPolicy, RetryThrottling};
+use meshless::retry::Code as MeshlessCode;
+use meshless::{Channel, Retry, RetryPolicy, RetryThrottling};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::{Code, Request};
@@ -53,7 +54,7 @@ async fn two(network: &mut Network) -> RawPeer<tokio::io::DuplexStream> {
     let mut by_hand = None;
     for _ in 0..2 {
         let (address, io) = network.accept().await;
-        if address == meshless::Address::Tcp(backend(1)) {
+        if address == meshless::resolver::Address::Tcp(backend(1)) {
             by_hand = Some(RawPeer::accept(io, &[]).await);
         } else {
             tokio::spawn(serve(io, address, 1000, Call::answer));
@@ -100,7 +101,7 @@ async fn a_refusal_is_tried_on_another_backend() {
     let log = Arc::clone(&seen);
     let channel = served(RetryPolicy::unavailable(), move |call| {
         log.lock().unwrap().push((call.backend.clone(), call.header("grpc-previous-rpc-attempts")));
-        if call.backend == meshless::Address::Tcp(backend(1)) {
+        if call.backend == meshless::resolver::Address::Tcp(backend(1)) {
             call.refuse(Code::Unavailable, "not now", Some(("grpc-retry-pushback-ms", "0")));
         } else {
             call.answer();
@@ -110,7 +111,7 @@ async fn a_refusal_is_tried_on_another_backend() {
         check(&channel).await.unwrap();
     }
     let seen = seen.lock().unwrap();
-    let refused = seen.iter().filter(|(address, _)| *address == meshless::Address::Tcp(backend(1)));
+    let refused = seen.iter().filter(|(address, _)| *address == meshless::resolver::Address::Tcp(backend(1)));
     let refused: Vec<_> = refused.map(|(_, previous)| previous.clone()).collect();
     assert!(!refused.is_empty() && refused.iter().all(Option::is_none), "no attempt came back: {refused:?}");
     let again = seen.iter().filter(|(_, previous)| previous.as_deref() == Some("1")).count();
@@ -276,7 +277,7 @@ async fn a_failure_names_every_attempt() {
         peers.push((address, RawPeer::accept(io, &[]).await));
     }
     for (address, _) in &peers {
-        let meshless::Address::Tcp(address) = address else { panic!("a socket address") };
+        let meshless::resolver::Address::Tcp(address) = address else { panic!("a socket address") };
         network.set(*address, Dial::Refuse);
     }
     // The first to be called dies at once, then the other.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use meshless::{Address, Channel, ConnectionConfig, LifetimeConfig, Policy};
+use meshless::resolver::Address;
+use meshless::server::{ConnectionConfig, LifetimeConfig};
+use meshless::{Channel, Policy};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;

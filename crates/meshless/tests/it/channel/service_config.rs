@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless::{Address, Channel, Policy, RetryPolicy, ServiceConfig};
+use meshless::resolver::Address;
+use meshless::{Channel, Policy, RetryPolicy, ServiceConfig};
 use tokio::time::Instant;
 use tonic::Code;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshless::{BalancerConfig, Channel, Policy};
+use meshless::balancing::BalancerConfig;
+use meshless::{Channel, Policy};
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 

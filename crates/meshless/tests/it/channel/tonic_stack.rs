@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use meshless::{Channel, ResponseBody};
+use meshless::Channel;
+use meshless::client::ResponseBody;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 use tonic::service::interceptor::InterceptedService;
@@ -85,7 +86,7 @@ async fn compressed_messages_pass_over_a_unix_socket() {
         .send_compressed(CompressionEncoding::Gzip);
     tokio::spawn(async move {
         let (io, _) = listener.accept().await.unwrap();
-        let config = meshless::ConnectionConfig::default();
+        let config = meshless::server::ConnectionConfig::default();
         let service = super::rotation::hyper_service(service);
         meshless::serve_connection(io, service, &config, std::future::pending()).await
     });
@@ -119,7 +120,7 @@ struct Noting {
 impl Service<http::Request<Body>> for Noting {
     type Response = http::Response<ResponseBody>;
     type Error = Status;
-    type Future = meshless::ResponseFuture;
+    type Future = meshless::client::ResponseFuture;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
         self.inner.poll_ready(cx)

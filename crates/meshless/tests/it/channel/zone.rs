@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meshless::{Address, Endpoint};
+use meshless::Endpoint;
+use meshless::resolver::Address;
 use tokio::sync::mpsc;
 
 use super::network::*;

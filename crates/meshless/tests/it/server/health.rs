@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshless::{Server, ServingStatus, Shutdown, ShutdownHandle};
+use meshless::server::ServingStatus;
+use meshless::{Server, Shutdown, ShutdownHandle};
 use tokio::task::JoinHandle;
 use tonic::Code;
 use tonic::transport::{Channel, Endpoint};
@@ -19,7 +20,7 @@ struct Running {
 }
 
 async fn start(server: Server) -> Running {
-    let listener = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let uri = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = Shutdown::new();
     let handle = shutdown.handle();

@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::{
-    CallContext, CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionSummary,
-    LifetimeConfig, Server,
+use meshless::server::{
+    CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionSummary, LifetimeConfig,
 };
+use meshless::{CallContext, Server};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

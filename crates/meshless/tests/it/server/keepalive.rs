@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshless::{ClosedReason, ConnectionChange, GoAwayReason, Server};
+use meshless::Server;
+use meshless::server::{ClosedReason, ConnectionChange, GoAwayReason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -195,7 +196,7 @@ async fn keepalive_can_be_turned_off() {
     check(&mut peer, 1).await;
 }
 
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "client", feature = "tls"))]
 #[tokio::test(start_paused = true)]
 async fn a_tls_client_is_asked_too() {
     use super::tls::{handshake, server_tls};

@@ -3,7 +3,8 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use meshless::{ConnectionChange, Listener, Peer, ServeError, Server, Shutdown, bind_unix};
+use meshless::server::{ConnectionChange, Listener, Peer, bind_unix};
+use meshless::{ServeError, Server, Shutdown};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -11,7 +12,7 @@ use tonic_health::pb::health_client::HealthClient;
 async fn tcp_and_unix_sockets_are_served_together() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("echo.sock");
-    let tcp = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let tcp = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let unix = bind_unix(&path).unwrap();
     assert_eq!(unix.path(), path);
     let targets = [format!("ipv4:{}", tcp.local_addr().unwrap()), format!("unix:{}", path.display())];

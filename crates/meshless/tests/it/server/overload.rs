@@ -31,7 +31,9 @@ const RESOURCE_EXHAUSTED: [u8; 2] = [0x81, 0b0111_1011];
 const UNAVAILABLE: [u8; 2] = [0x82, 0b0000_1011];
 
 /// Opens a stream that the server answers when it has a worker for it, and ends when the response is dropped.
-async fn open_stream(mut channel: Channel) -> Result<http::Response<meshless::ResponseBody>, tonic::Status> {
+async fn open_stream(
+    mut channel: Channel,
+) -> Result<http::Response<meshless::client::ResponseBody>, tonic::Status> {
     let request = http::Request::post("/test.Stuck/Stream").header("content-type", "application/grpc");
     channel.call(request.header("te", "trailers").body(tonic::body::Body::empty()).unwrap()).await
 }

@@ -4,7 +4,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use meshless::{Accepted, ConnectionEvent, HealthReporter, Listener, Peer, Server, Shutdown, ShutdownHandle};
+use meshless::server::{Accepted, ConnectionEvent, Listener, Peer};
+use meshless::{HealthReporter, Server, Shutdown, ShutdownHandle};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

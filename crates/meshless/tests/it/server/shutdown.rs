@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use meshless::{ClosedReason, ConnectionChange, Server, ServingStatus};
+use meshless::Server;
+use meshless::server::{ClosedReason, ConnectionChange, ServingStatus};
 use tokio::time::Instant;
 
 use super::pipes::{Piped, check};
@@ -55,7 +56,7 @@ async fn a_shutdown_that_began_before_the_server_ran_is_heeded() {
     assert!(!shutdown.handle().is_begun());
     shutdown.handle().begin();
     assert!(shutdown.handle().is_begun());
-    let listener = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     Server::builder().serve_with_incoming_shutdown([listener], shutdown).await.unwrap();
 }
 

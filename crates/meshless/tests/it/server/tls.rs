@@ -9,10 +9,10 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::{
-    Channel, CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, GoAwayReason, LifetimeConfig,
-    Pem, Server, ServerTlsConfig, Shutdown, ShutdownHandle, TlsConfig,
+use meshless::server::{
+    CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, GoAwayReason, LifetimeConfig,
 };
+use meshless::{Channel, Pem, Server, ServerTlsConfig, Shutdown, ShutdownHandle, TlsConfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
@@ -224,7 +224,7 @@ impl tower_service::Service<http::Request<tonic::body::Body>> for Witness {
 }
 
 fn serve(tls: ServerTlsConfig, seen: &Seen) -> (std::net::SocketAddr, ShutdownHandle) {
-    let listener = meshless::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = meshless::server::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = listener.local_addr().unwrap();
     let shutdown = Shutdown::new();
     let handle = shutdown.handle();
