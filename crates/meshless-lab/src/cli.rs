@@ -236,7 +236,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "NUMBER", value_parser = whole(1..=WORKERS_MAX))]
     pub(crate) workers: Option<usize>,
     /// File in which to note the ids of calls
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, requires = "control")]
     pub(crate) journal: Option<PathBuf>,
     /// Seed of the jitter of ages
     #[arg(long, hide = true)]

@@ -4,17 +4,14 @@
 //! answering backend in the response header [`BACKEND_HEADER`], the id of a call in the request metadata
 //! [`CALL_ID_HEADER`]. A call without an id is served and not counted, so that other clients can join.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response, Status};
 
 use crate::fault::Faults;
-use crate::journal::Journal;
+use crate::ledger::Ledger;
 use crate::work::Work;
 use hello::hello_service_server::HelloService;
 
@@ -77,71 +74,10 @@ impl HelloService for Echo {
     }
 }
 
-/// What a backend executed. An execution counts from its begin, whether or not its answer arrived anywhere.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger {
-    executed: Mutex<Vec<u64>>,
-    in_flight: AtomicU64,
-    busy_ns: AtomicU64,
-    journal: Option<Journal>,
-}
-
-impl Ledger {
-    /// A ledger that is also kept in `journal`, if there is one.
-    pub(crate) fn new(journal: Option<Journal>) -> Self {
-        Self { journal, ..Self::default() }
-    }
-
-    /// Notes that a handler begins; it ends when the guard is dropped, also by cancellation.
-    pub(crate) fn begin(self: &Arc<Self>, id: Option<u64>) -> Execution {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if let Some(id) = id {
-            if let Some(journal) = &self.journal {
-                journal.executed(id);
-            }
-            self.executed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        }
-        Execution { ledger: Arc::clone(self), begun: Instant::now() }
-    }
-
-    /// Takes the ids of the executions since the last time, one entry each.
-    pub(crate) fn take(&self) -> Vec<u64> {
-        std::mem::take(&mut self.executed.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Executions with an id since [`take`](Self::take).
-    pub(crate) fn executed(&self) -> u64 {
-        self.executed.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
-    }
-
-    /// How long executions that have ended took, all together.
-    pub(crate) fn busy(&self) -> Duration {
-        Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed))
-    }
-
-    /// Executions that have not ended.
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-}
-
-/// One execution of the handler.
-#[derive(Debug)]
-pub(crate) struct Execution {
-    ledger: Arc<Ledger>,
-    begun: Instant,
-}
-
-impl Drop for Execution {
-    fn drop(&mut self) {
-        let took = self.begun.elapsed().as_nanos() as u64;
-        self.ledger.busy_ns.fetch_add(took, Ordering::Relaxed);
-        self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::fault::Fault;
 
@@ -155,7 +91,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn echo_works_then_answers_and_names_its_backend() {
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::for_parent(None));
         let echo = Echo::new(
             "backend-2".parse().unwrap(),
             Work::constant(Duration::from_millis(100)),
@@ -166,22 +102,21 @@ mod tests {
         assert_eq!(begun.elapsed(), Duration::from_millis(100));
         assert_eq!(response.metadata().get(BACKEND_HEADER).unwrap(), "backend-2");
         assert_eq!(response.get_ref().message, "hi");
-        assert_eq!(ledger.take(), [7]);
-        assert!(ledger.take().is_empty());
+        assert_eq!(ledger.take().unwrap(), [7]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_cancelled_call_counts_as_executed_and_not_as_in_flight() {
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::for_parent(None));
         let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_secs(1)), ledger.clone());
         let call = tokio::time::timeout(Duration::from_millis(1), echo.echo(request(Some("9"))));
         assert!(call.await.is_err());
-        assert_eq!((ledger.in_flight(), ledger.take()), (0, vec![9]));
+        assert_eq!((ledger.in_flight(), ledger.take()), (0, Ok(vec![9])));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_faulty_backend_is_slow_or_fails_at_once_without_executing() {
-        let (ledger, faults) = (Arc::new(Ledger::default()), Arc::new(Faults::default()));
+        let (ledger, faults) = (Arc::new(Ledger::for_parent(None)), Arc::new(Faults::default()));
         let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_millis(20)), ledger.clone())
             .faults(faults.clone());
         faults.begin(Fault::Slow(3.0));
@@ -191,12 +126,12 @@ mod tests {
         faults.begin(Fault::FailFast);
         let status = echo.echo(request(Some("2"))).await.unwrap_err();
         assert_eq!((status.code(), begun.elapsed()), (tonic::Code::Unavailable, Duration::from_millis(60)));
-        assert_eq!(ledger.take(), [1]);
+        assert_eq!(ledger.take().unwrap(), [1]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn calls_beyond_the_workers_wait_their_turn() {
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::for_parent(None));
         let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::from_millis(20)), ledger.clone())
             .workers(Some(1));
         let begun = tokio::time::Instant::now();
@@ -207,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_without_a_readable_id_are_just_served() {
-        let ledger = Arc::new(Ledger::default());
+        let ledger = Arc::new(Ledger::for_parent(None));
         let echo = Echo::new("b".parse().unwrap(), Work::constant(Duration::ZERO), ledger.clone());
         assert!(echo.echo(request(None)).await.is_ok());
         assert!(echo.echo(request(Some("seven"))).await.is_ok());

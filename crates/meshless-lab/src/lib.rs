@@ -16,6 +16,7 @@ mod interrupt;
 mod journal;
 #[cfg(feature = "kubernetes")]
 mod kubeconfig;
+mod ledger;
 mod limits;
 mod load;
 mod machine;

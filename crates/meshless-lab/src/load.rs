@@ -259,7 +259,7 @@ impl Tally {
         self.ok += 1;
         self.latencies.record(latency.as_nanos() as u64);
         if let Some(backend) = backend {
-            *self.backends.entry(backend).or_default() += 1;
+            add_calls(&mut self.backends, &backend, 1);
         }
     }
 
@@ -281,7 +281,7 @@ impl Report {
             *self.by_status.entry(status_name(Code::from(*code))).or_default() += count;
         }
         for (backend, count) in &tally.backends {
-            *self.backends.entry(backend.clone()).or_default() += count;
+            add_calls(&mut self.backends, backend, *count);
         }
         let room = ERRORS_SHOWN.saturating_sub(self.errors.len());
         self.errors.extend(tally.errors.iter().take(room).cloned());
@@ -319,6 +319,19 @@ impl Report {
     }
 }
 
+/// Counts calls by the name of their backend. A load that runs for a day meets each pod of many rollouts: names beyond the
+/// bound are counted together.
+fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
+    let name =
+        if backends.len() < BACKENDS_MAX || backends.contains_key(name) { name } else { OTHER_BACKENDS };
+    match backends.get_mut(name) {
+        Some(count) => *count += calls,
+        None => {
+            backends.insert(name.to_owned(), calls);
+        }
+    }
+}
+
 /// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations, short enough to make many.
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
@@ -334,3 +347,30 @@ const LAST_CALLS_WAIT: Duration = Duration::from_secs(2);
 
 /// Enough to see what is wrong, not so many that they hide the numbers.
 const ERRORS_SHOWN: usize = 3;
+
+/// Backends that are counted each by itself: more than anybody reads one by one.
+const BACKENDS_MAX: usize = 1000;
+
+/// The name for the rest of them.
+const OTHER_BACKENDS: &str = "other backends";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_backends_are_bounded_and_no_call_is_lost() {
+        let (mut one, mut all) = (Tally::default(), Report::default());
+        for pod in 0..3 * BACKENDS_MAX {
+            for _ in 0..2 {
+                one.answered(Duration::from_millis(1), Some(format!("echo-{pod}")));
+            }
+        }
+        all.absorb(&one);
+        for backends in [&one.backends, &all.backends] {
+            assert_eq!(backends.len(), BACKENDS_MAX + 1);
+            assert_eq!(backends["echo-0"], 2);
+            assert_eq!(backends.values().sum::<u64>(), 6 * BACKENDS_MAX as u64);
+        }
+    }
+}

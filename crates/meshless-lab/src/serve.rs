@@ -20,11 +20,12 @@ use tonic::metadata::{Ascii, MetadataValue};
 use crate::cli::ServeArgs;
 use crate::clock;
 use crate::control::{FromServer, ServerUsage, ToServer};
+use crate::echo::Echo;
 use crate::echo::hello::hello_service_server::HelloServiceServer;
-use crate::echo::{Echo, Ledger};
 use crate::fault::Faults;
 use crate::interrupt::Interrupt;
 use crate::journal::Journal;
+use crate::ledger::{Ledger, Pending};
 use crate::plain;
 use crate::reflection;
 use crate::streams::Streams;
@@ -64,9 +65,12 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
     let (listeners, addresses): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     let name =
         args.name.clone().unwrap_or_else(|| default_name(&addresses[0], |key| std::env::var(key).ok()));
-    let journal = args.journal.as_deref().map(Journal::open).transpose()?;
-    let (ledger, faults) = (Arc::new(Ledger::new(journal)), Arc::new(Faults::default()));
-    let connections = Arc::new(Connections::default());
+    // Without a parent nobody would ever empty the lists, and a server runs for weeks.
+    let ledger = Arc::new(match args.control {
+        true => Ledger::for_parent(args.journal.as_deref().map(Journal::open).transpose()?),
+        false => Ledger::default(),
+    });
+    let faults = Arc::new(Faults::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
     // Bytes above ASCII may travel in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
@@ -84,6 +88,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         .add_service(reflection::v1alpha());
 
     if args.control {
+        let connections = Arc::new(Connections::default());
         let noted = connections.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
         // The parent that closes stdin has no use for a graceful end: its calls are over, or it is dead.
@@ -186,6 +191,9 @@ fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
 /// `hostNetwork`, `HOSTNAME` is the node's.
 const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
+/// Rotations that are kept at once for the parent: 8 MiB, a million connections in one run.
+const ROTATIONS_MAX: usize = 1 << 20;
+
 /// How long a stream may go on after its age.
 const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
 
@@ -204,10 +212,10 @@ fn log(event: &ConnectionEvent) {
 }
 
 /// Which connections serve, and when those that had reached their age were told to go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Connections {
     serving: Mutex<HashSet<u64>>,
-    rotations_ns: Mutex<Vec<u64>>,
+    rotations_ns: Pending<u64>,
 }
 
 impl Connections {
@@ -223,17 +231,18 @@ impl Connections {
             _ => {}
         }
         if event.change == ConnectionChange::GoingAway(GoAwayReason::MaxAge) {
-            self.rotations_ns.lock().unwrap_or_else(PoisonError::into_inner).push(clock::now_ns());
+            self.rotations_ns.note(clock::now_ns());
         }
     }
 
     fn serving(&self) -> u64 {
         self.serving.lock().unwrap_or_else(PoisonError::into_inner).len() as u64
     }
+}
 
-    /// Rotations since the last time.
-    fn take_rotations(&self) -> Vec<u64> {
-        std::mem::take(&mut self.rotations_ns.lock().unwrap_or_else(PoisonError::into_inner))
+impl Default for Connections {
+    fn default() -> Self {
+        Self { serving: Mutex::default(), rotations_ns: Pending::new(ROTATIONS_MAX) }
     }
 }
 
@@ -260,9 +269,10 @@ async fn answer_parent(
                 busy: ledger.busy(),
                 connections: connections.serving(),
             }),
-            ToServer::Collect => {
-                FromServer::Collected { executed: ledger.take(), rotations_ns: connections.take_rotations() }
-            }
+            ToServer::Collect => FromServer::Collected {
+                executed: ledger.take().map_err(io::Error::other)?,
+                rotations_ns: connections.rotations_ns.take().map_err(io::Error::other)?,
+            },
             ToServer::Fault(fault) => {
                 faults.begin(fault);
                 FromServer::Obeyed

@@ -13,7 +13,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, Execution, Ledger};
+use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER};
+use crate::ledger::{Execution, Ledger};
 use wire::stream_service_server::StreamService;
 use wire::{StreamItem, StreamRequest, StreamSummary};
 

@@ -230,6 +230,7 @@ const END_PART: usize = 8;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::score::BinCalls;
     use crate::record::{CallEnd, CallRecord, Failure};
 
     /// Ten calls in each of 100 bins, to the pods that `of` gives for a bin, or failed.
@@ -243,7 +244,9 @@ mod tests {
                 end: of(at, n)
                     .map_or(CallEnd::Failed(Failure::DEADLINE), |pod| CallEnd::Answered(Some(pod.into()))),
             };
-            Bin::of(&(0..10).map(call).collect::<Vec<_>>())
+            let mut calls = BinCalls::default();
+            (0..10).map(call).for_each(|call| calls.add(call));
+            calls.pack()
         };
         Measured { bins: (0..100).map(bin).collect(), ..Measured::default() }
     }

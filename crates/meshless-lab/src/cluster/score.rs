@@ -65,6 +65,14 @@ pub(crate) struct Bin {
     pub(crate) latencies: PackedLatencies,
 }
 
+/// The calls of a bin while the worker still calls: eight bytes for each that was answered. They become a [`Bin`] when all is
+/// over, because packing takes time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BinCalls {
+    bin: Bin,
+    latencies_ns: Vec<u64>,
+}
+
 /// What is known of a whole part.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
@@ -89,21 +97,6 @@ pub(crate) struct Measured {
 }
 
 impl Bin {
-    pub(crate) fn of(calls: &[CallRecord]) -> Self {
-        let (mut bin, mut latencies) = (Self::default(), Latencies::new());
-        for call in calls {
-            match &call.end {
-                CallEnd::Answered(backend) => {
-                    *bin.backends.entry(backend.clone().unwrap_or_default()).or_default() += 1;
-                    latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
-                }
-                CallEnd::Failed(failure) => bin.fail(*failure, 1),
-            }
-        }
-        bin.latencies = PackedLatencies::from(&latencies);
-        bin
-    }
-
     pub(crate) fn merge(&mut self, other: &Self) {
         for (backend, calls) in &other.backends {
             *self.backends.entry(backend.clone()).or_default() += calls;
@@ -150,6 +143,29 @@ impl Bin {
             Some((_, count)) => *count += calls,
             None => self.failed.push((failure, calls)),
         }
+    }
+}
+
+impl BinCalls {
+    pub(crate) fn add(&mut self, call: CallRecord) {
+        match call.end {
+            CallEnd::Answered(backend) => {
+                *self.bin.backends.entry(backend.unwrap_or_default()).or_default() += 1;
+                self.latencies_ns.push(call.finished_ns.saturating_sub(call.scheduled_ns));
+            }
+            CallEnd::Failed(failure) => self.bin.fail(failure, 1),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.latencies_ns.is_empty() && self.bin.failed.is_empty()
+    }
+
+    pub(crate) fn pack(mut self) -> Bin {
+        let mut latencies = Latencies::new();
+        self.latencies_ns.iter().for_each(|latency| latencies.record(*latency));
+        self.bin.latencies = PackedLatencies::from(&latencies);
+        self.bin
     }
 }
 
@@ -233,7 +249,9 @@ mod tests {
             };
             CallRecord { id: at, scheduled_ns: 0, started_ns: 0, finished_ns: at * 1_000_000, end }
         };
-        let bin = Bin::of(&(1..=10).map(call).collect::<Vec<_>>());
+        let mut calls = BinCalls::default();
+        (1..=10).map(call).for_each(|call| calls.add(call));
+        let bin = calls.pack();
         let totals = Totals { connections_opened: 2, ..Totals::default() };
         let mut lines = vec![
             Line::Here { late_ms },

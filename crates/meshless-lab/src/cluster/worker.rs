@@ -12,7 +12,7 @@ use std::{fs, io};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::score::{BIN, Bin, Line, Part, Score, Totals};
+use super::score::{BIN, BinCalls, Line, Part, Score, Totals};
 use crate::caller::Caller;
 use crate::client::{pace, warm_up};
 use crate::clock;
@@ -57,8 +57,8 @@ pub(crate) async fn work(score: &str, interrupt: Interrupt) -> io::Result<bool> 
     }
     // Said when all is over, not while others still call: packing and writing take time.
     for (part, bins, totals) in parts {
-        for (index, calls) in bins.iter().enumerate() {
-            say(&Line::Bin { part, index, bin: Bin::of(calls) })?;
+        for (index, calls) in bins.into_iter().enumerate() {
+            say(&Line::Bin { part, index, bin: calls.pack() })?;
         }
         say(&Line::Totals { part, totals })?;
     }
@@ -82,7 +82,7 @@ async fn play(
     timing: Timing,
     worker: u64,
     mut interrupt: Interrupt,
-) -> io::Result<(Vec<Vec<CallRecord>>, Totals)> {
+) -> io::Result<(Vec<BinCalls>, Totals)> {
     let Timing { begin, missed } = timing;
     let ready = async {
         tokio::time::sleep_until((begin.checked_sub(WARM_UP).unwrap_or(begin)).into()).await;
@@ -103,13 +103,13 @@ async fn play(
     let (done, mut ended) = mpsc::channel(offsets.len().max(1));
     let pacer = pace(caller.clone(), Instant::now().max(begin), offsets, 1 + (worker << 40), done)?;
     let count = part.length.as_nanos().div_ceil(BIN.as_nanos()) as usize;
-    let mut bins = vec![Vec::<CallRecord>::new(); count];
+    let mut bins = vec![BinCalls::default(); count];
     let mut lag = Latencies::new();
     while let Some(call) = next(&mut ended, &mut interrupt).await {
         lag.record(call.started_ns.saturating_sub(call.scheduled_ns));
         let index = ((u128::from(call.scheduled_ns) + missed.as_nanos()) / BIN.as_nanos()) as usize;
         if let Some(calls) = bins.get_mut(index) {
-            calls.push(call);
+            calls.add(call);
         }
     }
     if interrupt.is_heard() {
