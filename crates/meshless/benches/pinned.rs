@@ -119,6 +119,9 @@ fn headers_of(path: &str, bytes: usize) -> Vec<u8> {
     block.extend(path.as_bytes());
     block.extend([0x01, 4]);
     block.extend(b"test");
+    // content-type, name 31 of the static table
+    block.extend([0x0f, 16, 16]);
+    block.extend(b"application/grpc");
     for _ in 0..bytes / 100 {
         block.extend([0, 1, b'x', 67]);
         block.extend([b'y'; 67]); // and 32, as HTTP/2 counts each

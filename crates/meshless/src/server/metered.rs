@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::call::CallContext;
 use super::metrics::{ServedCalls, ServerCallSpan};
+use crate::shared::grpc::content_type::is_grpc;
 use crate::shared::grpc::grpc_code;
 use crate::shared::metrics::MessageMeter;
 
@@ -44,6 +45,7 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
+        // Others, an axum handler's, have no status that could be counted.
         let span = if is_grpc(request.headers()) {
             let context = request.extensions().get::<CallContext>();
             self.metrics.begin(request.uri().path(), context.and_then(CallContext::ends_at))
@@ -169,9 +171,4 @@ impl<B: Body<Data = Bytes>> Body for MeteredBody<B> {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// Others, an axum handler's, have no status that could be counted.
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }

@@ -8,13 +8,14 @@ use super::Server;
 use super::accepted::Accepted;
 use super::admission::Admission;
 use super::connections::Connections;
+use super::grpc_service::GrpcService;
 use super::listener::{Acceptor, Listener};
 use super::shutdown::Shutdown;
 
 /// Serves until the shutdown has run its course. No connection is left then, and no listener.
 pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>, mut shutdown: Shutdown) {
     if server.has_own_health {
-        server.routes = server.routes.add_service(server.health.service());
+        server.routes = server.routes.add_service(GrpcService::new(server.health.service()));
         server.services.push(super::HEALTH_SERVICE);
     }
     server.routes = server.routes.prepare();

@@ -1,6 +1,7 @@
 //! gRPC over HTTP/2, as far as both halves read or write it.
 
 pub(crate) mod bounced;
+pub(crate) mod content_type;
 pub(crate) mod message_limit;
 mod status;
 pub(crate) mod timeout;

@@ -61,12 +61,15 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// HEADERS of `POST path`, with further headers as literals (RFC 7541 §6.2.2).
+/// HEADERS of a gRPC call to `path`, with further headers as literals (RFC 7541 §6.2.2).
 pub(crate) fn request(stream: u32, path: &str, headers: &[(&str, &str)], flags: u8) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
     block.extend(path.as_bytes());
     block.extend([0x01, 4]);
     block.extend(b"test");
+    // `content-type`: name 31 of the static table.
+    block.extend([0x0f, 16, 16]);
+    block.extend(b"application/grpc");
     for (name, value) in headers {
         block.extend([0, name.len() as u8]);
         block.extend(name.as_bytes());

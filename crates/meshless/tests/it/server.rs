@@ -17,6 +17,7 @@ mod tls;
 mod hostile;
 #[cfg(feature = "client")]
 mod overload;
+mod requests;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -3,13 +3,14 @@
 //! Called by [`attempt`](super::attempt()) for every response. It changes the head where tonic would read something
 //! into it that the server did not say.
 
-use http::header::{CONTENT_TYPE, HeaderName};
+use http::StatusCode;
+use http::header::HeaderName;
 use http::response::Parts;
-use http::{HeaderMap, StatusCode};
 use tonic::Code;
 
 use super::grpc_status;
 use super::outgoing::Outgoing;
+use crate::shared::grpc::content_type::is_grpc;
 
 /// What comes after the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,18 +59,6 @@ fn check_encoding(head: &mut Parts, request: &Outgoing) {
     }
 }
 
-/// True for `application/grpc`, alone or with a subtype or parameters (PROTOCOL-HTTP2.md, "Content-Type").
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return false };
-    match value.as_bytes().split_at_checked(GRPC.len()) {
-        Some((start, rest)) => {
-            start.eq_ignore_ascii_case(GRPC) && matches!(rest, [] | [b'+' | b';' | b' ', ..])
-        }
-        None => false,
-    }
-}
-
-const GRPC: &[u8] = b"application/grpc";
 const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 #[cfg(test)]
@@ -114,25 +103,6 @@ mod tests {
         ] {
             let mut head = head(status, headers);
             assert_eq!(read(&mut head, ended, &request()), follows, "{status} {headers:?} {ended}");
-        }
-    }
-
-    #[test]
-    fn content_types_of_grpc_are_told_from_its_neighbours() {
-        for (content_type, is_grpc) in [
-            ("application/grpc", true),
-            ("Application/GRPC", true),
-            ("application/grpc+proto", true),
-            ("application/grpc+json; charset=utf-8", true),
-            ("application/grpc;charset=utf-8", true),
-            ("application/grpc ; x", true),
-            ("application/grpc-web", false),
-            ("application/grpcx", false),
-            ("application/json", false),
-            ("", false),
-        ] {
-            let head = head(200, &[("content-type", content_type)]);
-            assert_eq!(super::is_grpc(&head.headers), is_grpc, "{content_type}");
         }
     }
 

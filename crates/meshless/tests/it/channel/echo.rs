@@ -118,8 +118,7 @@ pub(super) async fn open(
         let bytes = request.recv().await?;
         Some((Ok::<_, Status>(Frame::data(bytes)), request))
     });
-    let request = http::Request::post("/test.Echo/Echo").body(Body::new(StreamBody::new(frames)));
-    let response = channel.clone().call(request.unwrap()).await?;
+    let response = channel.clone().call(request_with(Body::new(StreamBody::new(frames)))).await?;
     Ok((messages, response))
 }
 
@@ -136,8 +135,12 @@ pub(super) async fn unary(
 }
 
 pub(super) fn request(message: Bytes) -> http::Request<Body> {
-    let body = Body::new(http_body_util::Full::new(message));
-    http::Request::post("/test.Echo/Echo").body(body).unwrap()
+    request_with(Body::new(http_body_util::Full::new(message)))
+}
+
+fn request_with(body: Body) -> http::Request<Body> {
+    let request = http::Request::post("/test.Echo/Echo").header("content-type", "application/grpc");
+    request.body(body).unwrap()
 }
 
 /// Longer than any test.

@@ -147,8 +147,9 @@ async fn streams_of_reports_take_no_worker_from_calls() {
     let mut first = Reports::open(&mut client, 30).await;
     let mut second = Reports::open(&mut client, 30).await;
     assert!(first.next().await.is_some() && second.next().await.is_some());
-    let request = http::Request::post("http://test/test.Stuck/Stream").body(()).unwrap();
-    let (response, _) = client.send_request(request, true).unwrap();
+    let request =
+        http::Request::post("http://test/test.Stuck/Stream").header("content-type", "application/grpc");
+    let (response, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
     assert_eq!(response.await.unwrap().headers().get("grpc-status"), None, "it is worked on");
     assert_eq!(first.times(1).await, [30]);
 }
