@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -19,8 +19,8 @@ use hickory_resolver::config::{
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hyper_util::rt::TokioIo;
-use meshless_core::{FrameKind, FrameScanner};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use meshless_core::{FrameHeader, FrameKind};
+use meshless_testkit::watched::{FrameWatcher, Watched};
 use tokio::net::TcpStream;
 use tonic::codegen::http::Uri;
 use tower_service::Service;
@@ -70,7 +70,7 @@ impl Connector {
         let mut failure = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
         for address in self.addresses(host).await? {
             match TcpStream::connect((address, port)).await {
-                Ok(stream) => return Ok(TokioIo::new(Counted::new(stream, self.counters)?)),
+                Ok(stream) => return Ok(TokioIo::new(counted(stream, self.counters)?)),
                 Err(error) => failure = error,
             }
         }
@@ -104,7 +104,7 @@ impl meshless::client::Connect for CountingDialer {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "the lab's backends listen on TCP"));
             };
             let stream = TcpStream::connect(address).await?;
-            Ok(Box::new(Counted::new(stream, counters)?) as meshless::client::BoxIo)
+            Ok(Box::new(counted(stream, counters)?) as meshless::client::BoxIo)
         })
     }
 }
@@ -126,84 +126,30 @@ impl Counters {
     }
 }
 
-/// A connection whose frames are looked at, in both directions.
+/// A connection whose frames are counted.
+pub(crate) type Counted = Watched<TcpStream, Count>;
+
 #[derive(Debug)]
-pub(crate) struct Counted {
-    stream: TcpStream,
-    incoming: FrameScanner,
-    outgoing: FrameScanner,
-    counters: Arc<Counters>,
+pub(crate) struct Count(Arc<Counters>);
+
+fn counted(stream: TcpStream, counters: Arc<Counters>) -> io::Result<Counted> {
+    stream.set_nodelay(true)?;
+    counters.opened.fetch_add(1, Ordering::Relaxed);
+    Ok(Watched::new(stream, Count(counters)))
 }
 
-impl Counted {
-    fn new(stream: TcpStream, counters: Arc<Counters>) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        counters.opened.fetch_add(1, Ordering::Relaxed);
-        let (incoming, outgoing) = (FrameScanner::from_server(), FrameScanner::from_client());
-        Ok(Self { stream, incoming, outgoing, counters })
-    }
-
-    /// Looks at what the socket has taken. A request is a HEADERS frame: calls of gRPC have no trailers on their way out.
-    fn look_at_sent(&mut self, bytes: &[u8]) {
-        let Self { outgoing, counters, .. } = self;
-        outgoing.scan(bytes, |frame| {
-            if frame.kind == FrameKind::Headers {
-                counters.attempts.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Self { incoming, counters, .. } = &mut *self;
-        incoming.scan(&buf.filled()[before..], |frame| {
-            if frame.kind == FrameKind::GoAway {
-                counters.goaways.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        result
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        self.look_at_sent(&bytes[..written]);
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, pieces))?;
-        let mut left = written;
-        for piece in pieces {
-            let taken = left.min(piece.len());
-            self.look_at_sent(&piece[..taken]);
-            left -= taken;
+impl FrameWatcher for Count {
+    fn on_read(&mut self, frame: FrameHeader) {
+        if frame.kind == FrameKind::GoAway {
+            self.0.goaways.fetch_add(1, Ordering::Relaxed);
         }
-        Poll::Ready(Ok(written))
     }
 
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// A request is a HEADERS frame: calls of gRPC have no trailers on their way out.
+    fn on_written(&mut self, frame: FrameHeader) {
+        if frame.kind == FrameKind::Headers {
+            self.0.attempts.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -224,36 +170,22 @@ fn resolver(server: SocketAddr) -> io::Result<TokioResolver> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
+    use meshless_testkit::raw_peer::{DATA, END_STREAM, RawPeer, frame, request};
     use tokio::net::TcpListener;
 
     use super::*;
 
     #[tokio::test]
-    async fn every_request_on_a_connection_is_an_attempt_however_it_is_written() {
-        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-        // Empty frames: SETTINGS; HEADERS and DATA of streams 1 and 3.
-        const FRAMES: [u8; 45] = [
-            0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 4,
-            0, 0, 0, 3, 0, 0, 0, 0, 1, 0, 0, 0, 3,
-        ];
+    async fn every_request_on_a_connection_is_an_attempt() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let counters = Arc::new(Counters::default());
-        let connect = async || {
+        for connections in 1..=2 {
             let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            Counted::new(stream, counters.clone()).unwrap()
-        };
-        let mut whole = connect().await;
-        whole.write_all(PREFACE).await.unwrap();
-        whole.write_all(&FRAMES).await.unwrap();
-        assert_eq!((counters.opened(), counters.attempts()), (1, 2));
-        let mut pieces = connect().await;
-        pieces.write_all(PREFACE).await.unwrap();
-        for part in FRAMES.chunks(7) {
-            let (one, other) = part.split_at(part.len() / 2);
-            let slices = [io::IoSlice::new(one), io::IoSlice::new(other)];
-            assert_eq!(pieces.write_vectored(&slices).await.unwrap(), part.len());
+            let mut peer = RawPeer::connect(counted(stream, counters.clone()).unwrap()).await;
+            peer.call(1, "/").await;
+            peer.send(&request(3, "/", &[], 0)).await;
+            peer.send(&frame(DATA, END_STREAM, 3, &[])).await;
+            assert_eq!((counters.opened(), counters.attempts()), (connections, 2 * connections));
         }
-        assert_eq!((counters.opened(), counters.attempts()), (2, 4));
     }
 }

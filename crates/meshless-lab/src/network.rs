@@ -3,11 +3,9 @@
 //! A [`Network`] says where the processes of a run live and how packets get from one to the other: all on the loopback
 //! interface, or each in a network namespace of its own with the kernel's rules between them. `compare` holds one for
 //! the whole run; its rigs ask it for a [`Pod`] per process and for the [`Service`] that stands in for a ClusterIP.
-//! [`DnsServer`] is the cluster's DNS and a headless service, [`ApiServer`] its API server for watches, [`Relay`] a way to a backend that can become a black hole, and
-//! [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of strategies or measures anything but what it counts for itself.
+//! `meshless-testkit` has the cluster's DNS, a headless service and the API server. [`Relay`] is a way to a backend that can become
+//! a black hole, and [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of strategies or measures anything but what it counts for itself.
 
-mod api_server;
-mod dns;
 mod error;
 mod kernel;
 mod pod;
@@ -20,8 +18,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use clap::ValueEnum;
 
-pub use api_server::{ApiServer, PodCondition};
-pub use dns::{DnsServer, DnsTrouble};
 pub use error::NetworkError;
 pub use kernel::{KernelNetwork, KernelPod, KernelService};
 pub use pod::Pod;

@@ -10,6 +10,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hoard::Hoard;
+use meshless_core::CLIENT_PREFACE;
+use meshless_testkit::raw_peer::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, frame};
 use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 
@@ -95,7 +97,7 @@ fn report(name: &str, count: usize, pinned: usize) {
 async fn open(server: SocketAddr, settings: usize) -> TcpStream {
     let mut client = TcpStream::connect(server).await.expect("it listens");
     let no_window = [0, 4, 0, 0, 0, 0].repeat(settings);
-    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, &no_window)].concat();
+    let preface = [CLIENT_PREFACE, &frame(SETTINGS, 0, 0, &no_window)[..]].concat();
     client.write_all(&preface).await.expect("it reads");
     client
 }
@@ -128,17 +130,3 @@ fn headers_of(path: &str, bytes: usize) -> Vec<u8> {
     }
     block
 }
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const SETTINGS: u8 = 0x4;
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;

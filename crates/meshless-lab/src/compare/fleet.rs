@@ -8,14 +8,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
-use super::rig::{DNS_TTL, RigError, SERVER_LIMITS, SERVICE_NAME, backend_name, duration_argument};
+use super::rig::{RigError, SERVER_LIMITS, SERVICE_NAME, backend_name, duration_argument, publish};
 use crate::compare::Plan;
 use crate::control::{FromServer, Target, ToServer};
 use crate::event::{Action, BACKENDS, Event, FLEET, SERVICE_TIME};
 use crate::journal;
-use crate::network::{ApiServer, DnsServer, Network, PodCondition, Relay, Service};
+use crate::network::{Network, Relay, Service};
 use crate::process::Process;
 use crate::strategy::{Entrance, Strategy};
+use meshless_testkit::api_server::{ApiServer, PodCondition};
+use meshless_testkit::dns_server::DnsServer;
 
 /// Running backends, and what leads to them.
 pub(crate) struct Fleet {
@@ -60,7 +62,7 @@ impl Fleet {
         let any_port = SocketAddr::from((plan.network.node_address(), 0));
         let seed = u64::from(plan.seed);
         let entry = match strategy.entrance() {
-            Entrance::Name => Entry::Name(DnsServer::bind(any_port, DNS_TTL, seed).await?),
+            Entrance::Name => Entry::Name(DnsServer::bind(any_port, seed).await?),
             Entrance::EndpointSlices => Entry::EndpointSlices(ApiServer::bind(any_port).await?),
             Entrance::VirtualAddress => Entry::Service(plan.network.service(Vec::new(), seed).await?),
             Entrance::Proxy => return Err(RigError::NoProxy),
@@ -111,10 +113,10 @@ impl Fleet {
         match &self.entry {
             Entry::Name(dns) => {
                 let target = to(format!("{SERVICE_NAME}:{}", self.backends[0].address.port()));
-                Target { dns: Some(dns.local_addr()), ..target }
+                Target { dns: Some(dns.address), ..target }
             }
             Entry::EndpointSlices(api_server) => {
-                Target { api_server: Some(api_server.local_addr()), ..to(ApiServer::target()) }
+                Target { api_server: Some(api_server.address), ..to(ApiServer::target()) }
             }
             Entry::Service(service) => to(service.local_addr().to_string()),
         }
@@ -250,7 +252,7 @@ impl Fleet {
         let addresses: Vec<_> = indices.iter().map(|index| self.backends[*index].address).collect();
         match &self.entry {
             Entry::Name(dns) => {
-                dns.set_records(SERVICE_NAME, addresses.iter().map(SocketAddr::ip).collect());
+                publish(dns, &addresses);
             }
             Entry::EndpointSlices(_) => {}
             Entry::Service(service) => service.set_backends(addresses).await?,

@@ -10,12 +10,14 @@ use std::time::Duration;
 use crate::clock;
 use crate::compare::Plan;
 use crate::control::{FromClient, FromServer, RunTotals, ServerUsage, Target, ToClient, ToServer};
-use crate::network::{ApiServer, DnsServer, NetworkError, PodCondition, ProxyError, RunningProxy, Service};
+use crate::network::{NetworkError, ProxyError, RunningProxy, Service};
 use crate::pacer::Pacing;
 use crate::process::{Process, ProcessError};
 use crate::record::CallRecord;
 use crate::stats::{Round, Sample};
 use crate::strategy::{Entrance, Strategy};
+use meshless_testkit::api_server::{ApiServer, PodCondition};
+use meshless_testkit::dns_server::{DnsServer, Script};
 
 /// Running processes, ready for calls.
 pub(crate) struct Rig {
@@ -371,17 +373,17 @@ async fn enter(
             (Between::VirtualAddress { _service: service }, to(authority))
         }
         Entrance::Name => {
-            let dns = DnsServer::bind(any_port, DNS_TTL, seed).await?;
-            dns.set_records(SERVICE_NAME, backends.iter().map(|backend| backend.ip()).collect());
+            let dns = DnsServer::bind(any_port, seed).await?;
+            publish(&dns, backends);
             let target = to(format!("{SERVICE_NAME}:{}", backends[0].port()));
-            let target = Target { dns: Some(dns.local_addr()), ..target };
+            let target = Target { dns: Some(dns.address), ..target };
             (Between::Name { _dns: dns }, target)
         }
         Entrance::EndpointSlices => {
             let api_server = ApiServer::bind(any_port).await?;
             let pods: Vec<_> = backends.iter().map(|backend| (backend.ip(), PodCondition::Ready)).collect();
             api_server.set_pods(backends[0].port(), &pods);
-            let target = Target { api_server: Some(api_server.local_addr()), ..to(ApiServer::target()) };
+            let target = Target { api_server: Some(api_server.address), ..to(ApiServer::target()) };
             (Between::EndpointSlices { _api_server: api_server }, target)
         }
         Entrance::Proxy => {
@@ -392,11 +394,17 @@ async fn enter(
     })
 }
 
+/// Lists these backends in DNS.
+pub(crate) fn publish(dns: &DnsServer, backends: &[SocketAddr]) {
+    let addresses = backends.iter().map(SocketAddr::ip).collect();
+    dns.set(SERVICE_NAME, Script::Addresses { addresses, ttl_s: DNS_TTL_S });
+}
+
 /// The name of the backends. `.test` is reserved for this (RFC 6761 §6.2).
 pub(crate) const SERVICE_NAME: &str = "echo.lab.test";
 
-/// Short, as a headless Service's in effect is: each connection asks anew.
-pub(crate) const DNS_TTL: Duration = Duration::from_secs(1);
+/// Short, as a headless Service's in effect is: each connection asks anew. In seconds.
+const DNS_TTL_S: u32 = 1;
 
 /// Tries to find a port that is free on the addresses of all backends.
 const PORT_ATTEMPTS: u32 = 5;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{BACK, BACKENDS, BEGINS, Event, FLEET, OVER, REPLACED};
 use crate::fault::Fault;
-use crate::network::DnsTrouble;
+use meshless_testkit::dns_server::DnsTrouble;
 
 /// Something done at a moment of an event.
 #[derive(Clone, Debug, PartialEq)]

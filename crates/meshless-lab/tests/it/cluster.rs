@@ -1,16 +1,14 @@
 //! `compare --kubernetes` against a cluster that says no: one line each, exit code 2, and nothing left behind. What it does on one
 //! that says yes is seen with a real API server (peers/cluster).
 
-mod api_server;
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::{meshless, stderr};
-use api_server::{ApiServer, Cluster};
+use meshless_testkit::api_server::{Cluster, ClusterConfig};
 
-fn compare(server: &ApiServer) -> Command {
+fn compare(server: &Cluster) -> Command {
     let mut command = meshless("compare --kubernetes --experiments spread --strategies round_robin");
     command.args(["--out".as_ref(), server.folder().join("report").as_os_str()]);
     command.env("KUBECONFIG", server.kubeconfig());
@@ -37,7 +35,7 @@ fn without_a_kubeconfig_no_cluster_is_known() {
 
 #[test]
 fn a_cluster_that_does_not_answer_is_said_to() {
-    let server = ApiServer::start(Cluster::default());
+    let mut server = Cluster::start(ClusterConfig::default());
     let mut command = compare(&server);
     server.stop_listening();
     refused(&command.output().unwrap(), &["does not answer", "refused"]);
@@ -45,13 +43,13 @@ fn a_cluster_that_does_not_answer_is_said_to() {
 
 #[test]
 fn an_unknown_context_is_answered_with_the_known_ones() {
-    let server = ApiServer::start(Cluster::default());
+    let server = Cluster::start(ClusterConfig::default());
     refused(&compare(&server).args(["--context", "prod"]).output().unwrap(), &["`prod`", "choose from test"]);
 }
 
 #[test]
 fn what_a_cluster_does_not_have_is_refused() {
-    let server = ApiServer::start(Cluster::default());
+    let server = Cluster::start(ClusterConfig::default());
     refused(
         &compare(&server).args(["--events", "dns-flap"]).output().unwrap(),
         &["no event `dns-flap`", "scale, rolling, pod-deletion"],
@@ -63,7 +61,7 @@ fn what_a_cluster_does_not_have_is_refused() {
 
 #[test]
 fn an_unknown_namespace_is_refused_before_anything_is_applied() {
-    let server = ApiServer::start(Cluster::default());
+    let server = Cluster::start(ClusterConfig::default());
     let output = compare(&server).args(["--namespace", "elsewhere"]).output().unwrap();
     refused(&output, &["no namespace `elsewhere`", "kubectl create namespace elsewhere"]);
     assert_eq!(server.created(), 0);
@@ -72,8 +70,10 @@ fn an_unknown_namespace_is_refused_before_anything_is_applied() {
 #[test]
 fn all_missing_rights_are_in_one_line_and_nothing_is_applied() {
     let denied = ["create deployments", "patch deployments", "get pods/log", "watch endpointslices"];
-    let server =
-        ApiServer::start(Cluster { denied: denied.map(str::to_owned).to_vec(), ..Cluster::default() });
+    let server = Cluster::start(ClusterConfig {
+        denied: denied.map(str::to_owned).to_vec(),
+        ..ClusterConfig::default()
+    });
     refused(&compare(&server).output().unwrap(), &["`shop`", "create/patch deployments, get pods/log;"]);
     let output = compare(&server).arg("--endpoint-slices").output().unwrap();
     refused(&output, &["create/patch deployments, get pods/log, watch endpointslices;"]);
@@ -83,7 +83,7 @@ fn all_missing_rights_are_in_one_line_and_nothing_is_applied() {
 #[test]
 fn an_image_that_cannot_be_pulled_is_named_and_all_is_taken_away() {
     let waiting = Some(("ErrImagePull", "no such host"));
-    let server = ApiServer::start(Cluster { waiting, ..Cluster::default() });
+    let server = Cluster::start(ClusterConfig { waiting, ..ClusterConfig::default() });
     let output = compare(&server).args(["--image", "example.com/none:1"]).output().unwrap();
     refused(&output, &["`example.com/none:1` cannot be pulled (ErrImagePull): no such host"]);
     assert_eq!((server.created(), server.left()), (3, Vec::<String>::new()));
@@ -91,7 +91,7 @@ fn an_image_that_cannot_be_pulled_is_named_and_all_is_taken_away() {
 
 #[test]
 fn a_refused_object_is_named_and_what_was_applied_is_taken_away() {
-    let server = ApiServer::start(Cluster { refused: Some("services"), ..Cluster::default() });
+    let server = Cluster::start(ClusterConfig { refused: Some("services"), ..ClusterConfig::default() });
     refused(
         &compare(&server).output().unwrap(),
         &["refused to create the Service meshless-lab-", "exceeded quota"],
@@ -101,8 +101,10 @@ fn a_refused_object_is_named_and_what_was_applied_is_taken_away() {
 
 #[test]
 fn servers_that_never_start_are_given_up_with_the_reason_and_taken_away() {
-    let server =
-        ApiServer::start(Cluster { unschedulable: Some("0/3 nodes are available"), ..Cluster::default() });
+    let server = Cluster::start(ClusterConfig {
+        unschedulable: Some("0/3 nodes are available"),
+        ..ClusterConfig::default()
+    });
     let output = compare(&server).args(["--start-within", "1s"]).output().unwrap();
     refused(&output, &["did not start within 1 s", "is Pending (Unschedulable: 0/3 nodes are available)"]);
     assert_eq!((server.created(), server.left()), (3, Vec::<String>::new()));
@@ -110,7 +112,7 @@ fn servers_that_never_start_are_given_up_with_the_reason_and_taken_away() {
 
 #[test]
 fn ctrl_c_takes_all_away() {
-    let server = ApiServer::start(Cluster::default());
+    let server = Cluster::start(ClusterConfig::default());
     let child = compare(&server).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     server.until("the servers are applied", |server| server.left().len() == 3);
     let pid = rustix::process::Pid::from_child(&child);
@@ -124,7 +126,7 @@ fn ctrl_c_takes_all_away() {
 fn what_workers_have_measured_when_a_run_is_interrupted_is_told() {
     let worker_log = Some(WORKER_LOG);
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
-        let server = ApiServer::start(Cluster { worker_log, ..Cluster::default() });
+        let server = Cluster::start(ClusterConfig { worker_log, ..ClusterConfig::default() });
         let mut command = compare(&server);
         command.args(["--workers", "2"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
@@ -170,7 +172,7 @@ fn a_worker_that_is_told_to_stop_says_what_it_has_measured_and_ends() {
 #[test]
 fn a_load_that_may_not_read_endpoint_slices_says_so() {
     let denied = vec!["list endpointslices".to_owned()];
-    let server = ApiServer::start(Cluster { denied, ..Cluster::default() });
+    let server = Cluster::start(ClusterConfig { denied, ..ClusterConfig::default() });
     let mut load = meshless("load --target kubernetes:///echo.shop:3001 --calls 1")
         .env("KUBECONFIG", server.kubeconfig())
         .stderr(Stdio::piped())
@@ -190,6 +192,3 @@ const WORKER_LOG: &[&str] = &[
     r#"meshless-worker {"bin":{"part":0,"index":0,"bin":{"backends":{"a":4,"b":3},"failed":[[{"code":14,"hint":"NeverSent"},1]],"latencies":[]}}}"#,
     "meshless-worker \"stopped\"",
 ];
-
-/// No wait of a test is longer.
-const PATIENCE: Duration = Duration::from_secs(20);

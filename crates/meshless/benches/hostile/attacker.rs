@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use meshless_core::CLIENT_PREFACE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::attacks::{ATTACKS, Attack, PREFACE};
+use super::attacks::{ATTACKS, Attack};
 
 /// The attacker's process, which is this program again.
 pub(super) struct Attacker {
@@ -135,7 +136,7 @@ async fn strike(
     });
     let opening = (attack.opening)();
     if !opening.is_empty() {
-        write.write_all(PREFACE).await?;
+        write.write_all(CLIENT_PREFACE).await?;
         write.write_all(&opening).await?;
     }
     let mut number = 0;

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use meshless_core::CLIENT_PREFACE;
+use meshless_testkit::raw_peer::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RESET_STREAM, SETTINGS, WINDOW_UPDATE, frame,
+};
+
 /// One way to harm a server.
 pub(super) struct Attack {
     pub(super) name: &'static str,
@@ -40,7 +45,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         each: |n| {
             [
                 request(2 * n + 1, "/grpc.health.v1.Health/Check", 0, 0),
-                frame(RST_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]),
+                frame(RESET_STREAM, 0, 2 * n + 1, &[0, 0, 0, 8]),
             ]
             .concat()
         },
@@ -122,7 +127,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "slow preface",
         connections: 1_000,
         opening: Vec::new,
-        each: |n| vec![PREFACE[n as usize % 24]],
+        each: |n| vec![CLIENT_PREFACE[n as usize % CLIENT_PREFACE.len()]],
         times: 20,
         pause: Duration::from_millis(500),
     },
@@ -160,24 +165,6 @@ fn headers(path: &str, bytes: usize) -> Vec<u8> {
     block
 }
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(super) const NO_PAUSE: Duration = Duration::ZERO;
 
-pub(super) const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
 const PRIORITY: u8 = 0x2;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const PING: u8 = 0x6;
-const WINDOW_UPDATE: u8 = 0x8;
-const CONTINUATION: u8 = 0x9;
-pub(super) const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;

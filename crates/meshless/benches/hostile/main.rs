@@ -19,7 +19,9 @@ use tokio::time::Instant;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use attacker::{Attacker, Order};
-use attacks::{ATTACKS, Attack, DATA, END_STREAM, PREFACE, frame, request, settings};
+use attacks::{ATTACKS, Attack, request, settings};
+use meshless_core::CLIENT_PREFACE;
+use meshless_testkit::raw_peer::{DATA, END_STREAM, frame};
 use server::Server;
 
 fn main() {
@@ -139,7 +141,7 @@ fn idle() {
             for _ in 0..IDLE {
                 let mut connection =
                     TcpStream::connect(address).await.expect("a descriptor is left: raise ulimit -n");
-                connection.write_all(&[PREFACE, &settings()].concat()).await.expect("it reads");
+                connection.write_all(&[CLIENT_PREFACE, &settings()[..]].concat()).await.expect("it reads");
                 if spoken == 1 {
                     let mut call = request(1, "/grpc.health.v1.Health/Check", 0, 0);
                     call.extend(frame(DATA, END_STREAM, 1, &[0; 5]));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use meshless_testkit::raw_peer::frame;
+
 /// One way to harm a client.
 pub(super) struct Attack {
     pub(super) name: &'static str,
@@ -133,12 +135,4 @@ fn header(name: &str, value: &str) -> Vec<u8> {
     }
     block.extend(value.as_bytes());
     block
-}
-
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
 }

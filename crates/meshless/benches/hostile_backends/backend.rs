@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use meshless_core::CLIENT_PREFACE;
+use meshless_testkit::raw_peer::{RawFrame, frame, read_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::attacks::{Attack, frame};
+use super::attacks::Attack;
 
 /// A backend whose one service is health.
 pub(super) async fn good() -> SocketAddr {
@@ -98,14 +100,9 @@ async fn hear(
     last_call: Arc<AtomicU32>,
     answers: mpsc::Sender<Vec<u8>>,
 ) -> std::io::Result<()> {
-    read.read_exact(&mut [0; 24]).await?;
+    read.read_exact(&mut [0; CLIENT_PREFACE.len()]).await?;
     loop {
-        let mut header = [0; 9];
-        read.read_exact(&mut header).await?;
-        let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
-        let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
-        read.read_exact(&mut payload).await?;
-        let stream = u32::from_be_bytes([s3, s2, s1, s0]);
+        let RawFrame { kind, flags, stream, payload } = read_frame(&mut read).await?;
         let answer = match (kind, flags & 1) {
             (0x0, 1) => {
                 given.calls.fetch_add(1, Relaxed);

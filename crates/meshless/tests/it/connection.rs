@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::raw_peer::{
+use meshless_testkit::raw_peer::{
     ALL_STREAMS, DATA, END_STREAM, PING, RESET_STREAM, RawPeer, Received, WINDOW_UPDATE, frame, go_away,
     request,
 };

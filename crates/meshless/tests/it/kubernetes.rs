@@ -9,21 +9,26 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use meshless::resolver::{
-    KubernetesConfig, KubernetesError, KubernetesPort, KubernetesResolver, Resolution, ResolveError,
-    ResolveHint, StaticResolver,
+    KubernetesClient, KubernetesConfig, KubernetesError, KubernetesPort, KubernetesResolver, Resolution,
+    ResolveError, ResolveHint, StaticResolver,
 };
 use meshless::{Channel, Resolver};
 use serde_json::{Value, json};
 
-use crate::api_server::{ApiServer, Manner};
+use meshless_testkit::api_server::{ApiServer, Manner};
 
 /// Longer than anything here takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A client whose own namespace is `shop`.
+pub(crate) fn client(server: &ApiServer) -> KubernetesClient {
+    KubernetesClient::new(&format!("http://{}", server.address)).unwrap().namespace("shop")
+}
+
 fn config(server: &ApiServer) -> KubernetesConfig {
     let ms = Duration::from_millis;
     KubernetesConfig::new()
-        .client(server.client())
+        .client(client(server))
         .debounce(ms(20))
         .retry_interval(ms(20))
         .denied_interval(ms(50))
@@ -483,7 +488,7 @@ async fn redirects_are_not_followed() {
 #[tokio::test]
 async fn a_token_is_not_sent_in_the_clear() {
     let server = ApiServer::start().await;
-    let config = config(&server).client(server.client().token("secret"));
+    let config = config(&server).client(client(&server).token("secret"));
     let port = KubernetesPort::Name("grpc".to_owned());
     let mut resolver = KubernetesResolver::new("echo", port, config);
     let error = next(&mut resolver).await.unwrap_err().to_string();
@@ -542,7 +547,7 @@ async fn dns_stands_in_for_a_number_and_not_for_a_name() {
         assert!(error.contains(part), "{error}");
     }
 
-    let dns = crate::dns_server::DnsServer::start().await;
+    let dns = meshless_testkit::dns_server::DnsServer::start().await;
     let name = "echo.shop.svc.cluster.local.";
     dns.set_addresses(name, &["10.0.0.7"], 30);
     let by_dns = meshless::resolver::DnsResolver::new(name, 50051, meshless::resolver::DnsConfig::new())

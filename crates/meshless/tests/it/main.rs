@@ -3,14 +3,10 @@
 #![cfg_attr(not(all(feature = "client", feature = "server")), allow(dead_code, unused_imports))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
-#[cfg(feature = "kubernetes")]
-mod api_server;
 #[cfg(all(feature = "client", feature = "server"))]
 mod channel;
 #[cfg(feature = "server")]
 mod connection;
-#[cfg(feature = "dns")]
-mod dns_server;
 mod imports;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
@@ -20,9 +16,9 @@ mod measured;
 #[cfg(feature = "dns")]
 mod name_servers;
 #[cfg(feature = "dns")]
-mod raw_name_server;
-mod raw_peer;
-#[cfg(feature = "dns")]
 mod resolver;
 #[cfg(feature = "server")]
 mod server;
+
+#[cfg(feature = "server")]
+use meshless_testkit::raw_peer;

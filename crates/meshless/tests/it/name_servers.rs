@@ -12,7 +12,7 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use meshless::resolver::{DnsConfig, Resolution, ResolveError, ResolveHint};
 use meshless::{Resolver, Target};
 
-use crate::raw_name_server::*;
+use meshless_testkit::raw_name_server::*;
 
 const MS: Duration = Duration::from_millis(1);
 /// Longer than anything here takes; reaching it is a failure.

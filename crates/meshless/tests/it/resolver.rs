@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use hickory_server::net::xfer::Protocol;
 use meshless::resolver::{AddressFamilies, DnsConfig, Resolution, ResolveError, ResolveHint};
 use meshless::{Resolver, Target};
 
-use crate::dns_server::{DnsServer, Script};
+use meshless_testkit::dns_server::{DnsServer, Protocol, Script};
 
 const NAME: &str = "echo.shop.svc.cluster.local.";
 /// Longer than anything here takes; reaching it is a failure.

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless_core::{FrameKind, FrameScanner, Rng};
+use meshless_core::{FrameHeader, FrameKind, Rng};
+use meshless_testkit::watched::{FrameWatcher, Watched};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -52,14 +53,11 @@ pub(crate) struct End {
     side: usize,
     timer: Pin<Box<Sleep>>,
     rng: Rng,
-    watch: Option<Watch>,
     _alive: Alive,
 }
 
-/// What the client's end has seen pass.
-struct Watch {
-    reads: FrameScanner,
-    writes: FrameScanner,
+/// Sees what passes the client's end.
+pub(crate) struct Watch {
     goaway_read: Option<Instant>,
     log: Arc<Log>,
     host: usize,
@@ -76,19 +74,13 @@ impl Link {
         host: usize,
         log: &Arc<Log>,
         alive: &Arc<AtomicUsize>,
-    ) -> (Arc<Self>, End, End) {
+    ) -> (Arc<Self>, Watched<End, Watch>, End) {
         let state = State { to: Default::default(), latency, held: false };
         let link = Arc::new(Self { state: Mutex::new(state) });
-        let watch = Watch {
-            reads: FrameScanner::from_server(),
-            writes: FrameScanner::from_client(),
-            goaway_read: None,
-            log: Arc::clone(log),
-            host,
-        };
-        let client = End::new(&link, CLIENT, Rng::new(rng.next_u64(), 0), Some(watch), alive);
-        let server = End::new(&link, SERVER, Rng::new(rng.next_u64(), 1), None, alive);
-        (link, client, server)
+        let client = End::new(&link, CLIENT, Rng::new(rng.next_u64(), 0), alive);
+        let server = End::new(&link, SERVER, Rng::new(rng.next_u64(), 1), alive);
+        let watch = Watch { goaway_read: None, log: Arc::clone(log), host };
+        (link, Watched::new(client, watch), server)
     }
 
     /// A process is gone: both ends are reset, the client's as soon as packets pass.
@@ -142,10 +134,10 @@ impl Direction {
 }
 
 impl End {
-    fn new(link: &Arc<Link>, side: usize, rng: Rng, watch: Option<Watch>, alive: &Arc<AtomicUsize>) -> Self {
+    fn new(link: &Arc<Link>, side: usize, rng: Rng, alive: &Arc<AtomicUsize>) -> Self {
         alive.fetch_add(1, Relaxed);
         let timer = Box::pin(sleep_until(Instant::now()));
-        Self { link: Arc::clone(link), side, timer, rng, watch, _alive: Alive(Arc::clone(alive)) }
+        Self { link: Arc::clone(link), side, timer, rng, _alive: Alive(Arc::clone(alive)) }
     }
 }
 
@@ -182,9 +174,6 @@ impl AsyncRead for End {
                 incoming.wake_writer();
                 drop(state);
                 buf.put_slice(&piece);
-                if let Some(watch) = &mut me.watch {
-                    watch.read(&piece);
-                }
                 return Poll::Ready(Ok(()));
             }
             if incoming.segments.is_empty() && incoming.end_at.is_some_and(|at| at <= now) {
@@ -227,10 +216,6 @@ impl AsyncWrite for End {
         outgoing.bytes += length;
         outgoing.segments.push_back((at, Bytes::copy_from_slice(&buf[..length])));
         outgoing.wake_reader();
-        drop(state);
-        if let Some(watch) = &mut me.watch {
-            watch.write(&buf[..length]);
-        }
         Poll::Ready(Ok(length))
     }
 
@@ -274,31 +259,26 @@ impl tonic::transport::server::Connected for End {
     fn connect_info(&self) {}
 }
 
-impl Watch {
-    fn read(&mut self, bytes: &[u8]) {
-        let goaway_read = &mut self.goaway_read;
-        self.reads.scan(bytes, |frame| {
-            if frame.kind == FrameKind::GoAway {
-                goaway_read.get_or_insert_with(Instant::now);
-            }
-        });
+impl FrameWatcher for Watch {
+    fn on_read(&mut self, frame: FrameHeader) {
+        if frame.kind == FrameKind::GoAway {
+            self.goaway_read.get_or_insert_with(Instant::now);
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        let Self { writes, goaway_read, log, host, .. } = self;
-        writes.scan(bytes, |frame| {
-            // In the instant of the GOAWAY itself, what had been queued may still go out.
-            if frame.kind == FrameKind::Headers
-                && let Some(at) = *goaway_read
-                && Instant::now() > at
-            {
-                log.violation(format!(
-                    "3: a call on stream {} of a connection to host {host}, {:?} after its GOAWAY was read",
-                    frame.stream_id,
-                    at.elapsed()
-                ));
-            }
-        });
+    fn on_written(&mut self, frame: FrameHeader) {
+        // In the instant of the GOAWAY itself, what had been queued may still go out.
+        if frame.kind == FrameKind::Headers
+            && let Some(at) = self.goaway_read
+            && Instant::now() > at
+        {
+            self.log.violation(format!(
+                "3: a call on stream {} of a connection to host {}, {:?} after its GOAWAY was read",
+                frame.stream_id,
+                self.host,
+                at.elapsed()
+            ));
+        }
     }
 }
 

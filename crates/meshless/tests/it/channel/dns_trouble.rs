@@ -10,7 +10,7 @@ use meshless::{Channel, Endpoint, Resolver};
 use tokio::sync::{mpsc, watch};
 
 use super::network::*;
-use crate::dns_server::{DnsServer, Script};
+use meshless_testkit::dns_server::{DnsServer, Script};
 
 const NAME: &str = "echo.shop.test.";
 const MS: Duration = Duration::from_millis(1);

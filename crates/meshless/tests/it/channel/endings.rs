@@ -11,7 +11,9 @@ use tokio::io::DuplexStream;
 use tonic::Code;
 
 use super::network::*;
-use crate::raw_peer::{DATA, END_HEADERS, END_STREAM, HEADERS, RESET_STREAM, RawPeer, Received, frame};
+use meshless_testkit::raw_peer::{
+    DATA, END_HEADERS, END_STREAM, HEADERS, RESET_STREAM, RawPeer, Received, frame,
+};
 
 /// What the bad backend sends for a call on this stream.
 type Answer = Vec<u8>;

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::network::*;
 use crate::log::Log;
-use crate::raw_peer::ALL_STREAMS;
+use meshless_testkit::raw_peer::ALL_STREAMS;
 
 fn set(backends: &[u8]) -> Resolution {
     Ok(backends.iter().map(|&n| Endpoint::new(backend(n))).collect())

@@ -10,7 +10,7 @@ use tonic::Code;
 
 use super::network::check_within;
 #[cfg(feature = "dns")]
-use crate::dns_server::{DnsServer, Script};
+use meshless_testkit::dns_server::{DnsServer, Script};
 
 /// What `connect()` says; the first call after `connect_lazy()` must say the same.
 async fn error(build: impl Fn() -> ChannelBuilder) -> String {

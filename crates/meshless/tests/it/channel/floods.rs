@@ -9,7 +9,7 @@ use meshless::resolver::Address;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
 use super::network::*;
-use crate::raw_peer::{
+use meshless_testkit::raw_peer::{
     DATA, END_HEADERS, END_STREAM, HEADERS, PING, RESET_STREAM, RawPeer, Received, WINDOW_UPDATE, frame,
 };
 

@@ -19,7 +19,9 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::H
 use tower_service::Service;
 
 use super::network::*;
-use crate::raw_peer::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RawPeer, Received, frame};
+use meshless_testkit::raw_peer::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, RawPeer, Received, frame,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_HEADER_LIST_SIZE: u16 = 6;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 
 use super::network::*;
-use crate::raw_peer::{RawPeer, Received};
+use meshless_testkit::raw_peer::{RawPeer, Received};
 
 const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;

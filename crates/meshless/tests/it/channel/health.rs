@@ -176,7 +176,10 @@ async fn a_watch_neither_pings_nor_keeps_a_connection() {
     call.await.unwrap().unwrap();
     // Up to the idle timeout, and beyond.
     let frames = peer.rest().await;
-    let pings = frames.iter().filter(|frame| matches!(frame, crate::raw_peer::Received::Ping { .. })).count();
+    let pings = frames
+        .iter()
+        .filter(|frame| matches!(frame, meshless_testkit::raw_peer::Received::Ping { .. }))
+        .count();
     assert_eq!(pings, 0, "{frames:?}");
     assert_eq!(channel.state().await.endpoints[0].connections_serving, 0);
 }

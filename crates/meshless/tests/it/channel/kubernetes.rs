@@ -11,7 +11,8 @@ use meshless::resolver::KubernetesConfig;
 use serde_json::{Value, json};
 
 use super::echo::{Backends, open, request, unary};
-use crate::api_server::ApiServer;
+use crate::kubernetes::client;
+use meshless_testkit::api_server::ApiServer;
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
@@ -54,7 +55,7 @@ async fn until_calls_go_to(channel: &Channel, wanted: &[SocketAddr]) {
 async fn a_channel_tells_by_what_it_knows_its_backends() {
     let server = ApiServer::start().await;
     let backends = Backends::start(1, LONG).await;
-    let config = KubernetesConfig::new().client(server.client()).debounce(Duration::from_millis(10));
+    let config = KubernetesConfig::new().client(client(&server)).debounce(Duration::from_millis(10));
     server.put("echo-a", slice(backends.addresses[0], false));
     let channel = Channel::builder("kubernetes:///echo.shop:grpc").kubernetes(config).connect_lazy().unwrap();
     assert_eq!(channel.state().await.resolved_by, None, "nothing is known yet");
@@ -70,7 +71,7 @@ async fn a_pod_that_is_going_finishes_its_streams_and_gets_no_new_calls() {
     let [a, b, c] = backends.addresses[..] else { unreachable!() };
     server.put("echo-a", slice(a, false));
     server.put("echo-b", slice(b, false));
-    let config = KubernetesConfig::new().client(server.client()).debounce(Duration::from_millis(10));
+    let config = KubernetesConfig::new().client(client(&server)).debounce(Duration::from_millis(10));
     let channel =
         Channel::builder("kubernetes:///echo.shop:grpc").kubernetes(config).connect().await.unwrap();
     until_calls_go_to(&channel, &[a, b]).await;
@@ -104,7 +105,7 @@ async fn a_first_call_long_after_the_error_is_told_of_it_at_once() {
         if slices {
             server.put("echo-a", slice("127.0.0.1:1".parse().unwrap(), false));
         }
-        let config = KubernetesConfig::new().client(server.client());
+        let config = KubernetesConfig::new().client(client(&server));
         let channel = Channel::builder(target).kubernetes(config).connect_lazy().unwrap();
         server.until("a watch", |server| server.watches_open() == 1).await;
         tokio::time::sleep(Duration::from_millis(300)).await;

@@ -11,7 +11,7 @@ use tonic::{Status, Streaming};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient};
 
 use super::network::*;
-use crate::raw_peer::{RESET_STREAM, Received};
+use meshless_testkit::raw_peer::{RESET_STREAM, Received};
 
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 

@@ -14,7 +14,7 @@ use super::network::*;
 use super::orca::report;
 use super::out_of_band::{framed, is_stream, out_of_band, report_each_five_seconds};
 use crate::log::Log;
-use crate::raw_peer::{END_HEADERS, END_STREAM, HEADERS, RESET_STREAM, RawPeer, Received, frame};
+use meshless_testkit::raw_peer::{END_HEADERS, END_STREAM, HEADERS, RESET_STREAM, RawPeer, Received, frame};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MAX_CONCURRENT_STREAMS: u16 = 3;

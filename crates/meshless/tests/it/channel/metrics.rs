@@ -13,7 +13,7 @@ use tonic_health::pb::HealthCheckRequest;
 
 use super::network::*;
 use crate::measured::Measured;
-use crate::raw_peer::ALL_STREAMS;
+use meshless_testkit::raw_peer::ALL_STREAMS;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -4,10 +4,8 @@ use std::collections::HashMap;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +15,7 @@ use http_body_util::{BodyExt, StreamBody};
 use meshless::client::{BoxIo, Connect, Connecting};
 use meshless::resolver::Address;
 use meshless::{Channel, ChannelBuilder};
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::DuplexStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
@@ -25,7 +23,8 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tower_service::Service;
 
-use crate::raw_peer::RawPeer;
+use meshless_testkit::pipe::{Scissors, cuttable};
+use meshless_testkit::raw_peer::RawPeer;
 
 /// How an address answers when it is dialled.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +124,7 @@ impl Switches {
     pub(super) fn cut(&self, backend: SocketAddr) {
         let open = self.links.open.lock().unwrap();
         let of = open.iter().filter(|(address, _)| *address == Address::Tcp(backend));
-        of.for_each(|(_, cut)| cut.store(true, SeqCst));
+        of.for_each(|(_, scissors)| scissors.cut());
     }
 
     /// How often any backend was dialled.
@@ -136,43 +135,8 @@ impl Switches {
 
 #[derive(Default)]
 struct Links {
-    open: Mutex<Vec<(Address, Arc<AtomicBool>)>>,
+    open: Mutex<Vec<(Address, Scissors)>>,
     dialled: AtomicUsize,
-}
-
-/// The near side of a pipe that can be cut.
-struct Cuttable {
-    io: DuplexStream,
-    cut: Arc<AtomicBool>,
-}
-
-impl AsyncRead for Cuttable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        // Nothing wakes the reader of a line that is cut.
-        if self.cut.load(SeqCst) { Poll::Pending } else { Pin::new(&mut self.io).poll_read(cx, buf) }
-    }
-}
-
-impl AsyncWrite for Cuttable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.cut.load(SeqCst) {
-            Poll::Ready(Ok(buf.len()))
-        } else {
-            Pin::new(&mut self.io).poll_write(cx, buf)
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
 }
 
 /// Serves one connection, which the server ends after `age` as servers do that age their connections; its calls go to `handler`.
@@ -303,11 +267,10 @@ impl Connect for Pipes {
                 }
                 Dial::Panic => panic!("a connector of little care"),
                 Dial::Open => {
-                    let (near, far) = tokio::io::duplex(1 << 20);
-                    let cut = Arc::new(AtomicBool::new(false));
-                    links.open.lock().unwrap().push((address.clone(), Arc::clone(&cut)));
+                    let (near, far, scissors) = cuttable();
+                    links.open.lock().unwrap().push((address.clone(), scissors));
                     let _ = pipes.send((address, far));
-                    Ok(Box::new(Cuttable { io: near, cut }) as BoxIo)
+                    Ok(Box::new(near) as BoxIo)
                 }
             }
         })

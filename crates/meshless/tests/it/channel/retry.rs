@@ -13,7 +13,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::HealthCheckRequest;
 
 use super::network::*;
-use crate::raw_peer::RawPeer;
+use meshless_testkit::raw_peer::RawPeer;
 
 const SECOND: Duration = Duration::from_secs(1);
 

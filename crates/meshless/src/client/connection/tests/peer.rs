@@ -8,6 +8,8 @@ use crate::shared::io::{BoxIo, Io};
 use meshless_core::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+pub(super) use meshless_testkit::raw_peer::frame;
+
 /// One frame from the client.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -172,14 +174,6 @@ impl Peer {
 
 pub(super) fn goaway_payload(last: u32, code: u32, debug: &[u8]) -> Vec<u8> {
     [&last.to_be_bytes(), &code.to_be_bytes(), debug].concat()
-}
-
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
 }
 
 pub(super) const END_STREAM: u8 = 0x1;

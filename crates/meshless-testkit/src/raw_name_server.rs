@@ -1,5 +1,7 @@
 //! A name server whose every datagram a test decides: for servers that are old, broken or filtered.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,20 +12,22 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 /// Datagrams to send, each after a while.
-pub(crate) type Replies = Vec<(Duration, Vec<u8>)>;
+pub type Replies = Vec<(Duration, Vec<u8>)>;
 
 type Behaviour = Box<dyn Fn(&Message) -> Replies + Send>;
 
 /// Answers over UDP on loopback. Its TCP port is closed.
-pub(crate) struct RawNameServer {
-    pub(crate) address: SocketAddr,
+pub struct RawNameServer {
+    /// Where it is asked.
+    pub address: SocketAddr,
     behaviour: Arc<Mutex<Behaviour>>,
     queries: Arc<Mutex<Vec<Message>>>,
     task: JoinHandle<()>,
 }
 
 impl RawNameServer {
-    pub(crate) async fn start(behaviour: impl Fn(&Message) -> Replies + Send + 'static) -> Self {
+    /// Starts it on a free port.
+    pub async fn start(behaviour: impl Fn(&Message) -> Replies + Send + 'static) -> Self {
         let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         let address = socket.local_addr().unwrap();
         let behaviour = Arc::new(Mutex::new(Box::new(behaviour) as Behaviour));
@@ -48,11 +52,12 @@ impl RawNameServer {
     }
 
     /// Behaves so from now on.
-    pub(crate) fn behave(&self, behaviour: impl Fn(&Message) -> Replies + Send + 'static) {
+    pub fn behave(&self, behaviour: impl Fn(&Message) -> Replies + Send + 'static) {
         *self.behaviour.lock().unwrap() = Box::new(behaviour);
     }
 
-    pub(crate) fn queries(&self) -> Vec<Message> {
+    /// All queries.
+    pub fn queries(&self) -> Vec<Message> {
         self.queries.lock().unwrap().clone()
     }
 }
@@ -63,16 +68,18 @@ impl Drop for RawNameServer {
     }
 }
 
-pub(crate) fn kind(query: &Message) -> RecordType {
+/// What a query asks for.
+pub fn kind(query: &Message) -> RecordType {
     query.queries[0].query_type()
 }
 
-pub(crate) fn name(query: &Message) -> Name {
+/// The name that it asks for.
+pub fn name(query: &Message) -> Name {
     query.queries[0].name().clone()
 }
 
 /// The response to a query, without an answer yet.
-pub(crate) fn response(query: &Message) -> Message {
+pub fn response(query: &Message) -> Message {
     let mut response = Message::response(query.metadata.id, OpCode::Query);
     response.metadata.recursion_available = true;
     response.queries = query.queries.clone();
@@ -80,7 +87,7 @@ pub(crate) fn response(query: &Message) -> Message {
 }
 
 /// The same with these addresses, as far as they are of the kind that was asked for.
-pub(crate) fn with_addresses(query: &Message, addresses: &[&str], ttl_s: u32) -> Message {
+pub fn with_addresses(query: &Message, addresses: &[&str], ttl_s: u32) -> Message {
     let mut response = response(query);
     for address in addresses {
         let data = match address.parse().unwrap() {
@@ -95,16 +102,17 @@ pub(crate) fn with_addresses(query: &Message, addresses: &[&str], ttl_s: u32) ->
 }
 
 /// Sends this at once.
-pub(crate) fn now(message: Message) -> Replies {
+pub fn now(message: Message) -> Replies {
     after(Duration::ZERO, message)
 }
 
-pub(crate) fn after(delay: Duration, message: Message) -> Replies {
+/// Sends this after a while.
+pub fn after(delay: Duration, message: Message) -> Replies {
     vec![(delay, message.to_vec().unwrap())]
 }
 
 /// Sends this code at once.
-pub(crate) fn code(query: &Message, code: ResponseCode) -> Replies {
+pub fn code(query: &Message, code: ResponseCode) -> Replies {
     let mut response = response(query);
     response.metadata.response_code = code;
     now(response)

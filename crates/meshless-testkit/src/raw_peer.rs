@@ -1,59 +1,93 @@
 //! A client or a server that writes and reads HTTP/2 frames by hand: it can do what no library would.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::io;
 use std::time::Duration;
 
+use meshless_core::{CLIENT_PREFACE, FRAME_HEADER_LEN};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-pub(crate) const DATA: u8 = 0x0;
-pub(crate) const HEADERS: u8 = 0x1;
-pub(crate) const RESET_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-pub(crate) const PING: u8 = 0x6;
-const GO_AWAY: u8 = 0x7;
-pub(crate) const WINDOW_UPDATE: u8 = 0x8;
-pub(crate) const CONTINUATION: u8 = 0x9;
+/// Type code of DATA.
+pub const DATA: u8 = 0x0;
+/// Type code of HEADERS.
+pub const HEADERS: u8 = 0x1;
+/// Type code of RST_STREAM.
+pub const RESET_STREAM: u8 = 0x3;
+/// Type code of SETTINGS.
+pub const SETTINGS: u8 = 0x4;
+/// Type code of PING.
+pub const PING: u8 = 0x6;
+/// Type code of GOAWAY.
+pub const GO_AWAY: u8 = 0x7;
+/// Type code of WINDOW_UPDATE.
+pub const WINDOW_UPDATE: u8 = 0x8;
+/// Type code of CONTINUATION.
+pub const CONTINUATION: u8 = 0x9;
 
-const ACK: u8 = 0x1;
-pub(crate) const END_STREAM: u8 = 0x1;
-pub(crate) const END_HEADERS: u8 = 0x4;
+/// Flag of SETTINGS and PING: an acknowledgement.
+pub const ACK: u8 = 0x1;
+/// Flag of DATA and HEADERS: the stream's last frame.
+pub const END_STREAM: u8 = 0x1;
+/// Flag of HEADERS and CONTINUATION: the block's last frame.
+pub const END_HEADERS: u8 = 0x4;
 
 /// The last stream of a first GOAWAY.
-pub(crate) const ALL_STREAMS: u32 = 0x7fff_ffff;
+pub const ALL_STREAMS: u32 = 0x7fff_ffff;
 
 /// What the server sent, apart from settings and window updates.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
+pub enum Received {
+    /// HEADERS: its block as it was, and whether the stream ends.
     Headers {
+        /// Its stream.
         stream: u32,
+        /// In HPACK.
         block: Vec<u8>,
+        /// True with END_STREAM.
         end: bool,
     },
+    /// DATA.
     Data {
+        /// Its stream.
         stream: u32,
+        /// Padding included.
         payload: Vec<u8>,
     },
+    /// PING.
     Ping {
+        /// True for an answer.
         ack: bool,
+        /// Eight bytes.
         payload: Vec<u8>,
     },
+    /// GOAWAY.
     GoAway {
+        /// The last stream that is served.
         last_stream: u32,
+        /// An error code (RFC 9113 §7).
         code: u32,
+        /// Its words.
         debug_data: String,
     },
+    /// Any other frame.
     Other {
+        /// Its type code.
         kind: u8,
+        /// Its stream.
         stream: u32,
     },
-    /// The server closed its side.
+    /// The other side has closed.
     Closed,
 }
 
-pub(crate) fn go_away(last_stream: u32, code: u32, debug_data: &str) -> Received {
+/// A GOAWAY to compare with.
+pub fn go_away(last_stream: u32, code: u32, debug_data: &str) -> Received {
     Received::GoAway { last_stream, code, debug_data: debug_data.into() }
 }
 
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+/// The bytes of any frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
     bytes.extend([kind, flags]);
     bytes.extend(stream.to_be_bytes());
@@ -61,8 +95,34 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
+/// A frame as it was on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Its type code.
+    pub kind: u8,
+    /// Their meaning depends on the type.
+    pub flags: u8,
+    /// 0 is the connection.
+    pub stream: u32,
+    /// Padding included.
+    pub payload: Vec<u8>,
+}
+
+/// Reads the next frame, whatever it is.
+///
+/// # Errors
+/// If the stream ends or fails before the frame's end.
+pub async fn read_frame(io: &mut (impl AsyncRead + Unpin)) -> io::Result<RawFrame> {
+    let mut header = [0; FRAME_HEADER_LEN];
+    io.read_exact(&mut header).await?;
+    let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
+    let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
+    io.read_exact(&mut payload).await?;
+    Ok(RawFrame { kind, flags, stream: u32::from_be_bytes([s3, s2, s1, s0]), payload })
+}
+
 /// HEADERS of a gRPC call to `path`, with further headers as literals (RFC 7541 §6.2.2).
-pub(crate) fn request(stream: u32, path: &str, headers: &[(&str, &str)], flags: u8) -> Vec<u8> {
+pub fn request(stream: u32, path: &str, headers: &[(&str, &str)], flags: u8) -> Vec<u8> {
     let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
     block.extend(path.as_bytes());
     block.extend([0x01, 4]);
@@ -79,45 +139,50 @@ pub(crate) fn request(stream: u32, path: &str, headers: &[(&str, &str)], flags: 
     frame(HEADERS, flags | END_HEADERS, stream, &block)
 }
 
-pub(crate) struct RawPeer<T> {
-    pub(crate) io: T,
+/// One end of a connection.
+#[derive(Debug)]
+pub struct RawPeer<T> {
+    /// The bytes under it.
+    pub io: T,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
     /// Opens the connection.
-    pub(crate) async fn connect(io: T) -> Self {
+    pub async fn connect(io: T) -> Self {
         let mut peer = Self { io };
-        peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        peer.send(CLIENT_PREFACE).await;
         peer.send(&frame(SETTINGS, 0, 0, &[])).await;
         peer
     }
 
     /// Answers a client's preface, with these SETTINGS.
-    pub(crate) async fn accept(io: T, settings: &[(u16, u32)]) -> Self {
+    pub async fn accept(io: T, settings: &[(u16, u32)]) -> Self {
         let mut peer = Self { io };
-        let mut preface = [0; 24];
+        let mut preface = [0; CLIENT_PREFACE.len()];
         peer.io.read_exact(&mut preface).await.unwrap();
-        assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert_eq!(&preface, CLIENT_PREFACE);
         peer.settings(settings).await;
         peer
     }
 
-    pub(crate) async fn settings(&mut self, settings: &[(u16, u32)]) {
+    /// Sends SETTINGS.
+    pub async fn settings(&mut self, settings: &[(u16, u32)]) {
         let bytes = |&(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
         self.send(&frame(SETTINGS, 0, 0, &settings.iter().flat_map(bytes).collect::<Vec<_>>())).await;
     }
 
-    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+    /// Sends any bytes.
+    pub async fn send(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.unwrap();
     }
 
     /// Calls `path` on `stream`, without a body.
-    pub(crate) async fn call(&mut self, stream: u32, path: &str) {
+    pub async fn call(&mut self, stream: u32, path: &str) {
         self.send(&request(stream, path, &[], END_STREAM)).await;
     }
 
     /// The next unary request, read to its end, which is its one DATA. Returns its stream.
-    pub(crate) async fn expect_request(&mut self) -> u32 {
+    pub async fn expect_request(&mut self) -> u32 {
         loop {
             match self.next().await {
                 Received::Data { stream, .. } => return stream,
@@ -128,50 +193,54 @@ impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
     }
 
     /// A whole response, with `message` as its only one.
-    pub(crate) async fn answer(&mut self, stream: u32, message: &[u8]) {
+    pub async fn answer(&mut self, stream: u32, message: &[u8]) {
         self.answer_headers(stream).await;
         self.answer_message(stream, message).await;
         self.send(&frame(HEADERS, END_HEADERS | END_STREAM, stream, b"\0\x0bgrpc-status\x010")).await;
     }
 
     /// `:status: 200` and gRPC's content type.
-    pub(crate) async fn answer_headers(&mut self, stream: u32) {
+    pub async fn answer_headers(&mut self, stream: u32) {
         self.send(&frame(HEADERS, END_HEADERS, stream, b"\x88\0\x0ccontent-type\x10application/grpc")).await;
     }
 
-    pub(crate) async fn answer_message(&mut self, stream: u32, message: &[u8]) {
+    /// One message of a response.
+    pub async fn answer_message(&mut self, stream: u32, message: &[u8]) {
         let prefix = [&[0][..], &(message.len() as u32).to_be_bytes()].concat();
         self.send(&frame(DATA, 0, stream, &[&prefix, message].concat())).await;
     }
 
-    pub(crate) async fn go_away(&mut self, last_stream: u32, code: u32, debug_data: &[u8]) {
+    /// Sends GOAWAY.
+    pub async fn go_away(&mut self, last_stream: u32, code: u32, debug_data: &[u8]) {
         let payload = [&last_stream.to_be_bytes(), &code.to_be_bytes(), debug_data].concat();
         self.send(&frame(GO_AWAY, 0, 0, &payload)).await;
     }
 
-    pub(crate) async fn window(&mut self, stream: u32, increment: u32) {
+    /// Sends WINDOW_UPDATE; stream 0 is the connection.
+    pub async fn window(&mut self, stream: u32, increment: u32) {
         self.send(&frame(WINDOW_UPDATE, 0, stream, &increment.to_be_bytes())).await;
     }
 
-    pub(crate) async fn reset(&mut self, stream: u32, code: u32) {
+    /// Sends RST_STREAM.
+    pub async fn reset(&mut self, stream: u32, code: u32) {
         self.send(&frame(RESET_STREAM, 0, stream, &code.to_be_bytes())).await;
     }
 
     /// Acknowledges a PING.
-    pub(crate) async fn acknowledge(&mut self, ping: Received) {
+    pub async fn acknowledge(&mut self, ping: Received) {
         let Received::Ping { ack: false, payload } = ping else { panic!("not a ping: {ping:?}") };
         self.send(&frame(PING, ACK, 0, &payload)).await;
     }
 
     /// The next frame, settings and window updates left out.
-    pub(crate) async fn next(&mut self) -> Received {
+    pub async fn next(&mut self) -> Received {
         // A century of virtual time: the test hangs visibly instead of for ever.
         let read = tokio::time::timeout(Duration::from_secs(100_000), self.read());
         read.await.expect("the server sends something, or closes")
     }
 
     /// The frames up to the end of the connection.
-    pub(crate) async fn rest(&mut self) -> Vec<Received> {
+    pub async fn rest(&mut self) -> Vec<Received> {
         let mut frames = Vec::new();
         while frames.last() != Some(&Received::Closed) {
             frames.push(self.next().await);
@@ -181,14 +250,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> RawPeer<T> {
 
     async fn read(&mut self) -> Received {
         loop {
-            let mut header = [0; 9];
-            if self.io.read_exact(&mut header).await.is_err() {
-                return Received::Closed;
-            }
-            let [l2, l1, l0, kind, flags, s3, s2, s1, s0] = header;
-            let stream = u32::from_be_bytes([s3, s2, s1, s0]);
-            let mut payload = vec![0; u32::from_be_bytes([0, l2, l1, l0]) as usize];
-            self.io.read_exact(&mut payload).await.unwrap();
+            let Ok(frame) = read_frame(&mut self.io).await else { return Received::Closed };
+            let RawFrame { kind, flags, stream, payload } = frame;
             let number = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
             return match kind {
                 SETTINGS | WINDOW_UPDATE => continue,

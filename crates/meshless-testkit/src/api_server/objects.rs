@@ -1,53 +1,67 @@
-//! A Kubernetes API server as far as `compare --kubernetes` goes until its load runs. The load
-//! never ends by itself: a worker says what it has measured when its pod is deleted.
+//! Objects, as far as `compare --kubernetes` goes until its load runs. The load never ends by itself: a worker says
+//! what it has measured when its pod is deleted.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::{mpsc, oneshot};
+
+use super::http::{Reply, json_reply, serve, status};
 
 /// What the cluster is like. Its one namespace is `shop`.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cluster {
+pub struct ClusterConfig {
     /// What the user may not do, such as `create deployments`.
-    pub(crate) denied: Vec<String>,
+    pub denied: Vec<String>,
     /// What its pods wait for: reason and message.
-    pub(crate) waiting: Option<(&'static str, &'static str)>,
+    pub waiting: Option<(&'static str, &'static str)>,
     /// Why its pods are scheduled nowhere.
-    pub(crate) unschedulable: Option<&'static str>,
+    pub unschedulable: Option<&'static str>,
     /// A kind of objects that is refused.
-    pub(crate) refused: Option<&'static str>,
+    pub refused: Option<&'static str>,
     /// Its servers become ready, and each worker of a load has this log, the last line of which it
     /// writes at its end.
-    pub(crate) worker_log: Option<&'static [&'static str]>,
+    pub worker_log: Option<&'static [&'static str]>,
 }
 
-pub(crate) struct ApiServer {
+/// A cluster of one namespace, `shop`, and its kubeconfig. It runs in a thread of its own until it is dropped, since
+/// its clients are processes that a test waits for.
+#[derive(Debug)]
+pub struct Cluster {
     folder: tempfile::TempDir,
-    address: SocketAddr,
-    stopped: Arc<AtomicBool>,
+    /// Present while it accepts connections.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
     state: Arc<Mutex<State>>,
 }
 
+#[derive(Debug)]
 struct State {
-    cluster: Cluster,
+    cluster: ClusterConfig,
     created: usize,
     /// By path.
     objects: BTreeMap<String, Value>,
     /// Names of pods that were told to go, and of those whose log has ended.
     deleted: BTreeSet<String>,
     ended: BTreeSet<String>,
+    /// Logs that are followed, by pod.
+    logs: BTreeMap<String, mpsc::UnboundedSender<std::io::Result<Bytes>>>,
 }
 
-impl ApiServer {
-    pub(crate) fn start(cluster: Cluster) -> Self {
+impl Cluster {
+    /// Starts it, on a free port of loopback.
+    pub fn start(cluster: ClusterConfig) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
             cluster,
@@ -55,127 +69,114 @@ impl ApiServer {
             objects: BTreeMap::new(),
             deleted: BTreeSet::new(),
             ended: BTreeSet::new(),
+            logs: BTreeMap::new(),
         }));
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (shared, stop) = (Arc::clone(&state), Arc::clone(&stopped));
-        thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if stop.load(Ordering::SeqCst) {
-                    return;
+        let (stop, stopped) = oneshot::channel();
+        let shared = Arc::clone(&state);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let answer = move |request: Request<Bytes>| shared.lock().unwrap().reply(&request);
+                tokio::select! {
+                    () = serve(listener, answer) => {}
+                    _ = stopped => {}
                 }
-                let state = Arc::clone(&shared);
-                thread::spawn(move || serve(&stream, &state));
-            }
+            });
         });
-        let server = Self { folder: tempfile::tempdir().unwrap(), address, stopped, state };
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{ "name": "test", "cluster": { "server": format!("http://{address}") } }],
-            "users": [{ "name": "test", "user": {} }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "shop" } }],
-        });
-        std::fs::write(server.kubeconfig(), config.to_string()).unwrap();
-        server
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(KUBECONFIG), kubeconfig(address).to_string()).unwrap();
+        Self { folder, stop: Some(stop), thread: Some(thread), state }
     }
 
-    pub(crate) fn folder(&self) -> &Path {
+    /// A folder that lives as long as the cluster.
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.folder.path().join("kubeconfig")
+    /// The file that says where the cluster is.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join(KUBECONFIG)
     }
 
     /// From now on connections are refused.
-    pub(crate) fn stop_listening(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        // The thread looks up at the next connection.
-        let _ = TcpStream::connect(self.address);
-        while TcpStream::connect(self.address).is_ok() {
-            thread::sleep(Duration::from_millis(5));
+    pub fn stop_listening(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
         }
     }
 
     /// Objects that were ever created.
-    pub(crate) fn created(&self) -> usize {
+    pub fn created(&self) -> usize {
         self.state.lock().unwrap().created
     }
 
     /// Paths of those that exist.
-    pub(crate) fn left(&self) -> Vec<String> {
+    pub fn left(&self) -> Vec<String> {
         self.state.lock().unwrap().objects.keys().cloned().collect()
     }
 
     /// Waits until something is true of the server.
-    pub(crate) fn until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
+    pub fn until(&self, what: &str, wanted: impl Fn(&Self) -> bool) {
         let begin = Instant::now();
         while !wanted(self) {
-            assert!(begin.elapsed() < super::PATIENCE, "not in time: {what}");
+            assert!(begin.elapsed() < PATIENCE, "not in time: {what}");
             thread::sleep(Duration::from_millis(5));
         }
     }
 }
 
-fn serve(stream: &TcpStream, state: &Mutex<State>) {
-    let mut reader = BufReader::new(stream);
-    while let Some((method, target, body)) = request(&mut reader) {
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        if let Some(pod) = path.strip_suffix("/log") {
-            return log(stream, state, pod.rsplit('/').next().unwrap_or_default());
-        }
-        let (code, answer) = state.lock().unwrap().answer(&method, path, query, body);
-        let answer = answer.to_string();
-        let head = format!(
-            "HTTP/1.1 {code} -\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            answer.len()
-        );
-        let mut stream = stream;
-        if stream.write_all(format!("{head}{answer}").as_bytes()).is_err() {
-            return;
-        }
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.stop_listening();
     }
 }
 
-/// Writes the log of a worker as it is followed: the last line when its pod is deleted, and then
-/// its end. The pod is gone only then, so that a log that nobody follows keeps it.
-fn log(mut stream: &TcpStream, state: &Mutex<State>, pod: &str) {
-    let lines = state.lock().unwrap().cluster.worker_log.unwrap_or_default();
-    let (last, first) = lines.split_last().unwrap();
-    let head = "HTTP/1.1 200 -\r\ncontent-type: text/plain\r\nconnection: close\r\n\r\n";
-    let mut write = |text: &str| stream.write_all(text.as_bytes()).unwrap();
-    write(head);
-    first.iter().for_each(|line| write(&format!("{line}\n")));
-    let begin = Instant::now();
-    while !state.lock().unwrap().deleted.contains(pod) && begin.elapsed() < super::PATIENCE {
-        thread::sleep(Duration::from_millis(5));
-    }
-    write(&format!("{last}\n"));
-    state.lock().unwrap().ended.insert(pod.to_owned());
-}
-
-/// The next request on a connection: method, path with its query, and body.
-fn request(reader: &mut impl BufRead) -> Option<(String, String, Value)> {
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut length = 0;
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).ok()?;
-        match header.trim().to_ascii_lowercase().split_once(':') {
-            Some(("content-length", value)) => length = value.trim().parse().unwrap(),
-            Some(_) => {}
-            None => break,
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((method, target, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+fn kubeconfig(address: SocketAddr) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{ "name": "test", "cluster": { "server": format!("http://{address}") } }],
+        "users": [{ "name": "test", "user": {} }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test", "namespace": "shop" } }],
+    })
 }
 
 impl State {
-    fn answer(&mut self, method: &str, path: &str, query: &str, body: Value) -> (u16, Value) {
+    fn reply(&mut self, request: &Request<Bytes>) -> Response<Reply> {
+        let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+        if let Some(pod) = path.strip_suffix("/log") {
+            return self.log(pod.rsplit('/').next().unwrap_or_default());
+        }
+        let body = serde_json::from_slice(request.body()).unwrap_or(Value::Null);
+        let (code, object) = self.answer(request.method(), path, query, body);
+        json_reply(StatusCode::from_u16(code).unwrap(), &object)
+    }
+
+    /// The log of a worker as it is followed: the last line comes when its pod is deleted, and then the end.
+    fn log(&mut self, pod: &str) -> Response<Reply> {
+        let (lines, body) = mpsc::unbounded_channel();
+        let written = self.cluster.worker_log.unwrap_or_default();
+        for line in written.split_last().map_or(&[][..], |(_, first)| first) {
+            let _ = lines.send(Ok(format!("{line}\n").into()));
+        }
+        self.logs.insert(pod.to_owned(), lines);
+        if self.deleted.contains(pod) {
+            self.end_log(pod);
+        }
+        Response::new(Reply::Lines(body))
+    }
+
+    /// Ends the log of a pod, if someone follows it. The pod is gone only then: a log that nobody follows keeps it.
+    fn end_log(&mut self, pod: &str) {
+        if let Some(lines) = self.logs.remove(pod) {
+            let last = self.cluster.worker_log.and_then(<[_]>::last).copied().unwrap_or_default();
+            let _ = lines.send(Ok(format!("{last}\n").into()));
+            self.ended.insert(pod.to_owned());
+        }
+    }
+
+    fn answer(&mut self, method: &Method, path: &str, query: &str, body: Value) -> (u16, Value) {
         if path.ends_with("/selfsubjectaccessreviews") {
             return (201, self.review(body));
         }
@@ -183,7 +184,7 @@ impl State {
             return (200, json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "shop" } }));
         }
         let name = path.rsplit('/').next().unwrap_or_default();
-        match method {
+        match method.as_str() {
             "POST" if self.cluster.refused == Some(name) => failure(403, "exceeded quota"),
             "POST" => {
                 let name = body["metadata"]["name"].as_str().unwrap_or_default();
@@ -201,6 +202,7 @@ impl State {
                 .map_or_else(|| failure(404, "not found"), |object| (200, self.with_status(object))),
             "DELETE" if path.contains("/pods/") => {
                 self.deleted.insert(name.to_owned());
+                self.end_log(name);
                 (200, json!({ "apiVersion": "v1", "kind": "Status", "status": "Success" }))
             }
             "DELETE" => match self.objects.remove(path) {
@@ -276,9 +278,10 @@ impl State {
 }
 
 fn failure(code: u16, message: &str) -> (u16, Value) {
-    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
-    let status = json!({
-        "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": message, "reason": reason, "code": code,
-    });
-    (code, status)
+    (code, status(code, if code == 404 { "NotFound" } else { "Forbidden" }, message))
 }
+
+const KUBECONFIG: &str = "kubeconfig";
+
+/// Longer than anything here takes; reaching it is a failure.
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,17 +1,14 @@
-//! The embedded API server as a client sees it: requests in text, answers by line.
+//! The API server as a client sees it: requests in text, answers by line.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::*;
+use crate::api_server::PodCondition;
 
-const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices";
-
-async fn server() -> ApiServer {
-    ApiServer::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap()
-}
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/lab/endpointslices?labelSelector=kubernetes.io%2Fservice-name%3Decho";
 
 fn pods<const N: usize>(conditions: [PodCondition; N]) -> Vec<(IpAddr, PodCondition)> {
     let address = |n| IpAddr::from(Ipv4Addr::new(10, 0, 0, n));
@@ -23,7 +20,7 @@ struct Reading(BufReader<TcpStream>);
 
 impl Reading {
     async fn get(server: &ApiServer, target: &str) -> Self {
-        let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nhost: lab\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         Self(BufReader::new(stream))
@@ -48,12 +45,11 @@ fn version(object: &Value) -> u64 {
 
 #[tokio::test]
 async fn pods_are_listed_with_their_conditions() {
-    let server = server().await;
+    let server = ApiServer::start().await;
     let conditions =
         [PodCondition::Unready, PodCondition::Ready, PodCondition::Leaving, PodCondition::Draining];
     server.set_pods(3001, &pods(conditions));
-    let target = format!("{SLICES}?&labelSelector=kubernetes.io%2Fservice-name%3Decho");
-    let list = Reading::get(&server, &target).await.next().await.unwrap();
+    let list = Reading::get(&server, SLICES).await.next().await.unwrap();
     assert!(version(&list) > 0);
     let slice = &list["items"][0];
     assert_eq!(slice["ports"][0]["port"], 3001);
@@ -73,18 +69,21 @@ async fn pods_are_listed_with_their_conditions() {
 }
 
 #[tokio::test]
-async fn a_watch_is_told_what_changes_after_its_version_and_only_the_last_of_it() {
-    let server = server().await;
+async fn a_watch_is_told_what_changes_after_its_version() {
+    let server = ApiServer::start().await;
+    server.set_pods(0, &[]);
     let list = Reading::get(&server, SLICES).await.next().await.unwrap();
-    let target = format!("{SLICES}?watch=true&resourceVersion={}", version(&list));
+    let target = format!("{SLICES}&watch=true&resourceVersion={}", version(&list));
     let mut watch = Reading::get(&server, &target).await;
     // What is no change is no event.
     server.set_pods(0, &[]);
-    server.set_pods(3001, &pods([PodCondition::Unready]));
-    server.set_pods(3001, &pods([PodCondition::Ready]));
-    let event = watch.next().await.unwrap();
-    assert_eq!((&event["type"], version(&event["object"])), (&"MODIFIED".into(), version(&list) + 2));
-    assert_eq!(event["object"]["endpoints"][0]["conditions"]["ready"], true);
+    for (condition, ready) in [(PodCondition::Unready, false), (PodCondition::Ready, true)] {
+        server.set_pods(3001, &pods([condition]));
+        let event = watch.next().await.unwrap();
+        let after = version(&list) + 1 + u64::from(ready);
+        assert_eq!((&event["type"], version(&event["object"])), (&"MODIFIED".into(), after));
+        assert_eq!(event["object"]["endpoints"][0]["conditions"]["ready"], ready);
+    }
     server.set_pods(3001, &pods([PodCondition::Leaving]));
     let event = watch.next().await.unwrap();
     assert_eq!(event["object"]["endpoints"][0]["conditions"]["terminating"], true);
@@ -92,22 +91,34 @@ async fn a_watch_is_told_what_changes_after_its_version_and_only_the_last_of_it(
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_ends_at_its_time_and_with_the_server() {
-    let server = server().await;
-    let mut watch =
-        Reading::get(&server, &format!("{SLICES}?watch=true&resourceVersion=1&timeoutSeconds=60")).await;
-    assert_eq!(watch.next().await, None);
-    let mut watch = Reading::get(&server, &format!("{SLICES}?watch=true&resourceVersion=0")).await;
+    let server = ApiServer::start().await;
+    server.set_pods(3001, &[]);
+    let target = format!("{SLICES}&watch=true&resourceVersion=101&timeoutSeconds=60");
+    assert_eq!(Reading::get(&server, &target).await.next().await, None);
+    let mut watch = Reading::get(&server, &format!("{SLICES}&watch=true&resourceVersion=0")).await;
     assert!(watch.next().await.is_some());
     drop(server);
     assert_eq!(watch.next().await, None);
 }
 
 #[tokio::test]
-async fn other_services_and_resources_are_not_found() {
-    let server = server().await;
-    let other = format!("{SLICES}?labelSelector=kubernetes.io%2Fservice-name%3Dcart");
-    for target in [other.as_str(), "/api/v1/namespaces/lab/pods"] {
-        let status = Reading::get(&server, target).await.next().await.unwrap();
-        assert_eq!((&status["kind"], &status["code"]), (&"Status".into(), &404.into()));
+async fn other_services_are_empty_and_other_resources_are_not_found() {
+    let server = ApiServer::start().await;
+    server.set_pods(3001, &pods([PodCondition::Ready]));
+    let list = Reading::get(&server, &SLICES.replace("Decho", "Dcart")).await.next().await.unwrap();
+    assert_eq!(list["items"], json!([]));
+    let status = Reading::get(&server, "/api/v1/namespaces/lab/pods").await.next().await.unwrap();
+    assert_eq!((&status["kind"], &status["code"]), (&"Status".into(), &404.into()));
+}
+
+#[tokio::test]
+async fn the_past_is_bounded_and_a_watch_from_before_it_is_told_so() {
+    let server = ApiServer::start().await;
+    for port in 0..=(MOST_REMEMBERED as u16) {
+        server.set_pods(port, &[]);
+    }
+    for (from, kind) in [(100, "ERROR"), (101, "MODIFIED")] {
+        let target = format!("{SLICES}&watch=true&resourceVersion={from}");
+        assert_eq!(Reading::get(&server, &target).await.next().await.unwrap()["type"], kind);
     }
 }

@@ -1,10 +1,10 @@
-//! The embedded DNS server as clients see it: hickory's resolver, and single messages over UDP.
+//! The DNS server as clients see it: hickory's resolver, and single messages over UDP.
 
 use super::*;
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query};
+use hickory_proto::op::{self, Message, MessageType, OpCode};
 use hickory_proto::rr::Name;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
@@ -13,8 +13,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 const NAME: &str = "echo.shop.svc.cluster.local.";
 
 async fn server_with(addresses: Vec<IpAddr>) -> DnsServer {
-    let server = DnsServer::bind(LOOPBACK, Duration::from_secs(5), 11).await.unwrap();
-    server.set_records(NAME, addresses);
+    let server = DnsServer::bind(LOOPBACK, 11).await.unwrap();
+    server.set(NAME, Script::Addresses { addresses, ttl_s: 5 });
     server
 }
 
@@ -25,9 +25,9 @@ fn v4(n: u8) -> IpAddr {
 fn resolver(server: &DnsServer) -> TokioResolver {
     let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
     for connection in &mut connections {
-        connection.port = server.local_addr().port();
+        connection.port = server.address.port();
     }
-    let name_server = NameServerConfig::new(server.local_addr().ip(), true, connections);
+    let name_server = NameServerConfig::new(server.address.ip(), true, connections);
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![name_server]);
     TokioResolver::builder_with_config(config, Default::default()).build().unwrap()
 }
@@ -35,14 +35,14 @@ fn resolver(server: &DnsServer) -> TokioResolver {
 /// Sends one query in one datagram and reads the answer. `payload` is what EDNS advertises.
 async fn query_udp(server: &DnsServer, name: &str, family: RecordType, payload: Option<u16>) -> Message {
     let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), family));
+    message.add_query(op::Query::query(Name::from_ascii(name).unwrap(), family));
     if let Some(payload) = payload {
         let mut edns = Edns::new();
         edns.set_max_payload(payload);
         message.edns = Some(edns);
     }
     let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
-    socket.send_to(&message.to_vec().unwrap(), server.local_addr()).await.unwrap();
+    socket.send_to(&message.to_vec().unwrap(), server.address).await.unwrap();
     let mut buffer = [0; 4096];
     let length = socket.recv(&mut buffer).await.unwrap();
     let answer = Message::from_vec(&buffer[..length]).unwrap();
@@ -64,7 +64,7 @@ async fn each_family_gets_its_own_records_with_the_ttl() {
     assert_eq!(a.answers[0].ttl, 5);
     let aaaa = query_udp(&server, NAME, RecordType::AAAA, None).await;
     assert_eq!(addresses(&aaaa), [v6]);
-    assert_eq!(server.queries(), 2);
+    assert_eq!(server.queries().len(), 2);
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_missing_family_is_empty_and_an_unknown_name_does_not_exist() {
 #[tokio::test]
 async fn answers_change_at_once_and_names_ignore_case() {
     let server = server_with(vec![v4(1)]).await;
-    server.set_records("ECHO.shop.svc.cluster.local", vec![v4(2)]);
+    server.set_addresses("ECHO.shop.svc.cluster.local", &["10.0.0.2"], 5);
     let answer = query_udp(&server, "echo.Shop.svc.cluster.local.", RecordType::A, None).await;
     assert_eq!(addresses(&answer), [v4(2)]);
 }
