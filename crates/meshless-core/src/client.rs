@@ -5,7 +5,6 @@ pub(crate) mod balancer;
 pub(crate) mod empty_answers;
 pub(crate) mod message;
 pub(crate) mod outcome;
-pub(crate) mod outlier;
 pub(crate) mod picker;
 pub(crate) mod retry;
 pub(crate) mod subchannel;

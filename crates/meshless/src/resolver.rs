@@ -16,7 +16,7 @@ pub(crate) mod target;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use meshless_core::{Address, Endpoint};
+pub use meshless_core::{Address, Endpoint, ResolveHint};
 
 pub use self::target::{KubernetesPort, Target, TargetError, TargetKind};
 #[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
@@ -94,15 +94,6 @@ pub trait Resolver: Send + 'static {
     fn source(&self) -> Option<Arc<str>> {
         None
     }
-}
-
-/// Why a channel asks for another look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ResolveHint {
-    /// A connection was closed, drained or refused: the set may have changed.
-    Stale,
-    /// Every known address failed: no call can succeed before the set changes or a backend comes back.
-    AllFailed,
 }
 
 impl Target {

@@ -3,99 +3,42 @@
 //! It has one owner, is told what has happened (`handle_*`), and says what is to be done ([`poll_action`](Balancer::poll_action))
 //! and when it wants to be asked again ([`poll_timeout`](Balancer::poll_timeout)). It decides which endpoints to connect to, when
 //! to replace a connection, and what calls may pick from; it opens no socket and sees no call.
-//!
-//! A driver is a loop:
-//!
-//! ```
-//! # use std::{sync::Arc, time::Instant};
-//! # use meshless_core::*;
-//! # #[derive(Clone, Debug)] struct Connection;
-//! # enum Event { Resolved(Result<Vec<Endpoint>, ResolutionError>), Connected(ConnectionId, Connection),
-//! #   ConnectFailed(ConnectionId, String), GoingAway(ConnectionId), Closed(ConnectionId, String), Waiting(Wait),
-//! #   Outcome(OutcomeReport), Timeout }
-//! # struct Io; impl Io {
-//! #   fn publish(&self, _: Arc<Picker<Connection>>) {} fn resolve(&self, _: bool) {}
-//! #   fn connect(&self, _: ConnectionId, _: Address, _: std::time::Duration) {} fn close(&self, _: ConnectionId, _: bool) {}
-//! #   fn next(&self, _: Option<Instant>) -> Option<Event> { None } }
-//! # let (io, now) = (Io, Instant::now);
-//! let mut balancer = Balancer::new(BalancerConfig::new(Policy::RoundRobin), Rng::new(7, 1), now());
-//! balancer.handle_call(now()); // connect now; without it, with the first call
-//! loop {
-//!     while let Some(action) = balancer.poll_action() {
-//!         match action {
-//!             Action::UpdatePicker(picker) => io.publish(picker), // swap the `Arc`, wake the queued calls
-//!             Action::Connect { connection, address, timeout, .. } => io.connect(connection, address, timeout),
-//!             Action::Close { connection, graceful } => io.close(connection, graceful),
-//!             Action::RequestResolution { at_once } => io.resolve(at_once),
-//!             _ => {}
-//!         }
-//!     }
-//!     let Some(event) = io.next(balancer.poll_timeout()) else { break };
-//!     match event {
-//!         Event::Resolved(answer) => balancer.handle_resolution(now(), answer),
-//!         Event::Connected(id, connection) => balancer.handle_connected(now(), id, connection),
-//!         Event::ConnectFailed(id, error) => balancer.handle_connect_failed(now(), id, error),
-//!         Event::GoingAway(id) => balancer.handle_going_away(now(), id),
-//!         Event::Closed(id, error) => balancer.handle_closed(now(), id, error),
-//!         Event::Waiting(Wait::Idle) => balancer.handle_call(now()),
-//!         Event::Waiting(Wait::Full(endpoint)) => balancer.handle_full(now(), endpoint),
-//!         Event::Waiting(Wait::Connecting) => {}
-//!         Event::Outcome(report) => balancer.handle_outcome(now(), report), // what a `Lease` said at its end
-//!         Event::Timeout => balancer.handle_timeout(now()),
-//!     }
-//! }
-//! ```
 
 mod action;
-mod adopt;
 mod config;
-mod connect_budget;
-mod connections;
-mod descriptors;
-pub(crate) mod ejection;
-mod health;
-pub(crate) mod judge;
-mod lookup_wait;
-mod out_of_band;
-mod plan;
-mod probe;
-mod publish;
-mod staleness;
+mod connect_planner;
+mod outlier_detection;
+mod picker_builder;
+mod resolver_update;
 mod state;
-mod subset;
-mod succession;
-mod suspect;
-mod walk;
-mod weight_update;
-pub(crate) mod weights;
-mod zone;
+mod subchannels;
+mod timers;
+mod weights;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
-pub use action::Action;
+pub use action::{Action, ResolveHint};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
-use connect_budget::ConnectBudget;
-use descriptors::Descriptors;
-pub use ejection::{CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts};
-use judge::Judge;
-use lookup_wait::LookupWait;
-pub use out_of_band::ReportSink;
-use probe::Probe;
-use staleness::Staleness;
+use connect_planner::ConnectPlanner;
+use outlier_detection::OutlierDetector;
+pub use outlier_detection::{
+    CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts, OutlierConfig,
+};
+use picker_builder::PickerBuilder;
+use resolver_update::ResolverUpdate;
 pub use state::{ChannelState, ConnectivityState, EndpointState};
-use walk::Walk;
-pub use weight_update::WeightUpdate;
-pub use weights::{SlowStartConfig, WeightedConfig};
-pub use zone::ZonePreference;
+use subchannels::Subchannels;
+use timers::Timers;
+use weights::Weights;
+pub use weights::{ReportSink, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference};
 
-use crate::client::picker::lease::{LoadTracking, Measure, Slot};
-use crate::client::picker::{Picker, Policy};
-use crate::client::subchannel::{Connection, Phase, Subchannel};
+use crate::client::picker::demand::Demand;
+use crate::client::picker::lease::Slot;
+use crate::client::picker::outcomes::OutcomeReport;
+use crate::client::subchannel::{Phase, Subchannel};
 use crate::connection_id::ConnectionId;
-use crate::endpoint::{Endpoint, EndpointId, EndpointSet};
+use crate::endpoint::{Address, Endpoint, EndpointId};
 use crate::ewma::EwmaDecay;
 use crate::rng::Rng;
 
@@ -110,86 +53,35 @@ pub struct ResolutionError(pub String);
 /// has forgotten are ignored, so a driver need not worry about events that have crossed an [`Action::Close`].
 #[derive(Debug)]
 pub struct Balancer<C> {
-    config: BalancerConfig,
     rng: Rng,
-    endpoints: EndpointSet,
-    /// The resolver's last set, while endpoints of the one before still serve in its stead.
-    incoming: Option<Vec<Endpoint>>,
-    staleness: Staleness,
-    /// One per listed endpoint, and one per former endpoint that has open connections.
-    subchannels: BTreeMap<EndpointId, Subchannel<C>>,
-    /// Whose every known connection and attempt is.
-    owners: BTreeMap<ConnectionId, EndpointId>,
-    last_connection: u64,
-    budget: ConnectBudget,
-    walk: Walk,
-    judge: Judge,
-    next_weighing: Option<Instant>,
-    /// Until somebody takes it.
-    weight_update: Option<WeightUpdate>,
-    subset_seed: Option<u64>,
-    /// Endpoints that the resolver named and the subset does not have.
-    left_out: usize,
-    /// Of these, whether the default bound left them out, and not a subset that was asked for.
-    reported_bound: bool,
-    lookup_wait: LookupWait,
-    descriptors: Descriptors,
-    probe: Probe,
-    decay: EwmaDecay,
-    turn: Arc<AtomicU32>,
-    last_picked: Option<EndpointId>,
     /// No call has asked for a connection since the beginning, or since the last one was lost (`pick_first`).
-    idle: bool,
-    resolution_error: Option<Arc<str>>,
-    /// The resolver was asked at once, and has not answered.
-    asked_at_once: bool,
-    resolution_wanted: Option<bool>,
-    actions: VecDeque<Action<C>>,
-    published: Arc<Picker<C>>,
-    published_state: ConnectivityState,
-    /// The published picker is not what it should be.
-    outdated: bool,
-    wake: Option<Instant>,
+    is_idle: bool,
+    subchannels: Subchannels<C>,
+    resolver: ResolverUpdate,
+    planner: ConnectPlanner,
+    outliers: OutlierDetector,
+    weights: Weights,
+    pickers: PickerBuilder<C>,
+    timers: Timers,
 }
 
 impl<C> Balancer<C> {
-    /// A balancer that is idle and knows no endpoint. Calls should find [`Picker::idle`] until the first
+    /// A balancer that is idle and knows no endpoint. Calls should find [`Picker::idle`](crate::Picker::idle) until the first
     /// [`Action::UpdatePicker`].
     pub fn new(config: BalancerConfig, mut rng: Rng, now: Instant) -> Self {
-        let decay = EwmaDecay::new(now, config.latency_decay);
-        let turn = Arc::new(AtomicU32::new(rng.next_u64() as u32));
+        let clock = EwmaDecay::new(now, config.latency_decay);
+        let demand = Demand::default();
+        let turn = rng.next_u64() as u32;
         Self {
-            budget: ConnectBudget::new(&config),
-            config,
             rng,
-            endpoints: EndpointSet::new(),
-            incoming: None,
-            staleness: Staleness::default(),
-            subchannels: BTreeMap::new(),
-            owners: BTreeMap::new(),
-            last_connection: 0,
-            walk: Walk::default(),
-            judge: Judge::default(),
-            next_weighing: None,
-            weight_update: None,
-            subset_seed: None,
-            left_out: 0,
-            reported_bound: false,
-            lookup_wait: LookupWait::default(),
-            descriptors: Descriptors::default(),
-            probe: Probe::default(),
-            decay,
-            turn,
-            last_picked: None,
-            idle: true,
-            resolution_error: None,
-            asked_at_once: false,
-            resolution_wanted: None,
-            actions: VecDeque::new(),
-            published: Arc::new(Picker::idle()),
-            published_state: ConnectivityState::Idle,
-            outdated: false,
-            wake: None,
+            is_idle: true,
+            subchannels: Subchannels::new(config.backoff),
+            resolver: ResolverUpdate::new(&config),
+            planner: ConnectPlanner::new(&config, demand.clone()),
+            outliers: OutlierDetector::new(&config),
+            weights: Weights::new(&config, clock),
+            pickers: PickerBuilder::new(&config, clock, demand, turn),
+            timers: Timers::default(),
         }
     }
 
@@ -197,92 +89,136 @@ impl<C> Balancer<C> {
     ///
     /// What the resolver said last stays known, an error too. It may never say it again.
     pub fn handle_call(&mut self, now: Instant) {
-        if !self.idle {
-            return;
+        if self.is_idle {
+            self.is_idle = false;
+            self.resolver.leave_idle();
+            self.advance(now);
         }
-        self.idle = false;
-        self.lookup_wait.rearm();
-        if self.endpoints.is_empty() {
-            self.request_resolution(false);
-        }
-        self.settle(now);
     }
 
     /// The resolver has answered. An error or an empty set leaves the last good set in place; the resolver tries again
     /// by its own rules.
     pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
+        let Self { subchannels, rng, .. } = self;
         match answer {
-            Ok(full) if !full.is_empty() => {
-                self.answered();
-                self.staleness.resolved(now);
-                self.resolution_error = None;
-                self.succeed_with(full);
-            }
-            Ok(_) => {
+            Ok(full) if full.is_empty() => {
                 let reason = "the resolver found no endpoint".to_owned();
                 return self.handle_gone(now, ResolutionError(reason));
             }
-            Err(ResolutionError(error)) => {
-                self.answered();
-                self.staleness.failed();
-                self.resolution_error = Some(error.into());
-            }
+            Ok(full) => self.resolver.handle_endpoints(now, full, subchannels, rng),
+            Err(error) => self.resolver.handle_error(error, subchannels),
         }
-        self.settle(now);
+        self.advance(now);
+    }
+
+    /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to answer, this is believed once it has
+    /// lasted for [`stale_max`](crate::BalancerConfig::stale_max).
+    pub fn handle_gone(&mut self, now: Instant, reason: ResolutionError) {
+        let diff = self.resolver.handle_gone(now, reason, &mut self.subchannels);
+        self.planner.handle_endpoints(&diff, &mut self.rng);
+        self.advance(now);
     }
 
     /// A connection is made, with its HTTP/2 handshake done.
     pub fn handle_connected(&mut self, now: Instant, id: ConnectionId, connection: C) {
-        let Some(&endpoint) = self.owners.get(&id) else {
+        let Self { subchannels, planner, weights, pickers, .. } = self;
+        if subchannels.owner(id).is_none() {
             // It crossed the `Close` that abandoned it.
-            self.actions.push_back(Action::Close { connection: id, graceful: false });
-            return;
-        };
-        let tracking = self.tracking();
-        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
-        if attempt.held_since.is_none() {
-            self.budget.end();
+            return subchannels.outbox.push(Action::Close { connection: id, graceful: false });
         }
-        let was_full = subchannel.wants_more;
+        let Some(subchannel) = subchannels.attempt_mut(id) else { return };
+        let (endpoint, was_full) = (subchannel.id, subchannel.wants_more);
+        let tracking = pickers.tracking(weights);
         let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
-        if !subchannel.is_ready() && (subchannel.failed || subchannel.weight.newcomer) {
-            subchannel.weight.begin_slow_start(now);
+        if subchannel.is_cold() {
+            weights.begin_slow_start(now, endpoint);
         }
         subchannel.connected(now, Arc::new(slot));
-        if self.config.policy == Policy::PickFirst {
-            self.arrive(endpoint, id, was_full);
-        }
-        self.outdated = true;
-        self.settle(now);
+        planner.handle_connected(endpoint, id, was_full, subchannels);
+        subchannels.outbox.outdate_picker();
+        self.advance(now);
     }
 
     /// An attempt has failed, or has taken longer than it might.
     pub fn handle_connect_failed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
-        let Some(&endpoint) = self.owners.get(&id) else { return };
-        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        let Some(attempt) = subchannel.attempt.filter(|attempt| attempt.id == id) else { return };
+        let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
-        if attempt.held_since.is_none() {
-            self.budget.end();
-        }
-        self.owners.remove(&id);
+        self.subchannels.forget_attempt(id);
         // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
-        self.request_resolution(self.all_failed());
-        self.settle(now);
+        self.resolver.request(self.hint_after_failure());
+        self.advance(now);
+    }
+
+    /// An attempt could not be made, because the process or the system has no file descriptor left. Connects pause for
+    /// 1 s, and the resolver is asked. Returns true if this begins the pause: something to tell people.
+    pub fn handle_out_of_descriptors(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        error: impl Into<Arc<str>>,
+    ) -> bool {
+        let Some(subchannel) = self.subchannels.attempt_mut(id) else { return false };
+        subchannel.attempt_not_made(error.into());
+        self.subchannels.forget_attempt(id);
+        let begins = self.planner.handle_out_of_descriptors(now);
+        if begins {
+            self.resolver.request(ResolveHint::Stale);
+        }
+        self.advance(now);
+        begins
+    }
+
+    /// The server at the other end of a connection, or of an attempt that is all but made, says that it serves, or why not.
+    pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
+        let Self { subchannels, planner, .. } = self;
+        match health {
+            Err(reason) => {
+                if let Some(subchannel) = subchannels.owner_mut(id)
+                    && subchannel.mark_unhealthy(id, reason.into())
+                {
+                    subchannels.outbox.outdate_picker();
+                }
+            }
+            Ok(()) if subchannels.connection(id).is_some_and(|(_, one)| one.phase == Phase::Unhealthy) => {
+                subchannels.outbox.outdate_picker();
+                if planner.has_settled(subchannels) {
+                    subchannels.drain(id);
+                } else if let Some(subchannel) = subchannels.owner_mut(id) {
+                    subchannel.resume_service(id);
+                }
+            }
+            Ok(()) => {}
+        }
+        self.advance(now);
+    }
+
+    /// A connection to which calls were sent has not answered with a single byte for a while (`silent`), or does so again. The driver
+    /// decides how long that is, and when to close it.
+    pub fn handle_silent(&mut self, now: Instant, id: ConnectionId, silent: bool) {
+        let Some(connection) = self.subchannels.connection_mut(id) else { return };
+        match (connection.phase, silent) {
+            (Phase::Serving, true) => {
+                connection.phase = Phase::Suspect;
+                // Its address may be one that has gone.
+                self.resolver.request(ResolveHint::Stale);
+            }
+            (Phase::Suspect, false) => self.resume_after_silence(id),
+            _ => return,
+        }
+        self.subchannels.outbox.outdate_picker();
+        self.advance(now);
     }
 
     /// The first GOAWAY was read on a connection: no new call goes there.
     pub fn handle_going_away(&mut self, now: Instant, id: ConnectionId) {
-        let Some(connection) = self.connection_mut(id) else {
-            return self.end_attempt(now, id, None);
-        };
-        if matches!(connection.phase, Phase::Draining { .. }) {
-            return;
+        match self.subchannels.connection(id).map(|(_, connection)| connection.is_draining()) {
+            None => return self.end_attempt(now, id, None),
+            Some(true) => return,
+            Some(false) => {}
         }
         self.end_service(now, id);
-        self.drain(id);
-        self.settle(now);
+        self.subchannels.drain(id);
+        self.advance(now);
     }
 
     /// The server has ended a connection because it was pinged too often (gRFC A8's
@@ -290,7 +226,7 @@ impl<C> Balancer<C> {
     /// connections to the same endpoint ping less: another server may permit more, and one that
     /// complains without a reason must not take from all others the PINGs that find a dead peer.
     pub fn handle_too_many_pings(&mut self, id: ConnectionId) {
-        if let Some(subchannel) = self.owner_mut(id) {
+        if let Some(subchannel) = self.subchannels.owner_mut(id) {
             subchannel.double_ping_time(id);
         }
     }
@@ -306,146 +242,221 @@ impl<C> Balancer<C> {
         self.connection_closed(now, id, error.into(), true);
     }
 
-    fn connection_closed(&mut self, now: Instant, id: ConnectionId, error: Arc<str>, flooded: bool) {
-        let Some(connection) = self.connection_mut(id) else {
-            return self.end_attempt(now, id, Some(error));
-        };
-        connection.slot.set_limit(0);
-        let was_in_service = !matches!(connection.phase, Phase::Draining { .. });
-        if was_in_service {
-            self.end_service(now, id);
-            if let Some(subchannel) = self.owner_mut(id) {
-                subchannel.last_error = Some(error);
-            }
-        }
-        if flooded && let Some(&endpoint) = self.owners.get(&id) {
-            self.pause_after_flood(now, endpoint);
-        }
-        self.remove(id);
-        let attempting =
-            self.listed().any(|subchannel| subchannel.is_ready() || subchannel.attempt.is_some());
-        if was_in_service && self.config.policy == Policy::PickFirst && !attempting {
-            // "On loss of the connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
-            self.idle = true;
-            self.walk.rest();
-        }
-        self.settle(now);
-    }
-
     /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)): another one to `endpoint` is made, up to the
     /// configured number, one at a time (gRFC A105).
     pub fn handle_full(&mut self, now: Instant, endpoint: EndpointId) {
-        let Some(subchannel) = self.subchannels.get_mut(&endpoint) else { return };
-        if subchannel.wants_more || subchannel.attempt.is_some() {
-            return;
-        }
-        let serving = subchannel.serving().count();
-        let may_grow = (1..self.config.connections_per_endpoint.get() as usize).contains(&serving);
+        let Some(subchannel) = self.subchannels.get_mut(endpoint) else { return };
         // It may be outdated: since that pick a call may have ended, or a connection been added.
-        if subchannel.listed && !subchannel.leaving && may_grow && subchannel.is_full() {
-            subchannel.wants_more = true;
-            self.settle(now);
+        if self.planner.may_grow(subchannel) && subchannel.want_more() {
+            self.advance(now);
         }
     }
 
     /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
     /// wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
-        let takes_calls =
-            |connection: &&mut Connection<C>| !matches!(connection.phase, Phase::Draining { .. });
-        if let Some(connection) = self.connection_mut(id).filter(takes_calls) {
+        if let Some(connection) = self.subchannels.connection_mut(id).filter(|one| !one.is_draining()) {
             connection.slot.set_limit(limit);
         }
     }
 
+    /// A call has ended in a way that matters beyond its endpoint's averages: what
+    /// [`Lease::finish`](crate::Lease::finish) returned.
+    pub fn handle_outcome(&mut self, now: Instant, report: OutcomeReport) {
+        let Self { subchannels, rng, .. } = self;
+        if self.outliers.handle_outcome(now, report, subchannels, rng) {
+            self.weights.begin_slow_start(now, report.endpoint);
+        }
+        self.advance(now);
+    }
+
     /// No call was made for as long as the user allows a channel to stay connected: lets everything go.
     pub fn handle_idle(&mut self, now: Instant) {
-        self.idle = true;
-        self.walk.rest();
-        for endpoint in self.subchannels.keys().copied().collect::<Vec<_>>() {
-            self.let_go(endpoint);
-        }
-        self.settle(now);
+        self.is_idle = true;
+        self.planner.rest();
+        self.subchannels.let_go_all();
+        self.advance(now);
     }
 
     /// The time of [`poll_timeout`](Self::poll_timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.settle(now);
+        self.advance(now);
+    }
+
+    /// Whether the resolver follows each [`ResolveHint::AllFailed`] with an answer. Default false. If true, calls that come after the
+    /// last backend is lost wait for that answer, at most 5 s.
+    pub fn set_resolver_answers(&mut self, answers: bool) {
+        self.resolver.set_resolver_answers(answers);
     }
 
     /// The next thing to do, until `None`.
     pub fn poll_action(&mut self) -> Option<Action<C>> {
-        if self.outdated {
-            self.outdated = false;
-            self.published = Arc::new(self.make_picker());
-            self.published_state = self.connectivity();
-            return Some(Action::UpdatePicker(Arc::clone(&self.published)));
+        if self.subchannels.outbox.take_picker_outdated() {
+            let state = self.connectivity();
+            let Self { subchannels, resolver, outliers, weights, .. } = self;
+            return Some(Action::UpdatePicker(self.pickers.build(
+                state,
+                subchannels,
+                resolver,
+                outliers,
+                weights,
+            )));
         }
-        if let Some(at_once) = self.resolution_wanted.take() {
-            return Some(Action::RequestResolution { at_once });
-        }
-        self.actions.pop_front()
+        let request = self.resolver.take_request().map(Action::RequestResolution);
+        request.or_else(|| self.subchannels.outbox.poll())
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout). Changes with every event.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wake
+        self.timers.next()
     }
 
-    /// Ends every event: plans, and sees whether the picker is still right.
-    fn settle(&mut self, now: Instant) {
-        self.proceed();
-        self.plan(now);
-        self.wait_for_lookup(now);
-        self.judge(now);
-        let state = self.connectivity();
-        // In TRANSIENT_FAILURE the picker carries the errors, which any event may have changed.
-        if state != self.published_state || state == ConnectivityState::TransientFailure {
-            self.outdated = true;
-        }
-        self.weigh(now);
+    /// The last update of the shares, if there was one since this was last asked; only `weighted_round_robin` has any.
+    pub fn take_weight_update(&mut self) -> Option<WeightUpdate> {
+        self.weights.take_update()
     }
 
-    /// Any answer of the resolver ends the wait for one.
-    fn answered(&mut self) {
-        self.asked_at_once = false;
-        self.lookup_wait.answered();
-        for subchannel in self.subchannels.values_mut() {
-            subchannel.failed_since_resolution = false;
+    /// What the channel as a whole is doing.
+    pub fn connectivity(&self) -> ConnectivityState {
+        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in TRANSIENT_FAILURE" counts as that until READY.
+        match () {
+            () if self.subchannels.any_ready() => ConnectivityState::Ready,
+            () if self.is_idle => ConnectivityState::Idle,
+            () if self.resolver.has_failed(&self.subchannels) => ConnectivityState::TransientFailure,
+            () => ConnectivityState::Connecting,
         }
     }
 
-    /// Whether there is nothing else to try that the resolver has named.
-    fn all_failed(&self) -> bool {
-        self.listed().all(|subchannel| subchannel.failed_since_resolution && !subchannel.is_ready())
-    }
-
-    /// At most one request waits to be polled, and none follows an urgent one before the answer.
-    fn request_resolution(&mut self, at_once: bool) {
-        if self.asked_at_once {
-            return;
-        }
-        self.asked_at_once = at_once;
-        self.resolution_wanted = Some(at_once);
-    }
-
-    fn tracking(&self) -> LoadTracking {
-        let Self { config, decay, .. } = self;
-        let measure = Measure { decay: *decay, failure_penalty: config.failure_penalty };
-        let breaker = config.ejection.consecutive_failures;
-        let reports = self.rule_for_calls();
-        let all = LoadTracking { breaker, ..LoadTracking::default() };
-        match config.policy {
-            Policy::PickFirst => LoadTracking::default(),
-            Policy::RoundRobin => all,
-            Policy::LeastRequest => LoadTracking { counts_load: true, ..all },
-            Policy::PeakEwma => LoadTracking { counts_load: true, measure: Some(measure), ..all },
-            Policy::WeightedRoundRobin => LoadTracking { reports, ..all },
+    /// What the channel is doing, and each of its endpoints.
+    pub fn state(&self) -> ChannelState {
+        let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
+        let endpoint = |subchannel: &Subchannel<C>| {
+            let (ejection, weight) =
+                (self.outliers.ejection(subchannel.id), self.weights.effective(subchannel.id));
+            EndpointState::new(subchannel, at_rest, ejection, weight)
+        };
+        let (resolved_at, resolution_failures) = self.resolver.staleness();
+        ChannelState {
+            connectivity: self.connectivity(),
+            policy: self.pickers.policy(),
+            endpoints: self.subchannels.all().map(endpoint).collect(),
+            endpoints_left_out: self.resolver.left_out(),
+            resolution_error: self.resolver.error().cloned(),
+            resolution_failures,
+            resolved_at,
+            // Only the driver of the resolver knows.
+            resolved_by: None,
         }
     }
 
-    fn listed(&self) -> impl Iterator<Item = &Subchannel<C>> {
-        self.subchannels.values().filter(|subchannel| subchannel.listed)
+    /// The address and the cause, if the endpoint is ejected or on probation.
+    pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
+        let subchannel = self.subchannels.get(endpoint)?;
+        Some((&subchannel.address, self.outliers.ejection(endpoint)?.cause))
+    }
+
+    /// Ejections so far, for metrics.
+    pub fn ejection_counts(&self) -> EjectionCounts {
+        self.outliers.counts()
+    }
+
+    /// Whether servers are to be asked for reports apart from calls.
+    pub fn wants_reports(&self) -> bool {
+        self.weights.wants_reports()
+    }
+
+    /// Where the reports of the server at the other end of a connection go; `None` if none are wanted of it.
+    pub fn report_sink(&self, id: ConnectionId) -> Option<ReportSink> {
+        self.weights.report_sink(id, &self.subchannels)
+    }
+
+    /// Ends every event: each part looks at what has become of the subchannels, and sets its timers.
+    fn advance(&mut self, now: Instant) {
+        let Self { rng, is_idle, subchannels, resolver, planner, outliers, timers, .. } = self;
+        planner.handle_endpoints(&resolver.advance(subchannels), rng);
+        planner.plan(now, *is_idle, subchannels, timers, rng);
+        resolver.wait_for_lookup(now, *is_idle, subchannels, timers);
+        outliers.judge(now, *is_idle, subchannels, timers, rng);
+        if !self.pickers.is_current(self.connectivity()) {
+            self.subchannels.outbox.outdate_picker();
+        }
+        let Self { is_idle, subchannels, outliers, timers, .. } = self;
+        if self.weights.weigh(now, *is_idle, subchannels, outliers.eligible(subchannels), timers) {
+            subchannels.outbox.outdate_picker();
+        }
+    }
+
+    fn connection_closed(&mut self, now: Instant, id: ConnectionId, error: Arc<str>, flooded: bool) {
+        let Some(connection) = self.subchannels.connection_mut(id) else {
+            return self.end_attempt(now, id, Some(error));
+        };
+        connection.slot.set_limit(0);
+        let was_in_service = !connection.is_draining();
+        if was_in_service {
+            self.end_service(now, id);
+        }
+        if let Some(subchannel) = self.subchannels.owner_mut(id) {
+            if was_in_service {
+                subchannel.last_error = Some(error);
+            }
+            if flooded {
+                subchannel.flooded(now, &mut self.rng);
+            }
+        }
+        self.subchannels.remove(id);
+        if was_in_service && self.planner.handle_lost(&self.subchannels) {
+            self.is_idle = true;
+        }
+        self.advance(now);
+    }
+
+    /// A connection that was not yet in service has gone away, or for `error` is lost. Where the HTTP/2 handshake was done (only then is there a
+    /// GOAWAY, or a word about health) that is at first no failure to connect: such a server is about to be replaced.
+    fn end_attempt(&mut self, now: Instant, id: ConnectionId, error: Option<Arc<str>>) {
+        let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
+        let error = match error {
+            Some(error) if !subchannel.attempt.is_some_and(|attempt| attempt.is_held()) => {
+                return self.handle_connect_failed(now, id, error);
+            }
+            Some(error) => error,
+            None => "the server went away before it was ready".into(),
+        };
+        let failed = subchannel.attempt_hung_up(now, &mut self.rng, error);
+        self.subchannels.forget_attempt(id);
+        self.subchannels.outbox.outdate_picker();
+        self.resolver.request(if failed { self.hint_after_failure() } else { ResolveHint::Stale });
+        self.advance(now);
+    }
+
+    /// A connection has stopped serving by no decision of ours.
+    fn end_service(&mut self, now: Instant, id: ConnectionId) {
+        self.subchannels.outbox.outdate_picker();
+        self.resolver.request(ResolveHint::Stale);
+        self.subchannels.end_service(now, id, &mut self.rng);
+    }
+
+    /// It answers after all. Whatever was to replace it is not needed, or has replaced it already.
+    fn resume_after_silence(&mut self, id: ConnectionId) {
+        let is_replaced = self.planner.has_settled(&self.subchannels);
+        let Self { subchannels, .. } = self;
+        let Some((subchannel, _)) = subchannels.connection(id) else { return };
+        if !subchannel.listed || subchannel.is_ready() || is_replaced {
+            return subchannels.drain(id);
+        }
+        let endpoint = subchannel.id;
+        subchannels.abandon(endpoint);
+        if let Some(subchannel) = subchannels.get_mut(endpoint) {
+            subchannel.resume_service(id);
+        }
+    }
+
+    /// What to ask the resolver for after an attempt has failed: there may be nothing else to try that it has named.
+    fn hint_after_failure(&self) -> ResolveHint {
+        let has_failed = |sub: &Subchannel<C>| sub.failed_since_resolution && !sub.is_ready();
+        match self.subchannels.listed().all(has_failed) {
+            true => ResolveHint::AllFailed,
+            false => ResolveHint::Stale,
+        }
     }
 }

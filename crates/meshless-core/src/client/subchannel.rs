@@ -17,7 +17,9 @@
 //! subchannel only answers what it needs.
 
 mod connection;
+mod health;
 mod short_lives;
+mod suspect;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,9 +29,6 @@ pub(crate) use connection::{Connection, Phase};
 use short_lives::ShortLives;
 
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::client::balancer::ejection::Health;
-use crate::client::balancer::judge::TallyStart;
-use crate::client::balancer::weights::Weight;
 use crate::client::picker::lease::{Load, Slot};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
@@ -71,10 +70,12 @@ pub(crate) struct Subchannel<C> {
     pub(crate) failed_since_resolution: bool,
     /// Calls found all its connections full.
     pub(crate) wants_more: bool,
-    /// Whether it is ejected.
-    pub(crate) health: Health,
-    pub(crate) tally_start: Option<TallyStart>,
-    pub(crate) weight: Weight,
+    /// What the resolver says that it weighs.
+    pub(crate) weight: u32,
+    /// The zone it runs in, if the resolver knows.
+    pub(crate) zone: Option<Arc<str>>,
+    /// It was not there when the channel began, and has had no connection yet.
+    newcomer: bool,
     /// How often its server has complained about too many PINGs, on connections that pinged as the
     /// last one does.
     pub(crate) ping_doublings: u32,
@@ -93,20 +94,18 @@ pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
     ping_doublings: u32,
-    /// Since when it is made, and held back because its server does not serve.
-    pub(crate) held_since: Option<Instant>,
+    /// It is made, and held back because its server does not serve.
+    held: bool,
 }
 
-/// A connection that has stopped serving by no decision of ours.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    pub(crate) connected_at: Instant,
-    /// Calls that the endpoint had answered before.
-    pub(crate) answers_before: u64,
+impl Attempt {
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
+    }
 }
 
 impl<C> Subchannel<C> {
-    pub(crate) fn new(id: EndpointId, address: Address, backoff: BackoffConfig) -> Self {
+    pub(crate) fn new(id: EndpointId, address: Address, backoff: BackoffConfig, newcomer: bool) -> Self {
         Self {
             id,
             address,
@@ -119,9 +118,9 @@ impl<C> Subchannel<C> {
             failed: false,
             failed_since_resolution: false,
             wants_more: false,
-            health: Health::default(),
-            tally_start: None,
-            weight: Weight::default(),
+            weight: 1,
+            zone: None,
+            newcomer,
             ping_doublings: 0,
             backoff: Backoff::new(backoff),
             hung_up_at: None,
@@ -138,13 +137,14 @@ impl<C> Subchannel<C> {
             self.prove();
         }
         let ping_doublings = self.ping_doublings;
-        self.attempt = Some(Attempt { id, started: now, ping_doublings, held_since: None });
+        self.attempt = Some(Attempt { id, started: now, ping_doublings, held: false });
         self.backoff.connect_timeout()
     }
 
     pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>) {
         let ping_doublings = self.attempt.take().map_or(0, |attempt| attempt.ping_doublings);
         self.wants_more = false;
+        self.newcomer = false;
         self.clear_failure();
         self.connections.push(Connection {
             slot,
@@ -153,6 +153,11 @@ impl<C> Subchannel<C> {
             phase: Phase::Serving,
             ping_doublings,
         });
+    }
+
+    /// Returns true if its next connection is the first after a time in which it could not serve: its share grows slowly.
+    pub(crate) fn is_cold(&self) -> bool {
+        !self.is_ready() && (self.failed || self.newcomer)
     }
 
     pub(crate) fn attempt_failed(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) {
@@ -178,7 +183,7 @@ impl<C> Subchannel<C> {
     pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {
         let Some(attempt) = self.attempt.take() else { return false };
         self.wants_more = false;
-        if attempt.held_since.is_some() {
+        if attempt.held {
             self.forget_verdict(attempt.id);
         }
         let again = self.hang_up(now, rng);
@@ -188,13 +193,22 @@ impl<C> Subchannel<C> {
         again
     }
 
-    /// A connection has stopped serving by no decision of ours. Reconnecting is immediate, unless it lived so
+    /// The connection `id` has stopped serving by no decision of ours.
+    pub(crate) fn end_service(&mut self, now: Instant, id: ConnectionId, rng: &mut Rng) {
+        let Some(position) = self.position(id) else { return };
+        let Connection { phase, connected_at, answers_before, .. } = self.connections[position];
+        self.ended(now, connected_at, answers_before, rng);
+        if phase == Phase::Unhealthy {
+            self.forget_verdict(id);
+        }
+    }
+
+    /// Reconnecting is immediate, unless it lived so
     /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
     /// one that is restarted may by chance be met a moment before.
     ///
     /// A row of connections that lived longer, and still not long, brings a pause of its own ([`ShortLives`]).
-    pub(crate) fn ended(&mut self, now: Instant, ended: Ended, rng: &mut Rng) {
-        let Ended { connected_at, answers_before } = ended;
+    fn ended(&mut self, now: Instant, connected_at: Instant, answers_before: u64, rng: &mut Rng) {
         let life = now.saturating_duration_since(connected_at);
         if life >= PROVEN_AFTER {
             self.prove();
@@ -215,7 +229,7 @@ impl<C> Subchannel<C> {
 
     /// The connection `id`, that its server said not to serve on, has ended, and what was said with it: nothing is known of the
     /// next one.
-    pub(crate) fn forget_verdict(&mut self, id: ConnectionId) {
+    fn forget_verdict(&mut self, id: ConnectionId) {
         let said_on_another =
             |connection: &Connection<C>| connection.slot.id != id && connection.phase == Phase::Unhealthy;
         self.failed = !self.is_ready() && self.connections.iter().any(said_on_another);
@@ -279,18 +293,16 @@ impl<C> Subchannel<C> {
         self.serving().next().is_some()
     }
 
-    /// Connections that may be dead, oldest first.
-    pub(crate) fn suspects(&self) -> impl Iterator<Item = &Connection<C>> {
-        self.connections.iter().filter(|connection| connection.phase == Phase::Suspect)
-    }
-
-    /// How many connections have a server that does not serve.
-    pub(crate) fn unhealthy(&self) -> usize {
-        self.connections.iter().filter(|connection| connection.phase == Phase::Unhealthy).count()
-    }
-
     pub(crate) fn is_full(&self) -> bool {
         self.serving().all(|connection| connection.slot.is_full())
+    }
+
+    /// Calls have found its connections full. Returns true if another one is wanted from now on.
+    pub(crate) fn want_more(&mut self) -> bool {
+        let wants = !self.wants_more && self.attempt.is_none();
+        let wants = wants && self.listed && !self.leaving && self.is_full();
+        self.wants_more |= wants;
+        wants
     }
 
     pub(crate) fn calls_in_flight(&self) -> usize {
@@ -374,7 +386,7 @@ mod tests {
 
     fn subchannel() -> Subchannel<()> {
         let address = Address::Tcp(([10, 0, 0, 1], 50051).into());
-        Subchannel::new(EndpointId::for_tests(1), address, BackoffConfig::default())
+        Subchannel::new(EndpointId::for_tests(1), address, BackoffConfig::default(), false)
     }
 
     fn connect(subchannel: &mut Subchannel<()>, now: Instant, id: u64) {
@@ -383,10 +395,6 @@ mod tests {
         let tracking = LoadTracking::default();
         let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
         subchannel.connected(now, Arc::new(slot));
-    }
-
-    fn ended(connected_at: Instant) -> Ended {
-        Ended { connected_at, answers_before: 0 }
     }
 
     #[test]
@@ -420,7 +428,7 @@ mod tests {
         let mut hang_up = |subchannel: &mut Subchannel<()>, now| {
             connect(subchannel, now, 1);
             subchannel.connections.clear();
-            subchannel.ended(now, ended(now), &mut rng);
+            subchannel.ended(now, now, 0, &mut rng);
         };
         hang_up(&mut subchannel, now);
         assert_eq!(subchannel.retry_at(), None, "once may be chance");
@@ -430,7 +438,7 @@ mod tests {
             assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
             now = subchannel.retry_at().unwrap();
         }
-        subchannel.ended(now + Duration::from_secs(1), ended(now), &mut rng);
+        subchannel.ended(now + Duration::from_secs(1), now, 0, &mut rng);
         assert_eq!(subchannel.retry_at(), None, "one that has served is reconnected at once");
     }
 }

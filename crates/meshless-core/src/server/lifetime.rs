@@ -37,6 +37,7 @@ use std::time::{Duration, Instant};
 
 use crate::Rng;
 use crate::frame_budget::{ControlFrames, FrameBudget};
+use crate::timers::sooner;
 pub use action::{CloseReason, GoAwayReason, LifetimeAction};
 pub use config::LifetimeConfig;
 use keepalive::{Keepalive, Verdict};
@@ -44,7 +45,7 @@ use levelled::Levelled;
 pub use levelling::Levelling;
 use ping_strikes::PingStrikes;
 pub use stream_age::StreamAge;
-use timers::{Timer, Timers, sooner};
+use timers::{Timer, Timers};
 
 /// The machine of one connection.
 #[derive(Debug)]

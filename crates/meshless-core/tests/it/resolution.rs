@@ -29,6 +29,20 @@ fn the_old_set_serves_until_one_of_the_new_set_is_ready() {
 }
 
 #[test]
+fn a_change_of_the_set_is_reported_when_it_happens() {
+    let mut world = World::connected(round_robin(), [1, 2]);
+    assert_eq!(world.set_changes, [(vec![1, 2], vec![])]);
+    world.resolve([2, 3]);
+    world.resolve([2, 3]);
+    assert_eq!(world.set_changes[1..], [(vec![3], vec![1])], "once");
+    world.connect_all();
+    world.resolve([4]);
+    assert_eq!(world.set_changes[2..], [(vec![4], vec![])], "the old ones serve on");
+    world.connect_all();
+    assert_eq!(world.set_changes[3..], [(vec![], vec![2, 3])]);
+}
+
+#[test]
 fn an_answer_of_dead_addresses_costs_no_call() {
     let mut world = World::connected(round_robin(), [1, 2]);
     world.resolve([8, 9]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use meshless_core::{
     Action, Address, Balancer, BalancerConfig, ConnectionId, Endpoint, EndpointId, Lease, Outcome, Pick,
-    Picker, Rng, UnavailableError, Wait,
+    Picker, ResolveHint, Rng, UnavailableError, Wait,
 };
 
 /// Connections are known to calls by the last byte of their server's address, and their id.
@@ -25,7 +25,9 @@ pub(crate) struct World {
     pub(crate) open: BTreeMap<ConnectionId, Open>,
     /// When each attempt was begun.
     pub(crate) connects: Vec<Instant>,
-    /// Every action in words.
+    /// Every change of the set of endpoints: servers that were added, and removed.
+    pub(crate) set_changes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Every other action in words.
     pub(crate) log: Vec<String>,
 }
 
@@ -62,6 +64,7 @@ impl World {
             held: BTreeSet::new(),
             open: BTreeMap::new(),
             connects: Vec::new(),
+            set_changes: Vec::new(),
             log: Vec::new(),
         }
     }
@@ -255,8 +258,13 @@ impl World {
                         format!("{how} unknown")
                     }
                 }
-                Action::RequestResolution { at_once: false } => "resolve".to_owned(),
-                Action::RequestResolution { at_once: true } => "resolve at once".to_owned(),
+                Action::RequestResolution(ResolveHint::Stale) => "resolve".to_owned(),
+                Action::RequestResolution(ResolveHint::AllFailed) => "resolve at once".to_owned(),
+                Action::ReportEndpoints { added, removed } => {
+                    self.set_changes
+                        .push((added.iter().map(server).collect(), removed.iter().map(server).collect()));
+                    continue;
+                }
                 Action::ReportEjected { address, cause, .. } => {
                     format!("eject {}: {cause}", server(&address))
                 }

@@ -6,7 +6,7 @@
 mod attempt;
 mod watches;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use meshless_core::{
     Action, Address, Balancer, BalancerConfig, ChannelState, ConnectionId, EjectionCounts, ResolutionError,
-    Rng, SubchannelState,
+    Rng,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -27,7 +27,7 @@ use crate::client::channel::{DriverEvent, Shared};
 use crate::client::connection::{ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway};
 use crate::client::connector::Connector;
 use crate::client::metrics::OpenConnection;
-use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use crate::resolver::{Resolution, ResolveError, Resolver};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors;
 #[cfg(feature = "tls")]
@@ -303,19 +303,10 @@ impl Driver {
                 tracing::warn!(%target, %error, "resolution failed; the last good set stays");
             }
         }
-        let before = self.listed();
         let now = Instant::now().into_std();
         match resolution {
             Err(error) if error.says_gone() => self.balancer.handle_gone(now, error.into()),
             answer => self.balancer.handle_resolution(now, answer.map_err(ResolutionError::from)),
-        }
-        let after = self.listed();
-        let target = &self.shared.target;
-        for endpoint in after.difference(&before) {
-            tracing::info!(%target, %endpoint, "endpoint added");
-        }
-        for endpoint in before.difference(&after) {
-            tracing::info!(%target, %endpoint, "endpoint removed; its calls finish");
         }
     }
 
@@ -323,12 +314,6 @@ impl Driver {
         let mut state = self.balancer.state();
         state.resolved_by = state.resolved_at.and_then(|_| self.resolver.source());
         state
-    }
-
-    fn listed(&self) -> BTreeSet<Address> {
-        let endpoints = self.balancer.state().endpoints.into_iter();
-        let listed = endpoints.filter(|endpoint| endpoint.state != SubchannelState::Draining);
-        listed.map(|endpoint| endpoint.address).collect()
     }
 
     fn act(&mut self, action: Action<Connection>) {
@@ -341,10 +326,16 @@ impl Driver {
                 self.connect(connection, address, timeout, ping_doublings)
             }
             Action::Close { connection, graceful } => self.close(connection, graceful),
-            Action::RequestResolution { at_once } => self.resolver.resolve_now(match at_once {
-                true => ResolveHint::AllFailed,
-                false => ResolveHint::Stale,
-            }),
+            Action::RequestResolution(hint) => self.resolver.resolve_now(hint),
+            Action::ReportEndpoints { added, removed } => {
+                let target = &self.shared.target;
+                for endpoint in added {
+                    tracing::info!(%target, %endpoint, "endpoint added");
+                }
+                for endpoint in removed {
+                    tracing::info!(%target, %endpoint, "endpoint removed; its calls finish");
+                }
+            }
             Action::ReportTooManyEndpoints { used, left_out } => {
                 tracing::warn!(
                     target = %self.shared.target, used, left_out,

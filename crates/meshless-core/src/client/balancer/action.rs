@@ -1,9 +1,10 @@
 //! What the balancer asks of its driver.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ejection::EjectionCause;
+use super::outlier_detection::EjectionCause;
 use crate::client::picker::Picker;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
@@ -40,10 +41,14 @@ pub enum Action<C> {
         /// Whether its open calls are to be finished first. No new one will be placed on it.
         graceful: bool,
     },
-    /// Ask the resolver for the endpoints.
-    RequestResolution {
-        /// Set when every known address fails: the resolver's pause between two questions does not apply.
-        at_once: bool,
+    /// Ask the resolver for the endpoints, for this reason.
+    RequestResolution(ResolveHint),
+    /// The set of endpoints has changed. Something to tell people: nothing needs to be done.
+    ReportEndpoints {
+        /// Endpoints that are new.
+        added: Vec<Address>,
+        /// Endpoints that are no longer in the set. Their calls finish.
+        removed: Vec<Address>,
     },
     /// The resolver has begun to name more endpoints than [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows.
     /// A random subset is used. Something to tell people: nothing needs to be done.
@@ -69,4 +74,52 @@ pub enum Action<C> {
         /// Where it listens.
         address: Address,
     },
+}
+
+/// Why a channel asks its resolver for another look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResolveHint {
+    /// A connection was closed, drained or refused: the set may have changed.
+    Stale,
+    /// Every known address failed: no call can succeed before the set changes or a backend comes back. The resolver's pause between
+    /// two questions does not apply.
+    AllFailed,
+}
+
+/// What the driver has not polled yet. Every part of the balancer writes it.
+#[derive(Debug)]
+pub(super) struct Outbox<C> {
+    actions: VecDeque<Action<C>>,
+    /// The published picker is not what it should be.
+    picker_outdated: bool,
+}
+
+impl<C> Outbox<C> {
+    pub(super) fn push(&mut self, action: Action<C>) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Action<C>> {
+        self.actions.pop_front()
+    }
+
+    /// The next picker differs from the published one.
+    pub(super) fn outdate_picker(&mut self) {
+        self.picker_outdated = true;
+    }
+
+    pub(super) fn is_picker_outdated(&self) -> bool {
+        self.picker_outdated
+    }
+
+    /// Returns true if a picker is to be made, once.
+    pub(super) fn take_picker_outdated(&mut self) -> bool {
+        std::mem::take(&mut self.picker_outdated)
+    }
+}
+
+impl<C> Default for Outbox<C> {
+    fn default() -> Self {
+        Self { actions: VecDeque::new(), picker_outdated: false }
+    }
 }

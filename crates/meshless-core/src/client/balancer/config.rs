@@ -3,9 +3,8 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use super::ejection::EjectionConfig;
-use super::weights::{SlowStartConfig, WeightedConfig};
-use super::zone::ZonePreference;
+use super::outlier_detection::EjectionConfig;
+use super::weights::{SlowStartConfig, WeightedConfig, ZonePreference};
 use crate::backoff::BackoffConfig;
 use crate::client::picker::Policy;
 

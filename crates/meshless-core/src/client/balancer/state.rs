@@ -4,10 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Balancer;
-use super::ejection::Ejection;
+use super::outlier_detection::Ejection;
 use crate::client::picker::Policy;
-use crate::client::subchannel::SubchannelState;
+use crate::client::subchannel::{Subchannel, SubchannelState};
 use crate::endpoint::{Address, EndpointId};
 
 /// What a channel as a whole is doing (grpc/doc/connectivity-semantics-and-api.md).
@@ -94,64 +93,31 @@ impl ChannelState {
     }
 }
 
-impl<C> Balancer<C> {
-    /// What the channel is doing, and each of its endpoints.
-    pub fn state(&self) -> ChannelState {
-        let at_rest = self.idle || self.walk_has_moved_on();
-        let endpoints = self.subchannels.values().map(|subchannel| {
-            let connections_serving = subchannel.serving().count();
-            let outcomes = &subchannel.load.outcomes;
-            let connections_silent = subchannel.suspects().count();
-            let connections_unhealthy = subchannel.unhealthy();
-            EndpointState {
-                id: subchannel.id,
-                address: subchannel.address.clone(),
-                state: subchannel.state(at_rest),
-                last_error: subchannel.last_error.clone(),
-                calls_in_flight: subchannel.calls_in_flight(),
-                connections_serving,
-                connections_silent,
-                connections_unhealthy,
-                connections_draining: subchannel.connections.len()
-                    - connections_serving
-                    - connections_silent
-                    - connections_unhealthy,
-                ejection: subchannel.health.ejection(),
-                zone: subchannel.weight.zone.clone(),
-                weight: subchannel.weight.effective(),
-                consecutive_failures: outcomes.consecutive_failures(),
-                successes: outcomes.successes(),
-                failures: outcomes.failures(),
-            }
-        });
-        ChannelState {
-            connectivity: self.connectivity(),
-            policy: self.config.policy,
-            endpoints: endpoints.collect(),
-            endpoints_left_out: self.left_out,
-            resolution_error: self.resolution_error.clone(),
-            resolution_failures: self.staleness.failures,
-            resolved_at: self.staleness.resolved_at,
-            // Only the driver of the resolver knows.
-            resolved_by: None,
-        }
-    }
-
-    /// What the channel as a whole is doing.
-    pub fn connectivity(&self) -> ConnectivityState {
-        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in TRANSIENT_FAILURE" counts as that until READY.
-        if self.listed().any(|subchannel| subchannel.is_ready()) {
-            return ConnectivityState::Ready;
-        }
-        if self.idle {
-            return ConnectivityState::Idle;
-        }
-        let failed =
-            if self.endpoints.is_empty() { self.resolution_error.is_some() } else { self.have_all_failed() };
-        if failed && !self.lookup_wait.is_waiting() {
-            ConnectivityState::TransientFailure
-        } else {
-            ConnectivityState::Connecting
+impl EndpointState {
+    /// `at_rest` says that the channel needs no connection to it for now.
+    pub(super) fn new<C>(
+        subchannel: &Subchannel<C>,
+        at_rest: bool,
+        ejection: Option<Ejection>,
+        weight: f32,
+    ) -> Self {
+        let outcomes = &subchannel.load.outcomes;
+        Self {
+            id: subchannel.id,
+            address: subchannel.address.clone(),
+            state: subchannel.state(at_rest),
+            last_error: subchannel.last_error.clone(),
+            calls_in_flight: subchannel.calls_in_flight(),
+            connections_serving: subchannel.serving().count(),
+            connections_silent: subchannel.suspects().count(),
+            connections_unhealthy: subchannel.unhealthy(),
+            connections_draining: subchannel.connections.iter().filter(|one| one.is_draining()).count(),
+            ejection,
+            zone: subchannel.zone.clone(),
+            weight,
+            consecutive_failures: outcomes.consecutive_failures(),
+            successes: outcomes.successes(),
+            failures: outcomes.failures(),
         }
     }
 }

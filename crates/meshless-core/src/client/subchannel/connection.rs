@@ -33,6 +33,11 @@ pub(crate) enum Phase {
 }
 
 impl<C> Connection<C> {
+    /// Takes no calls any more, and is closed after those it has.
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. })
+    }
+
     /// When it has lived long enough to show that its server means it.
     pub(crate) fn proven_at(&self) -> Instant {
         self.connected_at + PROVEN_AFTER

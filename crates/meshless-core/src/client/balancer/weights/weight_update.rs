@@ -1,7 +1,5 @@
 //! What the last update of `weighted_round_robin`'s shares went by, for those who measure it (gRFC A78).
 
-use super::Balancer;
-
 /// One update of the shares of all listed endpoints.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightUpdate {
@@ -33,13 +31,6 @@ impl WeightUpdate {
             Ok(_) => {}
         }
         self.weights.push(reported.unwrap_or(0.0));
-    }
-}
-
-impl<C> Balancer<C> {
-    /// The last update of the shares, if there was one since this was last asked; only `weighted_round_robin` has any.
-    pub fn take_weight_update(&mut self) -> Option<WeightUpdate> {
-        self.weight_update.take()
     }
 }
 

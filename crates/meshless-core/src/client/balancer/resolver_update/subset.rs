@@ -7,11 +7,59 @@
 
 use std::num::NonZeroUsize;
 
+use crate::client::balancer::BalancerConfig;
+use crate::client::picker::Policy;
 use crate::endpoint::{Address, Endpoint};
+use crate::rng::Rng;
 use crate::xxh64::xxh64;
 
+/// Which of the endpoints that the resolver names one client uses: a subset if one is set, and never more than
+/// [`endpoints_max`](crate::BalancerConfig::endpoints_max).
+#[derive(Debug)]
+pub(super) struct Subset {
+    asked_for: Option<NonZeroUsize>,
+    max: NonZeroUsize,
+    /// This client's, drawn when it is first needed.
+    seed: Option<u64>,
+    left_out: usize,
+    /// The bound leaves endpoints out, and not a subset that was asked for.
+    is_bounded: bool,
+}
+
+impl Subset {
+    pub(super) fn new(config: &BalancerConfig) -> Self {
+        Self {
+            asked_for: config.subset_size.filter(|_| config.policy != Policy::PickFirst),
+            max: config.most_endpoints(),
+            seed: None,
+            left_out: 0,
+            is_bounded: false,
+        }
+    }
+
+    /// How many endpoints the last set had beyond the subset.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// The endpoints to use. Returns true if from now on the bound leaves some out, and not what was asked for: worth a word, once for
+    /// each time that it begins.
+    pub(super) fn of(&mut self, full: Vec<Endpoint>, rng: &mut Rng) -> (Vec<Endpoint>, bool) {
+        let size = self.asked_for.map_or(self.max, |size| size.min(self.max));
+        let (used, left_out) = if self.asked_for.is_some() || full.len() > size.get() {
+            subset(full, size, *self.seed.get_or_insert_with(|| rng.next_u64()))
+        } else {
+            (full, 0)
+        };
+        self.left_out = left_out;
+        let was_bounded = self.is_bounded;
+        self.is_bounded = left_out > 0 && self.asked_for.is_none_or(|size| size > self.max);
+        (used, self.is_bounded && !was_bounded)
+    }
+}
+
 /// The endpoints to use, each address once, and how many are left out. `seed` is the client's.
-pub(super) fn subset(full: Vec<Endpoint>, size: NonZeroUsize, seed: u64) -> (Vec<Endpoint>, usize) {
+fn subset(full: Vec<Endpoint>, size: NonZeroUsize, seed: u64) -> (Vec<Endpoint>, usize) {
     let mut ranked: Vec<_> =
         full.into_iter().map(|endpoint| (rank(&endpoint.address, seed), endpoint)).collect();
     // Stable, so that of endpoints with the same address the first counts, as it does without a subset.

@@ -17,70 +17,82 @@
 
 use std::time::{Duration, Instant};
 
-use super::Balancer;
+use crate::client::balancer::subchannels::Subchannels;
 use crate::client::picker::demand::Demand;
 use crate::endpoint::EndpointId;
+use crate::rng::Rng;
 
 /// Where the probing stands.
-#[derive(Debug, Default)]
-pub(super) struct Probe {
-    pub(super) demand: Demand,
+#[derive(Debug)]
+pub(super) struct OutageReconnect {
+    demand: Demand,
     /// When to look next; `None` once an endpoint serves, or if none has failed.
     tick_at: Option<Instant>,
     /// The endpoint that was tried last.
     last: Option<EndpointId>,
 }
 
-impl<C> Balancer<C> {
-    /// Makes some endpoints due at once, if it is time for that. Precedes the plan, which begins the attempts.
-    pub(super) fn probe(&mut self, now: Instant) {
-        if self.listed().any(|subchannel| subchannel.is_ready()) {
-            return self.end_outage(now);
+impl OutageReconnect {
+    /// `demand` is the mark that the channel's pickers leave.
+    pub(super) fn new(demand: Demand) -> Self {
+        Self { demand, tick_at: None, last: None }
+    }
+
+    /// Makes some endpoints due at once, if it is time for that, and returns when to look again. Precedes the plan, which begins the
+    /// attempts.
+    pub(super) fn advance<C>(
+        &mut self,
+        now: Instant,
+        is_idle: bool,
+        subchannels: &mut Subchannels<C>,
+        rng: &mut Rng,
+    ) -> Option<Instant> {
+        if subchannels.any_ready() {
+            return self.end(now, subchannels, rng);
         }
-        if self.idle || !self.listed().any(|subchannel| subchannel.pauses(now)) {
+        if is_idle || !subchannels.listed().any(|subchannel| subchannel.pauses(now)) {
             // Where nothing pauses there is nothing to hasten; the outage goes on.
-            return;
+            return None;
         }
-        let tick_at = *self.probe.tick_at.get_or_insert_with(|| {
-            self.probe.demand.take();
+        let tick_at = *self.tick_at.get_or_insert_with(|| {
+            self.demand.take();
             now + TICK
         });
         if tick_at > now {
-            return self.wake_at(tick_at);
+            return Some(tick_at);
         }
-        self.probe.tick_at = Some(now + TICK);
-        self.wake_at(now + TICK);
-        if self.probe.demand.take() {
-            self.hasten(now);
+        self.tick_at = Some(now + TICK);
+        if self.demand.take() {
+            self.hasten(now, subchannels);
         }
+        self.tick_at
     }
 
-    fn hasten(&mut self, now: Instant) {
-        let after = |id: &EndpointId| self.probe.last.is_none_or(|last| *id > last);
-        let pausing = || self.listed().filter(|sub| sub.pauses(now)).map(|sub| sub.id);
+    fn hasten<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>) {
+        let after = |id: &EndpointId| self.last.is_none_or(|last| *id > last);
+        let pausing = || subchannels.listed().filter(|sub| sub.pauses(now)).map(|sub| sub.id);
         let in_turn = pausing().filter(after).chain(pausing().filter(|id| !after(id)));
         for id in in_turn.take(PROBES_PER_TICK).collect::<Vec<_>>() {
-            self.probe.last = Some(id);
-            if let Some(subchannel) = self.subchannels.get_mut(&id) {
+            self.last = Some(id);
+            if let Some(subchannel) = subchannels.get_mut(id) {
                 subchannel.end_pause(now);
             }
         }
     }
 
     /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept and hang up are not back.
-    fn end_outage(&mut self, now: Instant) {
-        if self.probe.tick_at.is_none() {
-            return;
-        }
-        let serving = self.listed().flat_map(|subchannel| subchannel.serving());
-        let Some(proven_at) = serving.map(|connection| connection.proven_at()).min() else { return };
+    fn end<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>, rng: &mut Rng) -> Option<Instant> {
+        self.tick_at?;
+        let serving = subchannels.listed().flat_map(|subchannel| subchannel.serving());
+        let proven_at = serving.map(|connection| connection.proven_at()).min()?;
         if proven_at > now {
-            return self.wake_at(proven_at);
+            return Some(proven_at);
         }
-        self.probe.tick_at = None;
-        for subchannel in self.subchannels.values_mut().filter(|subchannel| subchannel.pauses(now)) {
-            subchannel.restart_backoff(now, &mut self.rng);
+        self.tick_at = None;
+        for subchannel in subchannels.all_mut().filter(|subchannel| subchannel.pauses(now)) {
+            subchannel.restart_backoff(now, rng);
         }
+        None
     }
 }
 

@@ -16,12 +16,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::client::balancer::EjectionCause;
+use super::cause::EjectionCause;
 
 /// What counts as an outlier. Setters take only what makes sense, so that a configuration in hand does.
 #[derive(Clone, Debug)]
 pub struct OutlierConfig {
-    pub(crate) interval: Duration,
+    pub(super) interval: Duration,
     volume: NonZeroU32,
     hosts: usize,
     failure_percentage: Option<u8>,
@@ -66,17 +66,17 @@ impl OutlierConfig {
     }
 
     /// Whether this is enough to judge by.
-    pub(crate) fn suffices(&self, tally: Tally) -> bool {
+    pub(super) fn suffices(&self, tally: Tally) -> bool {
         tally.calls() >= u64::from(self.volume.get())
     }
 
     /// How long counts are gathered at most. Older ones would hold a failure from before lunch against an endpoint.
-    pub(crate) fn gathered_at_most(&self) -> Duration {
+    pub(super) fn gathered_at_most(&self) -> Duration {
         self.interval * GATHERED_INTERVALS
     }
 
     /// The outliers among endpoints of sufficient volume, as positions with causes, worst first.
-    pub(crate) fn outliers(&self, tallies: &[Tally]) -> Vec<(usize, EjectionCause)> {
+    pub(super) fn outliers(&self, tallies: &[Tally]) -> Vec<(usize, EjectionCause)> {
         if tallies.len() < self.hosts {
             return Vec::new();
         }
@@ -121,13 +121,13 @@ impl Default for OutlierConfig {
 
 /// How the calls of an endpoint ended, over some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) successes: u64,
-    pub(crate) failures: u64,
+pub(super) struct Tally {
+    pub(super) successes: u64,
+    pub(super) failures: u64,
 }
 
 impl Tally {
-    pub(crate) fn since(self, before: Self) -> Self {
+    pub(super) fn since(self, before: Self) -> Self {
         Self {
             successes: self.successes.saturating_sub(before.successes),
             failures: self.failures.saturating_sub(before.failures),

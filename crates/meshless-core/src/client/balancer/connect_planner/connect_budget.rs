@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::config::BalancerConfig;
+use crate::client::balancer::BalancerConfig;
 
 #[derive(Debug)]
 pub(super) struct ConnectBudget {
     concurrent_max: usize,
     interval: Duration,
     burst: u32,
-    concurrent: usize,
     /// When the bucket would be full again; in the past, it is.
     full_at: Option<Instant>,
 }
@@ -27,6 +26,15 @@ pub(super) enum Refused {
     UntilOneEnds,
 }
 
+impl Refused {
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Until(at) => Some(at),
+            Self::UntilOneEnds => None,
+        }
+    }
+}
+
 impl ConnectBudget {
     pub(super) fn new(config: &BalancerConfig) -> Self {
         Self {
@@ -34,13 +42,13 @@ impl ConnectBudget {
             interval: (Duration::from_secs(1) / config.connects_per_second.get())
                 .max(Duration::from_nanos(1)),
             burst: config.connect_burst.get(),
-            concurrent: 0,
             full_at: None,
         }
     }
 
-    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Refused> {
-        if self.concurrent >= self.concurrent_max {
+    /// Takes an attempt out of the bucket, while `dialing` are under way.
+    pub(super) fn take(&mut self, now: Instant, dialing: usize) -> Result<(), Refused> {
+        if dialing >= self.concurrent_max {
             return Err(Refused::UntilOneEnds);
         }
         let full_at = self.full_at.map_or(now, |at| at.max(now));
@@ -49,13 +57,7 @@ impl ConnectBudget {
             return Err(Refused::Until(full_at - tolerance));
         }
         self.full_at = Some(full_at + self.interval);
-        self.concurrent += 1;
         Ok(())
-    }
-
-    pub(super) fn end(&mut self) {
-        debug_assert!(self.concurrent > 0, "an attempt ends once");
-        self.concurrent = self.concurrent.saturating_sub(1);
     }
 }
 
@@ -75,7 +77,7 @@ mod tests {
 
     fn begin_while_allowed(budget: &mut ConnectBudget, now: Instant) -> u32 {
         let mut begun = 0;
-        while budget.begin(now).is_ok() {
+        while budget.take(now, 0).is_ok() {
             begun += 1;
         }
         begun
@@ -85,9 +87,9 @@ mod tests {
     fn a_burst_and_then_the_rate() {
         let mut budget = budget(1000, 10, 20);
         assert_eq!(begin_while_allowed(&mut budget, epoch()), 20);
-        let Err(Refused::Until(at)) = budget.begin(epoch()) else { panic!("allowed") };
+        let Err(Refused::Until(at)) = budget.take(epoch(), 0) else { panic!("allowed") };
         assert_eq!(at, epoch() + Duration::from_millis(100));
-        assert!(budget.begin(at).is_ok(), "the promised time holds");
+        assert!(budget.take(at, 0).is_ok(), "the promised time holds");
         assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(1)), 10);
         assert_eq!(begin_while_allowed(&mut budget, at + Duration::from_secs(60)), 20);
     }
@@ -95,9 +97,7 @@ mod tests {
     #[test]
     fn attempts_at_a_time_are_bounded() {
         let mut budget = budget(3, 100, 100);
-        assert_eq!(begin_while_allowed(&mut budget, epoch()), 3);
-        assert_eq!(budget.begin(epoch()), Err(Refused::UntilOneEnds));
-        budget.end();
-        assert_eq!(begin_while_allowed(&mut budget, epoch()), 1);
+        assert_eq!(budget.take(epoch(), 2), Ok(()));
+        assert_eq!(budget.take(epoch(), 3), Err(Refused::UntilOneEnds));
     }
 }

@@ -13,7 +13,7 @@ use crate::endpoint::{EndpointDiff, EndpointId};
 use crate::rng::Rng;
 
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct AddressList {
     /// This client's permutation of the endpoints.
     order: Vec<EndpointId>,
     /// Where the next pass begins; may be one past the end.
@@ -39,7 +39,7 @@ pub(super) enum Step {
     Exhausted,
 }
 
-impl Walk {
+impl AddressList {
     /// Adopts a change of the set. What stays keeps its order; what is new enters at random places, which for a first set is a shuffle.
     pub(super) fn update(&mut self, diff: &EndpointDiff, rng: &mut Rng) {
         let passed = self.order.iter().take(self.cursor).filter(|id| diff.removed.contains(id)).count();
@@ -57,7 +57,7 @@ impl Walk {
     }
 
     /// A connection to `id` is made: the pass is over, and the next one begins after it.
-    pub(super) fn reached(&mut self, id: EndpointId) {
+    pub(super) fn connected(&mut self, id: EndpointId) {
         if let Some(position) = self.order.iter().position(|endpoint| *endpoint == id) {
             self.cursor = position + 1;
         }
@@ -65,7 +65,7 @@ impl Walk {
     }
 
     /// No connection is wanted any more.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn end_pass(&mut self) {
         self.pass = None;
     }
 
@@ -83,7 +83,7 @@ impl Walk {
     }
 
     /// The endpoint of the last [`Step::Try`] is being tried.
-    pub(super) fn started(&mut self, now: Instant) {
+    pub(super) fn attempt_started(&mut self, now: Instant) {
         if let Some(pass) = &mut self.pass {
             pass.last_started = Some(now);
         }
@@ -115,48 +115,48 @@ mod tests {
         ids.iter().map(|&n| EndpointId::for_tests(n)).collect()
     }
 
-    fn walk(n: u64) -> Walk {
-        let mut walk = Walk::default();
+    fn list(n: u64) -> AddressList {
+        let mut list = AddressList::default();
         let diff = EndpointDiff { added: ids(&(0..n).collect::<Vec<_>>()), ..EndpointDiff::default() };
-        walk.update(&diff, &mut Rng::new(3, 3));
-        walk
+        list.update(&diff, &mut Rng::new(3, 3));
+        list
     }
 
     #[test]
     fn each_rotation_walks_on_through_the_permutation() {
-        let mut walk = walk(5);
-        let order = walk.order().to_vec();
+        let mut list = list(5);
+        let order = list.order().to_vec();
         for turn in 0..12 {
-            assert_eq!(walk.step(epoch(), false), Step::Try(order[turn % 5]));
-            walk.started(epoch());
-            walk.reached(order[turn % 5]);
+            assert_eq!(list.step(epoch(), false), Step::Try(order[turn % 5]));
+            list.attempt_started(epoch());
+            list.connected(order[turn % 5]);
         }
     }
 
     #[test]
     fn attempts_are_staggered_and_end_after_one_pass() {
-        let mut walk = walk(2);
-        let order = walk.order().to_vec();
-        assert_eq!(walk.step(epoch(), false), Step::Try(order[0]));
-        walk.started(epoch());
-        assert_eq!(walk.step(epoch(), true), Step::Wait(epoch() + STAGGER));
-        assert_eq!(walk.step(epoch(), false), Step::Try(order[1]), "a failure need not be waited for");
-        assert_eq!(walk.step(epoch() + STAGGER, true), Step::Try(order[1]));
-        walk.started(epoch() + STAGGER);
-        assert_eq!(walk.step(epoch() + STAGGER, true), Step::Exhausted);
+        let mut list = list(2);
+        let order = list.order().to_vec();
+        assert_eq!(list.step(epoch(), false), Step::Try(order[0]));
+        list.attempt_started(epoch());
+        assert_eq!(list.step(epoch(), true), Step::Wait(epoch() + STAGGER));
+        assert_eq!(list.step(epoch(), false), Step::Try(order[1]), "a failure need not be waited for");
+        assert_eq!(list.step(epoch() + STAGGER, true), Step::Try(order[1]));
+        list.attempt_started(epoch() + STAGGER);
+        assert_eq!(list.step(epoch() + STAGGER, true), Step::Exhausted);
     }
 
     #[test]
     fn a_change_of_the_set_keeps_the_place() {
-        let mut walk = walk(6);
-        let order = walk.order().to_vec();
-        walk.reached(order[2]);
+        let mut list = list(6);
+        let order = list.order().to_vec();
+        list.connected(order[2]);
         let removed = vec![order[0], order[2]];
-        walk.update(&EndpointDiff { removed, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
-        assert_eq!(walk.step(epoch(), false), Step::Try(order[3]));
+        list.update(&EndpointDiff { removed, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
+        assert_eq!(list.step(epoch(), false), Step::Try(order[3]));
         let added = ids(&[10, 11, 12]);
-        walk.update(&EndpointDiff { added, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
-        let kept: Vec<_> = walk.order().iter().filter(|id| order.contains(id)).copied().collect();
+        list.update(&EndpointDiff { added, ..EndpointDiff::default() }, &mut Rng::new(1, 1));
+        let kept: Vec<_> = list.order().iter().filter(|id| order.contains(id)).copied().collect();
         assert_eq!(kept, [order[1], order[3], order[4], order[5]]);
     }
 }

@@ -9,9 +9,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Balancer, ResolutionError};
-use crate::endpoint::Endpoint;
-
 /// What is known of the resolver's answers.
 #[derive(Debug, Default)]
 pub(super) struct Staleness {
@@ -33,25 +30,8 @@ impl Staleness {
     }
 
     /// For how long there has been nothing but "gone".
-    fn gone(&mut self, now: Instant) -> Duration {
+    pub(super) fn gone(&mut self, now: Instant) -> Duration {
         self.failed();
         now.saturating_duration_since(*self.gone_since.get_or_insert(now))
-    }
-}
-
-impl<C> Balancer<C> {
-    /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to answer, this is believed once it has
-    /// lasted for [`stale_max`](crate::BalancerConfig::stale_max).
-    pub fn handle_gone(&mut self, now: Instant, ResolutionError(reason): ResolutionError) {
-        self.answered();
-        self.resolution_error = Some(reason.into());
-        if self.staleness.gone(now) >= self.config.stale_max {
-            self.incoming = None;
-            let connected = |id| self.subchannels.get(&id).is_some_and(|sub| !sub.connections.is_empty());
-            let kept = self.endpoints.iter().filter(|(id, _)| connected(*id));
-            let kept: Vec<Endpoint> = kept.map(|(_, endpoint)| endpoint.clone()).collect();
-            self.adopt(kept);
-        }
-        self.settle(now);
     }
 }

@@ -1,0 +1,56 @@
+//! A table of timers, and which of them is the next.
+//!
+//! Each machine names its timers with an enum. A driver asks for the next one whenever its task is woken, several times a call; timers
+//! change far less often. So the next one is found when one is set.
+
+use std::marker::PhantomData;
+use std::time::Instant;
+
+/// The timers of one machine. `T` names them, and there are `N`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timers<T, const N: usize> {
+    at: [Option<Instant>; N],
+    next: Option<Instant>,
+    names: PhantomData<T>,
+}
+
+/// The name of a timer: its place in the table.
+pub(crate) trait TimerName: Copy {
+    /// Below the number of timers.
+    fn index(self) -> usize;
+}
+
+impl<T: TimerName, const N: usize> Timers<T, N> {
+    /// Replaces a timer; `None` turns it off.
+    pub(crate) fn set(&mut self, timer: T, at: Option<Instant>) {
+        self.at[timer.index()] = at;
+        self.next = self.at.into_iter().fold(None, sooner);
+    }
+
+    pub(crate) fn at(&self, timer: T) -> Option<Instant> {
+        self.at[timer.index()]
+    }
+
+    pub(crate) fn is_due(&self, timer: T, now: Instant) -> bool {
+        self.at(timer).is_some_and(|at| at <= now)
+    }
+
+    /// When the first of them is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.next
+    }
+}
+
+impl<T, const N: usize> Default for Timers<T, N> {
+    fn default() -> Self {
+        Self { at: [None; N], next: None, names: PhantomData }
+    }
+}
+
+/// Returns the earlier of two timers, either of which may be off.
+pub(crate) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
