@@ -106,6 +106,10 @@ impl ConnectionConfig {
         self
     }
 
+    pub(super) fn header_list_size_max(&self) -> u32 {
+        self.max_header_list_size
+    }
+
     pub(super) fn lifetime_mut(&mut self) -> &mut LifetimeConfig {
         &mut self.lifetime
     }
@@ -133,7 +137,9 @@ impl ConnectionConfig {
             // Streams that wait for their acceptance although the client has reset them: h2's 20 kills the connection when the
             // deadlines of a burst pass while its requests are still unread. Each costs what a call costs.
             .max_pending_accept_reset_streams(self.max_concurrent_streams as usize)
-            .max_local_error_reset_streams(ERROR_RESETS_MAX)
+            // h2 counts these over a connection's whole life, and resets are due to no fault too: a message can be on its way
+            // when its call has ended. The wire holds their rate to the budget for frames.
+            .max_local_error_reset_streams(None)
             // No gRPC client reads a date, and every response would carry 29 bytes of it.
             .auto_date_header(false);
         http2
@@ -157,9 +163,6 @@ impl Default for ConnectionConfig {
 
 /// More than a client of a service should have open at once on one connection.
 const MAX_CONCURRENT_STREAMS: u32 = 10_000;
-
-/// How many resets for stream errors h2 sends in a connection's whole life. Its 1024 would kill a busy connection some day.
-const ERROR_RESETS_MAX: usize = 100_000;
 
 /// Unread request bytes that a client may have on the way, on all streams of a connection together.
 ///

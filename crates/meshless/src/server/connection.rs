@@ -92,7 +92,7 @@ where
 {
     let opened = Instant::now();
     let state = ConnectionState::new(config.begin_lifetime(opened.into_std()));
-    let (wire, mut remains) = Wire::new(io, state.clone());
+    let (wire, mut remains) = Wire::new(io, state.clone(), config.header_list_size_max());
     let reason = {
         let calls = CountedCalls::new(service, state.clone());
         let mut connection =

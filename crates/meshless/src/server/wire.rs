@@ -6,8 +6,10 @@
 //!
 //! Called by hyper through tokio's I/O traits. It never decides anything, and never spawns.
 
+mod hpack;
 mod inbound;
 mod outbound;
+mod request_blocks;
 mod turn;
 
 use std::io::{self, IoSlice};
@@ -66,13 +68,17 @@ pub(super) struct Remains<I> {
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     /// A wire over `io`, and where the socket arrives when the wire is dropped.
-    pub(super) fn new(io: I, state: Arc<ConnectionState>) -> (Self, oneshot::Receiver<Remains<I>>) {
+    pub(super) fn new(
+        io: I,
+        state: Arc<ConnectionState>,
+        max_header_list_size: u32,
+    ) -> (Self, oneshot::Receiver<Remains<I>>) {
         let (home, remains) = oneshot::channel();
         let wire = Self {
             io: Some(io),
             home: Some(home),
             state,
-            inbound: Inbound::new(),
+            inbound: Inbound::new(max_header_list_size),
             outbound: Outbound::new(),
             frames: ControlFrames::default(),
             replacement: Bytes::new(),
@@ -102,6 +108,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
 
     fn report(&mut self, seen: Seen) {
         self.frames.add(seen.frames);
+        let error_resets = std::mem::take(&mut self.outbound.sent().error_resets);
+        // h2 would count them over the whole life of the connection, and a busy one reaches any number.
+        self.frames.add(ControlFrames { idle: error_resets, ..ControlFrames::default() });
         let ControlFrames { pings, settings, resets, .. } = seen.frames;
         // What is cheap is told in bulk: a client gives window back with each message that it reads.
         let is_urgent = seen.opened || seen.acknowledged || pings + settings + resets > 0;
@@ -400,7 +409,7 @@ mod tests {
             let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
             let state = ConnectionState::new(lifetime);
             let (_client, server) = tokio::io::duplex(room);
-            let (mut wire, mut remains) = Wire::new(server, state.clone());
+            let (mut wire, mut remains) = Wire::new(server, state.clone(), 1 << 14);
             let cx = &mut Context::from_waker(Waker::noop());
             assert!(Pin::new(&mut wire).poll_write(cx, &SETTINGS).is_ready());
             state.ping();

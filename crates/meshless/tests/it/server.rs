@@ -15,6 +15,7 @@ mod shutdown;
 mod tls;
 
 mod hostile;
+mod long_lives;
 #[cfg(feature = "client")]
 mod overload;
 mod requests;

@@ -1,7 +1,7 @@
 //! What a client sends, on its way to the HTTP/2 library.
 //!
-//! Normally this only watches: header arithmetic, nothing is copied. From when the connection is sent away, and while a PING
-//! of keepalive is out, the bytes pass through a buffer, because four frames need a hand:
+//! Normally this only watches: header arithmetic, nothing is copied. Up to the first header block, from when the connection is
+//! sent away, and while a PING of keepalive is out, the bytes pass through a buffer, because six frames need a hand:
 //!
 //! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer with the second GOAWAY at
 //!   once, and name the last stream that it has read by then (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a
@@ -14,6 +14,9 @@
 //!   opened, answers GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
 //! - The acknowledgement of a PING of keepalive is withheld: h2 did not send it, and would log a warning for each
 //!   (`proto/ping_pong.rs`, `recv_ping`).
+//! - Empty DATA that ends nothing is withheld, from the second one on. h2 bears a hundred in a connection's life
+//!   (`proto/streams/counts.rs`, `record_data_frame`); here they are idle frames, whose rate has a bound.
+//! - HEADERS and CONTINUATION of a client whose `:authority` h2 refuses are written anew: see [`RequestBlocks`].
 //!
 //! Called by the wire. No I/O here.
 
@@ -21,6 +24,7 @@ use bytes::{BufMut, BytesMut};
 use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
 use super::outbound::KEEPALIVE_PING;
+use super::request_blocks::{Next, RequestBlocks};
 use super::turn::Turn;
 
 /// One direction of one connection.
@@ -43,8 +47,11 @@ pub(super) struct Seen {
 }
 
 impl Inbound {
-    pub(super) fn new() -> Self {
-        Self { scanner: FrameScanner::from_client(), noted: Noted::default(), filter: None }
+    /// Of a connection whose requests have headers of at most so many bytes, as HTTP/2 counts them.
+    pub(super) fn new(max_header_list_size: u32) -> Self {
+        let blocks = Some(Box::new(RequestBlocks::new(max_header_list_size)));
+        let filter = Some(Filter { blocks, ..Filter::default() });
+        Self { scanner: FrameScanner::from_client(), noted: Noted::default(), filter }
     }
 
     /// Watches bytes that go straight to the library: as many as are returned, and no more in this turn if that is not all.
@@ -56,6 +63,11 @@ impl Inbound {
             length += passed;
             if let Some(header) = header {
                 self.noted.note(header, &mut seen);
+                if is_empty_data(&header) {
+                    // This one is through; the client is of the kind that sends them.
+                    self.filter.get_or_insert_default().has_empty_data = true;
+                    break;
+                }
             }
         }
         (length, seen)
@@ -112,7 +124,7 @@ impl Inbound {
             }
             if scanner.at_boundary() {
                 match filter.next_frame(&mut seen) {
-                    Some(verdict) => filter.withholding = verdict == Verdict::Withhold,
+                    Some(verdict) => filter.verdict = verdict,
                     None => return seen,
                 }
             }
@@ -124,8 +136,11 @@ impl Inbound {
                 noted.note(header, &mut seen);
             }
             let piece = filter.raw.split_to(length);
-            if !filter.withholding {
-                filter.passed.extend_from_slice(&piece);
+            match (filter.verdict, header) {
+                (Verdict::Pass, _) => filter.passed.extend_from_slice(&piece),
+                // The frame is whole.
+                (Verdict::TakeBlock, Some(header)) => filter.take_block(&header, piece),
+                (Verdict::TakeBlock, None) | (Verdict::Withhold, _) => {}
             }
         }
     }
@@ -166,22 +181,31 @@ struct Filter {
     /// What came and was not looked at: an incomplete header, or all that stands behind the acknowledgement.
     raw: BytesMut,
     passed: BytesMut,
-    withholding: bool,
+    /// On the frame that is passing.
+    verdict: Verdict,
+    /// The client sends empty DATA: for the rest of the connection.
+    has_empty_data: bool,
+    /// Until the first header block has been found good.
+    blocks: Option<Box<RequestBlocks>>,
     answer: bool,
     answered: bool,
     held: bool,
     last_accepted: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Verdict {
+    #[default]
     Pass,
     Withhold,
+    TakeBlock,
 }
 
 impl Filter {
     fn is_done(&self) -> bool {
-        !self.stays && self.keepalive_acks == 0 && self.raw.is_empty() && self.passed.is_empty()
+        let is_empty = self.raw.is_empty() && self.passed.is_empty();
+        let is_needed = self.stays || self.has_empty_data || self.keepalive_acks > 0 || self.blocks.is_some();
+        !is_needed && is_empty
     }
 
     /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
@@ -190,6 +214,19 @@ impl Filter {
             return None;
         }
         let header = FrameHeader::parse(self.raw.first_chunk::<FRAME_HEADER_LEN>()?);
+        if let Some(blocks) =
+            self.blocks.take_if(|blocks| blocks.wants(&header) && blocks.is_broken_by(&header))
+        {
+            self.passed.extend_from_slice(&blocks.into_open());
+        }
+        if self.blocks.as_ref().is_some_and(|blocks| blocks.wants(&header)) {
+            let is_whole = self.raw.len() >= FRAME_HEADER_LEN + header.payload_len as usize;
+            return is_whole.then_some(Verdict::TakeBlock);
+        }
+        if is_empty_data(&header) {
+            self.has_empty_data = true;
+            return Some(Verdict::Withhold);
+        }
         match header.kind {
             FrameKind::WindowUpdate if self.last_accepted.is_some_and(|last| header.stream_id > last) => {
                 Some(Verdict::Withhold)
@@ -205,6 +242,23 @@ impl Filter {
             _ => Some(Verdict::Pass),
         }
     }
+
+    fn take_block(&mut self, header: &FrameHeader, frame: BytesMut) {
+        let Some(blocks) = &mut self.blocks else { return };
+        match blocks.take(header, frame) {
+            Next::More => {}
+            Next::Pass(frames) => self.passed.unsplit(frames),
+            Next::PassAndEnd(frames) => {
+                self.passed.unsplit(frames);
+                self.blocks = None;
+            }
+        }
+    }
+}
+
+/// DATA that says nothing and ends nothing.
+fn is_empty_data(header: &FrameHeader) -> bool {
+    header.kind == FrameKind::Data && header.payload_len == 0 && !header.is_end_stream()
 }
 
 /// What is known from the headers of all frames so far.
@@ -265,7 +319,7 @@ mod tests {
         let early = [CLIENT_PREFACE.to_vec(), window_update(7), frame(0x0, 0, 5, &[9; 30])].concat();
         let late = [window_update(5), frame(0x1, 0x4, 7, &[1; 20]), window_update(0)].concat();
         for cut in 1..100 {
-            let mut inbound = Inbound::new();
+            let mut inbound = Inbound::new(1 << 14);
             inbound.start_filter();
             let mut acknowledged = false;
             for piece in early.chunks(cut).chain(SHUTDOWN_ACK.chunks(cut)) {
@@ -287,7 +341,7 @@ mod tests {
 
     #[test]
     fn an_answer_waits_for_the_end_of_a_frame() {
-        let mut inbound = Inbound::new();
+        let mut inbound = Inbound::new(1 << 14);
         inbound.watch(&[&CLIENT_PREFACE[..], &frame(0x0, 0, 1, &[9; 30])[..20]].concat());
         inbound.start_filter();
         inbound.answer_ping();
@@ -305,7 +359,7 @@ mod tests {
         let (last, data) = (frame(0x9, 0x4, 1, &[9; 20]), frame(0x0, 0, 1, &[6; 5]));
         let block = [&headers[..], &continuation, &last].concat();
         for watched in 1..block.len() {
-            let mut inbound = Inbound::new();
+            let mut inbound = Inbound::new(1 << 14);
             inbound.watch(&[&CLIENT_PREFACE[..], &block[..watched]].concat());
             inbound.start_filter();
             inbound.answer_ping();
@@ -324,7 +378,7 @@ mod tests {
     fn pings_are_counted_watched_or_filtered_and_acknowledgements_are_not() {
         let pings =
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
-        let mut inbound = Inbound::new();
+        let mut inbound = Inbound::new(1 << 14);
         assert_eq!(inbound.watch(CLIENT_PREFACE).1, Seen::default());
         let frames = ControlFrames { pings: 2, idle: 1, ..ControlFrames::default() };
         assert_eq!(inbound.watch(&pings).1, Seen { opened: true, frames, ..Seen::default() });
@@ -337,7 +391,8 @@ mod tests {
         let (data, other_ack) = (frame(0x0, 0, 1, &[9; 30]), frame(0x6, 1, 0, &[1; 8]));
         let before = [&CLIENT_PREFACE[..], &data, &other_ack].concat();
         for (cut, watched) in (1..60).flat_map(|cut| (0..before.len()).map(move |watched| (cut, watched))) {
-            let mut inbound = Inbound::new();
+            // Its first header block was good.
+            let mut inbound = Inbound { filter: None, ..Inbound::new(1 << 14) };
             inbound.watch(&before[..watched]);
             inbound.expect_keepalive_ack();
             inbound.expect_keepalive_ack();
@@ -358,8 +413,35 @@ mod tests {
     }
 
     #[test]
+    fn empty_data_is_withheld_after_the_first_however_the_bytes_are_cut() {
+        let (data, empty, end) = (frame(0x0, 0, 1, &[9; 30]), frame(0x0, 0, 1, &[]), frame(0x0, 1, 1, &[]));
+        let call = frame(0x1, 0x4, 1, &[0x83, 0x86, 0x84]);
+        let bytes = [&CLIENT_PREFACE[..], &call, &data, &empty, &data, &empty, &empty, &end].concat();
+        for cut in 1..80 {
+            let mut inbound = Inbound::new(1 << 14);
+            let mut passed = Vec::new();
+            for piece in bytes.chunks(cut) {
+                let mut rest = piece;
+                while !rest.is_empty() {
+                    if inbound.filters() {
+                        inbound.filter(rest);
+                        passed.extend(inbound.passed().unwrap().split());
+                        break;
+                    }
+                    let length = inbound.watch(rest).0;
+                    passed.extend_from_slice(&rest[..length]);
+                    rest = &rest[length..];
+                }
+            }
+            let without = [&CLIENT_PREFACE[..], &call, &data, &data, &end].concat();
+            let with_one = [&CLIENT_PREFACE[..], &call, &data, &empty, &data, &end].concat();
+            assert!(passed == without || passed == with_one, "cut every {cut} bytes");
+        }
+    }
+
+    #[test]
     fn a_connection_that_is_sent_away_keeps_the_filter_and_the_acknowledgements_apart() {
-        let mut inbound = Inbound::new();
+        let mut inbound = Inbound::new(1 << 14);
         inbound.watch(CLIENT_PREFACE);
         inbound.expect_keepalive_ack();
         inbound.start_filter();

@@ -31,6 +31,8 @@ pub(super) struct Sent {
     pub(super) ended: u32,
     /// DATA, each of which the client may answer with WINDOW_UPDATEs.
     pub(super) data_frames: u32,
+    /// Streams that the library reset for what the client sent.
+    pub(super) error_resets: u32,
 }
 
 /// What to do with bytes that the library wants to send.
@@ -113,13 +115,22 @@ impl Outbound {
 
     /// These bytes were written.
     pub(super) fn written(&mut self, bytes: &[u8]) {
-        let sent = &mut self.sent;
-        self.scanner.scan(bytes, |header| {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (passed, header) = self.scanner.pass_frame(rest);
+            let (frame, behind) = rest.split_at(passed);
+            rest = behind;
+            let Some(header) = header else { continue };
+            let sent = &mut self.sent;
             sent.response |= matches!(header.kind, FrameKind::Headers | FrameKind::Data);
             sent.data |= header.kind == FrameKind::Data && header.payload_len > 0;
             sent.data_frames = sent.data_frames.saturating_add((header.kind == FrameKind::Data).into());
             sent.ended = sent.ended.saturating_add(header.is_end_stream().into());
-        });
+            // One whose code the socket takes apart from its header is not counted.
+            let is_error = header.kind == FrameKind::ResetStream
+                && frame.last_chunk().is_some_and(|code| CLIENT_ERRORS.contains(&u32::from_be_bytes(*code)));
+            sent.error_resets = sent.error_resets.saturating_add(is_error.into());
+        }
     }
 
     /// What has gone out and was not looked at.
@@ -163,6 +174,11 @@ fn bare_go_away(bytes: &[u8]) -> Option<u32> {
 pub(super) const KEEPALIVE_PING: [u8; FRAME_HEADER_LEN + 8] = *b"\0\0\x08\x06\0\0\0\0\0meshless";
 
 const NO_ERROR: u32 = 0;
+
+/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): what h2 resets a stream with on its own. Handlers and
+/// full servers reset with other codes.
+const CLIENT_ERRORS: [u32; 3] = [0x1, 0x3, 0x5];
+
 const GO_AWAY_CODE: u8 = 0x7;
 /// Header, last stream, error code.
 const GO_AWAY_LEN: usize = FRAME_HEADER_LEN + 8;
@@ -247,6 +263,18 @@ mod tests {
                     "{before} before, {at_once} at once"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn resets_for_the_clients_errors_are_told_from_others() {
+        let mut outbound = Outbound::new();
+        for code in 0..=13 {
+            let reset = [0, 0, 4, 0x3, 0, 0, 0, 0, 1, 0, 0, 0, code];
+            let before = outbound.sent().error_resets;
+            outbound.written(&reset);
+            let counted = outbound.sent().error_resets - before;
+            assert_eq!(counted == 1, [1, 3, 5].contains(&code), "{code}");
         }
     }
 

@@ -158,7 +158,7 @@ mod tests {
         let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
         let state = ConnectionState::new(lifetime);
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let (mut wire, _remains) = Wire::new(server, state.clone());
+        let (mut wire, _remains) = Wire::new(server, state.clone(), 1 << 14);
         client.write_all(&[&CLIENT_PREFACE[..], sent].concat()).await.unwrap();
         client.shutdown().await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());
