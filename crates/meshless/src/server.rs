@@ -14,6 +14,7 @@ mod error;
 mod event;
 mod grpc;
 mod grpc_service;
+mod header_limits;
 mod health;
 mod listener;
 mod metered;

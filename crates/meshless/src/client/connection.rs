@@ -19,7 +19,6 @@ mod establish;
 mod header_limit;
 mod http2_error;
 mod keepalive;
-mod peer_settings;
 mod shared;
 mod stall;
 mod task;

@@ -112,6 +112,11 @@ impl Call {
         self.waits.store(waits, Ordering::Relaxed);
     }
 
+    /// The longest header list that the client takes.
+    pub(super) fn client_header_list_max(&self) -> u32 {
+        self.connection.client_header_list_max()
+    }
+
     /// A mark on the connection, if a message waits for the client.
     pub(super) fn blocked(&self) -> Option<Blocked> {
         self.waits.load(Ordering::Relaxed).then(|| self.connection.block())
@@ -158,11 +163,14 @@ impl CallEnd {
 #[derive(Debug)]
 pub(super) struct CallLease {
     call: Arc<Call>,
+    /// Bytes that its headers take.
+    pinned: usize,
 }
 
 impl CallLease {
-    pub(super) fn new(call: Arc<Call>) -> Self {
-        Self { call }
+    /// The lease of a call whose headers have been pinned.
+    pub(super) fn new(call: Arc<Call>, pinned: usize) -> Self {
+        Self { call, pinned }
     }
 
     pub(super) fn call(&self) -> &Call {
@@ -172,6 +180,7 @@ impl CallLease {
 
 impl Drop for CallLease {
     fn drop(&mut self) {
+        self.call.connection.unpin_headers(self.pinned);
         self.call.connection.end_call();
     }
 }

@@ -1,4 +1,4 @@
-//! Counts the calls of one connection, under any HTTP/2 service.
+//! Counts the calls of one connection, under any HTTP/2 service, and holds their headers to limits.
 //!
 //! A call begins when its request was accepted and ends when its response body ended or was dropped, so a client's
 //! reset counts as an end too. hyper calls this; the lease in the future and then in the body does the rest.
@@ -8,14 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::call::{CallContext, CallLease};
+use super::header_limits::{HeaderLimits, in_place_of_long, pinned_by};
 use super::state::ConnectionState;
+use crate::shared::grpc::content_type::is_grpc;
 use crate::shared::grpc::timeout;
 
 /// A service whose calls are counted.
@@ -23,11 +25,12 @@ use crate::shared::grpc::timeout;
 pub(super) struct CountedCalls<S> {
     service: S,
     state: Arc<ConnectionState>,
+    limits: HeaderLimits,
 }
 
 impl<S> CountedCalls<S> {
-    pub(super) fn new(service: S, state: Arc<ConnectionState>) -> Self {
-        Self { service, state }
+    pub(super) fn new(service: S, state: Arc<ConnectionState>, limits: HeaderLimits) -> Self {
+        Self { service, state, limits }
     }
 }
 
@@ -41,9 +44,15 @@ where
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let call = self.state.start_call(timeout::read(request.headers()));
-        request.extensions_mut().insert(CallContext::new(call.clone()));
+        let pinned = pinned_by(request.headers());
+        let checked = self.limits.check(&request, self.state.pin_headers(pinned));
+        let lease = Some(CallLease::new(call.clone(), pinned));
+        if let Err(answer) = checked {
+            return CountedCall { stage: Stage::Refused { answer: Some(answer) }, lease };
+        }
+        request.extensions_mut().insert(CallContext::new(call));
         let stage = Stage::Waiting { service: self.service.clone(), request: Some(request) };
-        CountedCall { stage, lease: Some(CallLease::new(call)) }
+        CountedCall { stage, lease }
     }
 }
 
@@ -62,6 +71,7 @@ pin_project! {
         // A tower service wants to be asked whether it is ready; each call has its own clone to ask.
         Waiting { service: S, request: Option<Request<Incoming>> },
         Running { #[pin] response: F },
+        Refused { answer: Option<Response<()>> },
     }
 }
 
@@ -82,7 +92,15 @@ where
                 StageProjection::Running { response } => {
                     let response = ready!(response.poll(cx))?;
                     let lease = this.lease.take();
-                    return Poll::Ready(Ok(response.map(|body| CountedBody { body, lease })));
+                    return Poll::Ready(Ok(match in_place_of_long_head(&response, lease.as_ref()) {
+                        Some(answer) => answer.map(|()| CountedBody { body: None, lease }),
+                        None => response.map(|body| CountedBody { body: Some(body), lease }),
+                    }));
+                }
+                StageProjection::Refused { answer } => {
+                    let answer = answer.take().expect("a call is answered once");
+                    let lease = this.lease.take();
+                    return Poll::Ready(Ok(answer.map(|()| CountedBody { body: None, lease })));
                 }
             };
             this.stage.set(Stage::Running { response });
@@ -91,10 +109,10 @@ where
 }
 
 pin_project! {
-    /// The response body of one call; dropping it ends the call.
+    /// The response body of one call, if it has one; dropping it ends the call.
     pub(super) struct CountedBody<B> {
         #[pin]
-        body: B,
+        body: Option<B>,
         lease: Option<CallLease>,
     }
 }
@@ -108,20 +126,44 @@ impl<B: Body> Body for CountedBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
-        let frame = this.body.poll_frame(cx);
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        let mut frame = body.poll_frame(cx);
         if let Some(lease) = this.lease {
             // hyper asks again as soon as HTTP/2 has taken it.
             lease.call().set_waits(is_message(&frame));
+            if let Poll::Ready(Some(Ok(frame))) = &mut frame
+                && let Some(trailers) = frame.trailers_mut()
+            {
+                replace_long_trailers(trailers, lease);
+            }
         }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+/// A gRPC response whose head is longer than the client takes says so instead: its messages cannot be read without it.
+fn in_place_of_long_head<B>(response: &Response<B>, lease: Option<&CallLease>) -> Option<Response<()>> {
+    let max = lease?.call().client_header_list_max();
+    let status = in_place_of_long(response.headers(), max, "headers")?;
+    is_grpc(response.headers()).then(|| status.into_http())
+}
+
+/// A status that does not reach the client is replaced by one that does.
+fn replace_long_trailers(trailers: &mut HeaderMap, lease: &CallLease) {
+    let max = lease.call().client_header_list_max();
+    if trailers.contains_key(tonic::Status::GRPC_STATUS)
+        && let Some(status) = in_place_of_long(trailers, max, "trailers")
+    {
+        trailers.clear();
+        status.add_header(trailers).expect("code and message are valid header values");
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::server::conn::http2;
 use meshless_core::{Levelling, Lifetime, LifetimeConfig, Rng};
 
 use super::call_task::CallExecutor;
+use super::header_limits::HeaderLimits;
 
 /// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of randomness, and the level
 /// of connections.
@@ -22,7 +23,7 @@ use super::call_task::CallExecutor;
 /// |---|---|---|---|
 /// | being there | [`Server::max_connections`](crate::Server::max_connections) | 10 000 | 45 KB each |
 /// | open streams | [`max_concurrent_streams`](Self::max_concurrent_streams) | 10 000 | 26 MB, and what handlers hold |
-/// | large headers | [`max_header_list_size`](Self::max_header_list_size) | 16 KiB | 450 MB: 45 KB for 150 small headers on each stream |
+/// | large headers, or many small ones | 6 KiB for each of [`max_concurrent_streams`](Self::max_concurrent_streams), whatever [`max_header_list_size`](Self::max_header_list_size) is | 60 MiB | 60 MiB beside the streams themselves |
 /// | bodies that no handler reads | the connection's window, which follows the number of streams | 8 MiB | 15 MB; frames of some bytes are counted as 256 |
 /// | responses that it does not read | [`slow_reader_timeout`](LifetimeConfig::slow_reader_timeout) | 5 min | one message on each stream |
 /// | cancelled calls, PINGs, SETTINGS | [`reset_burst`](LifetimeConfig::reset_burst) | 20 000, then 1000/s | nothing but CPU time |
@@ -78,8 +79,12 @@ impl ConnectionConfig {
         self
     }
 
-    /// How many bytes the headers of one request may have, as HTTP/2 counts them. Default: 16 KiB. A larger request is
-    /// answered with 431.
+    /// How many bytes the headers of one request may have, as HTTP/2 counts them. Default: 64 KiB, as the channel's limit on
+    /// responses. A larger gRPC request is answered with RESOURCE_EXHAUSTED, which names the sizes, and any other with 431; the
+    /// connection goes on. One of more than 16 times as much ends it.
+    ///
+    /// What the headers of all open calls pin has a bound of its own, 6 KiB for each of
+    /// [`max_concurrent_streams`](Self::max_concurrent_streams), and at least 8 MiB. A call beyond it is answered likewise.
     #[must_use]
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.max_header_list_size = bytes;
@@ -106,8 +111,8 @@ impl ConnectionConfig {
         self
     }
 
-    pub(super) fn header_list_size_max(&self) -> u32 {
-        self.max_header_list_size
+    pub(super) fn header_limits(&self) -> HeaderLimits {
+        HeaderLimits::new(self.max_header_list_size, self.max_concurrent_streams)
     }
 
     pub(super) fn lifetime_mut(&mut self) -> &mut LifetimeConfig {
@@ -133,7 +138,7 @@ impl ConnectionConfig {
             .initial_connection_window_size(connection_window(self.max_concurrent_streams))
             .initial_stream_window_size(STREAM_WINDOW)
             .max_concurrent_streams(self.max_concurrent_streams)
-            .max_header_list_size(self.max_header_list_size)
+            .max_header_list_size(self.header_limits().for_h2())
             // Streams that wait for their acceptance although the client has reset them: h2's 20 kills the connection when the
             // deadlines of a burst pass while its requests are still unread. Each costs what a call costs.
             .max_pending_accept_reset_streams(self.max_concurrent_streams as usize)
@@ -153,7 +158,7 @@ impl Default for ConnectionConfig {
             keepalive_time: Duration::from_secs(2 * 3600),
             keepalive_timeout: Duration::from_secs(20),
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
-            max_header_list_size: 16 * 1024,
+            max_header_list_size: 64 * 1024,
             levelling: None,
             seed: RandomState::new().hash_one("meshless"),
             connections: Arc::default(),

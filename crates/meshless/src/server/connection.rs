@@ -92,9 +92,9 @@ where
 {
     let opened = Instant::now();
     let state = ConnectionState::new(config.begin_lifetime(opened.into_std()));
-    let (wire, mut remains) = Wire::new(io, state.clone(), config.header_list_size_max());
+    let (wire, mut remains) = Wire::new(io, state.clone(), config.header_limits().for_h2());
     let reason = {
-        let calls = CountedCalls::new(service, state.clone());
+        let calls = CountedCalls::new(service, state.clone(), config.header_limits());
         let mut connection =
             pin!(config.http2(CallExecutor::new(state.clone())).serve_connection(TokioIo::new(wire), calls));
         // Each is polled only when it is woken, not with every frame.

@@ -26,6 +26,10 @@ pub(super) struct ConnectionState {
     turn: AtomicU32,
     received: AtomicBool,
     ping: AtomicBool,
+    /// What the client has said; without a word it takes all.
+    client_header_list_max: AtomicU32,
+    /// Bytes that the headers of the open calls take.
+    pinned: AtomicUsize,
     /// The call that hyper has accepted and not yet spawned.
     accepted: Mutex<Option<Arc<Call>>>,
 }
@@ -43,6 +47,8 @@ impl ConnectionState {
             turn: AtomicU32::new(0),
             received: AtomicBool::new(false),
             ping: AtomicBool::new(false),
+            client_header_list_max: AtomicU32::new(u32::MAX),
+            pinned: AtomicUsize::new(0),
             accepted: Mutex::new(None),
         })
     }
@@ -115,6 +121,24 @@ impl ConnectionState {
         if lifetime.calls() == 0 {
             self.no_calls.notify_waiters();
         }
+    }
+
+    /// The headers of a call take so many bytes, until they are unpinned. Returns what those of all take.
+    pub(super) fn pin_headers(&self, bytes: usize) -> usize {
+        self.pinned.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    pub(super) fn unpin_headers(&self, bytes: usize) {
+        self.pinned.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The longest header list that the client takes.
+    pub(super) fn client_header_list_max(&self) -> u32 {
+        self.client_header_list_max.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_client_header_list_max(&self, max: u32) {
+        self.client_header_list_max.store(max, Ordering::Relaxed);
     }
 
     /// How many calls were accepted.

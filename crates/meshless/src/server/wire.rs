@@ -107,6 +107,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     }
 
     fn report(&mut self, seen: Seen) {
+        if let Some(max) = seen.header_list_max {
+            self.state.set_client_header_list_max(max);
+        }
         self.frames.add(seen.frames);
         let error_resets = std::mem::take(&mut self.outbound.sent().error_resets);
         // h2 would count them over the whole life of the connection, and a busy one reaches any number.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "tls")]
 mod expiry;
+mod header_lists;
 mod health;
 mod keepalive;
 #[cfg(all(feature = "client", unix))]

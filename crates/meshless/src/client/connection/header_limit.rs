@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, Request};
 use meshless_core::{FrameHeader, FrameKind};
 
+use crate::shared::header_list::{FIELD_OVERHEAD, list_size};
+
 /// The limit on one header list, in bytes as SETTINGS_MAX_HEADER_LIST_SIZE counts them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderLimit(u32);
@@ -57,12 +59,6 @@ impl HeaderLimit {
     fn is_long_block(self, len: u64) -> bool {
         len > u64::from(self.0) + BLOCK_OVERHEAD
     }
-}
-
-/// The size of a header list: "the length of the name and value in units of octets plus an overhead of 32 octets for each
-/// field" (RFC 9113 §6.5.2).
-pub(super) fn list_size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
 }
 
 /// The size of a request's header list, its pseudo-header fields included.
@@ -152,9 +148,6 @@ pub(super) const HEADER_LIST_SIZE: u32 = 64 << 10;
 
 /// SETTINGS_HEADER_TABLE_SIZE, which this client leaves at its initial value (RFC 9113 §6.5.2).
 const HPACK_TABLE: u64 = 4096;
-
-/// What a field adds to the size of a list beside its name and value.
-const FIELD_OVERHEAD: usize = 32;
 
 /// What the frames of a block may have besides its fields: padding and priority of HEADERS, changes of HPACK's table.
 const BLOCK_OVERHEAD: u64 = 1024;

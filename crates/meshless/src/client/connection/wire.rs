@@ -25,9 +25,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::header_limit::BlockWatch;
-use super::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 use super::shared::Shared;
 use crate::shared::io::BoxIo;
+use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 
 /// A byte stream whose frames are noted as they pass.
 pub(super) struct Wire {

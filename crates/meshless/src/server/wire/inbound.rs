@@ -26,6 +26,7 @@ use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, Fra
 use super::outbound::KEEPALIVE_PING;
 use super::request_blocks::{Next, RequestBlocks};
 use super::turn::Turn;
+use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 
 /// One direction of one connection.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(super) struct Seen {
     pub(super) frames: ControlFrames,
     /// The acknowledgement of the shutdown PING.
     pub(super) acknowledged: bool,
+    /// The longest header list that the client takes, if it has said so.
+    pub(super) header_list_max: Option<u32>,
 }
 
 impl Inbound {
@@ -60,6 +63,7 @@ impl Inbound {
         let mut length = 0;
         while length < bytes.len() && !self.noted.turn.is_over() {
             let (passed, header) = self.scanner.pass_frame(&bytes[length..]);
+            self.noted.read_settings(&bytes[length..length + passed], header, &self.scanner, &mut seen);
             length += passed;
             if let Some(header) = header {
                 self.noted.note(header, &mut seen);
@@ -136,6 +140,7 @@ impl Inbound {
                 noted.note(header, &mut seen);
             }
             let piece = filter.raw.split_to(length);
+            noted.read_settings(&piece, header, scanner, &mut seen);
             match (filter.verdict, header) {
                 (Verdict::Pass, _) => filter.passed.extend_from_slice(&piece),
                 // The frame is whole.
@@ -268,9 +273,39 @@ struct Noted {
     last_stream: u32,
     last_stream_before_turn: u32,
     turn: Turn,
+    /// Of the SETTINGS that are passing.
+    settings: Option<SettingsReader>,
 }
 
 impl Noted {
+    /// Looks for what the client says of header lists in bytes that the scanner has just passed: of one frame, with its header
+    /// or behind it.
+    fn read_settings(
+        &mut self,
+        piece: &[u8],
+        header: Option<FrameHeader>,
+        scanner: &FrameScanner,
+        seen: &mut Seen,
+    ) {
+        if let Some(header) = header {
+            let is_settings = header.kind == FrameKind::Settings && !header.is_ack();
+            self.settings = is_settings.then(SettingsReader::default);
+        }
+        let Some(reader) = &mut self.settings else { return };
+        let payload_len = match header {
+            Some(header) => header.payload_len as usize - scanner.payload_left(),
+            None => piece.len(),
+        };
+        reader.pass(&piece[piece.len() - payload_len..], |id, value| {
+            if id == MAX_HEADER_LIST_SIZE {
+                seen.header_list_max = Some(value);
+            }
+        });
+        if scanner.payload_left() == 0 {
+            self.settings = None;
+        }
+    }
+
     fn note(&mut self, header: FrameHeader, seen: &mut Seen) {
         seen.opened |= !std::mem::replace(&mut self.opened, true);
         self.turn.note(&header);
@@ -336,6 +371,22 @@ mod tests {
             }
             let passed = [early.clone(), SHUTDOWN_ACK.to_vec(), late.clone()].concat();
             assert_eq!(inbound.passed().unwrap().to_vec(), passed, "cut every {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn what_a_client_says_of_header_lists_is_read_watched_or_filtered_however_it_is_cut() {
+        let settings = frame(0x4, 0, 0, &[0, 3, 0, 0, 0, 9, 0, 6, 0, 0, 0x20, 0]);
+        let bytes = [&CLIENT_PREFACE[..], &settings, &frame(0x0, 0, 1, &[0, 6, 0, 0, 0, 1])].concat();
+        for cut in 1..bytes.len() {
+            let mut inbound = Inbound::new(1 << 14);
+            let read: Vec<_> =
+                bytes.chunks(cut).filter_map(|piece| inbound.filter(piece).header_list_max).collect();
+            assert_eq!(read, [8192], "cut every {cut} bytes");
+            let mut inbound = Inbound::new(1 << 14);
+            let read: Vec<_> =
+                bytes.chunks(cut).filter_map(|piece| inbound.watch(piece).1.header_list_max).collect();
+            assert_eq!(read, [8192], "cut every {cut} bytes");
         }
     }
 

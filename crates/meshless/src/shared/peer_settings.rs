@@ -3,14 +3,14 @@
 
 /// Puts entries together, however the bytes are cut.
 #[derive(Debug, Default)]
-pub(super) struct SettingsReader {
+pub(crate) struct SettingsReader {
     entry: [u8; ENTRY_LEN],
     filled: usize,
 }
 
 impl SettingsReader {
     /// Passes a part of the payload by, and calls `on_setting` with each identifier and value that ends in it.
-    pub(super) fn pass(&mut self, payload: &[u8], mut on_setting: impl FnMut(u16, u32)) {
+    pub(crate) fn pass(&mut self, payload: &[u8], mut on_setting: impl FnMut(u16, u32)) {
         for byte in payload {
             self.entry[self.filled] = *byte;
             self.filled += 1;
@@ -24,7 +24,7 @@ impl SettingsReader {
 }
 
 /// SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113 §6.5.2).
-pub(super) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
+pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 
 /// "A 16-bit setting identifier … and a 32-bit value" (RFC 9113 §6.5.1).
 const ENTRY_LEN: usize = 6;
