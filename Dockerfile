@@ -30,7 +30,7 @@ RUN set -eu; \
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=meshless-target-${TARGETARCH} \
-    CARGO_PROFILE_RELEASE_STRIP=true cargo build --release --locked --package meshless-lab --all-features \
+    CARGO_PROFILE_RELEASE_STRIP=true cargo build --release --locked --package meshless-cli --all-features \
  && cp "target/$(cat /target)/release/meshless" /meshless
 
 # glibc and libgcc of the same Debian as the build.

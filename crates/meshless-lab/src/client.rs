@@ -32,7 +32,7 @@ struct Passed {
 ///
 /// # Errors
 /// If the parent speaks another language, or does not read its answers.
-pub(crate) async fn run() -> io::Result<()> {
+pub async fn run() -> io::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     let mut answers = tokio::io::stdout();
     let counters = Arc::new(Counters::default());

@@ -23,31 +23,50 @@ use std::time::{Duration, Instant, SystemTime};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-use crate::cli::{ClusterArgs, CompareArgs};
-use crate::compare::{command, publish};
+use crate::compare::CompareRequest;
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::progress::Progress;
 use crate::report;
 use crate::results::Results;
 
-pub(crate) use error::ClusterError;
-#[cfg(test)]
-pub(crate) use event::ClusterEvent;
+pub use error::ClusterError;
+pub use event::ClusterEvent;
 use plan::Plan;
 use stage::Stage;
-pub(crate) use worker::{INTERRUPTED as WORKER_INTERRUPTED, work};
+pub use worker::{INTERRUPTED as WORKER_INTERRUPTED, work};
+
+/// Spread and churn on which cluster, and where on it.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterRequest {
+    /// What to compare. A cluster has its own network and its own events, and no burst.
+    pub compare: CompareRequest,
+    /// Events of the churn. None: all.
+    pub events: Vec<ClusterEvent>,
+    /// Context of the kubeconfig. `None`: its current one; in a pod, the pod's own cluster.
+    pub context: Option<String>,
+    /// Namespace, which must exist. `None`: the context's.
+    pub namespace: Option<String>,
+    /// Image of servers and load.
+    pub image: String,
+    /// Pods that make the load.
+    pub workers: u32,
+    /// How long pods may take to start, their image's pull included.
+    pub start_within: Duration,
+    /// True to have the channels read EndpointSlices rather than ask DNS.
+    pub endpoint_slices: bool,
+}
 
 /// Makes the run on a cluster and writes its report. False means that it was interrupted. Nothing is left on the cluster.
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
-pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<bool, ClusterError> {
-    let plan = Plan::new(&args)?;
-    report::check_writable(&args.out)?;
-    let mut results = empty_results(&plan);
+pub async fn run(request: ClusterRequest, mut interrupt: Interrupt) -> Result<bool, ClusterError> {
+    let plan = Plan::new(&request)?;
+    report::check_writable(&request.compare.out)?;
+    let mut results = empty_results(&plan, &request.compare);
     let reached = async {
-        let (client, namespace) = connect(&args.cluster).await?;
+        let (client, namespace) = connect(&request).await?;
         access::check(&client, &namespace, plan.endpoint_slices).await?;
         Ok::<_, ClusterError>((client, namespace))
     };
@@ -56,7 +75,7 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
         // Nothing is applied yet.
         () = interrupt.wait() => return Ok(false),
     };
-    if !args.json {
+    if !request.compare.json {
         eprintln!(
             "seed {}; run {} in namespace {namespace}; Ctrl-C ends it early, keeps what was measured and cleans up",
             plan.seed, plan.run
@@ -65,7 +84,7 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
     }
     let watch = MachineWatch::start();
     let begun = Instant::now();
-    let progress = Progress::new(plan.steps(), args.json).for_logs();
+    let progress = Progress::new(plan.steps(), request.compare.json).for_logs();
     let mut stage = Stage::new(client, &namespace, &plan);
     let ended = tokio::select! {
         ended = stage.perform(&plan, &progress, &mut results) => ended,
@@ -95,7 +114,7 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
         Ok(()) => {}
     }
     if measured {
-        publish(&results, &args)?;
+        report::publish(&results, &request.compare.out, request.compare.json)?;
     }
     ended?;
     cleaned?;
@@ -103,9 +122,9 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
 }
 
 /// The cluster of a context, or the one that the kubeconfig or the pod's service account names, and the namespace to use.
-async fn connect(args: &ClusterArgs) -> Result<(Client, String), ClusterError> {
+async fn connect(request: &ClusterRequest) -> Result<(Client, String), ClusterError> {
     let no_cluster = |reason: String| ClusterError::NoCluster { reason };
-    let mut config = match &args.context {
+    let mut config = match &request.context {
         Some(context) => {
             let kubeconfig = Kubeconfig::read().map_err(|error| no_cluster(error.to_string()))?;
             let known: Vec<_> = kubeconfig.contexts.iter().map(|context| context.name.clone()).collect();
@@ -122,7 +141,7 @@ async fn connect(args: &ClusterArgs) -> Result<(Client, String), ClusterError> {
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
-    let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let namespace = request.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|error| no_cluster(error.to_string()))?;
     Ok((client, namespace))
 }
@@ -139,10 +158,10 @@ fn lateness(results: &Results) -> Option<String> {
     })
 }
 
-fn empty_results(plan: &Plan) -> Results {
+fn empty_results(plan: &Plan, request: &CompareRequest) -> Results {
     Results {
         schema_version: 2,
-        command: command(plan.seed),
+        command: request.command(plan.seed),
         seed: plan.seed.into(),
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         took_s: 0.0,
@@ -162,7 +181,7 @@ fn empty_results(plan: &Plan) -> Results {
 }
 
 /// What is said when a signal ends a run early.
-pub(crate) const INTERRUPTED: &str = "ending the run early: reading what was measured until now, then deleting what was applied (a second signal \
+pub const INTERRUPTED: &str = "ending the run early: reading what was measured until now, then deleting what was applied (a second signal \
      ends this program at once; `kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/managed-by=meshless-lab` \
      in its namespace deletes the rest)";
 

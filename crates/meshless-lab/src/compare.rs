@@ -9,13 +9,12 @@ mod churn;
 mod fleet;
 mod levelling;
 mod plan;
+mod request;
 mod rig;
 mod spread;
 
-use std::io::{self, IsTerminal, Write};
 use std::time::{Instant, SystemTime};
 
-use crate::cli::CompareArgs;
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::network::{Network, NetworkError};
@@ -23,14 +22,15 @@ use crate::progress::Progress;
 use crate::report::{self, ReportError};
 use crate::results::Results;
 
-#[cfg(feature = "kubernetes")]
-pub(crate) use plan::random_seed;
 use plan::{Plan, PlanError};
+#[cfg(feature = "kubernetes")]
+pub(crate) use request::random_seed;
+pub use request::{CompareRequest, ExperimentName, UnknownExperiment};
 use rig::RigError;
 
 /// A run could not be made, or not be finished.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CompareError {
+pub enum CompareError {
     /// There is no such network here.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -49,10 +49,10 @@ pub(crate) enum CompareError {
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
-pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<bool, CompareError> {
-    let network = Network::set_up(args.network).await?;
-    let mut plan = Plan::new(&args, network)?;
-    report::check_writable(&args.out)?;
+pub async fn run(request: CompareRequest, mut interrupt: Interrupt) -> Result<bool, CompareError> {
+    let network = Network::set_up(request.network).await?;
+    let mut plan = Plan::new(&request, network)?;
+    report::check_writable(&request.out)?;
     if let Some(busy) = machine::busy_fraction().await.filter(|busy| *busy > BUSY_MAX) {
         plan.notes.push(format!(
             "Other work used {:.0} % of the processors just before the run: calls that missed their deadline may \
@@ -60,14 +60,14 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
             busy * 100.0
         ));
     }
-    if !args.json {
+    if !request.json {
         eprintln!("seed {}; Ctrl-C ends the run early and keeps what was measured", plan.seed);
         plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
-    let mut results = empty_results(&plan);
+    let mut results = empty_results(&plan, &request);
     let watch = MachineWatch::start();
     let begun = Instant::now();
-    let progress = Progress::new(plan.steps(), args.json);
+    let progress = Progress::new(plan.steps(), request.json);
     let ended = experiments(&plan, &progress, &mut interrupt, &mut results).await;
     progress.finish();
 
@@ -81,24 +81,9 @@ pub(crate) async fn run(args: CompareArgs, mut interrupt: Interrupt) -> Result<b
         }
         Ok(()) => {}
     }
-    publish(&results, &args)?;
+    report::publish(&results, &request.out, request.json)?;
     ended?;
     Ok(results.complete)
-}
-
-/// Writes the report, and prints what was asked for.
-///
-/// # Errors
-/// If a file cannot be written.
-pub(crate) fn publish(results: &Results, args: &CompareArgs) -> Result<(), ReportError> {
-    let written = report::write(results, &args.out)?;
-    if args.json {
-        print(&report::json(results));
-    } else {
-        print(&report::terminal(results, terminal_width(), wants_colour()));
-        eprintln!("the report is {}", written.page.display());
-    }
-    Ok(())
 }
 
 async fn experiments(
@@ -123,31 +108,14 @@ async fn experiments(
     Ok(())
 }
 
-/// A reader that has gone away, such as `head`, is no reason to fail: the report is written.
-fn print(text: &str) {
-    let _ = writeln!(io::stdout().lock(), "{}", text.trim_end());
-}
-
-fn terminal_width() -> u16 {
-    match rustix::termios::tcgetwinsize(io::stdout()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col,
-        _ => WIDTH_UNKNOWN,
-    }
-}
-
-/// See <https://no-color.org>.
-fn wants_colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-fn empty_results(plan: &Plan) -> Results {
+fn empty_results(plan: &Plan, request: &CompareRequest) -> Results {
     let mut versions = machine::versions();
     if let Some(proxy) = &plan.proxy {
         versions.insert(proxy.name().into(), proxy.version().into());
     }
     Results {
         schema_version: 2,
-        command: command(plan.seed),
+        command: request.command(plan.seed),
         seed: plan.seed.into(),
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         took_s: 0.0,
@@ -166,21 +134,8 @@ fn empty_results(plan: &Plan) -> Results {
     }
 }
 
-/// The command line as it was given, with the seed that it did not name.
-pub(crate) fn command(seed: u32) -> String {
-    let mut words: Vec<String> =
-        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    if !words.iter().any(|word| word == "--seed" || word.starts_with("--seed=")) {
-        words.extend(["--seed".into(), seed.to_string()]);
-    }
-    std::iter::once("meshless".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
-}
-
 /// What is said when a signal ends a run early.
-pub(crate) const INTERRUPTED: &str = "ending the run early; the report will hold what was measured until now (a second signal ends it at once)";
+pub const INTERRUPTED: &str = "ending the run early; the report will hold what was measured until now (a second signal ends it at once)";
 
 /// A machine that is busier than this before the run cannot show how many calls a strategy bears.
 const BUSY_MAX: f64 = 0.1;
-
-/// Columns of what is printed where no terminal says how many it has.
-const WIDTH_UNKNOWN: u16 = 100;

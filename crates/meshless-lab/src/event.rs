@@ -15,7 +15,7 @@ pub(crate) use script::Action;
 
 /// Something that happens to a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Event {
+pub enum Event {
     /// Connections reach their age all the time.
     Ageing,
     /// Every backend is replaced.
@@ -77,7 +77,7 @@ pub(crate) enum Convergence {
 
 impl Event {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 19] = [
+    pub const ALL: [Self; 19] = [
         Self::Ageing,
         Self::Rolling,
         Self::QuickRollout,
@@ -113,7 +113,7 @@ impl Event {
     ];
 
     /// Its name on the command line and in the report.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Ageing => "ageing",
             Self::Rolling => "rolling",
@@ -300,7 +300,7 @@ impl FromStr for Event {
 /// There is no event of this name.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("there is no event `{name}`; choose from {}", Event::ALL.map(Event::name).join(", "))]
-pub(crate) struct UnknownEvent {
+pub struct UnknownEvent {
     name: String,
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 /// Waits for the wish to stop. Clones hear the same one.
 #[derive(Clone, Debug)]
-pub(crate) struct Interrupt {
+pub struct Interrupt {
     heard: watch::Receiver<bool>,
 }
 
@@ -21,7 +21,7 @@ impl Interrupt {
     /// Begins to listen. From here on the two signals no longer end the process by themselves. When
     /// the first one comes, stderr says `saying`, if that is not empty: what the process does until
     /// it ends.
-    pub(crate) fn new(saying: &'static str) -> Self {
+    pub fn new(saying: &'static str) -> Self {
         let (sender, heard) = watch::channel(false);
         // Registered here and not in the task: a signal that comes before the task has run must be heard as well.
         if let (Ok(mut terminate), Ok(mut interrupt)) =
@@ -43,12 +43,12 @@ impl Interrupt {
     }
 
     /// Whether it was heard.
-    pub(crate) fn is_heard(&self) -> bool {
+    pub fn is_heard(&self) -> bool {
         *self.heard.borrow()
     }
 
     /// Returns when it is heard.
-    pub(crate) async fn wait(&mut self) {
+    pub async fn wait(&mut self) {
         if self.heard.wait_for(|heard| *heard).await.is_err() {
             // Nothing listens: the signals have kept their default, which ends the process.
             std::future::pending().await
@@ -64,4 +64,4 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) {
 }
 
 /// Exit code of a run that was interrupted: 128 + SIGINT, as shells have it.
-pub(crate) const EXIT_INTERRUPTED: i32 = 130;
+pub const EXIT_INTERRUPTED: i32 = 130;

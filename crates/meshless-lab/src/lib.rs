@@ -1,24 +1,28 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
+//!
+//! A library of what can be asked for: [`compare`] makes experiments here and [`cluster`] on Kubernetes, [`serve`] and [`load`] are
+//! one server and one load. Each takes a request, which is plain data. The command `meshless` (`meshless-cli`) makes
+//! requests of its arguments. [`compare`] starts the program that it runs in again, as `serve --control` and as `client`: a program
+//! that calls it must pass those words on to [`serve`] and [`client`].
 
 mod caller;
-mod cli;
-mod client;
+pub mod client;
 mod clock;
 #[cfg(feature = "kubernetes")]
-mod cluster;
-mod compare;
+pub mod cluster;
+pub mod compare;
 mod connector;
 mod control;
 mod echo;
-mod event;
+pub mod event;
 mod fault;
-mod interrupt;
+pub mod interrupt;
 mod journal;
 #[cfg(feature = "kubernetes")]
 mod kubeconfig;
 mod ledger;
 mod limits;
-mod load;
+pub mod load;
 mod machine;
 pub mod network;
 mod pacer;
@@ -29,10 +33,9 @@ mod record;
 mod reflection;
 pub mod report;
 pub mod results;
-pub mod run;
-mod serve;
+pub mod serve;
 mod stats;
-mod strategy;
+pub mod strategy;
 mod streams;
 mod tonic_balance;
 mod work;

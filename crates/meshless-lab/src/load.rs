@@ -4,14 +4,12 @@
 //! `meshless serve` or of a peer. It makes a number of calls, or calls for a while, with a fixed number in flight, so that it
 //! ends by itself; latency then counts from the moment a call is made, since nothing else schedules it.
 
-mod words;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meshless::{Channel, Pem, TlsConfig};
+use meshless::{Channel, ChannelError, Policy, TlsConfig};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -20,7 +18,6 @@ use tokio_stream::StreamExt;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status};
 
-use crate::cli::{LOAD_CALLS_MAX, LoadArgs, Shape};
 use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
 use crate::interrupt::Interrupt;
@@ -29,71 +26,107 @@ use crate::results::Latency;
 use crate::stats::Latencies;
 use crate::streams::wire::stream_service_client::StreamServiceClient;
 use crate::streams::wire::{StreamItem, StreamRequest};
-pub(crate) use words::LoadError;
 
-/// How a load ended.
+/// Whom to call, how, and for how long.
+#[derive(Clone, Debug)]
+pub struct LoadRequest {
+    /// In gRPC's naming.
+    pub target: String,
+    /// How a backend is chosen for each call.
+    pub policy: Policy,
+    /// `None`: plain text.
+    pub tls: Option<TlsConfig>,
+    /// Kind of the calls.
+    pub shape: Shape,
+    /// When to stop making calls.
+    pub length: Length,
+    /// How many calls at a time.
+    pub in_flight: u64,
+    /// How long a call may take.
+    pub deadline: Duration,
+}
+
+/// When a load has made its last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
-    /// Every call was answered.
-    AllAnswered,
-    /// Calls failed.
-    SomeFailed,
-    /// The user has seen enough; calls in flight were still waited for.
-    Interrupted,
+pub enum Length {
+    /// After so many calls, at most [`CALLS_MAX`].
+    Calls(u64),
+    /// After this time.
+    Time(Duration),
+}
+
+/// The kind of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// hello.HelloService/Echo.
+    Unary,
+    /// meshless.lab.v1.StreamService/ServerStream, 8 messages, 10 ms apart.
+    ServerStream,
+    /// meshless.lab.v1.StreamService/ClientStream, likewise.
+    ClientStream,
+    /// meshless.lab.v1.StreamService/BidiStream, likewise.
+    BidiStream,
 }
 
 /// What became of a load.
 #[derive(Debug, Default, Serialize)]
-struct Report {
-    ok: u64,
-    failed: u64,
+pub struct LoadReport {
+    /// Answered calls.
+    pub ok: u64,
+    /// Calls that failed.
+    pub failed: u64,
     /// Calls in flight that a signal left no time for. They are neither answered nor failed.
-    given_up: u64,
-    by_status: BTreeMap<&'static str, u64>,
+    pub given_up: u64,
+    /// Failed calls by gRPC's name of their status.
+    pub by_status: BTreeMap<&'static str, u64>,
     /// Answered calls by backend, where servers name themselves.
-    backends: BTreeMap<String, u64>,
+    pub backends: BTreeMap<String, u64>,
     /// By what the channel knew its backends at the end: DNS, EndpointSlices, or one in place of
     /// the other and why. None for addresses that the target lists.
-    found_by: Option<String>,
+    pub found_by: Option<String>,
     /// Of the answered calls. `null` if there were none.
-    latency_ms: Option<Latency>,
-    took_s: f64,
+    pub latency_ms: Option<Latency>,
+    /// How long it took, in seconds.
+    pub took_s: f64,
     /// The first errors, in words.
-    errors: Vec<String>,
+    pub errors: Vec<String>,
+    /// True if a signal ended it early; calls in flight were still waited for.
+    #[serde(skip)]
+    pub interrupted: bool,
 }
 
-/// Makes the calls, and prints what became of them.
+/// Makes the calls. `None` if a signal came before there was a connection.
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
-pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done, LoadError> {
-    let mut builder = Channel::builder(&args.target).policy(args.policy);
+pub async fn run(request: LoadRequest, mut interrupt: Interrupt) -> Result<Option<LoadReport>, ChannelError> {
+    let mut builder = Channel::builder(&request.target).policy(request.policy);
     #[cfg(feature = "kubernetes")]
     if let Some(client) = crate::kubeconfig::client() {
         builder = builder.kubernetes(meshless::resolver::KubernetesConfig::new().client(client));
     }
-    if let Some(tls) = tls(&args)? {
+    if let Some(tls) = request.tls.clone() {
         builder = builder.tls(tls);
     }
     let channel = tokio::select! {
         channel = builder.connect() => channel?,
-        () = interrupt.wait() => {
-            eprintln!("no call was made: there was no connection to {} yet", args.target);
-            return Ok(Done::Interrupted);
-        }
+        () = interrupt.wait() => return Ok(None),
     };
     let started = Instant::now();
-    let calls = if args.seconds.is_some() { LOAD_CALLS_MAX } else { args.calls };
+    let (calls, time) = match request.length {
+        Length::Calls(calls) => (calls, None),
+        Length::Time(time) => (CALLS_MAX, Some(time)),
+    };
     let left = Arc::new(AtomicU64::new(calls));
     let (give_up, given_up) = watch::channel(false);
     let mut callers = JoinSet::new();
-    for _ in 0..args.in_flight.min(calls) {
-        callers.spawn(caller(channel.clone(), args.clone(), left.clone(), given_up.clone()));
+    for _ in 0..request.in_flight.min(calls) {
+        callers.spawn(caller(channel.clone(), request.clone(), left.clone(), given_up.clone()));
     }
     let enough = async {
         tokio::select! {
             () = interrupt.wait() => {}
-            () = sleep_for(args.seconds) => {}
+            () = sleep_for(time) => {}
         }
         left.store(0, Ordering::Relaxed);
         interrupt.wait().await;
@@ -101,7 +134,7 @@ pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done
         give_up.send_replace(true);
         std::future::pending().await
     };
-    let mut report = Report::default();
+    let mut report = LoadReport::default();
     let mut latencies = Latencies::new();
     let collect = async {
         while let Some(done) = callers.join_next().await {
@@ -117,45 +150,23 @@ pub(crate) async fn run(args: LoadArgs, mut interrupt: Interrupt) -> Result<Done
     report.took_s = started.elapsed().as_secs_f64();
     report.latency_ms = (report.ok > 0).then(|| latencies.summary());
     report.found_by = channel.state().await.resolved_by.map(|source| source.to_string());
-    if args.json {
-        println!("{}", serde_json::to_string(&report).expect("a report is plain data"));
-    } else {
-        print!("{}", report.text());
-    }
-    Ok(match report.failed {
-        _ if interrupt.is_heard() => Done::Interrupted,
-        0 => Done::AllAnswered,
-        _ => Done::SomeFailed,
-    })
+    report.interrupted = interrupt.is_heard();
+    Ok(Some(report))
 }
 
 /// For ever, if there is no end.
-async fn sleep_for(seconds: Option<u32>) {
-    match seconds {
-        Some(seconds) => sleep(Duration::from_secs(seconds.into())).await,
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
         None => std::future::pending().await,
     }
-}
-
-fn tls(args: &LoadArgs) -> Result<Option<TlsConfig>, LoadError> {
-    let refused = |flags| move |error| LoadError::Tls { flags, error };
-    let Some(authorities) = &args.tls_ca else { return Ok(None) };
-    let mut tls = TlsConfig::trusting(Pem::file(authorities)).map_err(refused("--tls-ca"))?;
-    if let Some(name) = &args.tls_server_name {
-        tls = tls.server_name(name).map_err(refused("--tls-server-name"))?;
-    }
-    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        let identity = tls.identity(Pem::file(chain), Pem::file(key));
-        tls = identity.map_err(refused("--tls-cert, --tls-key"))?;
-    }
-    Ok(Some(tls))
 }
 
 /// One call after another while any are left; their ids count down. A call that is still in flight
 /// when it is `given_up` counts as such.
 async fn caller(
     channel: Channel,
-    args: LoadArgs,
+    request: LoadRequest,
     left: Arc<AtomicU64>,
     mut given_up: watch::Receiver<bool>,
 ) -> Tally {
@@ -164,7 +175,7 @@ async fn caller(
     while let Ok(id) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
         let begun = Instant::now();
         tokio::select! {
-            ended = call(&channel, &args, id) => match ended {
+            ended = call(&channel, &request, id) => match ended {
                 Ok(backend) => tally.answered(begun.elapsed(), backend),
                 Err(status) => tally.failed(&status),
             },
@@ -175,15 +186,15 @@ async fn caller(
 }
 
 /// Makes one call of the wanted shape, and returns the backend that answered it whole.
-async fn call(channel: &Channel, args: &LoadArgs, id: u64) -> Result<Option<String>, Status> {
+async fn call(channel: &Channel, request: &LoadRequest, id: u64) -> Result<Option<String>, Status> {
     let items = || {
         let each = Duration::from_millis(u64::from(STREAM_INTERVAL_MS));
         let items = (0..STREAM_ITEMS).map(|sequence| StreamItem { sequence, payload: PAYLOAD.to_vec() });
         tokio_stream::iter(items).throttle(each)
     };
-    match args.shape {
+    match request.shape {
         Shape::Unary => {
-            let request = with_id(hello::Request { message: "hello".into() }, id, args.deadline);
+            let request = with_id(hello::Request { message: "hello".into() }, id, request.deadline);
             let response = HelloServiceClient::new(channel.clone()).echo(request).await?;
             Ok(backend(response.metadata()))
         }
@@ -193,18 +204,18 @@ async fn call(channel: &Channel, args: &LoadArgs, id: u64) -> Result<Option<Stri
                 interval_ms: STREAM_INTERVAL_MS,
                 payload: PAYLOAD.to_vec(),
             };
-            let request = with_id(wanted, id, args.deadline);
+            let request = with_id(wanted, id, request.deadline);
             let response = StreamServiceClient::new(channel.clone()).server_stream(request).await?;
             whole(response).await
         }
         Shape::ClientStream => {
-            let request = with_id(items(), id, args.deadline);
+            let request = with_id(items(), id, request.deadline);
             let response = StreamServiceClient::new(channel.clone()).client_stream(request).await?;
             let backend = backend(response.metadata());
             expect_items(response.into_inner().count).map(|()| backend)
         }
         Shape::BidiStream => {
-            let request = with_id(items(), id, args.deadline);
+            let request = with_id(items(), id, request.deadline);
             let response = StreamServiceClient::new(channel.clone()).bidi_stream(request).await?;
             whole(response).await
         }
@@ -266,13 +277,12 @@ impl Tally {
     fn failed(&mut self, status: &Status) {
         *self.statuses.entry(status.code() as i32).or_default() += 1;
         if self.errors.len() < ERRORS_SHOWN {
-            let said = words::with_flags(status.message());
-            self.errors.push(format!("{}: {said}", status_name(status.code())));
+            self.errors.push(format!("{}: {}", status_name(status.code()), status.message()));
         }
     }
 }
 
-impl Report {
+impl LoadReport {
     fn absorb(&mut self, tally: &Tally) {
         self.ok += tally.ok;
         self.given_up += tally.given_up;
@@ -287,7 +297,13 @@ impl Report {
         self.errors.extend(tally.errors.iter().take(room).cloned());
     }
 
-    fn text(&self) -> String {
+    /// As JSON, on one line.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("a report is plain data")
+    }
+
+    /// In words, for people.
+    pub fn text(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
         let calls = self.ok + self.failed;
@@ -332,13 +348,16 @@ fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
     }
 }
 
+/// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
+pub const CALLS_MAX: u64 = (1 << 53) - 1;
+
 /// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations, short enough to make many.
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";
 
 /// What is said when a signal ends the load early.
-pub(crate) const INTERRUPTED: &str =
+pub const INTERRUPTED: &str =
     "ending the load early, when the calls in flight have ended (a second signal ends it at once)";
 
 /// How long a load that a signal has ended waits for its calls in flight. With the second that a
@@ -360,7 +379,7 @@ mod tests {
 
     #[test]
     fn the_names_of_backends_are_bounded_and_no_call_is_lost() {
-        let (mut one, mut all) = (Tally::default(), Report::default());
+        let (mut one, mut all) = (Tally::default(), LoadReport::default());
         for pod in 0..3 * BACKENDS_MAX {
             for _ in 0..2 {
                 one.answered(Duration::from_millis(1), Some(format!("echo-{pod}")));

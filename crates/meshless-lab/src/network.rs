@@ -16,8 +16,6 @@ mod virtual_address;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use clap::ValueEnum;
-
 pub use error::NetworkError;
 pub use kernel::{KernelNetwork, KernelPod, KernelService};
 pub use pod::Pod;
@@ -28,8 +26,8 @@ pub use virtual_address::VirtualAddress;
 
 use crate::limits;
 
-/// A kind of network, as the command line names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// A kind of network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkKind {
     /// The loopback interface, a virtual address in user space: needs nothing, runs everywhere.
     Loopback,

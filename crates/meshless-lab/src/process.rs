@@ -33,7 +33,7 @@ pub(crate) struct Process {
 /// A child did not do what it was asked. Says which and, if it left any, its last words.
 #[derive(Debug, thiserror::Error)]
 #[error("{role} {what}{}{last_words}", if last_words.is_empty() { "" } else { ": " })]
-pub(crate) struct ProcessError {
+pub struct ProcessError {
     role: String,
     what: String,
     last_words: String,

@@ -17,6 +17,7 @@ mod format;
 mod html;
 mod json;
 mod palette;
+mod publish;
 mod scale;
 mod schema;
 mod svg;
@@ -25,6 +26,7 @@ mod terminal;
 mod theory;
 mod verdict;
 
+pub(crate) use publish::publish;
 pub use schema::schema;
 
 /// The files of one report.

@@ -7,17 +7,16 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use meshless::resolver::Address;
-use meshless::server::{ConnectionChange, ConnectionConfig, ConnectionEvent, GoAwayReason, Listener};
-use meshless::tls::TlsError;
-use meshless::{CallLimit, Pem, ServerTlsConfig, Shutdown};
+use meshless::server::{ConnectionChange, ConnectionEvent, GoAwayReason, Listener};
+use meshless::{Server, Shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::cli::ServeArgs;
 use crate::clock;
 use crate::control::{FromServer, ServerUsage, ToServer};
 use crate::echo::Echo;
@@ -34,60 +33,81 @@ use crate::work::Work;
 
 /// A server could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ServeError {
+pub enum ServeError {
     /// An address is taken or is not this machine's, or a setting is none.
     #[error(transparent)]
     Server(#[from] meshless::ServeError),
-    /// Certificate, key or authorities are unusable.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
     /// The backend's name cannot travel in a header.
-    #[error("--name must be printable ASCII, because it travels in a header")]
+    #[error("the name must be printable ASCII, because it travels in a header")]
     Name,
     /// The parent's pipe broke, or a socket did at once.
     #[error("cannot serve: {0}")]
     Io(#[from] io::Error),
 }
 
+/// What to serve, and where.
+pub struct ServeRequest {
+    /// The server, whose limits are set.
+    pub server: Server,
+    /// Where to listen. At least one.
+    pub listen: Vec<Address>,
+    /// How long to work on a call.
+    pub service_time: Duration,
+    /// True to draw how long from an exponential distribution with that mean.
+    pub exponential: bool,
+    /// Name of this backend in the response header `meshless-backend`. `None`: its first address, or the pod's name where
+    /// that is a wildcard.
+    pub name: Option<String>,
+    /// Calls to work on at a time; the others wait their turn. `None`: all.
+    pub workers: Option<usize>,
+    /// File in which to note the ids of calls, for the parent.
+    pub journal: Option<PathBuf>,
+    /// Seed of the draws of `exponential`.
+    pub seed: Option<u64>,
+    /// True to speak with a parent process on stdin and stdout.
+    pub control: bool,
+}
+
 /// Serves until it is told to stop, then lets calls in flight finish.
 ///
 /// # Errors
 /// If it cannot begin, or its parent cannot be understood.
-pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
+pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     // Before the first connection: a signal that comes now must find its handler.
-    let shutdown = if args.control {
+    let shutdown = if request.control {
         let mut interrupt = Interrupt::new("");
         Shutdown::from(async move { interrupt.wait().await })
     } else {
         Shutdown::on_signals()?
     };
-    let bound = args.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+    let bound = request.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
     let (listeners, addresses): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     let name =
-        args.name.clone().unwrap_or_else(|| default_name(&addresses[0], |key| std::env::var(key).ok()));
+        request.name.clone().unwrap_or_else(|| default_name(&addresses[0], |key| std::env::var(key).ok()));
     // Without a parent nobody would ever empty the lists, and a server runs for weeks.
-    let ledger = Arc::new(match args.control {
-        true => Ledger::for_parent(args.journal.as_deref().map(Journal::open).transpose()?),
+    let ledger = Arc::new(match request.control {
+        true => Ledger::for_parent(request.journal.as_deref().map(Journal::open).transpose()?),
         false => Ledger::default(),
     });
     let faults = Arc::new(Faults::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
     // Bytes above ASCII may travel in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
-    let work = match args.exponential {
-        true => Work::exponential(args.service_time, args.seed.unwrap_or_default()),
-        false => Work::constant(args.service_time),
+    let work = match request.exponential {
+        true => Work::exponential(request.service_time, request.seed.unwrap_or_default()),
+        false => Work::constant(request.service_time),
     };
-    let echo = Echo::new(name.clone(), work, ledger.clone()).faults(faults.clone()).workers(args.workers);
+    let echo = Echo::new(name.clone(), work, ledger.clone()).faults(faults.clone()).workers(request.workers);
     let streams = Streams::new(name, ledger.clone());
-    let server = server(&args)?
+    let server = request
+        .server
         .routes(plain::routes())
         .add_service(HelloServiceServer::new(echo))
         .add_service(StreamServiceServer::new(streams))
         .add_service(reflection::v1())
         .add_service(reflection::v1alpha());
 
-    if args.control {
+    if request.control {
         let connections = Arc::new(Connections::default());
         let noted = connections.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
@@ -98,7 +118,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<(), ServeError> {
         };
     }
     let shown: Vec<_> = addresses.iter().map(Address::to_string).collect();
-    tracing::info!(addresses = %shown.join(", "), service_time = ?args.service_time, "serving");
+    tracing::info!(addresses = %shown.join(", "), service_time = ?request.service_time, "serving");
     server.on_connection_event(log).serve_with_incoming_shutdown(listeners, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
@@ -141,61 +161,12 @@ fn sockets(addresses: &[Address]) -> Vec<SocketAddr> {
     addresses.iter().filter_map(socket).collect()
 }
 
-fn server(args: &ServeArgs) -> Result<meshless::Server, TlsError> {
-    let mut server = meshless::Server::builder();
-    if let Some(seed) = args.seed {
-        server = server.connection_config(ConnectionConfig::default().seed(seed));
-    }
-    server = server
-        .keepalive(args.keepalive_time, args.keepalive_timeout)
-        .ping_enforcement(args.permit_keepalive_time, args.permit_keepalive_without_calls)
-        .max_concurrent_streams(args.max_concurrent_streams)
-        .max_connections(args.max_connections as usize);
-    if let Some(age) = args.max_connection_age {
-        server = server.max_connection_age(age);
-    }
-    if let Some(grace) = args.max_connection_age_grace {
-        server = server.max_connection_age_grace(grace);
-    }
-    if let Some(idle) = args.max_connection_idle {
-        server = server.max_connection_idle(idle);
-    }
-    server = server.drain_timeout(args.drain_timeout);
-    if let Some(delay) = args.lame_duck {
-        server = server.lame_duck(delay);
-    }
-    if let (Some(chain), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        let mut tls = ServerTlsConfig::new(Pem::file(chain), Pem::file(key))?;
-        if let Some(authorities) = &args.client_ca {
-            tls = tls.client_ca(Pem::file(authorities))?;
-        }
-        server = server.tls(tls);
-    }
-    if let Some(age) = args.max_stream_age {
-        server = server.max_stream_age(age, STREAM_AGE_GRACE);
-    }
-    if let Some(exponent) = args.level_connections {
-        server = server.level_connections(exponent);
-    }
-    if let Some(calls) = args.max_concurrent_calls {
-        let mut limit = CallLimit::new(calls as usize).queue(args.queue.unwrap_or(calls) as usize);
-        if args.bounce {
-            limit = limit.bounce();
-        }
-        server = server.max_concurrent_calls(limit);
-    }
-    Ok(server)
-}
-
 /// Environment variables that hold the name of a pod, the more precise one first: with
 /// `hostNetwork`, `HOSTNAME` is the node's.
 const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
 /// Rotations that are kept at once for the parent: 8 MiB, a million connections in one run.
 const ROTATIONS_MAX: usize = 1 << 20;
-
-/// How long a stream may go on after its age.
-const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
 
 fn log(event: &ConnectionEvent) {
     let ConnectionEvent { connection, peer, age, calls, .. } = event;

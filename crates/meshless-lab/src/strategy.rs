@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 /// A way of connecting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Strategy {
+pub enum Strategy {
     /// A new connection for each call: the stopgap that many teams use.
     ConnectionPerCall,
     /// One connection for all calls: what a gRPC client does by itself.
@@ -64,7 +64,7 @@ pub(crate) enum Entrance {
 
 impl Strategy {
     /// All of them, in the order of the report.
-    pub(crate) const ALL: [Self; 13] = [
+    pub const ALL: [Self; 13] = [
         Self::ConnectionPerCall,
         Self::SingleConnection,
         Self::MaxAgeL4,
@@ -108,7 +108,7 @@ impl Strategy {
         [Self::ConnectionPerCall, Self::SingleConnection, Self::MaxAgeL4, Self::L7Proxy, Self::RoundRobin];
 
     /// Its name on the command line and in the report.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::ConnectionPerCall => "connection-per-call",
             Self::SingleConnection => "single-connection",
@@ -193,7 +193,7 @@ impl FromStr for Strategy {
 /// There is no strategy of this name.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("there is no strategy `{name}`; choose from {}", Strategy::ALL.map(Strategy::name).join(", "))]
-pub(crate) struct UnknownStrategy {
+pub struct UnknownStrategy {
     name: String,
 }
 

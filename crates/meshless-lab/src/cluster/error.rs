@@ -6,7 +6,8 @@ use crate::report::ReportError;
 
 /// A run on a cluster could not be made, or not be finished.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClusterError {
+#[expect(missing_docs, reason = "the message of each variant says what its fields are")]
+pub enum ClusterError {
     /// Nothing says which cluster.
     #[error(
         "no cluster is known: {reason}; give a kubeconfig ($KUBECONFIG or ~/.kube/config) or run in a pod"

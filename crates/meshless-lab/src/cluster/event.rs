@@ -6,7 +6,7 @@ use crate::results::EventNote;
 
 /// Something that happens to the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClusterEvent {
+pub enum ClusterEvent {
     /// `kubectl scale` to twice the replicas, and back.
     Scale,
     /// `kubectl rollout restart`.
@@ -16,10 +16,11 @@ pub(crate) enum ClusterEvent {
 }
 
 impl ClusterEvent {
-    pub(crate) const ALL: [Self; 3] = [Self::Scale, Self::Rolling, Self::PodDeletion];
+    /// All of them, in the order of the report.
+    pub const ALL: [Self; 3] = [Self::Scale, Self::Rolling, Self::PodDeletion];
 
     /// Its name in the report.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Scale => "scale",
             Self::Rolling => "rolling",

@@ -191,18 +191,19 @@ const SPARE_S: u64 = 5;
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::cli::{Cli, Command};
+    use crate::cluster::ClusterRequest;
 
-    fn plan(more: &str) -> Plan {
-        let words = format!("meshless compare --kubernetes {more}");
-        match Cli::try_parse_from(words.split_whitespace()).unwrap().command {
-            Command::Compare(args) => Plan::new(&args).unwrap(),
-            other => panic!("{other:?}"),
-        }
+    fn plan(change: impl FnOnce(&mut ClusterRequest)) -> Plan {
+        let mut request = ClusterRequest::default();
+        change(&mut request);
+        Plan::new(&request).unwrap()
+    }
+
+    fn reads_slices(request: &mut ClusterRequest) {
+        request.endpoint_slices = true;
     }
 
     fn is_a<K: DeserializeOwned + serde::Serialize>(object: &Object) {
@@ -213,7 +214,7 @@ mod tests {
 
     #[test]
     fn every_field_is_one_of_the_api() {
-        let plan = plan("--endpoint-slices");
+        let plan = plan(reads_slices);
         for ages in [true, false] {
             let servers = servers(&plan, ages);
             is_a::<Deployment>(&servers[0]);
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn everything_carries_the_label_of_its_run() {
-        let plan = plan("--endpoint-slices");
+        let plan = plan(reads_slices);
         let all = servers(&plan, true).into_iter().chain(reader(&plan)).chain([load(
             &plan,
             "l",
@@ -244,7 +245,7 @@ mod tests {
     fn pods_are_as_safe_and_as_ready_as_those_of_the_manifests() {
         let manifest = include_str!("../../../../deploy/base/deployment.yaml");
         let manifest: Value = serde_saphyr::from_str(manifest).unwrap();
-        let ours = &servers(&plan(""), true)[0].value["spec"]["template"]["spec"];
+        let ours = &servers(&plan(|_| {}), true)[0].value["spec"]["template"]["spec"];
         let theirs = &manifest["spec"]["template"]["spec"];
         for field in [
             "/securityContext",
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn servers_that_must_not_age_are_not_told_to() {
-        let plan = plan("--max-connection-age 2s");
+        let plan = plan(|request| request.compare.max_connection_age = Duration::from_secs(2));
         let args = |ages| {
             servers(&plan, ages)[0].value["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
         };
@@ -269,9 +270,10 @@ mod tests {
 
     #[test]
     fn workers_get_a_token_only_where_they_read_endpoint_slices() {
-        let spec =
-            |more| load(&plan(more), "l", "{}", Duration::ZERO).value["spec"]["template"]["spec"].clone();
-        assert_eq!(spec("")["automountServiceAccountToken"], false);
-        assert_eq!(spec("--endpoint-slices")["automountServiceAccountToken"], true);
+        for reads in [false, true] {
+            let plan = plan(|request| request.endpoint_slices = reads);
+            let load = load(&plan, "l", "{}", Duration::ZERO);
+            assert_eq!(load.value["spec"]["template"]["spec"]["automountServiceAccountToken"], reads);
+        }
     }
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use meshless_core::Rng;
 
+use super::ClusterRequest;
 use super::error::ClusterError;
 use super::event::ClusterEvent;
-use crate::cli::{CompareArgs, Experiment};
-use crate::compare::random_seed;
+use crate::compare::{ExperimentName, random_seed};
 use crate::results::{ChurnSettings, Settings};
 use crate::strategy::{Entrance, Strategy};
 
@@ -40,19 +40,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Plans what `args` ask for.
+    /// Plans what `request` asks for.
     ///
     /// # Errors
     /// If nothing of it can be measured on a cluster.
-    pub(crate) fn new(args: &CompareArgs) -> Result<Self, ClusterError> {
+    pub(crate) fn new(request: &ClusterRequest) -> Result<Self, ClusterError> {
+        let compare = &request.compare;
         let mut notes = vec![
             "Servers on a cluster keep no ledger for the lab: failed calls that may have been executed count as not executed, \
              and rotations are the connections that clients opened beyond their first ones."
                 .to_owned(),
         ];
-        let mut strategies = match args.strategies.is_empty() {
+        let mut strategies = match compare.strategies.is_empty() {
             true => STRATEGIES.to_vec(),
-            false => args.strategies.clone(),
+            false => compare.strategies.clone(),
         };
         let proxied = |strategy: &Strategy| strategy.entrance() == Entrance::Proxy;
         if strategies.iter().any(proxied) {
@@ -76,38 +77,42 @@ impl Plan {
                 true
             }
         });
-        let of = |experiment| match args.makes(experiment) {
+        let of = |experiment| match compare.makes(experiment) {
             true => strategies.clone(),
             false => Vec::new(),
         };
-        let (spreads, churns) = (of(Experiment::Spread), of(Experiment::Churn));
+        let (spreads, churns) = (of(ExperimentName::Spread), of(ExperimentName::Churn));
         if spreads.is_empty() && churns.is_empty() {
             return Err(ClusterError::Plan(
                 "on a cluster only spread and churn are measured, and not with l7-proxy or grpc-go; name others with --experiments and --strategies"
                     .into(),
             ));
         }
-        let seed = args.seed.unwrap_or_else(random_seed);
-        let seconds = |default| Duration::from_secs(u64::from(args.seconds.unwrap_or(default)));
+        let seed = compare.seed.unwrap_or_else(random_seed);
+        let seconds = |default| Duration::from_secs(u64::from(compare.seconds.unwrap_or(default)));
         // The run is named anew also when its seed is repeated: what an earlier one left behind does not stand in its way.
         let run = format!("meshless-lab-{:05x}", Rng::new(random_seed().into(), 0).next_u64() & 0xf_ffff);
         Ok(Self {
             run,
             seed,
-            image: args.cluster.image.clone(),
-            workers: args.cluster.workers,
-            endpoint_slices: args.cluster.endpoint_slices,
-            start_within: args.cluster.start_within,
-            replicas: i32::from(args.backends),
-            events: events(args)?,
+            image: request.image.clone(),
+            workers: request.workers,
+            endpoint_slices: request.endpoint_slices,
+            start_within: request.start_within,
+            replicas: i32::from(compare.backends),
+            events: if request.events.is_empty() {
+                ClusterEvent::ALL.to_vec()
+            } else {
+                request.events.clone()
+            },
             spreads,
             churns,
-            deadline: args.deadline,
-            service_time: args.service_time,
-            max_age: args.max_connection_age,
-            max_age_grace: args.max_connection_age_grace,
-            rate: args.rate,
-            churn_rate: args.rate / 5.0,
+            deadline: compare.deadline,
+            service_time: compare.service_time,
+            max_age: compare.max_connection_age,
+            max_age_grace: compare.max_connection_age_grace,
+            rate: compare.rate,
+            churn_rate: compare.rate / 5.0,
             length: seconds(SPREAD_SECONDS),
             watch: seconds(WATCH_SECONDS),
             notes,
@@ -150,21 +155,6 @@ impl Plan {
     pub(crate) fn steps(&self) -> u64 {
         let events = if self.churns.is_empty() { 0 } else { self.events.len() as u32 };
         (self.length * self.spreads.len() as u32 + (self.before() + self.watch) * events).as_secs()
-    }
-}
-
-/// Those that were named; else all.
-fn events(args: &CompareArgs) -> Result<Vec<ClusterEvent>, ClusterError> {
-    let named = args.events.iter().map(|event| {
-        let found = ClusterEvent::ALL.into_iter().find(|known| known.name() == event.as_str());
-        found.ok_or_else(|| {
-            let known = ClusterEvent::ALL.map(ClusterEvent::name).join(", ");
-            ClusterError::Plan(format!("on a cluster there is no event `{event}`; choose from {known}"))
-        })
-    });
-    match args.events.is_empty() {
-        true => Ok(ClusterEvent::ALL.to_vec()),
-        false => named.collect(),
     }
 }
 

@@ -28,7 +28,7 @@ use crate::strategy::Entrance;
 ///
 /// # Errors
 /// If it is none, or this pod has no DNS.
-pub(crate) async fn work(score: &str, interrupt: Interrupt) -> io::Result<bool> {
+pub async fn work(score: &str, interrupt: Interrupt) -> io::Result<bool> {
     let score: Score = serde_json::from_str(score)?;
     let index: u64 =
         std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
@@ -184,8 +184,7 @@ fn say(line: &Line) -> io::Result<()> {
 }
 
 /// What is said when a signal ends a worker early.
-pub(crate) const INTERRUPTED: &str =
-    "told to stop before the load is over; what was measured until now follows";
+pub const INTERRUPTED: &str = "told to stop before the load is over; what was measured until now follows";
 
 /// Where servers listen.
 pub(crate) const PORT: u16 = 3001;

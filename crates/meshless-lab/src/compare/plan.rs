@@ -6,11 +6,9 @@ mod parts;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use meshless_core::Rng;
-
-use crate::cli::{CompareArgs, EventName, Experiment};
+use super::request::{CompareRequest, ExperimentName, random_seed};
 use crate::compare::{bounce, levelling};
 use crate::event::{Event, FLEET, SERVICE_TIME};
 use crate::limits;
@@ -65,7 +63,7 @@ pub(crate) struct Plan {
 
 /// A run that cannot be made, and what to ask for instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PlanError {
+pub enum PlanError {
     /// Not even a small run fits.
     #[error("a process may open only {0} files; allow at least {FILES_MIN} (ulimit -n {FILES_MIN})")]
     FileDescriptors(u64),
@@ -74,24 +72,21 @@ pub(crate) enum PlanError {
         "grpc-go needs its client: build it with `go -C peers/go build -o ../../target/ ./lab`, and add --grpc-go target/lab"
     )]
     NoGrpcGo,
-    /// An event of a cluster alone.
-    #[error("the event `{0}` happens to pods of a cluster; add --kubernetes")]
-    ClusterEvent(EventName),
     /// All of it was left out.
     #[error("nothing of it can be measured here: {0}")]
     Nothing(String),
 }
 
 impl Plan {
-    /// Plans what `args` ask for on this machine and this network.
+    /// Plans what `request` asks for on this machine and this network.
     ///
     /// # Errors
     /// If nothing of it can be done here.
-    pub(crate) fn new(args: &CompareArgs, network: Network) -> Result<Self, PlanError> {
+    pub(crate) fn new(request: &CompareRequest, network: Network) -> Result<Self, PlanError> {
         let file_descriptors = limits::raise_file_descriptors();
         let proxy = Proxy::find().map_err(|missing| missing.to_string());
         let addresses = |count| network.addresses(count as u8);
-        let mut plan = Self::within(args, file_descriptors, addresses, proxy)?;
+        let mut plan = Self::within(request, file_descriptors, addresses, proxy)?;
         if let Network::Kernel(_) = network {
             plan.notes.push(
                 "The kernel draws the backend of each connection to the virtual address; the seed does not repeat that."
@@ -103,7 +98,7 @@ impl Plan {
 
     /// The plan on a machine with these limits, and as many addresses as are asked for, where there are so many.
     fn within(
-        args: &CompareArgs,
+        request: &CompareRequest,
         file_descriptors: u64,
         addresses_of: impl Fn(usize) -> Option<Vec<Ipv4Addr>>,
         proxy: Result<Proxy, String>,
@@ -111,46 +106,46 @@ impl Plan {
         if file_descriptors < FILES_MIN {
             return Err(PlanError::FileDescriptors(file_descriptors));
         }
-        if args.strategies.contains(&Strategy::GrpcGo) && args.grpc_go.is_none() {
+        if request.strategies.contains(&Strategy::GrpcGo) && request.grpc_go.is_none() {
             return Err(PlanError::NoGrpcGo);
         }
         let mut notes = Vec::new();
         // Who brings grpc-go's client wants to see it.
-        let brought = args.grpc_go.as_ref().map(|_| Strategy::GrpcGo);
-        let named = parts::named(args, &mut notes);
-        let chosen = |default: &[Strategy]| match args.strategies.is_empty() {
+        let brought = request.grpc_go.as_ref().map(|_| Strategy::GrpcGo);
+        let named = parts::named(request, &mut notes);
+        let chosen = |default: &[Strategy]| match request.strategies.is_empty() {
             true => default.iter().copied().chain(brought).collect(),
             false => named.clone(),
         };
-        let makes = |experiment| args.makes(experiment);
-        let addresses = addresses_of(args.backends.into());
+        let makes = |experiment| request.makes(experiment);
+        let addresses = addresses_of(request.backends.into());
         let mut strategies = chosen(&Strategy::SPREAD);
         if let (Err(missing), true) = (&proxy, strategies.contains(&Strategy::L7Proxy)) {
             notes.push(format!("l7-proxy was left out: {missing}."));
             strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
         }
-        let bursts = match makes(Experiment::Burst) {
+        let bursts = match makes(ExperimentName::Burst) {
             true => {
                 let mut bursting = strategies.clone();
-                if args.strategies.is_empty() {
+                if request.strategies.is_empty() {
                     bursting.retain(|strategy| {
                         Strategy::ONE_SERVER.contains(strategy) || brought == Some(*strategy)
                     });
                 }
-                parts::bursts(args, &bursting, file_descriptors, &mut notes)
+                parts::bursts(request, &bursting, file_descriptors, &mut notes)
             }
             false => Vec::new(),
         };
-        let spreads = match makes(Experiment::Spread) {
-            true => parts::spreads(args, &strategies, file_descriptors, addresses.is_some(), &mut notes),
+        let spreads = match makes(ExperimentName::Spread) {
+            true => parts::spreads(request, &strategies, file_descriptors, addresses.is_some(), &mut notes),
             false => Vec::new(),
         };
-        let churns = match makes(Experiment::Churn) {
+        let churns = match makes(ExperimentName::Churn) {
             true => parts::churns(chosen(&Strategy::CHURN), addresses_of(FLEET).is_some(), &mut notes),
             false => Vec::new(),
         };
-        let (levellings, bounces) = match makes(Experiment::Servers) {
-            true => parts::servers(args, addresses_of(bounce::SERVERS).is_some(), &mut notes),
+        let (levellings, bounces) = match makes(ExperimentName::Servers) {
+            true => parts::servers(request, addresses_of(bounce::SERVERS).is_some(), &mut notes),
             false => (Vec::new(), Vec::new()),
         };
         let proxied = strategies.contains(&Strategy::L7Proxy) && !(bursts.is_empty() && spreads.is_empty());
@@ -163,30 +158,30 @@ impl Plan {
         }
         Ok(Self {
             network: Network::Loopback,
-            seed: args.seed.unwrap_or_else(random_seed),
-            deadline: args.deadline,
-            service_time: args.service_time,
-            max_age: args.max_connection_age,
-            max_age_grace: args.max_connection_age_grace,
+            seed: request.seed.unwrap_or_else(random_seed),
+            deadline: request.deadline,
+            service_time: request.service_time,
+            max_age: request.max_connection_age,
+            max_age_grace: request.max_connection_age_grace,
             bursts,
-            rounds: args.rounds,
+            rounds: request.rounds,
             spreads,
-            addresses: addresses.unwrap_or_else(|| vec![Ipv4Addr::LOCALHOST; usize::from(args.backends)]),
-            rate: args.rate,
-            seconds: args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { SECONDS }),
+            addresses: addresses.unwrap_or_else(|| vec![Ipv4Addr::LOCALHOST; usize::from(request.backends)]),
+            rate: request.rate,
+            seconds: request.seconds.unwrap_or(if request.full { SECONDS_FULL } else { SECONDS }),
             churns,
-            events: parts::events(args).map_err(PlanError::ClusterEvent)?,
+            events: parts::events(request),
             churn_rate: CHURN_RATE,
             churn_deadline: CHURN_DEADLINE,
-            churn_age: args.max_connection_age * CHURN_AGES,
+            churn_age: request.max_connection_age * CHURN_AGES,
             churn_watch: Duration::from_secs(
-                args.seconds.unwrap_or(if args.full { SECONDS_FULL } else { CHURN_SECONDS }).into(),
+                request.seconds.unwrap_or(if request.full { SECONDS_FULL } else { CHURN_SECONDS }).into(),
             ),
             levellings,
             bounces,
-            servers_watch: Duration::from_secs(args.seconds.unwrap_or(SERVERS_SECONDS).into()),
+            servers_watch: Duration::from_secs(request.seconds.unwrap_or(SERVERS_SECONDS).into()),
             proxy: proxy.ok().filter(|_| proxied),
-            grpc_go: args.grpc_go.clone(),
+            grpc_go: request.grpc_go.clone(),
             file_descriptors,
             notes,
         })
@@ -239,12 +234,6 @@ impl Plan {
     }
 }
 
-/// 32 bits, so that a seed is short to type and survives every JSON reader.
-pub(crate) fn random_seed() -> u32 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Rng::new(now.as_nanos() as u64, u64::from(std::process::id())).next_u64() as u32
-}
-
 /// Length of the spread, and how long an event is watched: as much as three minutes for all allow.
 const SECONDS: u32 = 6;
 const CHURN_SECONDS: u32 = 4;
@@ -269,34 +258,37 @@ const FILES_MIN: u64 = 256;
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: CompareArgs,
+    fn plan(request: CompareRequest, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
+        let addresses = |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
+        Plan::within(&request, file_descriptors, addresses, Err("there is none".into()))
     }
 
-    fn plan(line: &str, file_descriptors: u64, many_addresses: bool) -> Result<Plan, PlanError> {
-        let args = Line::parse_from(std::iter::once("compare").chain(line.split_whitespace())).args;
-        let addresses = |count: usize| many_addresses.then(|| vec![Ipv4Addr::new(127, 0, 0, 2); count]);
-        Plan::within(&args, file_descriptors, addresses, Err("there is none".into()))
+    fn of(experiment: ExperimentName, strategies: &[Strategy]) -> CompareRequest {
+        CompareRequest {
+            experiments: vec![experiment],
+            strategies: strategies.to_vec(),
+            ..CompareRequest::default()
+        }
+    }
+
+    fn full() -> CompareRequest {
+        CompareRequest { full: true, ..CompareRequest::default() }
     }
 
     #[test]
     fn bursts_change_their_order_with_each_size() {
-        let plan =
-            plan("--strategies single-connection,max-age-l4 --calls 500,100 --experiments burst", 4096, true);
         let (a, b) = (Strategy::SingleConnection, Strategy::MaxAgeL4);
-        assert_eq!(plan.unwrap().bursts, [(a, 100), (b, 100), (b, 500), (a, 500)]);
+        let request = CompareRequest { calls: vec![500, 100], ..of(ExperimentName::Burst, &[a, b]) };
+        assert_eq!(plan(request, 4096, true).unwrap().bursts, [(a, 100), (b, 100), (b, 500), (a, 500)]);
     }
 
     #[test]
     fn what_does_not_fit_the_descriptors_is_left_out_and_said() {
-        let plan =
-            plan("--calls 100,5000 --strategies connection-per-call,single-connection", 1024, true).unwrap();
+        let strategies = vec![Strategy::ConnectionPerCall, Strategy::SingleConnection];
+        let request = CompareRequest { calls: vec![100, 5000], strategies, ..CompareRequest::default() };
+        let plan = plan(request, 1024, true).unwrap();
         assert!(plan.bursts.contains(&(Strategy::SingleConnection, 5000)));
         assert!(plan.bursts.contains(&(Strategy::ConnectionPerCall, 100)));
         assert!(!plan.bursts.contains(&(Strategy::ConnectionPerCall, 5000)));
@@ -309,14 +301,14 @@ mod tests {
 
     #[test]
     fn too_few_descriptors_for_anything_are_refused() {
-        let error = plan("", 64, true).unwrap_err();
+        let error = plan(CompareRequest::default(), 64, true).unwrap_err();
         assert_eq!(error, PlanError::FileDescriptors(64));
         assert!(error.to_string().contains("ulimit -n"));
     }
 
     #[test]
     fn without_loopback_addresses_only_the_name_is_left_out() {
-        let plan = plan("--backends 3", 100_000, false).unwrap();
+        let plan = plan(CompareRequest::default(), 100_000, false).unwrap();
         assert!(!plan.spreads.contains(&Strategy::MaxAgeDns) && plan.spreads.contains(&Strategy::MaxAgeL4));
         assert!(plan.notes.iter().any(|note| note.contains("sudo ifconfig lo0 alias 127.0.0.2")));
         assert_eq!(plan.addresses, [Ipv4Addr::LOCALHOST; 3]);
@@ -324,16 +316,18 @@ mod tests {
 
     #[test]
     fn a_missing_proxy_is_a_note_unless_nothing_else_was_asked_for() {
-        let with_others = plan("", 100_000, true).unwrap();
+        let with_others = plan(CompareRequest::default(), 100_000, true).unwrap();
         assert!(!with_others.spreads.contains(&Strategy::L7Proxy));
         assert!(with_others.notes.iter().any(|note| note.contains("l7-proxy was left out: there is none")));
-        let alone = plan("--strategies l7-proxy", 100_000, true).unwrap_err();
+        let alone = of(ExperimentName::Spread, &[Strategy::L7Proxy]);
+        let alone = plan(alone, 100_000, true).unwrap_err();
         assert!(matches!(alone, PlanError::Nothing(_)));
     }
 
     #[test]
     fn a_build_without_kubernetes_says_how_to_get_it() {
-        let plan = plan("--strategies round_robin,round_robin+kubernetes", 100_000, true).unwrap();
+        let strategies = vec![Strategy::RoundRobin, Strategy::RoundRobinKubernetes];
+        let plan = plan(CompareRequest { strategies, ..CompareRequest::default() }, 100_000, true).unwrap();
         let takes_part = plan.spreads.contains(&Strategy::RoundRobinKubernetes);
         assert_eq!(takes_part, cfg!(feature = "kubernetes"));
         assert_eq!(plan.churns, plan.spreads);
@@ -343,10 +337,12 @@ mod tests {
 
     #[test]
     fn events_come_in_their_order_and_all_of_them_in_a_full_run() {
-        let asked = plan("--experiments churn --events outage,sigkill,outage", 100_000, true).unwrap();
+        let events = vec![Event::Outage, Event::Sigkill, Event::Outage];
+        let asked = CompareRequest { events, ..of(ExperimentName::Churn, &[]) };
+        let asked = plan(asked, 100_000, true).unwrap();
         assert_eq!(asked.events, [Event::Sigkill, Event::Outage]);
-        assert_eq!(plan("", 100_000, true).unwrap().events, Event::DEFAULT);
-        let full = plan("--full", 100_000, true).unwrap();
+        assert_eq!(plan(CompareRequest::default(), 100_000, true).unwrap().events, Event::DEFAULT);
+        let full = plan(full(), 100_000, true).unwrap();
         assert_eq!((full.events.len(), full.churn_watch.as_secs()), (Event::ALL.len(), 8));
         assert!(asked.bursts.is_empty() && asked.spreads.is_empty());
         // An event of four seconds takes one more for what comes before it.
@@ -355,8 +351,8 @@ mod tests {
 
     #[test]
     fn a_churn_needs_addresses_and_leaves_the_proxy_out() {
-        let plan_of =
-            |addresses| plan("--experiments churn --strategies l7-proxy,round_robin", 100_000, addresses);
+        let strategies = [Strategy::L7Proxy, Strategy::RoundRobin];
+        let plan_of = |addresses| plan(of(ExperimentName::Churn, &strategies), 100_000, addresses);
         let plan = plan_of(true).unwrap();
         assert_eq!(plan.churns, [Strategy::RoundRobin]);
         assert!(plan.notes.iter().any(|note| note.contains("l7-proxy was left out")), "{:?}", plan.notes);
@@ -365,23 +361,29 @@ mod tests {
 
     #[test]
     fn what_servers_do_is_measured_if_asked_for_or_in_a_full_run() {
-        let plan_of = |line, addresses| plan(line, 100_000, addresses);
-        assert!(plan_of("", true).unwrap().bounces.is_empty());
-        let full = plan_of("--full", true).unwrap();
+        let plan_of = |request, addresses| plan(request, 100_000, addresses);
+        assert!(plan_of(CompareRequest::default(), true).unwrap().bounces.is_empty());
+        let full = plan_of(full(), true).unwrap();
         assert_eq!((full.levellings.len(), full.bounces.len()), (2, 5));
-        let asked = plan_of("--experiments servers --strategies round_robin --seconds 2", true).unwrap();
         let row = Strategy::RoundRobin;
+        let asked = CompareRequest { seconds: Some(2), ..of(ExperimentName::Servers, &[row]) };
+        let asked = plan_of(asked, true).unwrap();
         assert_eq!((asked.levellings.len(), &*asked.bounces), (0, &[(row, false), (row, true)][..]));
         // Two rows, and no longer warm-up than what is measured.
         assert_eq!(asked.steps(), 2 * (2 + 2));
         assert!(asked.bursts.is_empty() && asked.spreads.is_empty() && asked.churns.is_empty());
-        let nobody = plan_of("--experiments servers --strategies l7-proxy", true).unwrap_err();
+        let nobody = plan_of(of(ExperimentName::Servers, &[Strategy::L7Proxy]), true).unwrap_err();
         assert!(nobody.to_string().contains("least_request"), "{nobody}");
-        assert!(plan_of("--experiments servers", false).unwrap_err().to_string().contains("127.0.0.11"));
+        assert!(
+            plan_of(of(ExperimentName::Servers, &[]), false).unwrap_err().to_string().contains("127.0.0.11")
+        );
     }
 
     #[test]
     fn a_seed_is_kept() {
-        assert_eq!(plan("--seed 7", 100_000, true).unwrap().seed, 7);
+        assert_eq!(
+            plan(CompareRequest { seed: Some(7), ..CompareRequest::default() }, 100_000, true).unwrap().seed,
+            7
+        );
     }
 }

@@ -67,7 +67,7 @@ impl Setup {
 
 /// A rig could not be set up, or broke.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum RigError {
+pub enum RigError {
     /// One of its processes.
     #[error(transparent)]
     Process(#[from] ProcessError),

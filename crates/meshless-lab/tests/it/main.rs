@@ -1,14 +1,3 @@
-//! The program `meshless` as its user runs it, and its report.
+//! The report of a run.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
-
-mod bad_input;
-#[cfg(feature = "kubernetes")]
-mod cluster;
-mod compare;
-mod deploy;
-mod kernel;
-mod load;
 mod report;
-mod serve;
-mod support;

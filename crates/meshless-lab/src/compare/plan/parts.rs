@@ -3,14 +3,13 @@
 //!
 //! What is left out leaves a note that says why, and how to get it.
 
-use crate::cli::{CompareArgs, EventName};
-use crate::compare::bounce;
+use crate::compare::{CompareRequest, bounce};
 use crate::event::{Event, FLEET};
 use crate::strategy::{Entrance, Strategy};
 
 /// The strategies that the user named and this build has, in the order of the report, each once.
-pub(super) fn named(args: &CompareArgs, notes: &mut Vec<String>) -> Vec<Strategy> {
-    let named = |strategy: &Strategy| args.strategies.contains(strategy);
+pub(super) fn named(request: &CompareRequest, notes: &mut Vec<String>) -> Vec<Strategy> {
+    let named = |strategy: &Strategy| request.strategies.contains(strategy);
     let mut strategies: Vec<_> = Strategy::ALL.into_iter().filter(named).collect();
     if !cfg!(feature = "kubernetes") && strategies.contains(&Strategy::RoundRobinKubernetes) {
         notes.push(
@@ -24,15 +23,15 @@ pub(super) fn named(args: &CompareArgs, notes: &mut Vec<String>) -> Vec<Strategy
 
 /// Strategies and numbers of calls, in the order in which they are measured.
 pub(super) fn bursts(
-    args: &CompareArgs,
+    request: &CompareRequest,
     strategies: &[Strategy],
     file_descriptors: u64,
     notes: &mut Vec<String>,
 ) -> Vec<(Strategy, u64)> {
-    let mut sizes = match (args.full, args.calls.is_empty()) {
+    let mut sizes = match (request.full, request.calls.is_empty()) {
         (true, _) => FULL_CALLS.to_vec(),
         (false, true) => CALLS.to_vec(),
-        (false, false) => args.calls.clone(),
+        (false, false) => request.calls.clone(),
     };
     sizes.sort_unstable();
     sizes.dedup();
@@ -65,7 +64,7 @@ pub(super) fn bursts(
 
 /// The strategies of the spread that this machine has addresses and file descriptors for.
 pub(super) fn spreads(
-    args: &CompareArgs,
+    request: &CompareRequest,
     strategies: &[Strategy],
     file_descriptors: u64,
     many_addresses: bool,
@@ -76,7 +75,7 @@ pub(super) fn spreads(
         .iter()
         .partition(|strategy| matches!(strategy.entrance(), Entrance::Name | Entrance::EndpointSlices));
     if !many_addresses && !named.is_empty() {
-        let last = u32::from(args.backends) + 1;
+        let last = u32::from(request.backends) + 1;
         let named: Vec<_> = named.into_iter().map(Strategy::name).collect();
         notes.push(format!(
             "Left out of the spread: {}. A name needs a backend on each of 127.0.0.2 to 127.0.0.{last}, which this \
@@ -86,12 +85,13 @@ pub(super) fn spreads(
         strategies = others;
     }
     // The virtual address holds two sockets per connection, each for as long as a call may last.
-    let sockets = 2.0 * args.rate * args.deadline.max(args.service_time).as_secs_f64() + FILES_SPARE as f64;
+    let sockets =
+        2.0 * request.rate * request.deadline.max(request.service_time).as_secs_f64() + FILES_SPARE as f64;
     if sockets > file_descriptors as f64 && strategies.contains(&Strategy::ConnectionPerCall) {
         notes.push(format!(
             "connection-per-call was left out of the spread: {} calls per second need up to {sockets:.0} file \
              descriptors, and the hard limit is {file_descriptors} (ulimit -Hn); choose a lower --rate.",
-            args.rate
+            request.rate
         ));
         strategies.retain(|strategy| strategy.keeps_connection());
     }
@@ -123,7 +123,7 @@ pub(super) fn churns(
 
 /// What servers do, for the strategies that are asked for, if any are.
 pub(super) fn servers(
-    args: &CompareArgs,
+    request: &CompareRequest,
     many_addresses: bool,
     notes: &mut Vec<String>,
 ) -> (Vec<Strategy>, Vec<(Strategy, bool)>) {
@@ -135,7 +135,7 @@ pub(super) fn servers(
         ));
         return (Vec::new(), Vec::new());
     }
-    let asked = |strategy: &Strategy| args.strategies.is_empty() || args.strategies.contains(strategy);
+    let asked = |strategy: &Strategy| request.strategies.is_empty() || request.strategies.contains(strategy);
     let levellings: Vec<_> = LEVELLINGS.into_iter().filter(asked).collect();
     let bounces: Vec<_> = BOUNCES.into_iter().filter(|(strategy, _)| asked(strategy)).collect();
     if levellings.is_empty() && bounces.is_empty() {
@@ -149,19 +149,13 @@ pub(super) fn servers(
 }
 
 /// In the order of the report, each once.
-///
-/// # Errors
-/// The first name that is an event of a cluster alone.
-pub(super) fn events(args: &CompareArgs) -> Result<Vec<Event>, EventName> {
-    let asked = match (args.events.is_empty(), args.full) {
-        (false, _) => {
-            let local = |name: &EventName| name.local().ok_or_else(|| name.clone());
-            args.events.iter().map(local).collect::<Result<_, _>>()?
-        }
-        (true, true) => Event::ALL.to_vec(),
-        (true, false) => Event::DEFAULT.to_vec(),
+pub(super) fn events(request: &CompareRequest) -> Vec<Event> {
+    let asked = match (request.events.is_empty(), request.full) {
+        (false, _) => &request.events[..],
+        (true, true) => &Event::ALL,
+        (true, false) => &Event::DEFAULT,
     };
-    Ok(Event::ALL.into_iter().filter(|event| asked.contains(event)).collect())
+    Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
 }
 
 /// Clients of one connection each, which come back through the virtual address: today's tonic, and the channel.

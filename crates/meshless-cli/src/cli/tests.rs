@@ -1,8 +1,16 @@
 //! The help: complete, and readable where the terminal is narrow.
 
+use std::time::Duration;
+
 use clap::CommandFactory;
+use meshless_lab::compare::{CompareRequest, ExperimentName};
+use meshless_lab::event::Event;
+use meshless_lab::strategy::Strategy;
 
 use super::*;
+use crate::cluster;
+use crate::event_name::EventName;
+use crate::values::whole;
 
 fn help(command: &str, width: usize) -> String {
     let mut cli = Cli::command().term_width(width);
@@ -22,7 +30,7 @@ fn the_help_names_every_strategy_event_and_experiment() {
         assert!(help.contains(name), "{name}: {help}");
     }
     for name in ["burst", "spread", "churn", "servers"] {
-        assert!(name.parse::<Experiment>().is_ok() && help.contains(name), "{name}: {help}");
+        assert!(name.parse::<ExperimentName>().is_ok() && help.contains(name), "{name}: {help}");
     }
 }
 
@@ -41,7 +49,10 @@ fn the_help_can_be_read_on_a_narrow_terminal() {
 #[test]
 fn the_events_of_a_cluster_are_those_that_it_has() {
     #[cfg(feature = "kubernetes")]
-    assert_eq!(cluster::EVENTS, crate::cluster::ClusterEvent::ALL.map(crate::cluster::ClusterEvent::name));
+    {
+        use meshless_lab::cluster::ClusterEvent;
+        assert_eq!(cluster::EVENTS, ClusterEvent::ALL.map(ClusterEvent::name));
+    }
     let local = |name: &str| name.parse::<EventName>().unwrap().local();
     assert_eq!(local("rolling"), Some(Event::Rolling));
     assert_eq!(local("pod-deletion"), None);
@@ -72,4 +83,11 @@ fn the_defaults_of_serve_are_the_library_s() {
         (Duration::from_secs(300), false)
     );
     assert_eq!((args.lame_duck, args.drain_timeout), (None, Duration::from_secs(20)));
+}
+
+#[test]
+fn the_defaults_of_compare_are_those_of_its_request() {
+    let Command::Compare(args) = Cli::parse_from(["meshless", "compare"]).command else { panic!("compare") };
+    let asked = CompareRequest { command: vec!["compare".into()], ..args.request().unwrap() };
+    assert_eq!(format!("{asked:?}"), format!("{:?}", CompareRequest::default()));
 }

@@ -11,7 +11,7 @@ use crate::support::{meshless, run, stderr};
 fn results(folder: &tempfile::TempDir) -> Value {
     let text = std::fs::read_to_string(folder.path().join("results.json")).unwrap();
     let results = serde_json::from_str(&text).unwrap();
-    let schema = serde_json::from_str(include_str!("../../schema.json")).unwrap();
+    let schema = serde_json::from_str(include_str!("../../../meshless-lab/schema.json")).unwrap();
     if let Err(error) = jsonschema::validator_for(&schema).unwrap().validate(&results) {
         panic!("{error}");
     }

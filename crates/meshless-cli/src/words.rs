@@ -41,7 +41,7 @@ fn channel(error: &ChannelError) -> String {
 }
 
 /// What the channel says of its backends, with the flags that it is about.
-pub(super) fn with_flags(text: &str) -> String {
+pub(crate) fn with_flags(text: &str) -> String {
     let flags: Vec<_> =
         FLAGS.iter().filter(|(said, _)| text.contains(said)).map(|(_, flags)| *flags).collect();
     if flags.is_empty() { text.to_owned() } else { format!("{text} ({})", flags.join("; ")) }

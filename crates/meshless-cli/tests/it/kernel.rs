@@ -1,6 +1,6 @@
 //! `meshless compare --network kernel`: refused in one line where it cannot be, and gone without a trace where it can.
 //!
-//! Those that need root, `nft` and `ip` run when asked for: `cargo test -p meshless-lab --test it kernel -- --ignored`.
+//! Those that need root, `nft` and `ip` run when asked for: `cargo test -p meshless-cli --test it kernel -- --ignored`.
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};

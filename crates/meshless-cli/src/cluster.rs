@@ -1,10 +1,14 @@
-//! What `meshless compare` can be told about a cluster.
+//! `meshless compare --kubernetes`: what it can be told about a cluster, and the request that this makes.
 
 use std::time::Duration;
 
 use clap::Args;
+#[cfg(feature = "kubernetes")]
+use meshless_lab::cluster::{ClusterEvent, ClusterRequest};
 
-use super::values::{positive_duration, whole};
+use crate::values::{positive_duration, whole};
+#[cfg(feature = "kubernetes")]
+use crate::{compare::CompareArgs, event_name::EventName};
 
 /// Names of the events of a cluster, in the order of the report.
 pub(crate) const EVENTS: [&str; 3] = ["scale", "rolling", "pod-deletion"];
@@ -34,4 +38,35 @@ pub(crate) struct ClusterArgs {
     /// Have the channels read EndpointSlices rather than ask DNS; applies a ServiceAccount, a Role and a RoleBinding
     #[arg(long, requires = "kubernetes")]
     pub(crate) endpoint_slices: bool,
+}
+
+/// An event that does not happen on a cluster.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, thiserror::Error)]
+#[error("on a cluster there is no event `{name}`; choose from {}", EVENTS.join(", "))]
+pub(crate) struct NoClusterEvent {
+    name: EventName,
+}
+
+/// What is asked for on a cluster.
+///
+/// # Errors
+/// If an event happens on this machine alone.
+#[cfg(feature = "kubernetes")]
+pub(crate) fn request(args: CompareArgs) -> Result<ClusterRequest, NoClusterEvent> {
+    let known = |name: &EventName| {
+        let found = ClusterEvent::ALL.into_iter().find(|event| event.name() == name.as_str());
+        found.ok_or_else(|| NoClusterEvent { name: name.clone() })
+    };
+    let cluster = args.cluster.clone();
+    Ok(ClusterRequest {
+        events: args.events.iter().map(known).collect::<Result<_, _>>()?,
+        compare: args.request_without_events(),
+        context: cluster.context,
+        namespace: cluster.namespace,
+        image: cluster.image,
+        workers: cluster.workers,
+        start_within: cluster.start_within,
+        endpoint_slices: cluster.endpoint_slices,
+    })
 }

@@ -23,7 +23,7 @@ where
     }
 }
 
-pub(super) fn listen_address(text: &str) -> Result<Address, String> {
+pub(crate) fn listen_address(text: &str) -> Result<Address, String> {
     match text.strip_prefix("unix:") {
         Some("") => Err("write a path after unix:, such as unix:/run/echo.sock".into()),
         Some(path) => Ok(Address::Unix(path.into())),
@@ -33,7 +33,7 @@ pub(super) fn listen_address(text: &str) -> Result<Address, String> {
     }
 }
 
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|_| "write a number and a unit, such as 100ms, 2s or 1m".to_owned())
 }
@@ -45,7 +45,7 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn program(text: &str) -> Result<PathBuf, String> {
+pub(crate) fn program(text: &str) -> Result<PathBuf, String> {
     // A bare name is looked for here, not on PATH: what runs is what was named.
     let path = std::path::absolute(text).ok().filter(|path| path.is_file());
     path.ok_or_else(|| {
@@ -53,7 +53,7 @@ pub(super) fn program(text: &str) -> Result<PathBuf, String> {
     })
 }
 
-pub(super) fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= RATE_MAX => Ok(rate),
         _ => Err(format!("give a number of calls per second above 0, at most {RATE_MAX}")),

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::cluster;
-use crate::event::Event;
+use meshless_lab::event::Event;
+
+use crate::cluster;
 
 /// A name that is an event's here, on a cluster, or in both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,7 @@ pub(crate) struct EventName(String);
 
 impl EventName {
     /// The name.
+    #[cfg(feature = "kubernetes")]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

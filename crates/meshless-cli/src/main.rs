@@ -1,4 +1,16 @@
-//! The command `meshless`.
+//! The command `meshless`: arguments → request → exit code.
+//!
+//! What it does stands in the library `meshless-lab`; here is only how it is asked for, and how what came of it is said.
+
+mod cli;
+mod cluster;
+mod compare;
+mod event_name;
+mod load;
+mod run;
+mod serve;
+mod values;
+mod words;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -26,7 +38,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let code = runtime.block_on(meshless_lab::run::run(env::args_os()));
+    let code = runtime.block_on(run::run(env::args_os()));
     // A thread that reads stdin may still wait for a line; its end is not worth waiting for.
     runtime.shutdown_background();
     code

@@ -6,14 +6,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::cli::{Cli, Command};
 #[cfg(feature = "kubernetes")]
-use crate::cluster;
-use crate::interrupt::{EXIT_INTERRUPTED, Interrupt};
-use crate::{client, compare, load, serve};
+use meshless_lab::cluster;
+use meshless_lab::interrupt::{EXIT_INTERRUPTED, Interrupt};
+use meshless_lab::serve::ServeError;
+use meshless_lab::{client, compare};
+
+use crate::cli::{Cli, Command};
+use crate::load;
 
 /// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
-pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         // A refused value needs no usage text below it: its first line says it all.
@@ -28,7 +31,10 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "kubernetes")]
         Command::Compare(args) if args.cluster.kubernetes => {
             let interrupt = Interrupt::new(cluster::INTERRUPTED);
-            cluster::run(args, interrupt).await.map_err(|error| error.to_string())
+            match crate::cluster::request(args) {
+                Ok(request) => cluster::run(request, interrupt).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
         }
         #[cfg(not(feature = "kubernetes"))]
         Command::Compare(args) if args.cluster.kubernetes => {
@@ -42,10 +48,21 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Compare(args) => {
             let interrupt = Interrupt::new(compare::INTERRUPTED);
-            compare::run(args, interrupt).await.map_err(|error| error.to_string())
+            match args.request() {
+                Ok(request) => compare::run(request, interrupt).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            }
         }
         // It listens itself: a signal begins its shutdown.
-        Command::Serve(args) => serve::run(args).await.map(|()| true).map_err(|error| error.to_string()),
+        Command::Serve(args) => match args.request() {
+            Ok(request) => {
+                meshless_lab::serve::run(request).await.map(|()| true).map_err(|error| match error {
+                    ServeError::Name => format!("--name: {error}"),
+                    error => error.to_string(),
+                })
+            }
+            Err(error) => Err(error.to_string()),
+        },
         Command::Client => {
             let mut interrupt = Interrupt::new("");
             tokio::select! {
@@ -53,10 +70,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
                 () = interrupt.wait() => Ok(false),
             }
         }
-        Command::Load(args) => match load::run(args, Interrupt::new(load::INTERRUPTED)).await {
-            Ok(load::Done::AllAnswered) => Ok(true),
-            Ok(load::Done::SomeFailed) => return ExitCode::from(EXIT_CALLS_FAILED),
-            Ok(load::Done::Interrupted) => Ok(false),
+        Command::Load(args) => match load::run(args, Interrupt::new(meshless_lab::load::INTERRUPTED)).await {
+            Ok(Some(report)) if !report.interrupted && report.failed > 0 => {
+                return ExitCode::from(EXIT_CALLS_FAILED);
+            }
+            Ok(report) => Ok(report.is_some_and(|report| !report.interrupted)),
             Err(error) => Err(error.to_string()),
         },
     };

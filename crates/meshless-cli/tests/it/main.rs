@@ -1,0 +1,13 @@
+//! The program `meshless` as its user runs it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod bad_input;
+#[cfg(feature = "kubernetes")]
+mod cluster;
+mod compare;
+mod deploy;
+mod kernel;
+mod load;
+mod serve;
+mod support;
