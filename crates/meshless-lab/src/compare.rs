@@ -3,18 +3,14 @@
 //! This process only conducts. Calls are made and answered by its children; of the path between them it holds the virtual
 //! address and the DNS server.
 
-mod bounce;
-mod burst;
-mod churn;
-mod fleet;
-mod levelling;
+pub(crate) mod fleet;
 mod plan;
 mod request;
-mod rig;
-mod spread;
+pub(crate) mod rig;
 
 use std::time::{Instant, SystemTime};
 
+use crate::experiment::{bounce, burst, churn, levelling, spread};
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::network::{Network, NetworkError};
@@ -22,7 +18,8 @@ use crate::progress::Progress;
 use crate::report::{self, ReportError};
 use crate::results::Results;
 
-use plan::{Plan, PlanError};
+pub(crate) use plan::Plan;
+use plan::PlanError;
 #[cfg(feature = "kubernetes")]
 pub(crate) use request::random_seed;
 pub use request::{CompareRequest, ExperimentName, UnknownExperiment};
@@ -92,18 +89,18 @@ async fn experiments(
     interrupt: &mut Interrupt,
     results: &mut Results,
 ) -> Result<(), RigError> {
-    burst::run(plan, progress, interrupt, &mut results.burst).await?;
+    burst::run::run(plan, progress, interrupt, &mut results.burst).await?;
     if !interrupt.is_heard() {
-        spread::run(plan, progress, interrupt, &mut results.spread).await?;
+        spread::run::run(plan, progress, interrupt, &mut results.spread).await?;
     }
     if !interrupt.is_heard() {
-        churn::run(plan, progress, interrupt, results).await?;
+        churn::run::run(plan, progress, interrupt, results).await?;
     }
     if !interrupt.is_heard() {
-        levelling::run(plan, progress, interrupt, &mut results.levelling).await?;
+        levelling::run::run(plan, progress, interrupt, &mut results.levelling).await?;
     }
     if !interrupt.is_heard() {
-        bounce::run(plan, progress, interrupt, &mut results.bounce).await?;
+        bounce::run::run(plan, progress, interrupt, &mut results.bounce).await?;
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ mod connector;
 mod control;
 mod echo;
 pub mod event;
+mod experiment;
 mod fault;
 pub mod interrupt;
 mod journal;

@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 
 use crate::results::Results;
 
-mod chart;
+mod causes;
+pub(crate) mod chart;
 mod csv;
-mod facts;
-mod figures;
-mod format;
+pub(crate) mod facts;
+pub(crate) mod figures;
+pub(crate) mod format;
 mod html;
 mod json;
-mod palette;
+pub(crate) mod palette;
 mod publish;
-mod scale;
+pub(crate) mod scale;
 mod schema;
-mod svg;
-mod takeaway;
+pub(crate) mod svg;
+pub(crate) mod takeaway;
 mod terminal;
-mod theory;
 mod verdict;
 
 pub(crate) use publish::publish;

@@ -3,27 +3,18 @@
 //! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
 //! two together tell what became of a failed call.
 
-mod bounce;
-mod churn;
 mod latencies;
-mod levelling;
-mod spread;
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::control::RunTotals;
 use crate::record::{CallEnd, CallRecord, Failure, Hint};
-use crate::results::{BurstRow, Causes, Cpu, Outcome};
-use crate::strategy::Strategy;
+use crate::results::{Causes, Cpu, Outcome};
 
-pub(crate) use bounce::{BounceSettings, bounce_row};
-pub(crate) use churn::{ChurnRun, churn_row};
 pub(crate) use latencies::Latencies;
 #[cfg(feature = "kubernetes")]
 pub(crate) use latencies::PackedLatencies;
-pub(crate) use levelling::{LevellingSettings, levelling_row};
-pub(crate) use spread::{SpreadSettings, spread_row};
 
 /// What client and servers saw of one run of the client.
 #[derive(Clone, Debug, Default)]
@@ -50,26 +41,6 @@ pub(crate) struct Sample {
     /// Nanoseconds of the common clock.
     pub(crate) at_ns: u64,
     pub(crate) connections: Vec<u64>,
-}
-
-/// The row of some rounds of a burst.
-pub(crate) fn burst_row(strategy: Strategy, calls: u64, rounds: &[Round]) -> BurstRow {
-    let error_rate = |round: &Round| {
-        let failed = round.calls.iter().filter(|call| matches!(call.end, CallEnd::Failed(_))).count();
-        ratio(failed as f64, round.calls.len() as f64)
-    };
-    let start_spread = |round: &Round| {
-        let started = || round.calls.iter().map(|call| call.started_ns);
-        milliseconds(started().max().unwrap_or(0) - started().min().unwrap_or(0))
-    };
-    BurstRow {
-        strategy: strategy.name().into(),
-        calls,
-        rounds: rounds.len() as u32,
-        outcome: outcome(rounds),
-        error_rate_by_round: rounds.iter().map(error_rate).collect(),
-        start_spread_ms: ratio(rounds.iter().map(start_spread).sum(), rounds.len() as f64),
-    }
 }
 
 /// What became of the calls of some rounds, whose ids must differ from each other.
@@ -121,7 +92,7 @@ fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 
 }
 
 /// What the generator itself was late, 99th percentile.
-fn start_lag(calls: &[CallRecord]) -> f64 {
+pub(crate) fn start_lag(calls: &[CallRecord]) -> f64 {
     let mut lags: Vec<u64> =
         calls.iter().map(|call| call.started_ns.saturating_sub(call.scheduled_ns)).collect();
     lags.sort_unstable();
@@ -221,30 +192,6 @@ mod tests {
             assert!((measured - expected).abs() <= expected * 0.001, "{measured} instead of {expected}");
         }
         assert_eq!((latency.max, latency.mean), (1000.0, 500.5));
-    }
-
-    #[test]
-    fn a_burst_row_keeps_its_rounds_apart() {
-        let totals =
-            RunTotals { cpu: Duration::from_micros(90), connections_opened: 1, ..Default::default() };
-        let clean = Round {
-            calls: vec![answered(1, 0, 100), answered(2, 4, 100)],
-            totals,
-            server_cpu: Duration::from_micros(30),
-            ..Round::default()
-        };
-        let failing = Round {
-            calls: vec![answered(3, 2, 100), failed(4, tonic::Code::Unavailable, Hint::NeverSent)],
-            totals,
-            ..Round::default()
-        };
-        let row = burst_row(Strategy::SingleConnection, 2, &[clean, failing]);
-        assert_eq!((row.rounds, row.outcome.ok, row.outcome.failed), (2, 3, 1));
-        assert_eq!(row.error_rate_by_round, [0.0, 0.5]);
-        assert_eq!(row.start_spread_ms, 2.5);
-        assert!((row.outcome.cpu_us_per_call.client - 45.0).abs() < 1e-9);
-        assert!((row.outcome.cpu_us_per_call.server - 7.5).abs() < 1e-9);
-        assert_eq!(row.outcome.connections_opened, 2);
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::request::{CompareRequest, ExperimentName, random_seed};
-use crate::compare::{bounce, levelling};
 use crate::event::{Event, FLEET, SERVICE_TIME};
+use crate::experiment::{bounce, levelling};
 use crate::limits;
 use crate::network::{Network, Proxy};
 use crate::results::{ChurnSettings, Settings};
@@ -145,7 +145,7 @@ impl Plan {
             false => Vec::new(),
         };
         let (levellings, bounces) = match makes(ExperimentName::Servers) {
-            true => parts::servers(request, addresses_of(bounce::SERVERS).is_some(), &mut notes),
+            true => parts::servers(request, addresses_of(bounce::run::SERVERS).is_some(), &mut notes),
             false => (Vec::new(), Vec::new()),
         };
         let proxied = strategies.contains(&Strategy::L7Proxy) && !(bursts.is_empty() && spreads.is_empty());
@@ -211,11 +211,11 @@ impl Plan {
 
     /// How long the load of a levelling and of a bounce lasts.
     pub(crate) fn levelling_length(&self) -> Duration {
-        levelling::WARM_UP.min(self.servers_watch) + self.servers_watch
+        levelling::run::WARM_UP.min(self.servers_watch) + self.servers_watch
     }
 
     pub(crate) fn bounce_length(&self) -> Duration {
-        bounce::WARM_UP.min(self.servers_watch) + self.servers_watch
+        bounce::run::WARM_UP.min(self.servers_watch) + self.servers_watch
     }
 
     /// Steps of its progress: a round of a burst is one, a second of anything else, and an event one more.
@@ -240,7 +240,7 @@ const CHURN_SECONDS: u32 = 4;
 /// Both in a full run.
 const SECONDS_FULL: u32 = 8;
 
-/// How long each of their rows is measured: 48 ages, but only three relaxation times of a queue (`bounce::WARM_UP`). Rows see
+/// How long each of their rows is measured: 48 ages, but only three relaxation times of a queue (`bounce::run::WARM_UP`). Rows see
 /// the same arrivals, so large differences show; a quantile itself moves by some ten per cent from run to run.
 const SERVERS_SECONDS: u32 = 24;
 

@@ -7,47 +7,47 @@ use super::scale::Scale;
 use super::svg::{Anchor, Svg, text_width};
 
 /// A plot in the making: a picture with two axes over its inner area.
-pub(super) struct Plot {
-    pub(super) svg: Svg,
-    pub(super) x: Scale,
-    pub(super) y: Scale,
-    pub(super) area: Area,
+pub(crate) struct Plot {
+    pub(crate) svg: Svg,
+    pub(crate) x: Scale,
+    pub(crate) y: Scale,
+    pub(crate) area: Area,
     width: f64,
 }
 
 /// The inner area in pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Area {
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+pub(crate) struct Area {
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) top: f64,
+    pub(crate) bottom: f64,
 }
 
 /// Size of a picture and room around its inner area.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
-    pub(super) width: f64,
-    pub(super) height: f64,
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+pub(crate) struct Frame {
+    pub(crate) width: f64,
+    pub(crate) height: f64,
+    pub(crate) left: f64,
+    pub(crate) right: f64,
+    pub(crate) top: f64,
+    pub(crate) bottom: f64,
 }
 
 impl Frame {
     /// For a page of desktop width, with room on the right for the names of lines.
-    pub(super) const WIDE: Self =
+    pub(crate) const WIDE: Self =
         Self { width: 800.0, height: 360.0, left: 48.0, right: 166.0, top: 24.0, bottom: 44.0 };
     /// The same picture for a phone, where names stand in a key above it.
-    pub(super) const NARROW: Self =
+    pub(crate) const NARROW: Self =
         Self { width: 344.0, height: 270.0, left: 44.0, right: 12.0, top: 24.0, bottom: 44.0 };
     /// One of several small pictures side by side.
-    pub(super) const SMALL: Self =
+    pub(crate) const SMALL: Self =
         Self { width: 384.0, height: 195.0, left: 50.0, right: 14.0, top: 27.0, bottom: 40.0 };
 
     /// True if lines are named at their ends.
-    pub(super) fn names_lines(&self) -> bool {
+    pub(crate) fn names_lines(&self) -> bool {
         self.right > 100.0
     }
 
@@ -63,7 +63,7 @@ impl Frame {
 
 impl Plot {
     /// An empty plot; the scales are stretched over the frame's inner area.
-    pub(super) fn new(frame: Frame, x: Scale, y: Scale, label: &str) -> Self {
+    pub(crate) fn new(frame: Frame, x: Scale, y: Scale, label: &str) -> Self {
         let area = frame.area();
         let svg = Svg::new(frame.width, frame.height, label);
         let (x, y) = (x.over(area.left, area.right), y.over(area.bottom, area.top));
@@ -71,7 +71,7 @@ impl Plot {
     }
 
     /// Horizontal grid lines with their values, and what they are, above the axis.
-    pub(super) fn y_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
+    pub(crate) fn y_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
         let Area { left, right, .. } = self.area;
         for tick in ticks {
             let y = self.y.at(*tick);
@@ -82,7 +82,7 @@ impl Plot {
     }
 
     /// Ticks below the plot; labels that would touch the one before are left out. The last one always stands.
-    pub(super) fn x_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
+    pub(crate) fn x_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
         let Area { left, right, bottom, .. } = self.area;
         self.svg.line("axis", (left, bottom), (right, bottom));
         let labels: Vec<(f64, String)> = ticks.iter().map(|t| (self.x.at(*t), format(*t))).collect();
@@ -101,7 +101,7 @@ impl Plot {
     }
 
     /// The area between two lines, as points (x, low, high).
-    pub(super) fn band(&mut self, slot: usize, points: &[(f64, f64, f64)]) {
+    pub(crate) fn band(&mut self, slot: usize, points: &[(f64, f64, f64)]) {
         let Plot { x, y, .. } = *self;
         let up = points.iter().map(|p| (x.at(p.0), y.at(p.2)));
         let back = points.iter().rev().map(|p| (x.at(p.0), y.at(p.1)));
@@ -112,19 +112,19 @@ impl Plot {
     }
 
     /// A line through the points.
-    pub(super) fn line(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(crate) fn line(&mut self, class: &str, points: &[(f64, f64)]) {
         let pixels: Vec<_> = points.iter().map(|(x, y)| (self.x.at(*x), self.y.at(*y))).collect();
         self.svg.polyline(class, &pixels);
     }
 
     /// A marker with its tooltip.
-    pub(super) fn mark(&mut self, class: &str, slot: usize, point: (f64, f64), tip: &str) {
+    pub(crate) fn mark(&mut self, class: &str, slot: usize, point: (f64, f64), tip: &str) {
         let d = marker(slot, self.x.at(point.0), self.y.at(point.1), 3.6);
         self.svg.path(&format!("{class} s{slot}"), &d, tip);
     }
 
     /// A horizontal line for a value worth comparing with, named at its left end: lines that rise are at the right.
-    pub(super) fn reference(&mut self, value: f64, name: &str) {
+    pub(crate) fn reference(&mut self, value: f64, name: &str) {
         let Area { left, right, .. } = self.area;
         let y = self.y.at(value);
         self.svg.line("reference", (left, y), (right, y));
@@ -132,7 +132,7 @@ impl Plot {
     }
 
     /// Names lines beside their last points, moved apart where they would overlap, with a thin lead where moved.
-    pub(super) fn names(&mut self, mut names: Vec<Name>) {
+    pub(crate) fn names(&mut self, mut names: Vec<Name>) {
         const APART: f64 = 16.0;
         names.sort_by(|a, b| self.y.at(a.at.1).total_cmp(&self.y.at(b.at.1)));
         let mut ys: Vec<f64> = names.iter().map(|name| self.y.at(name.at.1)).collect();
@@ -154,16 +154,16 @@ impl Plot {
         }
     }
 
-    pub(super) fn finish(self) -> String {
+    pub(crate) fn finish(self) -> String {
         self.svg.finish()
     }
 }
 
 /// The name of a line, and its last point.
-pub(super) struct Name {
-    pub(super) at: (f64, f64),
-    pub(super) class: String,
-    pub(super) text: String,
+pub(crate) struct Name {
+    pub(crate) at: (f64, f64),
+    pub(crate) class: String,
+    pub(crate) text: String,
 }
 
 /// Cuts what would not fit into `width` pixels.

@@ -3,7 +3,7 @@
 use crate::results::{Outcome, Results};
 
 /// File names and contents. A table without rows still has its header.
-pub(super) fn tables(results: &Results) -> Vec<(&'static str, String)> {
+pub(crate) fn tables(results: &Results) -> Vec<(&'static str, String)> {
     vec![
         ("burst.csv", burst(results)),
         ("spread.csv", spread(results)),

@@ -5,35 +5,35 @@
 use crate::results::{BounceRow, BurstRow, Causes, ChurnRow, LevellingRow, Outcome, Results, SpreadRow};
 
 /// The bursts of one strategy.
-pub(super) struct BurstFact<'a> {
-    pub(super) strategy: &'a str,
+pub(crate) struct BurstFact<'a> {
+    pub(crate) strategy: &'a str,
     /// By number of calls, smallest first; never empty.
-    pub(super) rows: Vec<&'a BurstRow>,
+    pub(crate) rows: Vec<&'a BurstRow>,
 }
 
 impl<'a> BurstFact<'a> {
     /// The smallest burst of which a call failed.
-    pub(super) fn onset(&self) -> Option<&'a BurstRow> {
+    pub(crate) fn onset(&self) -> Option<&'a BurstRow> {
         self.rows.iter().copied().find(|row| row.outcome.failed > 0)
     }
 
     /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0 if none.
-    pub(super) fn clean_to(&self) -> u64 {
+    pub(crate) fn clean_to(&self) -> u64 {
         self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)
     }
 
-    pub(super) fn largest(&self) -> &'a BurstRow {
+    pub(crate) fn largest(&self) -> &'a BurstRow {
         self.rows[self.rows.len() - 1]
     }
 
     /// True if the first failures came at the smallest burst, so that where they begin is not known.
-    pub(super) fn fails_from_the_start(&self) -> bool {
+    pub(crate) fn fails_from_the_start(&self) -> bool {
         self.rows[0].outcome.failed > 0
     }
 }
 
 /// Bursts by strategy, in the order of the run.
-pub(super) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
+pub(crate) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
     let mut facts: Vec<BurstFact<'_>> = Vec::new();
     for row in results.burst.iter().filter(|row| total(&row.outcome) > 0) {
         match facts.iter_mut().find(|f| f.strategy == row.strategy) {
@@ -48,27 +48,27 @@ pub(super) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
 }
 
 /// One event of the churn.
-pub(super) struct EventFact<'a> {
-    pub(super) name: &'a str,
-    pub(super) story: &'a str,
-    pub(super) watched_ms: f64,
+pub(crate) struct EventFact<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) story: &'a str,
+    pub(crate) watched_ms: f64,
     /// One per strategy, in the order of the run; never empty.
-    pub(super) rows: Vec<&'a ChurnRow>,
+    pub(crate) rows: Vec<&'a ChurnRow>,
 }
 
 impl<'a> EventFact<'a> {
-    pub(super) fn row(&self, strategy: &str) -> Option<&'a ChurnRow> {
+    pub(crate) fn row(&self, strategy: &str) -> Option<&'a ChurnRow> {
         self.rows.iter().copied().find(|row| row.strategy == strategy)
     }
 
     /// True if what matters is who gets how much.
-    pub(super) fn is_about_shares(&self) -> bool {
+    pub(crate) fn is_about_shares(&self) -> bool {
         matches!(self.name, "scale" | "slow")
     }
 }
 
 /// Events in the order in which they were made. Rows of an event without a note are still an event.
-pub(super) fn events(results: &Results) -> Vec<EventFact<'_>> {
+pub(crate) fn events(results: &Results) -> Vec<EventFact<'_>> {
     let mut facts: Vec<EventFact<'_>> = Vec::new();
     for row in results.churn.iter().filter(|row| row.calls > 0) {
         match facts.iter_mut().find(|fact| fact.name == row.event) {
@@ -85,23 +85,23 @@ pub(super) fn events(results: &Results) -> Vec<EventFact<'_>> {
 }
 
 /// What became of one strategy's calls in all events together.
-pub(super) struct ChurnFact<'a> {
-    pub(super) strategy: &'a str,
-    pub(super) calls: u64,
-    pub(super) failed: u64,
-    pub(super) duplicated: u64,
+pub(crate) struct ChurnFact<'a> {
+    pub(crate) strategy: &'a str,
+    pub(crate) calls: u64,
+    pub(crate) failed: u64,
+    pub(crate) duplicated: u64,
     /// Events that it had not got over when the watch ended.
-    pub(super) not_over: Vec<&'a str>,
+    pub(crate) not_over: Vec<&'a str>,
 }
 
 impl ChurnFact<'_> {
-    pub(super) fn error_rate(&self) -> f64 {
+    pub(crate) fn error_rate(&self) -> f64 {
         self.failed as f64 / self.calls.max(1) as f64
     }
 }
 
 /// Strategies of the churn, in the order of the run.
-pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
+pub(crate) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
     let mut facts: Vec<ChurnFact<'_>> = Vec::new();
     for row in results.churn.iter().filter(|row| row.calls > 0) {
         let at = facts.iter().position(|fact| fact.strategy == row.strategy).unwrap_or_else(|| {
@@ -126,7 +126,7 @@ pub(super) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
 }
 
 /// The event in which a strategy's calls were sent most often, if that is worth a word.
-pub(super) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
+pub(crate) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
     let rows = results.churn.iter().filter(|row| row.calls > 0);
     let rows = rows.filter_map(|row| Some((row, row.attempts_per_call?)));
     let many = rows.filter(|(_, attempts)| *attempts >= MANY_ATTEMPTS);
@@ -134,7 +134,7 @@ pub(super) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
 }
 
 /// One strategy without levelled ages and with them.
-pub(super) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)> {
+pub(crate) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)> {
     let measured = || results.levelling.iter().filter(|row| row.deviation > 0.0);
     let with =
         |without: &&LevellingRow| measured().find(|row| row.exponent > 0 && row.strategy == without.strategy);
@@ -142,24 +142,24 @@ pub(super) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)>
 }
 
 /// One strategy on servers that queue, and on servers that bounce.
-pub(super) fn bounced(results: &Results) -> Vec<(&BounceRow, &BounceRow)> {
+pub(crate) fn bounced(results: &Results) -> Vec<(&BounceRow, &BounceRow)> {
     let answered = || results.bounce.iter().filter(|row| row.outcome.ok > 0);
     let bounce = |queue: &&BounceRow| answered().find(|row| row.bounces && row.strategy == queue.strategy);
     answered().filter(|row| !row.bounces).filter_map(|row| Some((row, bounce(&row)?))).collect()
 }
 
 /// Backends that answered at least one call.
-pub(super) fn reached(row: &SpreadRow) -> usize {
+pub(crate) fn reached(row: &SpreadRow) -> usize {
     row.share.values().filter(|calls| **calls > 0).count()
 }
 
 /// True if a spread row has something to say on balance.
-pub(super) fn has_choice(row: &SpreadRow) -> bool {
+pub(crate) fn has_choice(row: &SpreadRow) -> bool {
     row.backends > 1 && row.outcome.ok > 0
 }
 
 /// Failed calls that no server executed: sending them again is safe.
-pub(super) fn safe_to_repeat(causes: &Causes) -> u64 {
+pub(crate) fn safe_to_repeat(causes: &Causes) -> u64 {
     causes.never_sent + causes.sent_not_processed
 }
 
@@ -167,12 +167,12 @@ pub(super) fn safe_to_repeat(causes: &Causes) -> u64 {
 const MANY_ATTEMPTS: f64 = 1.02;
 
 /// Calls that ended, one way or the other.
-pub(super) fn total(outcome: &Outcome) -> u64 {
+pub(crate) fn total(outcome: &Outcome) -> u64 {
     outcome.ok + outcome.failed
 }
 
 /// The four causes, as a reader names them; the order is that of stacked bars.
-pub(super) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
+pub(crate) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
     [
         ("deadline passed", causes.deadline),
         ("never sent", causes.never_sent),
@@ -182,7 +182,7 @@ pub(super) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
 }
 
 /// Causes of several rows together.
-pub(super) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64, Causes) {
+pub(crate) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64, Causes) {
     outcomes.fold((0, 0, Causes::default()), |(ok, failed, mut sum), outcome| {
         sum.deadline += outcome.causes.deadline;
         sum.never_sent += outcome.causes.never_sent;
@@ -194,7 +194,7 @@ pub(super) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64,
 
 /// What kind of thing a strategy is, where its name says so: the verdict words its advice by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A connection for each call.
     PerCall,
     /// One connection for good.
@@ -208,7 +208,7 @@ pub(super) enum Kind {
 }
 
 /// By the name as `compare --strategies` takes it.
-pub(super) fn kind(strategy: &str) -> Kind {
+pub(crate) fn kind(strategy: &str) -> Kind {
     match strategy {
         "connection-per-call" => Kind::PerCall,
         "single-connection" => Kind::Single,

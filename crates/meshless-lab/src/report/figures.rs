@@ -2,34 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use super::causes;
 use super::palette::{Palette, marker};
 use super::svg::escape;
+use crate::experiment::spread::{rotation, unevenness};
+use crate::experiment::{bounce, burst, churn, levelling, spread};
 use crate::results::Results;
 
-mod bounce;
-mod burst;
-mod causes;
-mod churn;
-mod levelling;
-mod rotation;
-mod spread;
-mod unevenness;
-
 /// One figure, ready to be set.
-pub(super) struct Figure {
+pub(crate) struct Figure {
     /// Anchor in the page.
-    pub(super) id: &'static str,
-    pub(super) title: &'static str,
+    pub(crate) id: &'static str,
+    pub(crate) title: &'static str,
     /// What you see, from this run.
-    pub(super) takeaway: String,
+    pub(crate) takeaway: String,
     /// What is drawn and how it was measured.
-    pub(super) method: String,
-    pub(super) key: Vec<Key>,
-    pub(super) pictures: Pictures,
+    pub(crate) method: String,
+    pub(crate) key: Vec<Key>,
+    pub(crate) pictures: Pictures,
 }
 
 /// The pictures of a figure.
-pub(super) enum Pictures {
+pub(crate) enum Pictures {
     /// One picture over the whole width, drawn once for a desktop and once for a phone.
     One {
         /// For a desktop: lines are named where they end.
@@ -44,69 +38,69 @@ pub(super) enum Pictures {
 }
 
 /// One of several small pictures.
-pub(super) struct Panel {
+pub(crate) struct Panel {
     /// Class of the heading's marker; none for a plain heading.
-    pub(super) slot: Option<usize>,
-    pub(super) title: String,
+    pub(crate) slot: Option<usize>,
+    pub(crate) title: String,
     /// A few numbers after the heading.
-    pub(super) note: String,
-    pub(super) svg: String,
+    pub(crate) note: String,
+    pub(crate) svg: String,
 }
 
 /// An entry of a figure's key.
-pub(super) struct Key {
+pub(crate) struct Key {
     /// A small SVG.
-    pub(super) swatch: String,
-    pub(super) text: String,
+    pub(crate) swatch: String,
+    pub(crate) text: String,
     /// True if the wide picture names it itself.
-    pub(super) narrow_only: bool,
+    pub(crate) narrow_only: bool,
 }
 
 impl Key {
     /// A filled box of a class.
-    pub(super) fn fill(class: &str, text: &str) -> Self {
+    pub(crate) fn fill(class: &str, text: &str) -> Self {
         let swatch = swatch(&format!(r#"<rect class="{class}" x="3" y="1" width="12" height="12"/>"#));
         Self { swatch, text: text.to_owned(), narrow_only: false }
     }
 
     /// A piece of line of a class.
-    pub(super) fn line(class: &str, text: &str) -> Self {
+    pub(crate) fn line(class: &str, text: &str) -> Self {
         let swatch = swatch(&format!(r#"<path class="{class}" d="M0 7H18"/>"#));
         Self { swatch, text: text.to_owned(), narrow_only: false }
     }
 
-    fn strategy(slot: usize, name: &str) -> Self {
+    pub(crate) fn strategy(slot: usize, name: &str) -> Self {
         let swatch = strategy_swatch(slot);
         Self { swatch, text: name.to_owned(), narrow_only: true }
     }
 }
 
 /// The marker of a strategy on a piece of its line.
-pub(super) fn strategy_swatch(slot: usize) -> String {
+pub(crate) fn strategy_swatch(slot: usize) -> String {
     let d = marker(slot, 9.0, 7.0, 3.6);
     swatch(&format!(r#"<path class="line s{slot}" d="M0 7H18"/><path class="mark s{slot}" d="{d}"/>"#))
 }
 
 /// Every figure that the run has data for.
-pub(super) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
+pub(crate) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
     let figures = [
-        burst::error_rate(results, palette),
-        burst::latency(results, palette),
-        spread::share(results, palette),
+        burst::figure::error_rate(results, palette),
+        burst::figure::latency(results, palette),
+        spread::figure::share(results, palette),
         unevenness::per_second(results, palette),
         unevenness::since_start(results, palette),
         rotation::around(results, palette),
         causes::causes(results, palette),
-        churn::matrix(results, palette),
-        churn::timelines(results, palette),
-        levelling::connections(results, palette),
-        bounce::quantiles(results, palette),
+        churn::figure::matrix(results, palette),
+        churn::figure::timelines(results, palette),
+        levelling::figure::connections(results, palette),
+        bounce::figure::quantiles(results, palette),
     ];
     figures.into_iter().flatten().collect()
 }
 
 /// Standard deviation of the backends' calls over their mean; none where no call was answered.
-pub(super) fn deviation(share: &BTreeMap<String, u64>, backends: usize) -> Option<f64> {
+pub(crate) fn deviation(share: &BTreeMap<String, u64>, backends: usize) -> Option<f64> {
     let total: u64 = share.values().sum();
     if total == 0 || backends == 0 {
         return None;
@@ -118,14 +112,14 @@ pub(super) fn deviation(share: &BTreeMap<String, u64>, backends: usize) -> Optio
     Some(((squares + missing) / backends as f64).sqrt() / mean)
 }
 
-fn swatch(inner: &str) -> String {
+pub(crate) fn swatch(inner: &str) -> String {
     format!(
         r#"<svg class="swatch" viewBox="0 0 18 14" width="18" height="14" aria-hidden="true">{inner}</svg>"#
     )
 }
 
 /// Text in which backticks mark code, as HTML.
-pub(super) fn inline(text: &str) -> String {
+pub(crate) fn inline(text: &str) -> String {
     let pieces = text.split('`').enumerate();
     pieces
         .map(|(i, piece)| if i % 2 == 1 { format!("<code>{}</code>", escape(piece)) } else { escape(piece) })
@@ -133,6 +127,6 @@ pub(super) fn inline(text: &str) -> String {
 }
 
 /// A common upper end for axes: a little above the largest value.
-fn top(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn top(values: impl Iterator<Item = f64>) -> f64 {
     values.filter(|v| v.is_finite()).fold(0.0, f64::max) * 1.06
 }

@@ -3,11 +3,11 @@
 //! The space before a unit does not break ([`NBSP`]), the one inside a number is narrow as well.
 
 /// Keeps a number and its unit on one line.
-pub(super) const NBSP: char = '\u{a0}';
+pub(crate) const NBSP: char = '\u{a0}';
 const NARROW: char = '\u{202f}';
 
 /// A fraction as per cent; what is above zero never shows as zero, what is below one never as 100 %.
-pub(super) fn percent(fraction: f64) -> String {
+pub(crate) fn percent(fraction: f64) -> String {
     let p = fraction * 100.0;
     let number = match p {
         _ if !p.is_finite() => return "–".into(),
@@ -28,12 +28,12 @@ pub(super) fn percent(fraction: f64) -> String {
 }
 
 /// The same with all its digits, for the marks of a scale: those are round, and rounded further two may read alike.
-pub(super) fn percent_mark(fraction: f64) -> String {
+pub(crate) fn percent_mark(fraction: f64) -> String {
     format!("{}{NBSP}%", trim(format!("{:.6}", fraction * 100.0)))
 }
 
 /// Milliseconds, from 1 s on in seconds.
-pub(super) fn ms(ms: f64) -> String {
+pub(crate) fn ms(ms: f64) -> String {
     let text = match ms {
         _ if !ms.is_finite() => "–".into(),
         _ if ms.abs() >= 1000.0 => format!("{}{NBSP}s", trim(format!("{:.2}", ms / 1000.0))),
@@ -44,7 +44,7 @@ pub(super) fn ms(ms: f64) -> String {
 }
 
 /// Microseconds, from 1 ms on in milliseconds.
-pub(super) fn us(us: f64) -> String {
+pub(crate) fn us(us: f64) -> String {
     match us {
         _ if !us.is_finite() => "–".into(),
         _ if us >= 1000.0 => format!("{}{NBSP}ms", trim(format!("{:.1}", us / 1000.0))),
@@ -54,7 +54,7 @@ pub(super) fn us(us: f64) -> String {
 }
 
 /// A count in full, in groups of three.
-pub(super) fn count(n: u64) -> String {
+pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::with_capacity(digits.len() * 2);
     for (i, digit) in digits.chars().enumerate() {
@@ -67,7 +67,7 @@ pub(super) fn count(n: u64) -> String {
 }
 
 /// A count for an axis: `500`, `2 k`, `1.5 M`.
-pub(super) fn short(n: f64) -> String {
+pub(crate) fn short(n: f64) -> String {
     match n {
         _ if n >= 1e6 => format!("{}{NBSP}M", trim(format!("{:.1}", n / 1e6))),
         _ if n >= 1e3 => format!("{}{NBSP}k", trim(format!("{:.1}", n / 1e3))),
@@ -76,7 +76,7 @@ pub(super) fn short(n: f64) -> String {
 }
 
 /// A ratio to three figures: `1.02`, `3.00`, `12.5`.
-pub(super) fn ratio(r: f64) -> String {
+pub(crate) fn ratio(r: f64) -> String {
     match r {
         _ if !r.is_finite() => "–".into(),
         _ if r >= 100.0 => format!("{r:.0}"),
@@ -86,7 +86,7 @@ pub(super) fn ratio(r: f64) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`.
-pub(super) fn list(items: &[String]) -> String {
+pub(crate) fn list(items: &[String]) -> String {
     match items {
         [] => String::new(),
         [one] => one.clone(),
@@ -95,7 +95,7 @@ pub(super) fn list(items: &[String]) -> String {
 }
 
 /// `1 call`, `2 calls`.
-pub(super) fn plural(n: u64, noun: &str) -> String {
+pub(crate) fn plural(n: u64, noun: &str) -> String {
     format!("{}{NBSP}{noun}{}", count(n), if n == 1 { "" } else { "s" })
 }
 

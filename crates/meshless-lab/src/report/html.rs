@@ -15,7 +15,7 @@ use crate::results::Results;
 mod tables;
 
 /// The whole page.
-pub(super) fn page(results: &Results) -> String {
+pub(crate) fn page(results: &Results) -> String {
     let palette = Palette::of(results);
     let figures = figures::all(results, &palette);
     let mut out = String::with_capacity(PAGE_BYTES);

@@ -7,13 +7,13 @@
 use crate::results::Results;
 
 /// Looks of the strategies of one run.
-pub(super) struct Palette {
+pub(crate) struct Palette {
     slots: Vec<(String, usize)>,
 }
 
 impl Palette {
     /// Known strategies keep their slot from run to run; others take what is free, then start over.
-    pub(super) fn of(results: &Results) -> Self {
+    pub(crate) fn of(results: &Results) -> Self {
         let mut slots: Vec<(String, usize)> = Vec::new();
         for name in strategies(results) {
             if let Some(known) = KNOWN.iter().position(|k| *k == name) {
@@ -32,18 +32,18 @@ impl Palette {
     }
 
     /// Number of a strategy's class (`s0`, `s1`…) and marker.
-    pub(super) fn slot(&self, strategy: &str) -> usize {
+    pub(crate) fn slot(&self, strategy: &str) -> usize {
         self.slots.iter().find(|(name, _)| name == strategy).map_or(0, |(_, slot)| *slot)
     }
 
     /// Strategies in the order of the run.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.slots.iter().map(|(name, _)| name.as_str())
     }
 }
 
 /// Strategies of a run, in the order in which they first appear.
-pub(super) fn strategies(results: &Results) -> Vec<String> {
+pub(crate) fn strategies(results: &Results) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     // The spread first: it has every strategy where the burst leaves some out, and so their order.
     let spread_and_burst =
@@ -59,7 +59,7 @@ pub(super) fn strategies(results: &Results) -> Vec<String> {
 }
 
 /// CSS custom properties `--s0`… and the classes that use them.
-pub(super) fn css() -> String {
+pub(crate) fn css() -> String {
     let vars = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
         COLOURS.iter().enumerate().map(|(i, c)| format!("--s{i}:{};", pick(c))).collect::<String>()
     };
@@ -72,7 +72,7 @@ pub(super) fn css() -> String {
 }
 
 /// Path of a marker around a point; the shapes differ where slots differ.
-pub(super) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
+pub(crate) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
     let polygon = |points: &[(f64, f64)]| {
         let points: Vec<String> =
             points.iter().map(|(dx, dy)| format!("{:.1} {:.1}", x + dx * r, y + dy * r)).collect();

@@ -2,7 +2,7 @@
 
 /// An axis: values `lo..=hi` over pixels `from..to`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub(crate) struct Scale {
     lo: f64,
     hi: f64,
     from: f64,
@@ -12,25 +12,25 @@ pub(super) struct Scale {
 
 impl Scale {
     /// Even steps. A range without extent gets one, so that a single value has a place.
-    pub(super) fn linear(lo: f64, hi: f64) -> Self {
+    pub(crate) fn linear(lo: f64, hi: f64) -> Self {
         let (lo, hi) = if lo.is_finite() && hi.is_finite() && hi > lo { (lo, hi) } else { (lo, lo + 1.0) };
         Self { lo, hi, from: 0.0, to: 1.0, log: false }
     }
 
     /// Even factors, for values above zero; others stand at the low end.
-    pub(super) fn log(lo: f64, hi: f64) -> Self {
+    pub(crate) fn log(lo: f64, hi: f64) -> Self {
         let lo = if lo.is_finite() && lo > 0.0 { lo } else { 1.0 };
         let (lo, hi) = if hi.is_finite() && hi > lo { (lo, hi) } else { (lo / 2.0, lo * 2.0) };
         Self { lo, hi, from: 0.0, to: 1.0, log: true }
     }
 
     /// The same values over other pixels.
-    pub(super) fn over(self, from: f64, to: f64) -> Self {
+    pub(crate) fn over(self, from: f64, to: f64) -> Self {
         Self { from, to, ..self }
     }
 
     /// Where a value stands; what is outside stands at the edge.
-    pub(super) fn at(&self, value: f64) -> f64 {
+    pub(crate) fn at(&self, value: f64) -> f64 {
         let value = value.clamp(self.lo, self.hi);
         let t = if self.log {
             (value / self.lo).ln() / (self.hi / self.lo).ln()
@@ -41,7 +41,7 @@ impl Scale {
     }
 
     /// About `wanted` round values inside the range: 1, 2 or 5 times a power of ten.
-    pub(super) fn ticks(&self, wanted: usize) -> Vec<f64> {
+    pub(crate) fn ticks(&self, wanted: usize) -> Vec<f64> {
         if self.log {
             return self.log_ticks(wanted);
         }
@@ -63,7 +63,7 @@ impl Scale {
 }
 
 /// The next round number at or above: 1, 2 or 5 times a power of ten.
-pub(super) fn round_up(value: f64) -> f64 {
+pub(crate) fn round_up(value: f64) -> f64 {
     if !value.is_finite() || value <= 0.0 {
         return 1.0;
     }

@@ -6,13 +6,13 @@
 use std::fmt::{Display, Write as _};
 
 /// A picture in the making.
-pub(super) struct Svg {
+pub(crate) struct Svg {
     text: String,
 }
 
 /// Where a text stands relative to its point.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Anchor {
+pub(crate) enum Anchor {
     Start,
     Middle,
     End,
@@ -20,7 +20,7 @@ pub(super) enum Anchor {
 
 impl Svg {
     /// An empty picture; `label` is what a screen reader says in its place.
-    pub(super) fn new(width: f64, height: f64, label: &str) -> Self {
+    pub(crate) fn new(width: f64, height: f64, label: &str) -> Self {
         let text = format!(
             r#"<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{}">"#,
             escape(label)
@@ -28,13 +28,13 @@ impl Svg {
         Self { text }
     }
 
-    pub(super) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
+    pub(crate) fn line(&mut self, class: &str, from: (f64, f64), to: (f64, f64)) {
         let (x1, y1, x2, y2) = (n(from.0), n(from.1), n(to.0), n(to.1));
         self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
     }
 
     /// A rectangle with a tooltip; an empty one is left out.
-    pub(super) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), tip: &str) {
+    pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), tip: &str) {
         if w > 0.0 && h > 0.0 {
             let (x, y, w, h, tip) = (n(x), n(y), n(w), n(h), title(tip));
             self.push(format_args!(
@@ -44,20 +44,20 @@ impl Svg {
     }
 
     /// Any shape, with a tooltip unless `tip` is empty.
-    pub(super) fn path(&mut self, class: &str, d: &str, tip: &str) {
+    pub(crate) fn path(&mut self, class: &str, d: &str, tip: &str) {
         let tip = title(tip);
         self.push(format_args!(r#"<path class="{class}" d="{d}">{tip}</path>"#));
     }
 
     /// Straight lines through the points.
-    pub(super) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+    pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
         if points.len() > 1 {
             let points: Vec<String> = points.iter().map(|(x, y)| format!("{} {}", n(*x), n(*y))).collect();
             self.path(class, &format!("M{}", points.join("L")), "");
         }
     }
 
-    pub(super) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+    pub(crate) fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "",
             Anchor::Middle => r#" text-anchor="middle""#,
@@ -68,14 +68,14 @@ impl Svg {
     }
 
     /// A bold name and, after it in the same line, a remark: only the browser knows how wide the name is.
-    pub(super) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
+    pub(crate) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
         let (x, y, name, remark) = (n(x), n(y), escape(name), escape(remark));
         self.push(format_args!(
             r#"<text class="t halo" x="{x}" y="{y}"><tspan class="label {class}">{name}</tspan><tspan dx="10">{remark}</tspan></text>"#
         ));
     }
 
-    pub(super) fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.text.push_str("</svg>");
         self.text
     }
@@ -87,7 +87,7 @@ impl Svg {
 }
 
 /// Text for any place of HTML or SVG, attributes in double quotes as well.
-pub(super) fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -105,7 +105,7 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// Width of a text at the charts' 12 px, close enough to keep labels apart: 0.55 em a character for common sans faces.
-pub(super) fn text_width(text: &str) -> f64 {
+pub(crate) fn text_width(text: &str) -> f64 {
     const PX_PER_CHARACTER: f64 = 6.7;
     text.chars().count() as f64 * PX_PER_CHARACTER
 }

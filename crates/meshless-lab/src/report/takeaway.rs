@@ -4,11 +4,11 @@ use meshless::Policy;
 
 use super::facts;
 use super::format::{count, list, ms, percent, plural, ratio};
-use super::theory;
+use crate::experiment::spread::theory;
 use crate::results::{AroundRotation, Results, SpreadRow};
 
 /// Where failures begin.
-pub(super) fn error_rate(results: &Results) -> String {
+pub(crate) fn error_rate(results: &Results) -> String {
     let bursts = facts::bursts(results);
     let name = |s: &str| format!("`{s}`");
     let failing: Vec<String> = bursts
@@ -29,7 +29,7 @@ pub(super) fn error_rate(results: &Results) -> String {
 }
 
 /// Who was slowest at the largest burst that was answered at all.
-pub(super) fn burst_latency(results: &Results) -> String {
+pub(crate) fn burst_latency(results: &Results) -> String {
     let answered = results.burst.iter().filter(|row| row.outcome.ok > 0);
     let Some(calls) = answered.clone().map(|row| row.calls).max() else { return String::new() };
     let mut rows: Vec<_> = answered.filter(|row| row.calls == calls).collect();
@@ -56,7 +56,7 @@ pub(super) fn burst_latency(results: &Results) -> String {
 }
 
 /// How many backends each reached.
-pub(super) fn share(results: &Results) -> String {
+pub(crate) fn share(results: &Results) -> String {
     let rows = results.spread.iter().filter(|row| facts::has_choice(row));
     let (all, some): (Vec<&SpreadRow>, Vec<&SpreadRow>) =
         rows.partition(|row| facts::reached(row) == row.backends);
@@ -74,7 +74,7 @@ pub(super) fn share(results: &Results) -> String {
 }
 
 /// Even over the run is not even within a second.
-pub(super) fn per_second(results: &Results) -> String {
+pub(crate) fn per_second(results: &Results) -> String {
     let rows = results.spread.iter().filter(|row| facts::has_choice(row));
     // The row whose seconds differ most from its whole is the one that teaches something.
     let gap = |row: &SpreadRow| row.max_over_mean_per_second.p50 - row.max_over_mean;
@@ -90,7 +90,7 @@ pub(super) fn per_second(results: &Results) -> String {
 }
 
 /// Theory against measurement at the end of the run.
-pub(super) fn since_start(results: &Results) -> String {
+pub(crate) fn since_start(results: &Results) -> String {
     let age_s = results.settings.max_connection_age_ms / 1000.0;
     let row = results
         .spread
@@ -110,7 +110,7 @@ pub(super) fn since_start(results: &Results) -> String {
 }
 
 /// What a rotation costs in latency and calls.
-pub(super) fn rotation(results: &Results) -> String {
+pub(crate) fn rotation(results: &Results) -> String {
     let rows = results.spread.iter().filter(|row| !row.around_rotation.is_empty());
     let Some(row) = rows.max_by_key(|row| row.around_rotation.iter().map(|s| s.failed).sum::<u64>()) else {
         return String::new();
@@ -174,7 +174,7 @@ impl Rotated {
 }
 
 /// Which event cost most, which strategies lost nothing to which, and who sent calls again how often.
-pub(super) fn churn(results: &Results) -> String {
+pub(crate) fn churn(results: &Results) -> String {
     let mut text = churn_losses(results);
     if let Some((row, attempts)) = facts::most_attempts(results) {
         let attempts = ratio(attempts);
@@ -223,7 +223,7 @@ fn churn_losses(results: &Results) -> String {
 }
 
 /// Who had not got over what.
-pub(super) fn churn_time(results: &Results) -> String {
+pub(crate) fn churn_time(results: &Results) -> String {
     let facts = facts::churned(results);
     let over: Vec<String> =
         facts.iter().filter(|f| f.not_over.is_empty()).map(|f| format!("`{}`", f.strategy)).collect();
@@ -243,7 +243,7 @@ pub(super) fn churn_time(results: &Results) -> String {
 }
 
 /// What failures were, and whether they were safe to repeat.
-pub(super) fn causes(results: &Results) -> String {
+pub(crate) fn causes(results: &Results) -> String {
     let part = |place: &str, (_, failed, causes): (u64, u64, crate::results::Causes)| {
         let (name, most) = facts::causes(&causes).into_iter().max_by_key(|(_, calls)| *calls)?;
         (failed > 0 && most > 0).then(|| {
@@ -271,7 +271,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 const MUCH_LESS: f64 = 0.1;
 
 /// What levelling does to the spread of connections, and its price.
-pub(super) fn levelling(results: &Results) -> String {
+pub(crate) fn levelling(results: &Results) -> String {
     let said: Vec<String> = facts::levelled(results)
         .into_iter()
         .map(|(without, with)| {
@@ -297,7 +297,7 @@ pub(super) fn levelling(results: &Results) -> String {
 }
 
 /// What bouncing does to the slowest calls, and its price.
-pub(super) fn bounce(results: &Results) -> String {
+pub(crate) fn bounce(results: &Results) -> String {
     let said: Vec<String> = facts::bounced(results)
         .into_iter()
         .map(|(queue, bounce)| {

@@ -9,7 +9,7 @@ use super::verdict::verdict;
 use crate::results::{Outcome, Results};
 
 /// Everything, as lines no longer than `width` where the words allow.
-pub(super) fn text(results: &Results, width: u16, colour: bool) -> String {
+pub(crate) fn text(results: &Results, width: u16, colour: bool) -> String {
     let style = Style { colour };
     let width = width.clamp(MIN_WIDTH, MAX_WIDTH);
     let mut out = String::new();

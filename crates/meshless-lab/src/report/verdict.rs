@@ -10,7 +10,7 @@ use super::takeaway;
 use crate::results::{Results, SpreadRow};
 
 /// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run has.
-pub(super) fn verdict(results: &Results) -> Vec<String> {
+pub(crate) fn verdict(results: &Results) -> Vec<String> {
     let steady = !results.burst.is_empty() || !results.spread.is_empty();
     let mut said = Vec::new();
     let servers = servers(results);

@@ -3,8 +3,9 @@
 //!
 //! What is left out leaves a note that says why, and how to get it.
 
-use crate::compare::{CompareRequest, bounce};
+use crate::compare::CompareRequest;
 use crate::event::{Event, FLEET};
+use crate::experiment::bounce;
 use crate::strategy::{Entrance, Strategy};
 
 /// The strategies that the user named and this build has, in the order of the report, each once.
@@ -131,7 +132,7 @@ pub(super) fn servers(
         notes.push(format!(
             "The experiment `servers` was left out: it needs a backend on each of 127.0.0.2 to 127.0.0.{}, which this system \
              lacks; get them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
-            bounce::SERVERS + 1
+            bounce::run::SERVERS + 1
         ));
         return (Vec::new(), Vec::new());
     }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Latencies, Round, max_over_mean, milliseconds, outcome, start_lag};
 use crate::record::{CallEnd, CallRecord};
 use crate::results::{AroundRotation, PerSecond, Second, SpreadRow};
+use crate::stats::{Latencies, Round, max_over_mean, milliseconds, outcome, start_lag};
 use crate::strategy::Strategy;
 
 /// What a row must know beside what was measured.

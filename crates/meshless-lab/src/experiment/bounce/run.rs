@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::{BounceSettings, bounce_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, Setup, duration_argument};
 use crate::interrupt::Interrupt;
 use crate::pacer::Pacing;
 use crate::progress::Progress;
 use crate::results::BounceRow;
-use crate::stats::{BounceSettings, bounce_row};
 use crate::strategy::{Entrance, Strategy};
 
 /// Measures the strategies of the plan, on servers that queue and on servers that bounce. One that is interrupted gives no
@@ -74,7 +74,7 @@ fn setup(plan: &Plan, strategy: Strategy, bounces: bool) -> Setup {
 }
 
 /// Servers, workers of each and clients, as in the simulations that the report compares with (`report/theory.rs`).
-pub(super) const SERVERS: usize = 10;
+pub(crate) const SERVERS: usize = 10;
 const WORKERS: usize = 4;
 const CLIENTS: usize = 100;
 
@@ -93,4 +93,4 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// One relaxation time of a queue, in which it comes most of the way from empty: for four workers at 0.95 this is 1/(4(1 − √0.95)²) =
 /// 390 service times, 7.8 s.
-pub(super) const WARM_UP: Duration = Duration::from_secs(8);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(8);

@@ -1,8 +1,8 @@
 //! Error rate and latency against the number of calls at once: the original experiment's figures.
 
-use super::{Figure, Key, Panel, Pictures, top};
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::facts::{self, BurstFact};
+use crate::report::figures::{Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, percent, percent_mark, short};
 use crate::report::palette::Palette;
 use crate::report::scale::{Scale, round_up};
@@ -10,7 +10,7 @@ use crate::report::takeaway;
 use crate::results::Results;
 
 /// One line per strategy, a band from the best round to the worst.
-pub(super) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure> {
     let bursts = facts::bursts(results);
     if bursts.is_empty() {
         return None;
@@ -35,7 +35,7 @@ pub(super) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure>
 }
 
 /// One small picture per strategy: p50 and p99 of the answered calls.
-pub(super) fn latency(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn latency(results: &Results, palette: &Palette) -> Option<Figure> {
     let bursts: Vec<_> =
         facts::bursts(results).into_iter().filter(|b| b.rows.iter().any(|row| row.outcome.ok > 0)).collect();
     if bursts.is_empty() {

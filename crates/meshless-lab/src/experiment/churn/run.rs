@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::{ChurnRun, churn_row};
 use crate::clock;
 use crate::compare::Plan;
 use crate::compare::fleet::Fleet;
@@ -18,7 +19,7 @@ use crate::interrupt::Interrupt;
 use crate::process::Process;
 use crate::progress::Progress;
 use crate::results::{ChurnRow, EventNote, Results};
-use crate::stats::{ChurnRun, Round, churn_row};
+use crate::stats::Round;
 use crate::strategy::Strategy;
 
 /// Makes the events of the plan and adds a row for each strategy. An event that is interrupted gives none.

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
+use super::{LevellingSettings, levelling_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, Setup, backend_name, duration_argument};
 use crate::interrupt::Interrupt;
 use crate::pacer::Pacing;
 use crate::progress::Progress;
 use crate::results::LevellingRow;
-use crate::stats::{LevellingSettings, levelling_row};
 use crate::strategy::{Entrance, Strategy};
 
 /// Measures the strategies of the plan, each without levelling and with it. One that is interrupted gives no row.
@@ -72,7 +72,7 @@ fn setup(plan: &Plan, strategy: Strategy, exponent: u32) -> Setup {
 }
 
 /// Servers.
-pub(super) const SERVERS: usize = 3;
+pub(crate) const SERVERS: usize = 3;
 
 /// Many enough that the closed form, which is one of large numbers, applies; few enough that nobody is surprised to be hit.
 const CLIENTS: usize = 60;
@@ -93,4 +93,4 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const SAMPLE_PERIOD: Duration = Duration::from_millis(30);
 
 /// Ten ages, as in the simulation of `meshless-core` (`lifetime/levelling_simulation.rs`).
-pub(super) const WARM_UP: Duration = Duration::from_secs(5);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@
 
 /// Relative standard deviation over a window of `window` ages: √((M−1)/N · g), where g averages the autocorrelation
 /// max(0, 1 − |τ|/T) of "this backend has the connection" over the window.
-pub(super) fn relative_deviation(backends: usize, connections: f64, window: f64) -> f64 {
+pub(crate) fn relative_deviation(backends: usize, connections: f64, window: f64) -> f64 {
     (backends.saturating_sub(1) as f64 / connections * averaging(window)).sqrt()
 }
 
@@ -19,7 +19,7 @@ fn averaging(w: f64) -> f64 {
 /// p99 and p99.9 of a call in mean service times: 100 clients, 10 servers of 4 workers, exponential service times, load 0.95. Simulated
 /// with 400 000 calls of one seed. Bouncing servers there hand a refused call to the shorter of two queues; the lab's refuse it up to
 /// twice, and the channel's third attempt goes anywhere but to the last.
-pub(super) fn simulated_tail(strategy: &str, bounces: bool) -> Option<(f64, f64)> {
+pub(crate) fn simulated_tail(strategy: &str, bounces: bool) -> Option<(f64, f64)> {
     match (strategy, bounces) {
         ("round_robin", false) => Some((13.0, 19.9)),
         ("least_request", false) => Some((9.6, 12.4)),

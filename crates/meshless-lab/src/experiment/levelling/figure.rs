@@ -1,7 +1,7 @@
 //! How many connections each server has, moment by moment, without levelling and with it.
 
-use super::{Figure, Key, Panel, Pictures};
 use crate::report::chart::{Frame, Plot};
+use crate::report::figures::{self, Figure, Key, Panel, Pictures};
 use crate::report::format::{NBSP, count, ms, percent, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
@@ -9,9 +9,9 @@ use crate::report::takeaway;
 use crate::results::{LevellingRow, Results};
 
 /// One small picture per row: a line for each server, and how far theory lets them stray.
-pub(super) fn connections(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn connections(results: &Results, palette: &Palette) -> Option<Figure> {
     let first = results.levelling.first()?;
-    let highest = super::top(
+    let highest = figures::top(
         results
             .levelling
             .iter()

@@ -1,8 +1,8 @@
 //! Which backend answered, second by second: one small picture per strategy.
 
-use super::{Figure, Key, Panel, Pictures, top};
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts;
+use crate::report::figures::{self, Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
@@ -10,7 +10,7 @@ use crate::report::takeaway;
 use crate::results::{Results, SpreadRow};
 
 /// Stacked bars of one second each, failures on top, rotations marked above.
-pub(super) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&SpreadRow> = results.spread.iter().filter(|row| !row.timeline.is_empty()).collect();
     if rows.is_empty() {
         return None;
@@ -30,7 +30,7 @@ pub(super) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
     key.push(Key::fill("fail", "failed"));
     if rows.iter().any(|row| !row.rotations_at_ms.is_empty()) {
         key.push(Key {
-            swatch: super::swatch(r#"<path class="rotation" d="M5 3h8l-4 7z"/>"#),
+            swatch: figures::swatch(r#"<path class="rotation" d="M5 3h8l-4 7z"/>"#),
             text: "rotation".into(),
             narrow_only: false,
         });

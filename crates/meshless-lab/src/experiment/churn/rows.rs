@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Latencies, Round, milliseconds, outcome, ratio, start_lag};
 use crate::event::{BACKENDS, Convergence, Event, FLEET};
 use crate::record::{CallEnd, CallRecord};
 use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Latency, Mark};
+use crate::stats::{Latencies, Round, milliseconds, outcome, ratio, start_lag};
 use crate::strategy::Strategy;
 
 /// What was seen of one strategy while an event happened.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use super::{SpreadSettings, spread_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, backend_name};
 use crate::interrupt::Interrupt;
 use crate::pacer::Pacing;
 use crate::progress::Progress;
 use crate::results::SpreadRow;
-use crate::stats::{SpreadSettings, spread_row};
 use crate::strategy::Strategy;
 
 /// Measures the strategies of the plan and adds a row for each. One that is interrupted half-way gives none: its share of a

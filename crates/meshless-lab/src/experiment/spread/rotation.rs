@@ -1,7 +1,7 @@
 //! Latency and failures around a rotation, all rotations of a run laid over each other.
 
-use super::{Figure, Key, Panel, Pictures, top};
 use crate::report::chart::{Frame, Plot};
+use crate::report::figures::{Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, plural};
 use crate::report::palette::Palette;
 use crate::report::scale::{Scale, round_up};
@@ -10,7 +10,7 @@ use crate::report::takeaway;
 use crate::results::{AroundRotation, Results, SpreadRow};
 
 /// One small picture per strategy that rotated.
-pub(super) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&SpreadRow> = results.spread.iter().filter(|row| !row.around_rotation.is_empty()).collect();
     if rows.is_empty() {
         return None;

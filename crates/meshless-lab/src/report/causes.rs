@@ -1,8 +1,8 @@
 //! Why calls failed: a stacked bar per strategy, for bursts and for steady load.
 
-use super::{Figure, Key, Panel, Pictures};
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts;
+use crate::report::figures::{Figure, Key, Panel, Pictures};
 use crate::report::format::{count, percent, percent_mark, plural};
 use crate::report::palette::{Palette, strategies};
 use crate::report::scale::{Scale, round_up};
@@ -18,7 +18,7 @@ struct Bar {
 }
 
 /// Two pictures at most; without a failed call there is no figure.
-pub(super) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
     let names = strategies(results);
     let bars = |of: &dyn Fn(&str) -> Vec<Outcome>| -> Vec<Bar> {
         let bar = |name: &String| {

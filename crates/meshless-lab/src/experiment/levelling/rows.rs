@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Round, Sample, milliseconds, outcome, ratio};
 use crate::results::{LevellingRow, LevellingSample};
+use crate::stats::{Round, Sample, milliseconds, outcome, ratio};
 use crate::strategy::Strategy;
 
 /// What a row must know beside what was measured.

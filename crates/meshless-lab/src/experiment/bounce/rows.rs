@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Round, outcome, ratio, start_lag};
 use crate::results::BounceRow;
+use crate::stats::{Round, outcome, ratio, start_lag};
 use crate::strategy::Strategy;
 
 /// What a row must know beside what was measured.

@@ -1,15 +1,16 @@
 //! Latency near the capacity: quantiles of each policy, on servers that queue and on servers that bounce.
 
-use super::{Figure, Key, Pictures, strategy_swatch, top};
+use crate::experiment::spread::theory;
 use crate::report::chart::{Frame, Name, Plot};
+use crate::report::figures::{self, Figure, Key, Pictures, strategy_swatch, top};
 use crate::report::format::{ms, percent, plural};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
-use crate::report::{takeaway, theory};
+use crate::report::takeaway;
 use crate::results::{BounceRow, Results};
 
 /// A line per row: p50, p90, p99 and p99.9.
-pub(super) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&BounceRow> = results.bounce.iter().filter(|row| row.outcome.ok > 0).collect();
     let first = *rows.first()?;
     let mut key: Vec<Key> = Vec::new();
@@ -21,7 +22,7 @@ pub(super) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> 
     }
     key.push(Key::line("line ink dashed", "servers queue"));
     key.push(Key::line("line ink", "servers bounce"));
-    let mark = super::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#);
+    let mark = figures::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#);
     key.push(Key { swatch: mark, text: "simulated".into(), narrow_only: false });
     Some(Figure {
         id: "bounce",

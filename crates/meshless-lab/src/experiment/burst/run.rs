@@ -1,12 +1,13 @@
 //! The burst: N calls at once on one server, as in the experiment that started this project.
 
+use super::burst_row;
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError};
 use crate::interrupt::Interrupt;
 use crate::pacer::Pacing;
 use crate::progress::Progress;
 use crate::results::BurstRow;
-use crate::stats::{Round, burst_row};
+use crate::stats::Round;
 use crate::strategy::Strategy;
 
 /// Measures the bursts of the plan, and adds a row for each of which at least one round was made.

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::{Figure, Key, Pictures, deviation, strategy_swatch};
+use crate::experiment::spread::theory;
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::facts::{self, Kind};
+use crate::report::figures::{self, Figure, Key, Pictures, deviation, strategy_swatch};
 use crate::report::format::{ms, percent, ratio, short};
 use crate::report::palette::{Palette, marker};
 use crate::report::scale::Scale;
 use crate::report::svg::Anchor;
-use crate::report::{takeaway, theory};
+use crate::report::takeaway;
 use crate::results::{Results, Second, SpreadRow};
 
 /// A row per strategy, a dot per second, the median and the whole run marked.
-pub(super) fn per_second(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn per_second(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows = rows(results);
     let most = rows.iter().map(|row| row.backends).max()?;
     Some(Figure {
@@ -26,17 +27,20 @@ pub(super) fn per_second(results: &Results, palette: &Palette) -> Option<Figure>
         ),
         key: vec![
             Key {
-                swatch: super::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#),
+                swatch: figures::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#),
                 text: "one second".into(),
                 narrow_only: false,
             },
             Key {
-                swatch: super::swatch(r#"<path class="median" d="M9 0V14"/>"#),
+                swatch: figures::swatch(r#"<path class="median" d="M9 0V14"/>"#),
                 text: "typical second (median)".into(),
                 narrow_only: false,
             },
             Key {
-                swatch: super::swatch(&format!(r#"<path class="whole" d="{}"/>"#, marker(3, 9.0, 7.0, 4.5))),
+                swatch: figures::swatch(&format!(
+                    r#"<path class="whole" d="{}"/>"#,
+                    marker(3, 9.0, 7.0, 4.5)
+                )),
                 text: "whole run".into(),
                 narrow_only: false,
             },
@@ -49,7 +53,7 @@ pub(super) fn per_second(results: &Results, palette: &Palette) -> Option<Figure>
 }
 
 /// A line per strategy: deviation of the shares from the start to each second; theory dashed.
-pub(super) fn since_start(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn since_start(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<_> = rows(results).into_iter().filter(|row| row.timeline.len() > 1).collect();
     let seconds = rows.iter().map(|row| row.timeline.len()).max()?;
     let age = results.settings.max_connection_age_ms;

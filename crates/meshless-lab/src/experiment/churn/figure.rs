@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Figure, Key, Panel, Pictures, strategy_swatch};
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts::{self, EventFact};
+use crate::report::figures::{Figure, Key, Panel, Pictures, strategy_swatch};
 use crate::report::format::{NBSP, count, list, ms, percent, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
@@ -13,7 +13,7 @@ use crate::report::takeaway;
 use crate::results::{ChurnRow, ChurnSlice, Results};
 
 /// A table: a row per event, a column per strategy, a shade by how many calls failed.
-pub(super) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
     let events = facts::events(results);
     if events.is_empty() {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
 }
 
 /// One small picture per event: a lane for each strategy.
-pub(super) fn timelines(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(crate) fn timelines(results: &Results, palette: &Palette) -> Option<Figure> {
     let events = facts::events(results);
     if events.iter().flat_map(|event| &event.rows).all(|row| row.timeline.is_empty()) {
         return None;
