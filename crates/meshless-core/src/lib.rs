@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws a random number: `now` and the random stream are arguments,
 //! events are `handle_*` calls, and what is to be done comes out of `poll_*` as data. A driver (the crate
-//! `meshless`, or the lab's simulator) is then a `match`, and a test is a list of actions.
+//! `meshless`, or a simulation) is then a `match`, and a test is a list of actions.
 //!
 //! The driver of a [`Balancer`] is a loop:
 //!

@@ -5,6 +5,7 @@
 
 use std::error::Error;
 
+use meshless::client::NeverSent;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
@@ -41,7 +42,7 @@ pub(crate) struct Failure {
     pub(crate) hint: Hint,
 }
 
-/// How far a failed call came, judged from its error alone.
+/// How far a failed call came, as far as its client knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Hint {
     /// Its deadline passed.
@@ -59,7 +60,7 @@ impl Failure {
     /// The failure of a call whose connection was never made.
     pub(crate) const NOT_CONNECTED: Self = Self { code: Code::Unavailable as i32, hint: Hint::NeverSent };
 
-    /// Judges an error of a tonic client.
+    /// Judges an error of a tonic client, or of our channel.
     pub(crate) fn of(status: &Status) -> Self {
         Self { code: status.code() as i32, hint: hint(status) }
     }
@@ -81,6 +82,10 @@ fn hint(status: &Status) -> Hint {
         || (status.code() == Code::Cancelled && status.message() == "Timeout expired")
     {
         return Hint::Deadline;
+    }
+    // Our channel knows, and the text of its status need not be read.
+    if NeverSent::is_true_of(status) {
+        return Hint::NeverSent;
     }
     // The text of tonic's generated clients for an error of `ready()`: before the request was handed over.
     if status.message().starts_with("Service was not ready") {
@@ -146,6 +151,16 @@ mod tests {
         assert_eq!(Failure::of(&status), Failure::NOT_CONNECTED);
         let status = Status::unknown("Service was not ready: the worker is gone");
         assert_eq!(Failure::of(&status).hint, Hint::NeverSent);
+    }
+
+    #[tokio::test]
+    async fn a_call_of_our_channel_without_a_backend_was_never_sent() {
+        // Nobody listens on port 1 of loopback.
+        let channel = meshless::Channel::builder("ipv4:127.0.0.1:1").connect_lazy().unwrap();
+        let request = crate::echo::hello::Request { message: String::new() };
+        let mut client = crate::echo::hello::hello_service_client::HelloServiceClient::new(channel);
+        let status = client.echo(request).await.unwrap_err();
+        assert_eq!(Failure::of(&status), Failure::NOT_CONNECTED, "{status:?}");
     }
 
     #[test]

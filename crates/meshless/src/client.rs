@@ -16,7 +16,9 @@ pub(crate) mod service_config;
 
 pub use meshless_core::{ChannelState, ConnectivityState, EndpointState, SubchannelState};
 
-pub use self::channel::{Channel, ChannelBuilder, ChannelError, ResponseBody, ResponseFuture, WaitForReady};
+pub use self::channel::{
+    Channel, ChannelBuilder, ChannelError, NeverSent, ResponseBody, ResponseFuture, WaitForReady,
+};
 pub use self::connector::{Connect, Connecting};
 pub use self::service_config::{ServiceConfig, ServiceConfigError};
 pub use crate::shared::io::{BoxIo, Io};

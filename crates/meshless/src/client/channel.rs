@@ -11,6 +11,7 @@ mod deadline;
 mod exchange;
 mod hedge;
 mod method;
+mod never_sent;
 mod place;
 mod retries;
 mod shared;
@@ -32,6 +33,7 @@ pub use self::body::ResponseBody;
 pub use self::builder::{ChannelBuilder, ChannelError};
 pub use self::exchange::{Retry, WaitForReady};
 pub(crate) use self::method::{MethodName, MethodSettings, Methods, Repeat};
+pub use self::never_sent::NeverSent;
 pub use self::retries::RetryStats;
 pub(crate) use self::shared::{DriverEvent, Shared};
 

@@ -25,6 +25,7 @@ mod load_watch;
 #[cfg(feature = "otel")]
 mod metrics;
 mod network;
+mod never_sent;
 mod orca;
 mod out_of_band;
 mod outage;

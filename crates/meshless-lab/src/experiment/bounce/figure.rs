@@ -1,8 +1,7 @@
 //! Latency near the capacity: quantiles of each policy, on servers that queue and on servers that bounce.
 
-use crate::experiment::spread::theory;
 use crate::report::chart::{Frame, Name, Plot};
-use crate::report::figures::{self, Figure, Key, Pictures, strategy_swatch, top};
+use crate::report::figures::{Figure, Key, Pictures, strategy_swatch, top};
 use crate::report::format::{ms, percent, plural};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
@@ -22,17 +21,14 @@ pub(crate) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> 
     }
     key.push(Key::line("line ink dashed", "servers queue"));
     key.push(Key::line("line ink", "servers bounce"));
-    let mark = figures::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#);
-    key.push(Key { swatch: mark, text: "simulated".into(), narrow_only: false });
     Some(Figure {
         id: "bounce",
         title: "Near the capacity: who waits how long",
         takeaway: takeaway::bounce(results),
         method: format!(
             "{} that know only their own calls, {} of {} each, service times exponential with a mean of {}, arrivals at random at {} of what the servers can do. \
-             Servers that queue let a call wait; servers that bounce refuse it before its handler, and the channel tries another. Dots: a simulation with \
-             the same numbers and no network, 400 000 calls of one seed, which is not many at this load. It hands a refused call to the shorter of two queues; the \
-             measured servers refuse a call up to twice, and its third attempt goes anywhere but to the last of them.",
+             Servers that queue let a call wait; servers that bounce refuse it before its handler, and the channel tries another: a call is \
+             refused up to twice, and its third attempt goes anywhere but to the last server.",
             plural(first.clients as u64, "client"),
             plural(first.backends as u64, "server"),
             plural(first.workers as u64, "worker"),
@@ -48,8 +44,7 @@ pub(crate) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> 
 }
 
 fn draw(rows: &[&BounceRow], palette: &Palette, frame: Frame) -> String {
-    let hi =
-        top(rows.iter().flat_map(|row| [row.outcome.latency_ms.p999, simulated(row).map_or(0.0, |s| s.1)]));
+    let hi = top(rows.iter().map(|row| row.outcome.latency_ms.p999));
     // Each quantile as far right as one call in how many is slower.
     let mut plot = Plot::new(
         frame,
@@ -80,14 +75,6 @@ fn draw(rows: &[&BounceRow], palette: &Palette, frame: Frame) -> String {
         for (point, name) in points.into_iter().zip(["p50", "p90", "p99", "p99.9"]) {
             plot.mark(mark, slot, point, &format!("{}: {name} {}", name_of(row), ms(point.1)));
         }
-        if let Some((p99, p999)) = simulated(row) {
-            for (x, y, name) in [(100.0, p99, "p99"), (1000.0, p999, "p99.9")] {
-                let (cx, cy) = (plot.x.at(x), plot.y.at(y));
-                let dot = format!("M{:.1} {cy:.1}a2.6 2.6 0 1 0 5.2 0a2.6 2.6 0 1 0 -5.2 0Z", cx + 6.4);
-                let tip = format!("{}: {name} {} in the simulation", name_of(row), ms(y));
-                plot.svg.path(&format!("dot s{slot}"), &dot, &tip);
-            }
-        }
     }
     if frame.names_lines() {
         let name = |row: &&BounceRow| Name {
@@ -98,12 +85,6 @@ fn draw(rows: &[&BounceRow], palette: &Palette, frame: Frame) -> String {
         plot.names(rows.iter().map(name).collect());
     }
     plot.finish()
-}
-
-/// p99 and p99.9 in ms.
-fn simulated(row: &BounceRow) -> Option<(f64, f64)> {
-    let (p99, p999) = theory::simulated_tail(&row.strategy, row.bounces)?;
-    Some((p99 * row.service_time_ms, p999 * row.service_time_ms))
 }
 
 fn name_of(row: &BounceRow) -> String {

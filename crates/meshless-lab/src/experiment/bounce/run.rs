@@ -73,7 +73,7 @@ fn setup(plan: &Plan, strategy: Strategy, bounces: bool) -> Setup {
     }
 }
 
-/// Servers, workers of each and clients, as in the simulations that the report compares with (`report/theory.rs`).
+/// Servers, workers of each and clients: enough of each that nobody sees much of the whole.
 pub(crate) const SERVERS: usize = 10;
 const WORKERS: usize = 4;
 const CLIENTS: usize = 100;

@@ -1,4 +1,4 @@
-//! Closed forms for the spread of sticky connections, and simulated latencies, drawn beside what was measured.
+//! Closed forms for the spread of sticky connections, drawn beside what was measured.
 //!
 //! Model: N connections, each chosen uniformly among M backends again whenever its age T ends. The calls per backend
 //! are then Binomial(N, 1/M); their relative standard deviation at an instant is √((M−1)/N). For one connection this is
@@ -14,18 +14,6 @@ pub(crate) fn relative_deviation(backends: usize, connections: f64, window: f64)
 /// g(w) = 1 − w/3 up to one age, 1/w − 1/(3w²) beyond: from 1 (an instant) to 0 (for ever).
 fn averaging(w: f64) -> f64 {
     if w <= 1.0 { 1.0 - w.max(0.0) / 3.0 } else { 1.0 / w - 1.0 / (3.0 * w * w) }
-}
-
-/// p99 and p99.9 of a call in mean service times: 100 clients, 10 servers of 4 workers, exponential service times, load 0.95. Simulated
-/// with 400 000 calls of one seed. Bouncing servers there hand a refused call to the shorter of two queues; the lab's refuse it up to
-/// twice, and the channel's third attempt goes anywhere but to the last.
-pub(crate) fn simulated_tail(strategy: &str, bounces: bool) -> Option<(f64, f64)> {
-    match (strategy, bounces) {
-        ("round_robin", false) => Some((13.0, 19.9)),
-        ("least_request", false) => Some((9.6, 12.4)),
-        ("least_request", true) => Some((5.7, 8.0)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

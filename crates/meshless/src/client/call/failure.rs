@@ -144,6 +144,11 @@ impl Failure {
         }
     }
 
+    /// False if nothing of the call can have left this process with this attempt.
+    pub(crate) fn may_have_been_sent(&self) -> bool {
+        !matches!(self.kind, FailureKind::NeverSent | FailureKind::RequestTooLong | FailureKind::Invalid)
+    }
+
     /// What the balancer is told of it. `again`: another server had refused the same call before.
     pub(crate) fn ending(&self, again: bool) -> Ending {
         match self.kind {

@@ -22,6 +22,7 @@ pub use self::own::{Retry, WaitForReady};
 use super::body::{CallEnd, ResponseBody};
 use super::hedge::{Beside, hedge};
 use super::method::{MethodSettings, Repeat};
+use super::never_sent::NeverSent;
 use super::place::{Place, WaitsFor, try_place, wait_for_place};
 use super::shared::{CallSettings, Shared};
 use super::tried::Tried;
@@ -69,7 +70,7 @@ async fn answer(
     if deadline.is_some_and(|at| at <= now) {
         // It would otherwise be sent, and executed, before the clock is looked at.
         let message = format!("{}: the deadline had passed before the call was made", shared.target);
-        return Err(Status::deadline_exceeded(message));
+        return Err(NeverSent::mark(Status::deadline_exceeded(message)));
     }
     let (policy, failures) = match (&own, &method.repeat) {
         (Some(Retry(own)), _) => (own.as_deref(), own.as_ref().map(|policy| policy.retryable())),
@@ -90,6 +91,7 @@ async fn answer(
         policy,
         failures: failures.unwrap_or(CodeSet::EMPTY),
         tried: Tried::default(),
+        was_sent: false,
         beside: None,
         number: 0,
     };
@@ -119,6 +121,8 @@ pub(super) struct Call<'a> {
     /// Codes that count against the throttle; none without a policy.
     failures: CodeSet,
     tried: Tried,
+    /// Whether an attempt may have left this process.
+    was_sent: bool,
     /// Where the other attempts of a hedged call went.
     beside: Option<Arc<Beside>>,
     /// Which of them this is.
@@ -161,19 +165,28 @@ impl<'a> Call<'a> {
             policy: None,
             failures: self.failures,
             tried: Tried::default(),
+            was_sent: self.was_sent,
             beside: Some(Arc::clone(beside)),
             number: previous_attempts,
         })
     }
 
-    /// Runs the call within its deadline.
+    /// Runs the call within its deadline, and tells what it knows of one that fails.
     pub(super) async fn see_through(&mut self) -> Result<http::Response<ResponseBody>, Status> {
+        let result = self.run_within_deadline().await;
+        // Of a hedged call this attempt does not know what became of the others.
+        let was_sent = self.was_sent || self.beside.is_some();
+        result.map_err(|status| if was_sent { status } else { NeverSent::mark(status) })
+    }
+
+    async fn run_within_deadline(&mut self) -> Result<http::Response<ResponseBody>, Status> {
         let Some(at) = self.deadline() else { return self.run().await };
         match timeout_at(at, self.run()).await {
             Ok(result) => result,
             Err(_) => {
                 std::mem::take(&mut self.attempt).ended(Code::DeadlineExceeded);
                 if let Some(end) = self.attempted.take() {
+                    self.was_sent = true;
                     let had_less_than_half = end.elapsed() < at.saturating_duration_since(self.began) / 2;
                     end.failed(Code::DeadlineExceeded, Ending::TimedOut { had_less_than_half });
                 }
@@ -217,6 +230,7 @@ impl<'a> Call<'a> {
                 None => attempt(slot, &mut self.outgoing).await,
                 Some(limit) => self.attempt_within(limit, slot).await,
             };
+            self.was_sent |= answer.as_ref().err().is_none_or(Failure::may_have_been_sent);
             let end = self.attempted.take().expect("set above, and taken elsewhere only after the deadline");
             let again = match answer {
                 Ok(response) => match self.after_response(&mut retry, &mut rng, response, end) {
