@@ -65,8 +65,9 @@ pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
 pub use client::answer_budget::AnswerBudget;
 pub use client::balancer::{
     Action, Balancer, BalancerConfig, ChannelState, ChoiceCount, ConnectivityState, CountsByCause, Ejection,
-    EjectionCause, EjectionConfig, EjectionCounts, EndpointState, InvalidChoiceCountError, OutlierConfig,
-    ReportSink, ResolutionError, ResolveHint, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference,
+    EjectionCause, EjectionConfig, EjectionCounts, EndpointCounts, EndpointState, InvalidChoiceCountError,
+    OutlierConfig, ReportSink, ResolutionError, ResolveHint, SlowStartConfig, WeightUpdate, WeightedConfig,
+    ZonePreference,
 };
 pub use client::empty_answers::EmptyAnswers;
 pub use client::message::{MessageScanner, MessageStop};

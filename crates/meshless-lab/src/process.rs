@@ -67,6 +67,10 @@ impl Process {
         let started = program.and_then(|program| {
             let mut command = pod.command(program.as_os_str());
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            if std::env::var_os(LOG_FILTER).is_none() {
+                // Its last words are for errors, and what it says of each rotation costs time that is measured.
+                command.env(LOG_FILTER, "warn");
+            }
             // A group of its own: a Ctrl-C at the terminal is for the parent, which keeps what was measured.
             command.process_group(0).kill_on_drop(true).spawn()
         });
@@ -182,6 +186,9 @@ async fn keep_last_words(stderr: impl AsyncRead + Unpin, last_words: LastWords) 
         words.push_back(line);
     }
 }
+
+/// The environment variable that says what a process logs.
+const LOG_FILTER: &str = "RUST_LOG";
 
 /// Lines of a child's stderr that an error quotes.
 const LAST_WORDS: usize = 3;

@@ -1,6 +1,6 @@
 //! `meshless serve`: the echo service behind a server that ages its connections.
 //!
-//! For people, it logs each connection's birth and end and stops gracefully on SIGTERM and Ctrl-C; a second one ends it at
+//! For people, it logs what the server says of its connections and stops gracefully on SIGTERM and Ctrl-C; a second one ends it at
 //! once. For `compare` (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends at
 //! once with its stdin; SIGTERM stops it as gracefully as ever, but without a lame duck unless one is asked for.
 
@@ -119,7 +119,7 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     }
     let shown: Vec<_> = addresses.iter().map(Address::to_string).collect();
     tracing::info!(addresses = %shown.join(", "), service_time = ?request.service_time, "serving");
-    server.on_connection_event(log).serve_with_incoming_shutdown(listeners, shutdown).await?;
+    server.serve_with_incoming_shutdown(listeners, shutdown).await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -167,20 +167,6 @@ const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
 /// Rotations that are kept at once for the parent: 8 MiB, a million connections in one run.
 const ROTATIONS_MAX: usize = 1 << 20;
-
-fn log(event: &ConnectionEvent) {
-    let ConnectionEvent { connection, peer, age, calls, .. } = event;
-    match &event.change {
-        ConnectionChange::Opened => tracing::info!(connection, %peer, "opened"),
-        ConnectionChange::GoingAway(reason) => {
-            tracing::info!(connection, %peer, ?age, calls, "told to go: {reason:?}");
-        }
-        ConnectionChange::Closed(reason) => {
-            tracing::info!(connection, %peer, ?age, calls, "closed: {reason}")
-        }
-        _ => {}
-    }
-}
 
 /// Which connections serve, and when those that had reached their age were told to go.
 #[derive(Debug)]

@@ -52,6 +52,7 @@ pub use call::CallContext;
 pub use config::ConnectionConfig;
 pub use connection::serve_connection;
 pub use error::ServeError;
+use event::Carried;
 pub use event::{ClosedReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
 pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
@@ -255,6 +256,8 @@ impl Server {
     }
 
     /// Is told when connections open, are sent away, and close. It runs on the connection's task: it must not block.
+    ///
+    /// The server itself logs these events, at INFO or DEBUG as [`ConnectionEvent::is_routine`] says.
     #[must_use]
     pub fn on_connection_event(
         mut self,
@@ -383,10 +386,18 @@ impl Server {
         self
     }
 
-    fn observe(&self, connection: u64, peer: &Peer, change: ConnectionChange, age: Duration, calls: u64) {
-        tracing::debug!(connection, %peer, ?change, ?age, calls, "connection");
+    fn observe(
+        &self,
+        connection: u64,
+        peer: &Peer,
+        change: ConnectionChange,
+        age: Duration,
+        Carried { calls, health_checks }: Carried,
+    ) {
+        let event = ConnectionEvent { connection, peer: peer.clone(), change, age, calls, health_checks };
+        event.log();
         if let Some(observer) = &self.observer {
-            observer(&ConnectionEvent { connection, peer: peer.clone(), change, age, calls });
+            observer(&event);
         }
     }
 }

@@ -7,6 +7,7 @@
 mod action;
 mod config;
 mod connect_planner;
+mod endpoint_counts;
 mod outlier_detection;
 mod picker_builder;
 mod resolver_update;
@@ -21,6 +22,7 @@ use std::time::Instant;
 pub use action::{Action, ResolveHint};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_planner::ConnectPlanner;
+pub use endpoint_counts::EndpointCounts;
 use outlier_detection::OutlierDetector;
 pub use outlier_detection::{
     CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts, OutlierConfig,
@@ -354,6 +356,12 @@ impl<C> Balancer<C> {
     pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
         let subchannel = self.subchannels.get(endpoint)?;
         Some((&subchannel.address, self.outliers.ejection(endpoint)?.cause))
+    }
+
+    /// How many endpoints are in which state, for metrics. Takes time in proportion to their number, and allocates nothing.
+    pub fn endpoint_counts(&self) -> EndpointCounts {
+        let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
+        EndpointCounts::of(&self.subchannels, at_rest, &self.outliers)
     }
 
     /// Ejections so far, for metrics.

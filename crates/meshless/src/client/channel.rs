@@ -10,6 +10,7 @@ mod builder;
 mod deadline;
 mod exchange;
 mod hedge;
+mod hidden_endpoints;
 mod method;
 mod never_sent;
 mod place;

@@ -4,6 +4,7 @@
 //! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
 
 mod attempt;
+mod log;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -22,11 +23,12 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use self::attempt::AttemptOutcome;
+use self::log::ChannelLog;
 use self::watches::{Watches, Watching};
 use crate::client::channel::{DriverEvent, Shared};
 use crate::client::connection::{ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway};
 use crate::client::connector::Connector;
-use crate::client::metrics::OpenConnection;
+use crate::client::metrics::{MeasuredEndpoints, OpenConnection};
 use crate::resolver::{Resolution, ResolveError, Resolver};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors;
@@ -56,6 +58,7 @@ pub(crate) struct Driver {
     /// The resolver has said something, be it an error.
     has_resolved: bool,
     shared: Arc<Shared>,
+    log: ChannelLog,
     events: mpsc::UnboundedSender<DriverEvent>,
     received: mpsc::UnboundedReceiver<DriverEvent>,
     links: BTreeMap<ConnectionId, Link>,
@@ -68,6 +71,7 @@ pub(crate) struct Driver {
     idle: Option<IdleWatch>,
     /// Those that metrics know of.
     ejections: EjectionCounts,
+    measured: MeasuredEndpoints,
     /// With this text, if it did.
     panicked: Option<String>,
 }
@@ -97,6 +101,7 @@ impl Driver {
         received: mpsc::UnboundedReceiver<DriverEvent>,
     ) -> Self {
         let now = Instant::now();
+        let measured = shared.metrics.endpoints();
         let balancer = match file_descriptors::limit() {
             Some(limit) => config.balancer.file_descriptors(limit),
             None => config.balancer,
@@ -107,6 +112,7 @@ impl Driver {
             balancer,
             resolver,
             has_resolved: false,
+            log: ChannelLog::new(Arc::clone(&shared)),
             shared,
             events,
             received,
@@ -122,6 +128,7 @@ impl Driver {
                 calls_begun: 0,
             }),
             ejections: EjectionCounts::default(),
+            measured,
             panicked: None,
         }
     }
@@ -130,7 +137,7 @@ impl Driver {
     /// are told so at once.
     pub(crate) async fn run(mut self) {
         if let Err(text) = catch_panic(self.drive()).await {
-            tracing::error!(target = %self.shared.target, panic = text, "the channel's task panicked: the channel has ended");
+            self.log.panicked(&text);
             self.panicked = Some(text);
         }
     }
@@ -148,6 +155,7 @@ impl Driver {
             if let Some(update) = self.balancer.take_weight_update() {
                 self.shared.metrics.weights(&update);
             }
+            self.measured.set(|| self.balancer.endpoint_counts());
             tokio::select! {
                 biased;
                 event = self.received.recv() => match event {
@@ -188,10 +196,9 @@ impl Driver {
         id: ConnectionId,
         result: Result<Connection, ConnectError>,
     ) {
-        let target = &self.shared.target;
         match result {
             Ok(connection) => {
-                tracing::debug!(%target, connection = %id, endpoint = %connection.address(), "connected");
+                self.log.connected(id, connection.address());
                 // "If we end up discarding connection attempts […] we should not record" them (gRFC A94).
                 if let Some(link) = self.links.get_mut(&id) {
                     link.measured = Some(self.shared.metrics.connected());
@@ -206,25 +213,28 @@ impl Driver {
                 }
             }
             Err(error) => {
-                if self.links.remove(&id).is_none() {
-                    // It was given up, and says so.
-                    return;
-                }
+                // One that was given up says so.
+                let Some(Link { endpoint, .. }) = self.links.remove(&id) else { return };
                 self.shared.metrics.connect_failed();
                 if error.is_out_of_descriptors() {
-                    return self.handle_out_of_descriptors(now, id, &error);
+                    return self.handle_out_of_descriptors(now, id, &endpoint, &error);
                 }
-                tracing::info!(%target, connection = %id, %error, "connect failed");
+                self.log.lost(id, &endpoint, &error.cause());
                 self.balancer.handle_connect_failed(now, id, error.cause());
             }
         }
     }
 
-    fn handle_out_of_descriptors(&mut self, now: std::time::Instant, id: ConnectionId, error: &ConnectError) {
+    fn handle_out_of_descriptors(
+        &mut self,
+        now: std::time::Instant,
+        id: ConnectionId,
+        endpoint: &Address,
+        error: &ConnectError,
+    ) {
         let cause = format!("{}: raise the limit of open files (ulimit -n)", error.cause());
         if self.balancer.handle_out_of_descriptors(now, id, cause) {
-            let target = &self.shared.target;
-            tracing::warn!(%target, %error, "no file descriptor left: connects pause; raise the limit of open files (ulimit -n)");
+            self.log.out_of_descriptors(endpoint, error);
         }
     }
 
@@ -232,6 +242,7 @@ impl Driver {
         let max_streams = connection.max_streams();
         if let Some(link) = self.links.get_mut(&id) {
             link.stage = Stage::Open(connection.clone());
+            self.log.serves(id, &link.endpoint);
         }
         self.balancer.handle_connected(now, id, connection);
         self.share_streams(id, max_streams);
@@ -239,7 +250,13 @@ impl Driver {
 
     fn handle_health(&mut self, now: std::time::Instant, id: ConnectionId, health: Result<(), String>) {
         let Some(link) = self.links.get(&id) else { return };
-        tracing::debug!(target = %self.shared.target, connection = %id, endpoint = %link.endpoint, ?health, "health");
+        self.log.health(id, &link.endpoint, &health);
+        match &health {
+            Ok(()) if matches!(link.stage, Stage::Open(_)) => self.log.serves(id, &link.endpoint),
+            // Said when calls can go there.
+            Ok(()) => {}
+            Err(error) => self.log.lost(id, &link.endpoint, error),
+        }
         match (&link.stage, &health) {
             (Stage::Held(connection), Ok(())) => {
                 let connection = connection.clone();
@@ -250,13 +267,13 @@ impl Driver {
     }
 
     fn handle_connection(&mut self, now: std::time::Instant, id: ConnectionId, event: Event) {
-        let target = &self.shared.target;
-        let endpoint = self.links.get(&id).map(|link| tracing::field::display(link.endpoint.clone()));
+        let link = self.links.get(&id);
         match event {
             Event::GoingAway(reason) => {
-                tracing::debug!(%target, connection = %id, endpoint, ?reason, "going away");
+                if let Some(link) = link {
+                    self.log.going_away(id, &link.endpoint, &reason);
+                }
                 if let GoingAway::Server { too_many_pings: true, .. } = reason {
-                    tracing::warn!(%target, connection = %id, endpoint, "a server was pinged too often: the time between PINGs to it is doubled");
                     self.balancer.handle_too_many_pings(id);
                 }
                 if let Some(link) = self.links.get_mut(&id) {
@@ -268,7 +285,9 @@ impl Driver {
                 self.balancer.handle_going_away(now, id);
             }
             Event::Silent(silent) => {
-                tracing::info!(%target, connection = %id, endpoint, silent, "a connection that calls were sent on: silent, or no longer");
+                if let Some(link) = link {
+                    self.log.silent(id, &link.endpoint, silent);
+                }
                 self.balancer.handle_silent(now, id, silent);
             }
             Event::StreamLimit(limit) => {
@@ -277,16 +296,13 @@ impl Driver {
             }
             Event::StreamsAvailable => self.shared.announce_room(),
             Event::Closed(reason) => {
-                let is_flood = reason.is_flood();
-                if is_flood {
-                    tracing::warn!(%target, connection = %id, endpoint, %reason, "closed, and connected again after a pause");
-                } else {
-                    tracing::debug!(%target, connection = %id, endpoint, %reason, "closed");
+                if let Some(link) = self.links.remove(&id) {
+                    self.log.closed(id, &link.endpoint, &reason);
+                    if let Some(mut measured) = link.measured {
+                        measured.closed(&reason);
+                    }
                 }
-                if let Some(mut measured) = self.links.remove(&id).and_then(|link| link.measured) {
-                    measured.closed(&reason);
-                }
-                match is_flood {
+                match reason.is_flood() {
                     true => self.balancer.handle_flooded(now, id, reason.to_string()),
                     false => self.balancer.handle_closed(now, id, reason.to_string()),
                 }
@@ -295,14 +311,8 @@ impl Driver {
     }
 
     fn handle_resolution(&mut self, resolution: Resolution) {
-        let target = &self.shared.target;
         self.shared.metrics.resolved(resolution.as_ref().is_ok_and(|endpoints| !endpoints.is_empty()));
-        match &resolution {
-            Ok(endpoints) => tracing::debug!(%target, endpoints = endpoints.len(), "resolved"),
-            Err(error) => {
-                tracing::warn!(%target, %error, "resolution failed; the last good set stays");
-            }
-        }
+        self.log.resolved(&resolution);
         let now = Instant::now().into_std();
         match resolution {
             Err(error) if error.says_gone() => self.balancer.handle_gone(now, error.into()),
@@ -319,7 +329,6 @@ impl Driver {
     fn act(&mut self, action: Action<Connection>) {
         match action {
             Action::UpdatePicker(picker) => {
-                tracing::trace!(target = %self.shared.target, endpoints = picker.endpoints(), "picker updated");
                 self.shared.publish(picker);
             }
             Action::Connect { connection, address, timeout, ping_doublings, .. } => {
@@ -327,27 +336,10 @@ impl Driver {
             }
             Action::Close { connection, graceful } => self.close(connection, graceful),
             Action::RequestResolution(hint) => self.resolver.resolve_now(hint),
-            Action::ReportEndpoints { added, removed } => {
-                let target = &self.shared.target;
-                for endpoint in added {
-                    tracing::info!(%target, %endpoint, "endpoint added");
-                }
-                for endpoint in removed {
-                    tracing::info!(%target, %endpoint, "endpoint removed; its calls finish");
-                }
-            }
-            Action::ReportTooManyEndpoints { used, left_out } => {
-                tracing::warn!(
-                    target = %self.shared.target, used, left_out,
-                    "more endpoints than this channel may connect to; a random subset is used; set endpoints_max and the limit of open files, or subset_size"
-                );
-            }
-            Action::ReportEjected { address, cause, .. } => {
-                tracing::warn!(target = %self.shared.target, endpoint = %address, %cause, "endpoint ejected");
-            }
-            Action::ReportRecovered { address, .. } => {
-                tracing::info!(target = %self.shared.target, endpoint = %address, "endpoint is well again");
-            }
+            Action::ReportEndpoints { added, removed } => self.log.endpoints_changed(&added, &removed),
+            Action::ReportTooManyEndpoints { used, left_out } => self.log.too_many_endpoints(used, left_out),
+            Action::ReportEjected { address, cause, .. } => self.log.ejected(&address, &cause),
+            Action::ReportRecovered { address, .. } => self.log.recovered(&address),
             _ => {}
         }
     }
@@ -362,7 +354,7 @@ impl Driver {
         let tls = self.tls.clone();
         let (reported, endpoint) = (self.events.clone(), address.clone());
         let outcome = AttemptOutcome::new(id, address.clone(), self.events.clone());
-        tracing::trace!(target = %self.shared.target, connection = %id, %address, "connecting");
+        self.log.connecting(id, &address);
         let attempt = tokio::spawn(async move {
             let destination = Destination {
                 address: &address,
@@ -398,7 +390,7 @@ impl Driver {
         let unused = std::mem::replace(&mut idle.calls_begun, calls_begun) == calls_begun;
         let in_flight = self.balancer.state().endpoints.iter().any(|endpoint| endpoint.calls_in_flight > 0);
         if unused && !in_flight && self.shared.calls_waiting() == 0 {
-            tracing::debug!(target = %self.shared.target, "idle: letting the connections go");
+            self.log.idle();
             self.balancer.handle_idle(Instant::now().into_std());
         }
     }

@@ -63,8 +63,8 @@ async fn run(
         }
         if status.code() == Code::Unimplemented {
             // "If the server … returns UNIMPLEMENTED, the client … will act as if the channel is healthy" (A17).
-            let (target, endpoint) = (on.target(), on.address());
-            tracing::warn!(%target, %endpoint, "the server has no health service: health checks are off for it");
+            let (channel, endpoint) = (on.channel(), on.address());
+            tracing::warn!(channel, %endpoint, "the server has no health service: health checks are off for it");
             return report(Ok(()));
         }
         if started.elapsed() >= STEADY && status.code() != Code::DeadlineExceeded {

@@ -48,8 +48,8 @@ impl OnConnection {
         self.connection.is_accepting()
     }
 
-    pub(crate) fn target(&self) -> &str {
-        &self.shared.target
+    pub(crate) fn channel(&self) -> &str {
+        &self.shared.label
     }
 
     pub(crate) fn address(&self) -> &Address {

@@ -70,15 +70,15 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
         if !on.is_accepting() {
             return;
         }
-        let (target, endpoint) = (on.target(), on.address());
+        let (channel, endpoint) = (on.channel(), on.address());
         let (code, reason) = (status.code(), peer_text(status.message()));
         if code == Code::Unimplemented {
             // "The client must not retry the call on the same connection" (A51).
             if warned.not_offered.swap(true, Ordering::Relaxed) {
-                tracing::debug!(%target, %endpoint, "the server does not report its load apart from calls");
+                tracing::debug!(channel, %endpoint, "the server does not report its load apart from calls");
             } else {
                 tracing::warn!(
-                    %target, %endpoint,
+                    channel, %endpoint,
                     "the server does not report its load apart from calls: it gets the mean share; said once for all backends"
                 );
             }
@@ -86,19 +86,19 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
         }
         if reports > 0 && started.elapsed() >= STEADY {
             // It ended as streams do, by their age or a proxy's patience.
-            tracing::debug!(%target, %endpoint, ?code, reason, reports, "a stream of load reports has ended, and is opened again");
+            tracing::debug!(channel, %endpoint, ?code, reason, reports, "a stream of load reports has ended, and is opened again");
             backoff.reset();
             continue;
         }
         let pause = backoff.advance(&mut rng);
         if warned.failed.swap(true, Ordering::Relaxed) {
             tracing::debug!(
-                %target, %endpoint, ?code, reason, reports, ?pause,
+                channel, %endpoint, ?code, reason, reports, ?pause,
                 "a stream of load reports has failed, and is asked for again after a pause"
             );
         } else {
             tracing::warn!(
-                %target, %endpoint, ?code, reason, reports, ?pause,
+                channel, %endpoint, ?code, reason, reports, ?pause,
                 "a stream of load reports has failed, and is asked for again after a pause; said once for all backends"
             );
         }

@@ -7,15 +7,20 @@ mod balancing;
 mod calls;
 #[cfg(feature = "otel")]
 mod connections;
+#[cfg(feature = "otel")]
+mod endpoints;
 #[cfg(not(feature = "otel"))]
 mod off;
 
 #[cfg(not(feature = "otel"))]
-pub(crate) use self::off::{AttemptSpan, Attempts, CallSpan, ChannelMetrics, OpenConnection};
+pub(crate) use self::off::{
+    AttemptSpan, Attempts, CallSpan, ChannelMetrics, MeasuredEndpoints, OpenConnection,
+};
 #[cfg(feature = "otel")]
 pub(crate) use self::{
     calls::{AttemptSpan, Attempts, CallSpan, ChannelMetrics},
     connections::OpenConnection,
+    endpoints::MeasuredEndpoints,
 };
 
 /// Why an attempt was made.

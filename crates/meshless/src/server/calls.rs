@@ -43,6 +43,9 @@ where
     type Future = CountedCall<S, S::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if request.uri().path().starts_with(HEALTH_METHODS) {
+            self.state.note_health_check();
+        }
         let call = self.state.start_call(timeout::read(request.headers()));
         let pinned = pinned_by(request.headers());
         let checked = self.limits.check(&request, self.state.pin_headers(pinned));
@@ -173,3 +176,6 @@ fn is_message<D: Buf, E>(frame: &Poll<Option<Result<Frame<D>, E>>>) -> bool {
         _ => false,
     }
 }
+
+/// How the paths of the health service's methods begin.
+const HEALTH_METHODS: &str = "/grpc.health.v1.Health/";

@@ -3,6 +3,7 @@
 //! Offered below tonic for any HTTP/2 service (hyper, axum); [`Server`](crate::Server) calls it for each connection that it
 //! accepts. It spawns nothing itself (hyper spawns a task per call), and when it returns the socket is closed.
 
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,7 +25,7 @@ use tower_service::Service;
 use super::call_task::CallExecutor;
 use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
-use super::event::{ClosedReason, ConnectionSummary};
+use super::event::{Carried, ClosedReason, ConnectionSummary};
 use super::state::ConnectionState;
 use super::wire::{self, Remains, Wire};
 
@@ -70,15 +71,15 @@ where
     drive(io, service, config, drain, std::future::pending(), |_, _| {}).await
 }
 
-/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why and with how many calls it is
-/// sent away.
+/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why it is sent away and what it has
+/// carried.
 pub(super) async fn drive<I, S, B, D>(
     io: I,
     service: S,
     config: &ConnectionConfig,
     drain: D,
     hurry: impl Future<Output = ()>,
-    on_going_away: impl FnMut(GoAwayReason, u64),
+    on_going_away: impl FnMut(GoAwayReason, Carried),
 ) -> ConnectionSummary
 where
     I: AsyncRead + AsyncWrite + Unpin,
@@ -116,7 +117,8 @@ where
         // Handlers notice the end at their next poll; one that blocks its thread cannot be waited for.
         let _ = tokio::time::timeout(LINGER, goodbye).await;
     }
-    ConnectionSummary { reason, age: opened.elapsed(), calls: state.calls_started() }
+    let Carried { calls, health_checks } = state.carried();
+    ConnectionSummary { reason, age: opened.elapsed(), calls, health_checks }
 }
 
 struct Driver<'a, O, F> {
@@ -135,7 +137,7 @@ enum Order {
 impl<O, F> Driver<'_, O, F>
 where
     O: Stream<Item = Order>,
-    F: FnMut(GoAwayReason, u64),
+    F: FnMut(GoAwayReason, Carried),
 {
     fn poll<C: Http2Connection>(
         &mut self,
@@ -162,7 +164,7 @@ where
                 Some(LifetimeAction::GoAway { reason }) => {
                     self.state.go_away(reason);
                     connection.as_mut().graceful_shutdown();
-                    (self.on_going_away)(reason, self.state.calls_started());
+                    (self.on_going_away)(reason, self.state.carried());
                 }
                 Some(LifetimeAction::FinishGoAway) => self.state.finish_go_away(),
                 // The wire writes it when hyper flushes, which it does whenever it is polled.
@@ -192,9 +194,13 @@ where
 
     fn ended(&self, result: hyper::Result<()>) -> ClosedReason {
         match (result, self.state.going_away()) {
-            (Ok(()), None) => ClosedReason::Client,
-            (Ok(()), Some(reason)) => ClosedReason::GoneAway(reason),
-            (Err(error), _) => ClosedReason::Failed(chain(&error)),
+            // A client that has all its answers may close its socket without a word, as health probes do. What
+            // hyper writes after that fails, and says nothing about the connection.
+            (Err(error), _) if !is_hang_up(&error) || self.state.lifetime().calls() > 0 => {
+                ClosedReason::Failed(chain(&error))
+            }
+            (_, None) => ClosedReason::Client,
+            (_, Some(reason)) => ClosedReason::GoneAway(reason),
         }
     }
 }
@@ -281,6 +287,20 @@ async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason
     }
 }
 
+/// Returns true if the client's end of the socket is gone.
+fn is_hang_up(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = match (error.downcast_ref::<std::io::Error>(), error.downcast_ref::<h2::Error>()) {
+        (Some(error), _) => Some(error.kind()),
+        (_, Some(error)) => error.get_io().map(std::io::Error::kind),
+        _ => None,
+    };
+    match (kind, error.source()) {
+        (Some(kind), _) => HANG_UPS.contains(&kind),
+        (None, Some(source)) => is_hang_up(source),
+        (None, None) => false,
+    }
+}
+
 /// hyper says "http2 error", its source says which.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -297,6 +317,15 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How long a closed connection is read from, and its handlers are waited for. A client that reads at all closes within
 /// a round trip.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// What a socket says whose other end was closed.
+const HANG_UPS: [ErrorKind; 5] = [
+    ErrorKind::BrokenPipe,
+    ErrorKind::ConnectionAborted,
+    ErrorKind::ConnectionReset,
+    ErrorKind::NotConnected,
+    ErrorKind::UnexpectedEof,
+];
 
 /// NO_ERROR (RFC 9113 §7).
 const NO_ERROR: u32 = 0;

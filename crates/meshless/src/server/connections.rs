@@ -13,7 +13,7 @@ use super::Server;
 use super::accepted::Accepted;
 use super::admission::{Admitted, refuse};
 use super::connection::drive;
-use super::event::ConnectionChange;
+use super::event::{Carried, ConnectionChange};
 use super::grpc::GrpcCalls;
 use super::metered::MeteredCalls;
 use super::metrics::ServedCalls;
@@ -110,16 +110,17 @@ async fn run(
 ) {
     let Accepted { io, peer, info } = accepted;
     let opened = Instant::now();
-    server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, 0);
+    server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, Carried::default());
     let services = GatedCalls::new(server.routes.clone(), server.call_gate.clone());
     let service = MeteredCalls::new(GrpcCalls::new(services, info), metrics);
     let accepted = server.metrics.accepted();
-    let ended = drive(io, service, &server.config, drain, hurry, |reason, calls| {
-        server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), calls);
+    let ended = drive(io, service, &server.config, drain, hurry, |reason, carried| {
+        server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), carried);
     });
     let summary = ended.await;
     accepted.closed(&summary);
-    server.observe(connection, &peer, ConnectionChange::Closed(summary.reason), summary.age, summary.calls);
+    let carried = Carried { calls: summary.calls, health_checks: summary.health_checks };
+    server.observe(connection, &peer, ConnectionChange::Closed(summary.reason), summary.age, carried);
 }
 
 /// What all connections are to do.

@@ -21,6 +21,15 @@ pub struct ConnectionEvent {
     pub age: Duration,
     /// Calls accepted on it so far.
     pub calls: u64,
+    /// How many of these calls asked for the server's health.
+    pub health_checks: u64,
+}
+
+/// What a connection has carried so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carried {
+    pub(super) calls: u64,
+    pub(super) health_checks: u64,
 }
 
 /// The stations of a connection.
@@ -63,16 +72,56 @@ pub struct ConnectionSummary {
     pub age: Duration,
     /// How many calls it carried.
     pub calls: u64,
+    /// How many of these calls asked for the server's health.
+    pub health_checks: u64,
+}
+
+impl ConnectionEvent {
+    /// Returns true if the event tells an operator nothing: a connection was opened, its client closed it, or it ended as
+    /// it was told to; and anything but abuse on a connection that carried only health checks, or nothing.
+    ///
+    /// A server logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make 86 000 a day.
+    pub fn is_routine(&self) -> bool {
+        let carried_calls = self.calls > self.health_checks;
+        match &self.change {
+            ConnectionChange::Opened => true,
+            // All connections are sent away by a drain, and the server says so in one line.
+            ConnectionChange::GoingAway(reason) => !carried_calls || *reason == GoAwayReason::Drain,
+            ConnectionChange::Closed(reason) => match reason {
+                ClosedReason::Client | ClosedReason::GoneAway(_) => true,
+                ClosedReason::Cut(
+                    CloseReason::TooManyPings | CloseReason::FrameFlood | CloseReason::SlowReader,
+                ) => false,
+                _ => !carried_calls,
+            },
+        }
+    }
+
+    pub(super) fn log(&self) {
+        let Self { connection, peer, change, age, calls, health_checks } = self;
+        if self.is_routine() {
+            tracing::debug!(connection, %peer, ?age, calls, health_checks, "connection {change}");
+        } else {
+            tracing::info!(connection, %peer, ?age, calls, health_checks, "connection {change}");
+        }
+    }
+}
+
+impl fmt::Display for ConnectionChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened => f.write_str("opened"),
+            Self::GoingAway(reason) => write!(f, "told to go: {}", go_away_text(*reason)),
+            Self::Closed(reason) => write!(f, "closed: {reason}"),
+        }
+    }
 }
 
 impl fmt::Display for ClosedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "closed by the client",
-            Self::GoneAway(GoAwayReason::MaxAge) => "max age",
-            Self::GoneAway(GoAwayReason::MaxIdle) => "max idle",
-            Self::GoneAway(GoAwayReason::Drain) => "drained",
-            Self::GoneAway(_) => "sent away",
+            Self::GoneAway(reason) => go_away_text(*reason),
             Self::Cut(CloseReason::GraceOver) => "cut after the grace",
             Self::Cut(CloseReason::DrainTimeout) => "cut after the drain timeout",
             Self::Cut(CloseReason::TooManyPings) => "too many pings",
@@ -84,5 +133,14 @@ impl fmt::Display for ClosedReason {
             Self::KeepaliveTimeout => "keepalive timeout",
             Self::Failed(error) => return write!(f, "failed: {error}"),
         })
+    }
+}
+
+fn go_away_text(reason: GoAwayReason) -> &'static str {
+    match reason {
+        GoAwayReason::MaxAge => "max age",
+        GoAwayReason::MaxIdle => "max idle",
+        GoAwayReason::Drain => "drained",
+        _ => "sent away",
     }
 }

@@ -12,12 +12,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::call::Call;
+use super::event::Carried;
 
 /// The shared state of one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionState {
     lifetime: Mutex<Lifetime>,
     calls_started: AtomicU64,
+    health_checks: AtomicU64,
     no_calls: Notify,
     going_away: OnceLock<GoAwayReason>,
     sent_away: Notify,
@@ -39,6 +41,7 @@ impl ConnectionState {
         Arc::new(Self {
             lifetime: Mutex::new(lifetime),
             calls_started: AtomicU64::new(0),
+            health_checks: AtomicU64::new(0),
             no_calls: Notify::new(),
             going_away: OnceLock::new(),
             sent_away: Notify::new(),
@@ -141,9 +144,17 @@ impl ConnectionState {
         self.client_header_list_max.store(max, Ordering::Relaxed);
     }
 
-    /// How many calls were accepted.
-    pub(super) fn calls_started(&self) -> u64 {
-        self.calls_started.load(Ordering::Relaxed)
+    /// The call that is about to start asks for the server's health.
+    pub(super) fn note_health_check(&self) {
+        self.health_checks.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What the connection has carried so far.
+    pub(super) fn carried(&self) -> Carried {
+        Carried {
+            calls: self.calls_started.load(Ordering::Relaxed),
+            health_checks: self.health_checks.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits until no call is left.

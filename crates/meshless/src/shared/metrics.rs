@@ -43,8 +43,11 @@
 //! | `grpc.lb.wrr.endpoint_weight_stale` | counter | `{endpoint}` | | endpoints whose report had expired, at each update |
 //! | `grpc.lb.wrr.endpoint_weights` | histogram | `{endpoint}` | | weight of each endpoint at each update, 0 if not usable |
 //! | `meshless.channel.calls_waiting` | up-down counter | `{call}` | | calls that wait for a backend |
+//! | `meshless.channel.endpoints` | up-down counter | `{endpoint}` | `meshless.endpoint_state` | `listed` are all in use; of these, some are `connecting`, `ready` or `ejected` |
+//! | `meshless.channel.retries` | counter | `{attempt}` | `meshless.retry_kind` | attempts beside the first: by a retry `policy`, `transparent`, or a `hedge` |
 //! | `meshless.resolver.failures` | counter | `{resolution}` | | answers without endpoints |
-//! | `meshless.resolver.resolved_at` | gauge | `s` | | when the resolver last named endpoints, in Unix time: alert on `time() - meshless_resolver_resolved_at_seconds` |
+//! | `meshless.resolver.stale_since` | gauge | `s` | | since when the resolver has failed, in Unix time, 0 while it succeeds: alert on `meshless_resolver_stale_since_seconds > 0 and time() - meshless_resolver_stale_since_seconds > 300` |
+//! | `meshless.resolver.resolved_at` | gauge | `s` | | when the resolver last named endpoints, in Unix time. DNS names them again and again, a watch of EndpointSlices when they change |
 //!
 //! # Of a server
 //!
@@ -59,6 +62,12 @@
 //! | `meshless.server.connections_closed` | counter | `{connection}` | `meshless.close_reason` | `client`, `max_age`, `max_idle`, `drain`, `grace_over`, `keepalive_timeout`, `failed`, … |
 //! | `meshless.server.connection.age` | histogram | `s` | `meshless.close_reason` | of a connection, at its end |
 //! | `meshless.server.connection.calls` | histogram | `{call}` | | that a connection carried, at its end |
+//!
+//! # From the start
+//!
+//! Counters and up-down counters begin with 0 when the channel or the server is made, for each value of their labels that is known
+//! then, so that `rate()` sees the first event and `absent()` means that the process is not there. Those with `grpc.method` begin
+//! with a method's first call. Rare values of `grpc.disconnect_error` begin with their first event.
 //!
 //! # Labels
 //!

@@ -17,6 +17,7 @@ mod foreign;
 mod goaway;
 mod health;
 mod hedging;
+mod hidden_endpoints;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod lifecycle;

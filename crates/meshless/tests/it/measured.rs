@@ -66,6 +66,11 @@ impl Measured {
         self.of(name).into_iter().map(|point| (point.labels, point.sum)).collect()
     }
 
+    /// The same, without those that nothing has happened to yet.
+    pub(crate) fn events(&self, name: &str) -> Vec<(String, f64)> {
+        self.sums(name).into_iter().filter(|(_, sum)| *sum != 0.0).collect()
+    }
+
     /// The labels of one histogram, and how many values each has.
     pub(crate) fn counts(&self, name: &str) -> Vec<(String, u64)> {
         self.of(name).into_iter().map(|point| (point.labels, point.count)).collect()

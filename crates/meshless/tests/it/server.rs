@@ -7,6 +7,7 @@ mod health;
 mod keepalive;
 #[cfg(all(feature = "client", unix))]
 mod listeners;
+mod log;
 #[cfg(feature = "otel")]
 mod metrics;
 mod out_of_band;

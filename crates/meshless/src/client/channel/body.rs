@@ -17,6 +17,7 @@ use meshless_core::{
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
+use super::hidden_endpoints::hide_endpoints;
 use super::shared::{DriverEvent, Shared};
 use crate::client::call::{self, CallGuard, Outgoing, UnofferedEncoding};
 use crate::client::connection::Connection;
@@ -32,6 +33,8 @@ use crate::shared::orca;
 pub struct ResponseBody {
     received: call::ResponseBody<CallEnd>,
     deadline: Option<Instant>,
+    /// Statuses that the channel makes name no endpoint.
+    hides_endpoints: bool,
     /// Made when the first wait begins: the answer of most calls is all there at once.
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -45,9 +48,10 @@ impl ResponseBody {
         request: &Outgoing,
     ) -> http::Response<Self> {
         let (parts, received) = response.into_parts();
+        let hides_endpoints = !end.shared.settings.shows_endpoints;
         let end = end.reads(&parts, message_max, request);
         let received = received.guarded(&parts.headers, end);
-        http::Response::from_parts(parts, Self { received, deadline, timer: None })
+        http::Response::from_parts(parts, Self { received, deadline, hides_endpoints, timer: None })
     }
 
     /// The call ends when this response does.
@@ -79,7 +83,26 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = &mut *self;
+        match self.poll_received(cx) {
+            Poll::Ready(Some(Err(status))) if self.hides_endpoints => {
+                Poll::Ready(Some(Err(hide_endpoints(status))))
+            }
+            polled => polled,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.received.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.received.size_hint()
+    }
+}
+
+impl ResponseBody {
+    fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self;
         let mut ending = Ending::TimedOutInStream;
         match Pin::new(&mut this.received).poll_frame(cx) {
             // A stream that always has a message ready is late without ever waiting.
@@ -105,14 +128,6 @@ impl Body for ResponseBody {
         });
         this.received.cancel(Code::DeadlineExceeded, ending);
         Poll::Ready(Some(Err(status)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.received.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.received.size_hint()
     }
 }
 

@@ -44,6 +44,7 @@ pub struct ChannelBuilder {
     /// `None`: not set. `Some(None)`: switched off.
     retry_throttle: Option<Option<RetryThrottling>>,
     waiting_calls_max: usize,
+    endpoints_in_statuses: bool,
     idle_timeout: Option<Duration>,
     user_agent: Option<String>,
     authority: Option<String>,
@@ -77,6 +78,7 @@ impl ChannelBuilder {
             service_config: None,
             retry_throttle: None,
             waiting_calls_max: WAITING_CALLS_MAX,
+            endpoints_in_statuses: true,
             idle_timeout: Some(IDLE_TIMEOUT),
             user_agent: None,
             authority: None,
@@ -171,6 +173,16 @@ impl ChannelBuilder {
     /// call that waits costs about 2 kB and its request.
     pub fn waiting_calls_max(mut self, max: usize) -> Self {
         self.waiting_calls_max = max;
+        self
+    }
+
+    /// Whether statuses that the channel makes name the endpoints that they are about, as in `10.0.3.7:50051: the connection
+    /// was lost`. Default `true`: whoever reads the log then knows which pod to look at.
+    ///
+    /// A handler that passes such a status on with `?` shows the addresses of pods to its own clients. `false` puts
+    /// `<endpoint>` in the place of each IP address. What a server says in its own statuses stays as it is.
+    pub fn endpoints_in_statuses(mut self, shown: bool) -> Self {
+        self.endpoints_in_statuses = shown;
         self
     }
 

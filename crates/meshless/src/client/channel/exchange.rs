@@ -46,7 +46,7 @@ pub(super) async fn exchange(
         }
         Err(status) => {
             call.ended(status.code());
-            Err(status)
+            Err(shared.settings.shown(status))
         }
     }
 }

@@ -10,6 +10,7 @@ use meshless_core::{ChannelState, ConnectionId, EmptyAnswers, EndpointId, Outcom
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tonic::Status;
 
+use super::hidden_endpoints::hide_endpoints;
 use super::method::Methods;
 use super::retries::Retries;
 use crate::client::connection::{self, ConnectError, Connection};
@@ -17,8 +18,10 @@ use crate::client::metrics::ChannelMetrics;
 
 /// The state that a channel's calls share with its driver.
 pub(crate) struct Shared {
-    /// As the user wrote it, for statuses and logs.
+    /// As the user wrote it, for statuses.
     pub(crate) target: String,
+    /// The same, cut: names the channel in logs.
+    pub(crate) label: String,
     pub(crate) settings: CallSettings,
     pub(super) retries: Retries,
     pub(crate) metrics: ChannelMetrics,
@@ -56,6 +59,15 @@ pub(crate) struct CallSettings {
     pub(crate) methods: Methods,
     /// How many calls may wait for a backend at a time.
     pub(crate) waiting_max: usize,
+    /// Whether statuses that the channel makes may name endpoints.
+    pub(crate) shows_endpoints: bool,
+}
+
+impl CallSettings {
+    /// A status that the channel has made, as its caller gets it.
+    pub(super) fn shown(&self, status: Status) -> Status {
+        if self.shows_endpoints { status } else { hide_endpoints(status) }
+    }
 }
 
 /// What the driver is told. Their number is bounded: a few per connection, one at a time per waiting call, and one per
@@ -92,6 +104,7 @@ impl Shared {
         events: mpsc::UnboundedSender<DriverEvent>,
     ) -> Self {
         Self {
+            label: label(&target),
             target,
             settings,
             retries,
@@ -216,3 +229,13 @@ impl Drop for Waiting<'_> {
         self.shared.metrics.calls_waiting(-1);
     }
 }
+
+fn label(target: &str) -> String {
+    match target.char_indices().nth(LABEL_CHARS_MAX) {
+        None => target.to_owned(),
+        Some((at, _)) => format!("{}…", &target[..at]),
+    }
+}
+
+/// A target such as `kubernetes:///orders.shop.svc.cluster.local:50051` is named whole; a list of addresses is not.
+const LABEL_CHARS_MAX: usize = 64;

@@ -1,9 +1,11 @@
 //! What a channel as a whole does: ejections (gRFC A91), shares by weight (A78), calls that wait, and what becomes of
 //! resolutions.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use meshless_core::{CountsByCause, EjectionCounts, WeightUpdate};
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter, UpDownCounter};
 
 use super::calls::{ChannelMetrics, Instruments};
@@ -20,11 +22,36 @@ pub(super) struct Balancing {
     calls_waiting: UpDownCounter<i64>,
     resolution_failures: Counter<u64>,
     resolved_at: Gauge<f64>,
+    stale_since: Gauge<f64>,
+    is_stale: AtomicBool,
 }
 
 impl Balancing {
-    pub(super) fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter, target: &[KeyValue; 1]) -> Self {
+        let balancing = Self::made_by(meter);
+        balancing.begin_at_zero(target);
+        balancing
+    }
+
+    /// So that a rate or an alert finds each of them before the first event.
+    fn begin_at_zero(&self, target: &[KeyValue; 1]) {
+        let counters = [&self.rr_fallback, &self.not_yet_usable, &self.stale, &self.resolution_failures];
+        for counter in counters {
+            counter.add(0, target);
+        }
+        for (method, _) in counts(CountsByCause::default()) {
+            let [target] = target;
+            self.enforced.add(0, &[target.clone(), label(METHOD, method)]);
+            let labels = [target.clone(), label(METHOD, method), label(REASON, MAX_EJECTION_OVERFLOW)];
+            self.unenforced.add(0, &labels);
+        }
+        self.calls_waiting.add(0, target);
+        self.stale_since.record(0.0, target);
+    }
+
+    fn made_by(meter: &Meter) -> Self {
         let resolved_at = meter.f64_gauge("meshless.resolver.resolved_at").with_unit("s");
+        let stale_since = meter.f64_gauge("meshless.resolver.stale_since").with_unit("s");
         Self {
             enforced: counter(
                 meter,
@@ -76,6 +103,12 @@ impl Balancing {
             resolved_at: resolved_at
                 .with_description("When the resolver last named endpoints, in Unix time.")
                 .build(),
+            stale_since: stale_since
+                .with_description(
+                    "Since when the resolver has not named endpoints, in Unix time; 0 if it does.",
+                )
+                .build(),
+            is_stale: AtomicBool::new(false),
         }
     }
 }
@@ -91,13 +124,18 @@ impl ChannelMetrics {
 
     /// The resolver has named endpoints, or not.
     pub(crate) fn resolved(&self, endpoints: bool) {
-        let Some(instruments) = &self.0 else { return };
-        if !endpoints {
-            return instruments.balancing.resolution_failures.add(1, &instruments.target);
+        let Some(Instruments { balancing, target, .. }) = self.0.as_deref() else { return };
+        // Times and not ages: nobody would be there to let them grow between two resolutions.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let was_stale = balancing.is_stale.swap(!endpoints, Ordering::Relaxed);
+        match (endpoints, was_stale) {
+            (true, true) => balancing.stale_since.record(0.0, target),
+            (false, false) => balancing.stale_since.record(now, target),
+            _ => {}
         }
-        // A time and not an age: nobody would be there to let it grow between two resolutions.
-        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            instruments.balancing.resolved_at.record(now.as_secs_f64(), &instruments.target);
+        match endpoints {
+            true => balancing.resolved_at.record(now, target),
+            false => balancing.resolution_failures.add(1, target),
         }
     }
 
@@ -130,13 +168,17 @@ impl ChannelMetrics {
 
 /// Where there is one, by A91's name of the cause.
 fn difference(before: CountsByCause, now: CountsByCause) -> impl Iterator<Item = (&'static str, u64)> {
-    let counts = [
-        ("consecutive_failures", before.consecutive_failures, now.consecutive_failures),
-        ("probe_failed", before.probe_failed, now.probe_failed),
-        ("failure_percentage", before.failure_percentage, now.failure_percentage),
-        ("success_rate", before.success_rate, now.success_rate),
-    ];
-    counts.into_iter().map(|(cause, before, now)| (cause, now - before)).filter(|(_, count)| *count > 0)
+    let pairs = counts(before).into_iter().zip(counts(now));
+    pairs.map(|((cause, before), (_, now))| (cause, now - before)).filter(|(_, count)| *count > 0)
+}
+
+fn counts(counts: CountsByCause) -> [(&'static str, u64); 4] {
+    [
+        ("consecutive_failures", counts.consecutive_failures),
+        ("probe_failed", counts.probe_failed),
+        ("failure_percentage", counts.failure_percentage),
+        ("success_rate", counts.success_rate),
+    ]
 }
 
 const METHOD: &str = "grpc.lb.outlier_detection.detection_method";

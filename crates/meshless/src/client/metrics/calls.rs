@@ -15,6 +15,7 @@ use tonic::{Code, GrpcMethod};
 use super::AttemptKind;
 use super::balancing::Balancing;
 use super::connections::Subchannels;
+use super::endpoints::Endpoints;
 use crate::shared::metrics::instrument::{
     LATENCY, METHOD, OTHER, SIZE, TARGET, counter, label, numbers, seconds, status,
 };
@@ -29,6 +30,8 @@ pub(super) struct Instruments {
     pub(super) target: [KeyValue; 1],
     pub(super) subchannels: Subchannels,
     pub(super) balancing: Balancing,
+    pub(super) endpoints: Endpoints,
+    repeats: Counter<u64>,
     attempt_started: Counter<u64>,
     attempt_duration: Histogram<f64>,
     attempt_sent: Histogram<u64>,
@@ -55,10 +58,22 @@ impl ChannelMetrics {
 
 impl Instruments {
     fn new(meter: &Meter, target: String) -> Self {
+        let target = [label(TARGET, Arc::<str>::from(target))];
+        let repeats = counter(
+            meter,
+            "meshless.channel.retries",
+            "{attempt}",
+            "Attempts beside the first of a call, by their reason.",
+        );
+        for kind in REPEATS {
+            repeats.add(0, &[target[0].clone(), label(RETRY_KIND, kind)]);
+        }
         Self {
-            target: [label(TARGET, Arc::<str>::from(target))],
-            subchannels: Subchannels::new(meter),
-            balancing: Balancing::new(meter),
+            subchannels: Subchannels::new(meter, &target),
+            balancing: Balancing::new(meter, &target),
+            endpoints: Endpoints::new(meter),
+            target,
+            repeats,
             attempt_started: counter(
                 meter,
                 "grpc.client.attempt.started",
@@ -218,12 +233,24 @@ impl CallRecord {
         if let Some(since) = repeats.inactive_since.take() {
             repeats.delay += now.saturating_duration_since(since);
         }
-        match kind {
-            AttemptKind::First => {}
-            AttemptKind::Retry => repeats.retries += 1,
-            AttemptKind::TransparentRetry => repeats.transparent_retries += 1,
-            AttemptKind::Hedge => repeats.hedges += 1,
-        }
+        let kind = match kind {
+            AttemptKind::First => return,
+            AttemptKind::Retry => {
+                repeats.retries += 1;
+                POLICY
+            }
+            AttemptKind::TransparentRetry => {
+                repeats.transparent_retries += 1;
+                TRANSPARENT
+            }
+            AttemptKind::Hedge => {
+                repeats.hedges += 1;
+                HEDGE
+            }
+        };
+        drop(repeats);
+        let [target] = &self.instruments.target;
+        self.instruments.repeats.add(1, &[target.clone(), label(RETRY_KIND, kind)]);
     }
 
     fn end_attempt(&self, now: Instant) {
@@ -322,3 +349,9 @@ impl fmt::Debug for ChannelMetrics {
         f.debug_tuple("ChannelMetrics").field(&self.0.is_some()).finish()
     }
 }
+
+const RETRY_KIND: &str = "meshless.retry_kind";
+const POLICY: &str = "policy";
+const TRANSPARENT: &str = "transparent";
+const HEDGE: &str = "hedge";
+const REPEATS: [&str; 3] = [POLICY, TRANSPARENT, HEDGE];

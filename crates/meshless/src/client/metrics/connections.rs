@@ -7,6 +7,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use h2::Reason;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Meter, UpDownCounter};
 
 use super::calls::{ChannelMetrics, Instruments};
@@ -22,7 +23,23 @@ pub(super) struct Subchannels {
 }
 
 impl Subchannels {
-    pub(super) fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter, target: &[KeyValue; 1]) -> Self {
+        let subchannels = Self::made_by(meter);
+        subchannels.begin_at_zero(target);
+        subchannels
+    }
+
+    /// So that a rate or an alert finds each of them before the first event.
+    fn begin_at_zero(&self, target: &[KeyValue; 1]) {
+        self.succeeded.add(0, target);
+        self.failed.add(0, target);
+        self.open.add(0, target);
+        for error in DISCONNECT_ERRORS {
+            self.disconnections.add(0, &[target[0].clone(), label(DISCONNECT_ERROR, error)]);
+        }
+    }
+
+    fn made_by(meter: &Meter) -> Self {
         Self {
             succeeded: counter(
                 meter,
@@ -91,7 +108,7 @@ impl OpenConnection {
             | CloseReason::HeadersTooLong { .. } => SHUTDOWN,
             CloseReason::Server | CloseReason::Panicked(_) => UNKNOWN,
             // "Also includes connections closed due to [A8]: gRPC keepalives" (A94).
-            CloseReason::Keepalive(_) | CloseReason::Silent(_) => "connection timed out",
+            CloseReason::Keepalive(_) | CloseReason::Silent(_) => TIMED_OUT,
             CloseReason::Http2(error) => match error.get_io() {
                 Some(error) => socket(error.kind()),
                 None if error.is_go_away() && error.is_remote() => error.reason().map_or(UNKNOWN, goaway),
@@ -106,7 +123,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         let Some(instruments) = self.instruments.take() else { return };
         let [target] = &instruments.target;
-        let error = label("grpc.disconnect_error", self.error.unwrap_or(SHUTDOWN));
+        let error = label(DISCONNECT_ERROR, self.error.unwrap_or(SHUTDOWN));
         instruments.subchannels.disconnections.add(1, &[target.clone(), error]);
         instruments.subchannels.open.add(-1, &instruments.target);
     }
@@ -115,7 +132,7 @@ impl Drop for OpenConnection {
 fn socket(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::ConnectionReset => "connection reset",
-        ErrorKind::TimedOut => "connection timed out",
+        ErrorKind::TimedOut => TIMED_OUT,
         ErrorKind::ConnectionAborted => "connection aborted",
         _ => "socket error",
     }
@@ -143,5 +160,11 @@ fn goaway(code: Reason) -> &'static str {
     }
 }
 
+const DISCONNECT_ERROR: &str = "grpc.disconnect_error";
+
+/// Those that a channel meets in its daily life. The others appear with their first event.
+const DISCONNECT_ERRORS: [&str; 5] = ["GOAWAY NO_ERROR", "connection reset", TIMED_OUT, SHUTDOWN, UNKNOWN];
+
+const TIMED_OUT: &str = "connection timed out";
 const SHUTDOWN: &str = "subchannel shutdown";
 const UNKNOWN: &str = "unknown";

@@ -2,7 +2,7 @@
 //! body, so that the code that measures reads alike either way. Made by `default()` like those, hence
 //! no unit structs.
 
-use meshless_core::{EjectionCounts, WeightUpdate};
+use meshless_core::{EjectionCounts, EndpointCounts, WeightUpdate};
 use tonic::Code;
 
 use super::AttemptKind;
@@ -37,6 +37,19 @@ impl ChannelMetrics {
 
     #[inline]
     pub(crate) fn connect_failed(&self) {}
+
+    #[inline]
+    pub(crate) fn endpoints(&self) -> MeasuredEndpoints {
+        MeasuredEndpoints(())
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct MeasuredEndpoints(());
+
+impl MeasuredEndpoints {
+    #[inline]
+    pub(crate) fn set(&mut self, _: impl FnOnce() -> EndpointCounts) {}
 }
 
 #[derive(Debug, Default)]

@@ -233,11 +233,12 @@ fn panicked(text: &str) -> ResolveError {
     ResolveError::Other(format!("the DNS lookup panicked, which is a bug: {text}"))
 }
 
-/// Logs what is new: every change of the addresses, and the first failure of a row.
+/// Logs what is new: every change of the addresses, and the first failure of a row. At DEBUG, because each channel that asks
+/// says what fails.
 fn report(before: Option<&Addresses>, answer: &Addresses) {
     match (before, answer) {
         (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
-        (_, Err(error)) => tracing::warn!(%error, "DNS fails; known backends stay in use"),
+        (_, Err(error)) => tracing::debug!(%error, "DNS fails"),
         (Some(Ok(before)), Ok(addresses)) if same_set(before, addresses) => {}
         (_, Ok(addresses)) => tracing::debug!(?addresses, "DNS answers with new addresses"),
     }

@@ -23,6 +23,17 @@ pub(super) struct Accepted {
 
 impl Accepted {
     pub(super) fn new(meter: &Meter) -> Self {
+        let accepted = Self::made_by(meter);
+        // So that a rate or an alert finds each of them before the first event.
+        accepted.open.add(0, &[]);
+        accepted.opened.add(0, &[]);
+        for reason in CLOSE_REASONS {
+            accepted.closed.add(0, &[label(CLOSE_REASON, reason)]);
+        }
+        accepted
+    }
+
+    fn made_by(meter: &Meter) -> Self {
         Self {
             open: up_down(meter, "meshless.server.open_connections", "{connection}", "Open connections."),
             opened: counter(
@@ -114,3 +125,20 @@ const AGE: &[f64] = &[
 ];
 
 const CLOSE_REASON: &str = "meshless.close_reason";
+
+/// What [`close_reason`] returns, without those that no server gives today.
+const CLOSE_REASONS: [&str; 13] = [
+    "client",
+    "max_age",
+    "max_idle",
+    "drain",
+    "grace_over",
+    "drain_timeout",
+    "too_many_pings",
+    "handshake_timeout",
+    "frame_flood",
+    "slow_reader",
+    "hurried",
+    "keepalive_timeout",
+    "failed",
+];

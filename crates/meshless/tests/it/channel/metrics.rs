@@ -22,6 +22,10 @@ fn call(status: &str) -> String {
     format!("grpc.method={CHECK} grpc.status={status} grpc.target={TARGET}")
 }
 
+fn retries(kind: &str) -> String {
+    format!("grpc.target={TARGET} meshless.retry_kind={kind}")
+}
+
 fn measured(
     change: impl FnOnce(meshless::ChannelBuilder) -> meshless::ChannelBuilder,
 ) -> (Measured, Network, Channel) {
@@ -71,9 +75,9 @@ async fn a_call_is_counted_timed_and_weighed() {
     ] {
         assert_eq!(measured.sums(name), [(of_channel(), sum)], "{name}");
     }
-    assert!(
-        measured.read().iter().all(|point| !point.name.contains("retr") && !point.name.contains("hedge"))
-    );
+    assert!(measured.read().iter().all(|point| !point.name.starts_with("grpc.client.call.retr")));
+    assert!(measured.read().iter().all(|point| !point.name.contains("hedge")));
+    assert_eq!(measured.events("meshless.channel.retries"), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,6 +91,7 @@ async fn a_retry_shows_in_its_call_and_in_its_attempts() {
     assert_eq!(measured.counts("grpc.client.attempt.duration"), [(call("OK"), 1), (call("UNAVAILABLE"), 1)]);
     assert_eq!(measured.counts("grpc.client.call.duration"), [(call("OK"), 1)]);
     assert_eq!(measured.sums("grpc.client.call.retries"), [(of_call(), 1.0)]);
+    assert_eq!(measured.events("meshless.channel.retries"), [(retries("policy"), 1.0)]);
     let [(_, delay)] = measured.sums("grpc.client.call.retry_delay")[..] else { panic!("no delay") };
     assert!((8.0..=12.0).contains(&delay), "{delay}");
     assert_eq!(measured.sums("grpc.client.call.transparent_retries"), []);
@@ -100,6 +105,7 @@ async fn a_transparent_retry_is_none_of_a_policy() {
     let of_call = format!("grpc.method={CHECK} grpc.target={TARGET}");
     assert_eq!(measured.sums("grpc.client.call.transparent_retries"), [(of_call, 1.0)]);
     assert_eq!(measured.sums("grpc.client.call.retries"), []);
+    assert_eq!(measured.events("meshless.channel.retries"), [(retries("transparent"), 1.0)]);
     assert_eq!(measured.counts("grpc.client.attempt.duration"), [(call("OK"), 1), (call("UNAVAILABLE"), 1)]);
 }
 
@@ -193,7 +199,7 @@ async fn connections_come_fail_and_go_for_a_reason() {
     settle().await;
     assert_eq!(measured.sums("grpc.subchannel.open_connections"), [(of_channel(), 0.0)]);
     let gone = |error| (format!("grpc.disconnect_error={error} grpc.target={TARGET}"), 1.0);
-    let disconnections = measured.sums("grpc.subchannel.disconnections");
+    let disconnections = measured.events("grpc.subchannel.disconnections");
     assert_eq!(disconnections, [gone("GOAWAY NO_ERROR"), gone("subchannel shutdown")]);
 }
 
@@ -207,7 +213,7 @@ async fn a_silent_connection_has_timed_out() {
     switches.set(backend(1), Dial::Refuse);
     check_within(&channel, 20 * SECOND).await.unwrap_err();
     let gone = format!("grpc.disconnect_error=connection timed out grpc.target={TARGET}");
-    assert_eq!(measured.sums("grpc.subchannel.disconnections"), [(gone, 1.0)]);
+    assert_eq!(measured.events("grpc.subchannel.disconnections"), [(gone, 1.0)]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -227,7 +233,7 @@ async fn an_ejection_is_counted_by_what_found_it() {
     }
     let ejections =
         |by: &str, n| (format!("grpc.lb.outlier_detection.detection_method={by} grpc.target=two"), n);
-    let enforced = || measured.sums("grpc.lb.outlier_detection.ejections_enforced");
+    let enforced = || measured.events("grpc.lb.outlier_detection.ejections_enforced");
     assert_eq!(enforced(), [ejections("consecutive_failures", 1.0)]);
     tokio::time::sleep(10 * SECOND).await;
     for _ in 0..4 {
@@ -259,6 +265,69 @@ async fn answers_of_the_resolver_and_calls_that_wait_are_seen() {
     updates.send(Err(ResolveError::Other("no".into()))).await.unwrap();
     settle().await;
     assert_eq!(measured.sums("meshless.resolver.failures"), [(labels(), 1.0)]);
+    let stale_since = || measured.sums("meshless.resolver.stale_since")[0].1;
+    let since = stale_since();
+    assert!(since > 1.7e9, "a time in this decade: {since}");
+    updates.send(Err(ResolveError::Other("still".into()))).await.unwrap();
+    settle().await;
+    assert_eq!(stale_since(), since, "since the first failure");
+    updates.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();
+    settle().await;
+    assert_eq!(stale_since(), 0.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_happen_is_counted_from_the_start() {
+    let (measured, _network, _channel) = measured(|builder| builder);
+    settle().await;
+    for (name, series) in [
+        ("grpc.subchannel.connection_attempts_succeeded", 1),
+        ("grpc.subchannel.connection_attempts_failed", 1),
+        ("grpc.subchannel.open_connections", 1),
+        ("grpc.subchannel.disconnections", 5),
+        ("grpc.lb.outlier_detection.ejections_enforced", 4),
+        ("grpc.lb.outlier_detection.ejections_unenforced", 4),
+        ("grpc.lb.wrr.rr_fallback", 1),
+        ("grpc.lb.wrr.endpoint_weight_not_yet_usable", 1),
+        ("grpc.lb.wrr.endpoint_weight_stale", 1),
+        ("meshless.channel.calls_waiting", 1),
+        ("meshless.channel.retries", 3),
+        ("meshless.resolver.failures", 1),
+        ("meshless.resolver.stale_since", 1),
+    ] {
+        let sums = measured.sums(name);
+        assert!(sums.len() == series && sums.iter().all(|(_, sum)| *sum == 0.0), "{name}: {sums:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_are_counted_by_their_state() {
+    let (measured, mut network) = (Measured::new(), Network::new());
+    // Of four, since at most half may be out of service.
+    let backends = [backend(1), backend(2), backend(3), backend(4)];
+    let builder = network.channel(&backends).metrics(measured.meter()).metrics_target("four");
+    let channel = builder.connect_lazy().unwrap();
+    network.set(backend(3), Dial::Silent);
+    network.serve(100, |call| match call.backend == meshless::resolver::Address::Tcp(backend(2)) {
+        true => call.fail(Code::Unavailable),
+        false => call.answer(),
+    });
+    let counts = |connecting: i32, ejected: i32, listed: i32, ready: i32| {
+        let states = [("connecting", connecting), ("ejected", ejected), ("listed", listed), ("ready", ready)];
+        let label = |state| format!("grpc.target=four meshless.endpoint_state={state}");
+        states.map(|(state, count)| (label(state), f64::from(count)))
+    };
+    let endpoints = || measured.sums("meshless.channel.endpoints");
+    settle().await;
+    assert_eq!(endpoints(), counts(0, 0, 4, 0), "nobody has called");
+    for _ in 0..30 {
+        let _ = check(&channel).await;
+    }
+    settle().await;
+    assert_eq!(endpoints(), counts(1, 1, 4, 3));
+    drop(channel);
+    settle().await;
+    assert_eq!(endpoints(), counts(0, 0, 0, 0), "they went with the channel");
 }
 
 const CHECK: &str = "grpc.health.v1.Health/Check";

@@ -78,6 +78,19 @@ async fn calls_that_the_client_or_the_clock_ends_have_a_status_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_are_counted_from_the_start() {
+    let (measured, _server) = start(|server| server);
+    for (name, series) in [
+        ("meshless.server.open_connections", 1),
+        ("meshless.server.connections_opened", 1),
+        ("meshless.server.connections_closed", 13),
+    ] {
+        let sums = measured.sums(name);
+        assert!(sums.len() == series && sums.iter().all(|(_, sum)| *sum == 0.0), "{name}: {sums:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_shed_is_counted() {
     let (measured, server) = start(|server| server.max_concurrent_calls(CallLimit::new(1).queue(0)));
     let mut peer = server.connect().await;
@@ -100,7 +113,7 @@ async fn connections_are_counted_and_their_ends_explained() {
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(measured.sums("meshless.server.open_connections"), [(String::new(), 0.0)]);
     assert_eq!(measured.sums("meshless.server.connections_opened"), [(String::new(), 2.0)]);
-    let closed = measured.sums("meshless.server.connections_closed");
+    let closed = measured.events("meshless.server.connections_closed");
     let by = |reason: &str| (format!("meshless.close_reason={reason}"), 1.0);
     assert_eq!(closed, [by("client"), by("max_age")]);
     let ages = measured.sums("meshless.server.connection.age");

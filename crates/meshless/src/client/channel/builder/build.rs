@@ -94,6 +94,7 @@ impl ChannelBuilder {
             user_agent: self.parsed_user_agent()?,
             methods,
             waiting_max: self.waiting_calls_max,
+            shows_endpoints: self.endpoints_in_statuses,
         };
         #[cfg(feature = "tls")]
         let tls = match (target.tls(), &self.tls) {

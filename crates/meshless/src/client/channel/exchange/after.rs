@@ -180,7 +180,7 @@ impl Call<'_> {
 
     /// Remembers an attempt that is not the last.
     fn note(&mut self, endpoint: Option<EndpointId>, cause: &str, retry: &CallRetry<'_>) {
-        tracing::debug!(target = %self.shared.target, cause, "sending a call again");
+        tracing::debug!(channel = self.shared.label, cause, "sending a call again");
         self.tried.failed(endpoint, cause);
         if retry.previous_attempts() > 0 {
             number(&mut self.outgoing, retry.previous_attempts());
