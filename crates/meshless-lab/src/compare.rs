@@ -10,7 +10,7 @@ pub(crate) mod rig;
 
 use std::time::{Instant, SystemTime};
 
-use crate::experiment::{bounce, burst, churn, levelling, spread};
+use crate::experiment;
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::network::{Network, NetworkError};
@@ -89,18 +89,10 @@ async fn experiments(
     interrupt: &mut Interrupt,
     results: &mut Results,
 ) -> Result<(), RigError> {
-    burst::run::run(plan, progress, interrupt, &mut results.burst).await?;
-    if !interrupt.is_heard() {
-        spread::run::run(plan, progress, interrupt, &mut results.spread).await?;
-    }
-    if !interrupt.is_heard() {
-        churn::run::run(plan, progress, interrupt, results).await?;
-    }
-    if !interrupt.is_heard() {
-        levelling::run::run(plan, progress, interrupt, &mut results.levelling).await?;
-    }
-    if !interrupt.is_heard() {
-        bounce::run::run(plan, progress, interrupt, &mut results.bounce).await?;
+    for experiment in experiment::ALL {
+        if !interrupt.is_heard() {
+            experiment.run(plan, progress, interrupt, results).await?;
+        }
     }
     Ok(())
 }

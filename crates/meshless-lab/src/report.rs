@@ -7,23 +7,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::experiment;
 use crate::results::Results;
 
-mod causes;
 pub(crate) mod chart;
-mod csv;
+pub(crate) mod csv;
 pub(crate) mod facts;
 pub(crate) mod figures;
 pub(crate) mod format;
-mod html;
+pub(crate) mod html;
 mod json;
 pub(crate) mod palette;
 mod publish;
 pub(crate) mod scale;
 mod schema;
 pub(crate) mod svg;
-pub(crate) mod takeaway;
-mod terminal;
+pub(crate) mod terminal;
 mod verdict;
 
 pub(crate) use publish::publish;
@@ -69,7 +68,7 @@ pub enum ReportError {
 pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
     make_folder(out)?;
     let mut files = vec![("index.html", html::page(results)), ("results.json", json::text(results))];
-    files.extend(csv::tables(results));
+    files.extend(experiment::ALL.iter().flat_map(|experiment| experiment.csv(results)));
     let mut written = Vec::with_capacity(files.len());
     for (name, text) in files {
         let path = out.join(name);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::request::{CompareRequest, ExperimentName, random_seed};
 use crate::event::{Event, FLEET, SERVICE_TIME};
-use crate::experiment::{bounce, levelling};
+use crate::experiment::{self, bounce, levelling};
 use crate::limits;
 use crate::network::{Network, Proxy};
 use crate::results::{ChurnSettings, Settings};
@@ -220,17 +220,7 @@ impl Plan {
 
     /// Steps of its progress: a round of a burst is one, a second of anything else, and an event one more.
     pub(crate) fn steps(&self) -> u64 {
-        let events = match self.churns.is_empty() {
-            true => 0,
-            false => self.events.iter().map(|event| event.watched(self.churn_watch).as_secs() + 1).sum(),
-        };
-        let levelling = self.levellings.len() as u64 * self.levelling_length().as_secs();
-        let bounce = self.bounces.len() as u64 * self.bounce_length().as_secs();
-        events
-            + levelling
-            + bounce
-            + self.bursts.len() as u64 * u64::from(self.rounds)
-            + self.spreads.len() as u64 * u64::from(self.seconds)
+        experiment::ALL.iter().map(|experiment| experiment.steps(self)).sum()
     }
 }
 

@@ -2,12 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::causes;
-use super::palette::{Palette, marker};
+use super::palette::marker;
 use super::svg::escape;
-use crate::experiment::spread::{rotation, unevenness};
-use crate::experiment::{bounce, burst, churn, levelling, spread};
-use crate::results::Results;
 
 /// One figure, ready to be set.
 pub(crate) struct Figure {
@@ -79,24 +75,6 @@ impl Key {
 pub(crate) fn strategy_swatch(slot: usize) -> String {
     let d = marker(slot, 9.0, 7.0, 3.6);
     swatch(&format!(r#"<path class="line s{slot}" d="M0 7H18"/><path class="mark s{slot}" d="{d}"/>"#))
-}
-
-/// Every figure that the run has data for.
-pub(crate) fn all(results: &Results, palette: &Palette) -> Vec<Figure> {
-    let figures = [
-        burst::figure::error_rate(results, palette),
-        burst::figure::latency(results, palette),
-        spread::figure::share(results, palette),
-        unevenness::per_second(results, palette),
-        unevenness::since_start(results, palette),
-        rotation::around(results, palette),
-        causes::causes(results, palette),
-        churn::figure::matrix(results, palette),
-        churn::figure::timelines(results, palette),
-        levelling::figure::connections(results, palette),
-        bounce::figure::quantiles(results, palette),
-    ];
-    figures.into_iter().flatten().collect()
 }
 
 /// Standard deviation of the backends' calls over their mean; none where no call was answered.

@@ -5,19 +5,21 @@
 use std::fmt::Write as _;
 
 use super::facts;
-use super::figures::{self, Figure, Pictures, inline, strategy_swatch};
+use super::figures::{Figure, Pictures, inline, strategy_swatch};
 use super::format::{count, ms, percent, ratio};
 use super::palette::{self, Palette};
 use super::svg::escape;
 use super::verdict::verdict;
+use crate::experiment;
 use crate::results::Results;
 
-mod tables;
+pub(crate) mod tables;
 
 /// The whole page.
 pub(crate) fn page(results: &Results) -> String {
     let palette = Palette::of(results);
-    let figures = figures::all(results, &palette);
+    let figures: Vec<Figure> =
+        experiment::ALL.iter().flat_map(|experiment| experiment.figures(results, &palette)).collect();
     let mut out = String::with_capacity(PAGE_BYTES);
     let _ = write!(
         out,
@@ -36,12 +38,9 @@ pub(crate) fn page(results: &Results) -> String {
     }
     out += HOW_TO_READ;
     out += NUMBERS;
-    out += &tables::burst(results, &palette);
-    out += &tables::spread(results, &palette);
-    out += &tables::churn(results, &palette);
-    out += &tables::events(results);
-    out += &tables::levelling(results, &palette);
-    out += &tables::bounce(results, &palette);
+    for experiment in experiment::ALL {
+        out += &experiment.tables(results, &palette);
+    }
     out += "</section>\n";
     out += &how_it_was_run(results);
     out += "</main>\n</body>\n</html>\n";
@@ -189,19 +188,9 @@ fn how_it_was_run(results: &Results) -> String {
         out += "</ul>\n";
     }
     out += "<p class=\"files\">Beside this page: ";
-    let files = [
-        "results.json",
-        "burst.csv",
-        "spread.csv",
-        "spread_timeline.csv",
-        "around_rotation.csv",
-        "churn.csv",
-        "churn_timeline.csv",
-        "levelling.csv",
-        "levelling_timeline.csv",
-        "bounce.csv",
-    ];
-    let links: Vec<String> = files.iter().map(|file| format!("<a href=\"{file}\">{file}</a>")).collect();
+    let tables = experiment::ALL.iter().flat_map(|experiment| experiment.csv(results));
+    let files = ["results.json"].into_iter().chain(tables.map(|(file, _)| file));
+    let links: Vec<String> = files.map(|file| format!("<a href=\"{file}\">{file}</a>")).collect();
     out += &links.join(", ");
     out += ".</p>\n</section>\n";
     out

@@ -6,7 +6,7 @@
 
 use super::facts::{self, BurstFact, Kind, kind};
 use super::format::{count, list, percent, plural, ratio};
-use super::takeaway;
+use crate::experiment::{bounce, levelling};
 use crate::results::{Results, SpreadRow};
 
 /// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run has.
@@ -24,7 +24,7 @@ pub(crate) fn verdict(results: &Results) -> Vec<String> {
 
 /// What servers can do about it.
 fn servers(results: &Results) -> Option<String> {
-    let said = [takeaway::levelling(results), takeaway::bounce(results)].join(" ");
+    let said = [levelling::text::takeaway(results), bounce::text::takeaway(results)].join(" ");
     Some(said.trim().to_owned()).filter(|said| !said.is_empty())
 }
 

@@ -1,15 +1,15 @@
 //! Latency near the capacity: quantiles of each policy, on servers that queue and on servers that bounce.
 
+use super::text;
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::figures::{Figure, Key, Pictures, strategy_swatch, top};
 use crate::report::format::{ms, percent, plural};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
-use crate::report::takeaway;
 use crate::results::{BounceRow, Results};
 
 /// A line per row: p50, p90, p99 and p99.9.
-pub(crate) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&BounceRow> = results.bounce.iter().filter(|row| row.outcome.ok > 0).collect();
     let first = *rows.first()?;
     let mut key: Vec<Key> = Vec::new();
@@ -24,7 +24,7 @@ pub(crate) fn quantiles(results: &Results, palette: &Palette) -> Option<Figure> 
     Some(Figure {
         id: "bounce",
         title: "Near the capacity: who waits how long",
-        takeaway: takeaway::bounce(results),
+        takeaway: text::takeaway(results),
         method: format!(
             "{} that know only their own calls, {} of {} each, service times exponential with a mean of {}, arrivals at random at {} of what the servers can do. \
              Servers that queue let a call wait; servers that bounce refuse it before its handler, and the channel tries another: a call is \

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{BounceSettings, bounce_row};
+use super::rows::{BounceSettings, bounce_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, Setup, duration_argument};
 use crate::interrupt::Interrupt;

@@ -1,16 +1,16 @@
 //! Error rate and latency against the number of calls at once: the original experiment's figures.
 
+use super::text;
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::facts::{self, BurstFact};
 use crate::report::figures::{Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, percent, percent_mark, short};
 use crate::report::palette::Palette;
 use crate::report::scale::{Scale, round_up};
-use crate::report::takeaway;
 use crate::results::Results;
 
 /// One line per strategy, a band from the best round to the worst.
-pub(crate) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure> {
     let bursts = facts::bursts(results);
     if bursts.is_empty() {
         return None;
@@ -18,7 +18,7 @@ pub(crate) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure>
     Some(Figure {
         id: "error-rate",
         title: "Error rate against calls at once",
-        takeaway: takeaway::error_rate(results),
+        takeaway: text::error_rate(results),
         method: format!(
             "N calls begin at the same moment, in one client process against one server process that works {} on each; a call fails if it is not answered within {}. \
              A point is the mean of {}, its band reaches from the best round to the worst.",
@@ -35,7 +35,7 @@ pub(crate) fn error_rate(results: &Results, palette: &Palette) -> Option<Figure>
 }
 
 /// One small picture per strategy: p50 and p99 of the answered calls.
-pub(crate) fn latency(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn latency(results: &Results, palette: &Palette) -> Option<Figure> {
     let bursts: Vec<_> =
         facts::bursts(results).into_iter().filter(|b| b.rows.iter().any(|row| row.outcome.ok > 0)).collect();
     if bursts.is_empty() {
@@ -50,7 +50,7 @@ pub(crate) fn latency(results: &Results, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         id: "latency",
         title: "Latency against calls at once",
-        takeaway: takeaway::burst_latency(results),
+        takeaway: text::latency(results),
         method: "The same bursts. Latency counts from the moment a call was due to begin, over the answered calls alone: \
                  where many fail, those that are left look fast, so read it beside the error rate."
             .into(),

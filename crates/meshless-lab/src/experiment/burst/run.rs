@@ -1,6 +1,6 @@
 //! The burst: N calls at once on one server, as in the experiment that started this project.
 
-use super::burst_row;
+use super::rows::burst_row;
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError};
 use crate::interrupt::Interrupt;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::text;
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts::{self, EventFact};
 use crate::report::figures::{Figure, Key, Panel, Pictures, strategy_swatch};
@@ -9,11 +10,10 @@ use crate::report::format::{NBSP, count, list, ms, percent, plural, ratio, short
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
 use crate::report::svg::{Anchor, escape};
-use crate::report::takeaway;
 use crate::results::{ChurnRow, ChurnSlice, Results};
 
 /// A table: a row per event, a column per strategy, a shade by how many calls failed.
-pub(crate) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
     let events = facts::events(results);
     if events.is_empty() {
         return None;
@@ -22,7 +22,7 @@ pub(crate) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         id: "churn",
         title: "What breaks, and who notices",
-        takeaway: takeaway::churn(results),
+        takeaway: text::losses(results),
         method: format!(
             "Each strategy has a client of {} calls a second, backends of its own that work {} on a call, and a deadline of {}. A cell counts the calls that ended after the \
              event had begun: the share that failed and, below, how long it took until the client had got over it, or that it did not while it was watched. What a client on \
@@ -39,7 +39,7 @@ pub(crate) fn matrix(results: &Results, palette: &Palette) -> Option<Figure> {
 }
 
 /// One small picture per event: a lane for each strategy.
-pub(crate) fn timelines(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn timelines(results: &Results, palette: &Palette) -> Option<Figure> {
     let events = facts::events(results);
     if events.iter().flat_map(|event| &event.rows).all(|row| row.timeline.is_empty()) {
         return None;
@@ -49,7 +49,7 @@ pub(crate) fn timelines(results: &Results, palette: &Palette) -> Option<Figure> 
     Some(Figure {
         id: "churn-time",
         title: "Each event in time",
-        takeaway: takeaway::churn_time(results),
+        takeaway: text::got_over(results),
         method: format!(
             "A lane for each strategy, a column for each tenth of a second, by the moment calls were due. A lane is as high as all calls of the column and as the deadline of {}. \
              Vertical lines are moments of the event.",

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{ChurnRun, churn_row};
+use super::rows::{ChurnRun, churn_row};
 use crate::clock;
 use crate::compare::Plan;
 use crate::compare::fleet::Fleet;

@@ -1,15 +1,15 @@
 //! How many connections each server has, moment by moment, without levelling and with it.
 
+use super::text;
 use crate::report::chart::{Frame, Plot};
 use crate::report::figures::{self, Figure, Key, Panel, Pictures};
 use crate::report::format::{NBSP, count, ms, percent, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
-use crate::report::takeaway;
 use crate::results::{LevellingRow, Results};
 
 /// One small picture per row: a line for each server, and how far theory lets them stray.
-pub(crate) fn connections(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn connections(results: &Results, palette: &Palette) -> Option<Figure> {
     let first = results.levelling.first()?;
     let highest = figures::top(
         results
@@ -21,7 +21,7 @@ pub(crate) fn connections(results: &Results, palette: &Palette) -> Option<Figure
     Some(Figure {
         id: "levelling",
         title: "Connections on each server, and levelled ages",
-        takeaway: takeaway::levelling(results),
+        takeaway: text::takeaway(results),
         method: format!(
             "{} of one connection each, through a virtual address that picks one of {} at random, at a maximum age of {}. A line is a server. Levelled: each \
              server ends its connections with hazard (n/n̄)³ over the age, n̄ being its own average. The band is one standard deviation of theory: √((M−1)/N) for M \

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{LevellingSettings, levelling_row};
+use super::rows::{LevellingSettings, levelling_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, Setup, backend_name, duration_argument};
 use crate::interrupt::Interrupt;

@@ -1,16 +1,16 @@
 //! Which backend answered, second by second: one small picture per strategy.
 
+use super::text;
 use crate::report::chart::{Frame, Plot};
 use crate::report::facts;
 use crate::report::figures::{self, Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, plural, ratio, short};
 use crate::report::palette::Palette;
 use crate::report::scale::Scale;
-use crate::report::takeaway;
 use crate::results::{Results, SpreadRow};
 
 /// Stacked bars of one second each, failures on top, rotations marked above.
-pub(crate) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&SpreadRow> = results.spread.iter().filter(|row| !row.timeline.is_empty()).collect();
     if rows.is_empty() {
         return None;
@@ -38,7 +38,7 @@ pub(crate) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         id: "share",
         title: "Who answered, second by second",
-        takeaway: takeaway::share(results),
+        takeaway: text::share(results),
         method: format!(
             "One client sends {} calls a second on schedule, whatever comes back, to {} behind one address or name. \
              A bar is one second, by the backend that answered; a mark is a connection that a server closed for its age.",

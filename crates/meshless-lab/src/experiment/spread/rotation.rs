@@ -1,16 +1,16 @@
 //! Latency and failures around a rotation, all rotations of a run laid over each other.
 
+use super::text;
 use crate::report::chart::{Frame, Plot};
 use crate::report::figures::{Figure, Key, Panel, Pictures, top};
 use crate::report::format::{count, ms, plural};
 use crate::report::palette::Palette;
 use crate::report::scale::{Scale, round_up};
 use crate::report::svg::Anchor;
-use crate::report::takeaway;
 use crate::results::{AroundRotation, Results, SpreadRow};
 
 /// One small picture per strategy that rotated.
-pub(crate) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<&SpreadRow> = results.spread.iter().filter(|row| !row.around_rotation.is_empty()).collect();
     if rows.is_empty() {
         return None;
@@ -25,7 +25,7 @@ pub(crate) fn around(results: &Results, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         id: "rotation",
         title: "What a rotation costs",
-        takeaway: takeaway::rotation(results),
+        takeaway: text::rotation(results),
         method: "Calls by the moment they were due, relative to the server's first GOAWAY on their connection; all rotations of the run lie over each other. \
                  The strip below counts the failed ones."
             .into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{SpreadSettings, spread_row};
+use super::rows::{SpreadSettings, spread_row};
 use crate::compare::Plan;
 use crate::compare::rig::{Rig, RigError, backend_name};
 use crate::interrupt::Interrupt;

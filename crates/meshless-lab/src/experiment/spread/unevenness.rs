@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::experiment::spread::theory;
+use super::text;
+use super::theory;
 use crate::report::chart::{Frame, Name, Plot};
 use crate::report::facts::{self, Kind};
 use crate::report::figures::{self, Figure, Key, Pictures, deviation, strategy_swatch};
@@ -10,17 +11,16 @@ use crate::report::format::{ms, percent, ratio, short};
 use crate::report::palette::{Palette, marker};
 use crate::report::scale::Scale;
 use crate::report::svg::Anchor;
-use crate::report::takeaway;
 use crate::results::{Results, Second, SpreadRow};
 
 /// A row per strategy, a dot per second, the median and the whole run marked.
-pub(crate) fn per_second(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn per_second(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows = rows(results);
     let most = rows.iter().map(|row| row.backends).max()?;
     Some(Figure {
         id: "per-second",
         title: "The busiest backend, second by second",
-        takeaway: takeaway::per_second(results),
+        takeaway: text::per_second(results),
         method: format!(
             "Calls of the busiest backend over the mean of all: 1 is even, {most} means one backend had everything, which is what theory says of \
              one connection at any instant. A dot is one second, later ones lower."
@@ -53,7 +53,7 @@ pub(crate) fn per_second(results: &Results, palette: &Palette) -> Option<Figure>
 }
 
 /// A line per strategy: deviation of the shares from the start to each second; theory dashed.
-pub(crate) fn since_start(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn since_start(results: &Results, palette: &Palette) -> Option<Figure> {
     let rows: Vec<_> = rows(results).into_iter().filter(|row| row.timeline.len() > 1).collect();
     let seconds = rows.iter().map(|row| row.timeline.len()).max()?;
     let age = results.settings.max_connection_age_ms;
@@ -69,7 +69,7 @@ pub(crate) fn since_start(results: &Results, palette: &Palette) -> Option<Figure
     Some(Figure {
         id: "since-start",
         title: "How soon it evens out",
-        takeaway: takeaway::since_start(results),
+        takeaway: text::since_start(results),
         method: format!(
             "Standard deviation of the calls per backend over their mean, from the start to each second; 0.1 % stands for anything below. \
              Dashed: √((M−1)/N · g) for M backends and N = 1 connection that is chosen anew at random each {}; g is 1 at an instant and falls like age over time, \

@@ -6,7 +6,6 @@ use crate::report::figures::{Figure, Key, Panel, Pictures};
 use crate::report::format::{count, percent, percent_mark, plural};
 use crate::report::palette::{Palette, strategies};
 use crate::report::scale::{Scale, round_up};
-use crate::report::takeaway;
 use crate::results::{Causes, Outcome, Results};
 
 /// Failed calls of one strategy.
@@ -18,7 +17,7 @@ struct Bar {
 }
 
 /// Two pictures at most; without a failed call there is no figure.
-pub(crate) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
+pub(super) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
     let names = strategies(results);
     let bars = |of: &dyn Fn(&str) -> Vec<Outcome>| -> Vec<Bar> {
         let bar = |name: &String| {
@@ -51,7 +50,7 @@ pub(crate) fn causes(results: &Results, palette: &Palette) -> Option<Figure> {
     Some(Figure {
         id: "causes",
         title: "Why calls failed",
-        takeaway: takeaway::causes(results),
+        takeaway: takeaway(results),
         method: "Share of all calls that failed, by what happened to them. Servers count the ids of the calls they begin to execute, so a call that failed at \
                  the client is known to have been executed or not. The two pictures have their own scales."
             .into(),
@@ -103,4 +102,24 @@ fn draw(title: &str, bars: &[Bar], palette: &Palette) -> String {
     let ticks = plot.x.ticks(4);
     plot.x_axis(&ticks, "of all calls", percent_mark);
     plot.finish()
+}
+
+/// What failures were, and whether they were safe to repeat.
+fn takeaway(results: &Results) -> String {
+    let part = |place: &str, (_, failed, causes): (u64, u64, Causes)| {
+        let (name, most) = facts::causes(&causes).into_iter().max_by_key(|(_, calls)| *calls)?;
+        (failed > 0 && most > 0).then(|| {
+            let safe = facts::safe_to_repeat(&causes) as f64 / failed as f64;
+            format!(
+                "{place}, {} of {} failed with the cause “{name}”; {} of them are known not to have been executed, so safe to send again",
+                count(most),
+                plural(failed, "call"),
+                percent(safe)
+            )
+        })
+    };
+    let burst = part("In bursts", facts::sum(results.burst.iter().map(|r| &r.outcome)));
+    let spread = part("Under steady load", facts::sum(results.spread.iter().map(|r| &r.outcome)));
+    let parts: Vec<String> = burst.into_iter().chain(spread).collect();
+    if parts.is_empty() { "No call failed.".into() } else { format!("{}.", parts.join(". ")) }
 }
