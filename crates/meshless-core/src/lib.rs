@@ -88,5 +88,5 @@ pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameS
 pub use frame_budget::{ControlFrames, FrameBudget};
 pub use rng::Rng;
 pub use server::lifetime::{
-    CloseReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
+    CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
 };

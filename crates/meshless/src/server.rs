@@ -44,7 +44,7 @@ use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower_service::Service;
 
-pub use meshless_core::{CloseReason, GoAwayReason, LifetimeConfig};
+pub use meshless_core::{GoAwayReason, LifetimeConfig};
 
 pub use crate::shared::io::{BoxIo, Io};
 pub use accepted::Accepted;
@@ -53,7 +53,7 @@ pub use config::ConnectionConfig;
 pub use connection::serve_connection;
 pub use error::ServeError;
 use event::Carried;
-pub use event::{ClosedReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
+pub use event::{CloseReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
 pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
 pub use overload::CallLimit;

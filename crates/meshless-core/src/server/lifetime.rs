@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use crate::Rng;
 use crate::frame_budget::{ControlFrames, FrameBudget};
 use crate::timers::sooner;
-pub use action::{CloseReason, GoAwayReason, LifetimeAction};
+pub use action::{CutReason, GoAwayReason, LifetimeAction};
 pub use config::LifetimeConfig;
 use keepalive::{Keepalive, Verdict};
 use levelled::Levelled;
@@ -180,14 +180,14 @@ impl Lifetime {
     /// A PING came that is not an acknowledgement.
     pub fn handle_ping(&mut self, now: Instant) {
         if self.phase != Phase::Closed && self.strikes.handle_ping(now, self.calls) {
-            self.close(CloseReason::TooManyPings);
+            self.close(CutReason::TooManyPings);
         }
     }
 
     /// Frames came that cost the client nothing.
     pub fn handle_control_frames(&mut self, now: Instant, frames: ControlFrames) {
         if self.phase != Phase::Closed && !self.frames.spend(now, frames) {
-            self.close(CloseReason::FrameFlood);
+            self.close(CutReason::FrameFlood);
         }
     }
 
@@ -247,21 +247,21 @@ impl Lifetime {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         match self.keepalive.as_mut().and_then(|keepalive| keepalive.handle_timeout(now)) {
-            Some(Verdict::Close) => return self.close(CloseReason::KeepaliveTimeout),
+            Some(Verdict::Close) => return self.close(CutReason::KeepaliveTimeout),
             Some(Verdict::Ping) => self.actions.push_back(LifetimeAction::Ping),
             None => {}
         }
         if self.timers.is_due(Timer::Handshake, now) {
-            self.close(CloseReason::HandshakeTimeout);
+            self.close(CutReason::HandshakeTimeout);
         } else if self.timers.is_due(Timer::Grace, now) {
-            self.close(CloseReason::GraceOver);
+            self.close(CutReason::GraceOver);
         } else if self.timers.is_due(Timer::Drain, now) {
-            self.close(CloseReason::DrainTimeout);
+            self.close(CutReason::DrainTimeout);
         } else if self.timers.is_due(Timer::SlowReader, now) {
             let taken_at = if self.blocked > 0 { self.taken_at } else { now };
             self.timers.set(Timer::SlowReader, after(taken_at, self.config.slow_reader_timeout));
             if self.timers.is_due(Timer::SlowReader, now) {
-                self.close(CloseReason::SlowReader);
+                self.close(CutReason::SlowReader);
             }
         } else if self.timers.is_due(Timer::Finish, now) {
             self.finish_go_away();
@@ -328,13 +328,13 @@ impl Lifetime {
     fn finish_go_away(&mut self) {
         if !self.ready {
             // Drained before the preface came. No call can be lost, and there is no stream to name in a GOAWAY.
-            return self.close(CloseReason::HandshakeTimeout);
+            return self.close(CutReason::HandshakeTimeout);
         }
         self.handle_go_away_finished();
         self.actions.push_back(LifetimeAction::FinishGoAway);
     }
 
-    fn close(&mut self, reason: CloseReason) {
+    fn close(&mut self, reason: CutReason) {
         self.phase = Phase::Closed;
         self.leave();
         self.timers = Timers::default();

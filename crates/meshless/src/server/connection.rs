@@ -16,7 +16,7 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use meshless_core::{CloseReason, GoAwayReason, LifetimeAction};
+use meshless_core::{GoAwayReason, LifetimeAction};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
@@ -25,7 +25,7 @@ use tower_service::Service;
 use super::call_task::CallExecutor;
 use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
-use super::event::{Carried, ClosedReason, ConnectionSummary};
+use super::event::{Carried, CloseReason, ConnectionSummary};
 use super::state::ConnectionState;
 use super::wire::{self, Remains, Wire};
 
@@ -143,7 +143,7 @@ where
         &mut self,
         mut connection: Pin<&mut C>,
         cx: &mut Context<'_>,
-    ) -> Poll<ClosedReason> {
+    ) -> Poll<CloseReason> {
         self.state.begin_turn();
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
@@ -156,7 +156,7 @@ where
             while let Poll::Ready(Some(order)) = self.orders.as_mut().poll_next(cx) {
                 match order {
                     Order::Drain => self.state.lifetime().handle_drain(Instant::now().into_std()),
-                    Order::Hurry => return Poll::Ready(ClosedReason::Hurried),
+                    Order::Hurry => return Poll::Ready(CloseReason::Hurried),
                 }
             }
             match self.poll_action(cx) {
@@ -169,10 +169,7 @@ where
                 Some(LifetimeAction::FinishGoAway) => self.state.finish_go_away(),
                 // The wire writes it when hyper flushes, which it does whenever it is polled.
                 Some(LifetimeAction::Ping) => self.state.ping(),
-                Some(LifetimeAction::Close { reason: CloseReason::KeepaliveTimeout }) => {
-                    return Poll::Ready(ClosedReason::KeepaliveTimeout);
-                }
-                Some(LifetimeAction::Close { reason }) => return Poll::Ready(ClosedReason::Cut(reason)),
+                Some(LifetimeAction::Close { reason }) => return Poll::Ready(reason.into()),
                 Some(action) => debug_assert!(false, "an action without a driver: {action:?}"),
             }
         }
@@ -192,15 +189,15 @@ where
         }
     }
 
-    fn ended(&self, result: hyper::Result<()>) -> ClosedReason {
+    fn ended(&self, result: hyper::Result<()>) -> CloseReason {
         match (result, self.state.going_away()) {
             // A client that has all its answers may close its socket without a word, as health probes do. What
             // hyper writes after that fails, and says nothing about the connection.
             (Err(error), _) if !is_hang_up(&error) || self.state.lifetime().calls() > 0 => {
-                ClosedReason::Failed(chain(&error))
+                CloseReason::Failed(chain(&error))
             }
-            (_, None) => ClosedReason::Client,
-            (_, Some(reason)) => ClosedReason::GoneAway(reason),
+            (_, None) => CloseReason::Client,
+            (_, Some(reason)) => CloseReason::GoneAway(reason),
         }
     }
 }
@@ -265,13 +262,13 @@ impl Timer {
 ///
 /// A socket that is closed with unread bytes answers with RST, and the client may lose what it has not read yet, the
 /// GOAWAY among it: a stream that was never processed then looks like one that broke in the middle.
-async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &ClosedReason) {
+async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &CloseReason) {
     let last_words = match reason {
-        ClosedReason::Cut(CloseReason::TooManyPings) => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
-        ClosedReason::Cut(CloseReason::FrameFlood) => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),
+        CloseReason::TooManyPings => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
+        CloseReason::FrameFlood => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),
         // For a client that is there after all, and slow: what to call again.
-        ClosedReason::KeepaliveTimeout => Some((NO_ERROR, "keepalive_timeout")),
-        ClosedReason::Hurried => Some((NO_ERROR, GoAwayReason::Drain.debug_data())),
+        CloseReason::KeepaliveTimeout => Some((NO_ERROR, "keepalive_timeout")),
+        CloseReason::Hurried => Some((NO_ERROR, GoAwayReason::Drain.debug_data())),
         _ => None,
     };
     let last_words = last_words

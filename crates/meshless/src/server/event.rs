@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use meshless_core::{CloseReason, GoAwayReason};
+use meshless_core::{CutReason, GoAwayReason};
 
 use super::peer::Peer;
 
@@ -41,24 +41,35 @@ pub enum ConnectionChange {
     /// Its client was told to open no further calls on it.
     GoingAway(GoAwayReason),
     /// It is gone, and so are its calls.
-    Closed(ClosedReason),
+    Closed(CloseReason),
 }
 
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum ClosedReason {
+pub enum CloseReason {
     /// The client closed it.
     Client,
     /// It was sent away, and all its calls were done.
     GoneAway(GoAwayReason),
-    /// The server cut it.
-    Cut(CloseReason),
+    /// Calls still ran when the grace after age or idleness was over.
+    GraceOver,
+    /// Calls still ran when the drain timeout was over.
+    DrainTimeout,
     /// The server's shutdown was hurried. See [`ShutdownHandle::hurry`](crate::ShutdownHandle::hurry).
     Hurried,
+    /// The client did not open the connection with the HTTP/2 preface in time.
+    HandshakeTimeout,
     /// The client was silent, and sent nothing in time after a keepalive PING either.
     KeepaliveTimeout,
-    /// Transport or protocol failed.
+    /// Responses waited, and the client took no byte of any for the slow reader timeout.
+    SlowReader,
+    /// The client pinged more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) went before.
+    TooManyPings,
+    /// The client sent more PINGs, SETTINGS, resets and the like than calls can explain:
+    /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) went before.
+    FrameFlood,
+    /// Transport or protocol failed, in these words.
     Failed(String),
 }
 
@@ -67,7 +78,7 @@ pub enum ClosedReason {
 #[non_exhaustive]
 pub struct ConnectionSummary {
     /// Why it ended.
-    pub reason: ClosedReason,
+    pub reason: CloseReason,
     /// How long it lived.
     pub age: Duration,
     /// How many calls it carried.
@@ -88,10 +99,8 @@ impl ConnectionEvent {
             // All connections are sent away by a drain, and the server says so in one line.
             ConnectionChange::GoingAway(reason) => !carried_calls || *reason == GoAwayReason::Drain,
             ConnectionChange::Closed(reason) => match reason {
-                ClosedReason::Client | ClosedReason::GoneAway(_) => true,
-                ClosedReason::Cut(
-                    CloseReason::TooManyPings | CloseReason::FrameFlood | CloseReason::SlowReader,
-                ) => false,
+                CloseReason::Client | CloseReason::GoneAway(_) => true,
+                CloseReason::TooManyPings | CloseReason::FrameFlood | CloseReason::SlowReader => false,
                 _ => !carried_calls,
             },
         }
@@ -117,20 +126,33 @@ impl fmt::Display for ConnectionChange {
     }
 }
 
-impl fmt::Display for ClosedReason {
+impl From<CutReason> for CloseReason {
+    fn from(reason: CutReason) -> Self {
+        match reason {
+            CutReason::GraceOver => Self::GraceOver,
+            CutReason::DrainTimeout => Self::DrainTimeout,
+            CutReason::TooManyPings => Self::TooManyPings,
+            CutReason::HandshakeTimeout => Self::HandshakeTimeout,
+            CutReason::FrameFlood => Self::FrameFlood,
+            CutReason::SlowReader => Self::SlowReader,
+            CutReason::KeepaliveTimeout => Self::KeepaliveTimeout,
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Client => "closed by the client",
             Self::GoneAway(reason) => go_away_text(*reason),
-            Self::Cut(CloseReason::GraceOver) => "cut after the grace",
-            Self::Cut(CloseReason::DrainTimeout) => "cut after the drain timeout",
-            Self::Cut(CloseReason::TooManyPings) => "too many pings",
-            Self::Cut(CloseReason::HandshakeTimeout) => "handshake timeout",
-            Self::Cut(CloseReason::FrameFlood) => "too many control frames",
-            Self::Cut(CloseReason::SlowReader) => "slow reader",
-            Self::Cut(_) => "cut",
+            Self::GraceOver => "cut after the grace",
+            Self::DrainTimeout => "cut after the drain timeout",
             Self::Hurried => "cut by a hurried shutdown",
+            Self::HandshakeTimeout => "handshake timeout",
             Self::KeepaliveTimeout => "keepalive timeout",
+            Self::SlowReader => "slow reader",
+            Self::TooManyPings => "too many pings",
+            Self::FrameFlood => "too many control frames",
             Self::Failed(error) => return write!(f, "failed: {error}"),
         })
     }

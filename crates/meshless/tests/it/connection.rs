@@ -8,9 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use meshless::server::{
-    CloseReason, ClosedReason, ConnectionConfig, ConnectionSummary, GoAwayReason, LifetimeConfig,
-};
+use meshless::server::{CloseReason, ConnectionConfig, ConnectionSummary, GoAwayReason, LifetimeConfig};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -109,7 +107,7 @@ async fn age_sends_go_away_ping_go_away_and_closes() {
     assert!((served.start.elapsed().as_secs_f64() - announced) < 0.1);
     drop(peer);
     let summary = served.summary().await;
-    assert_eq!((summary.reason, summary.calls), (ClosedReason::GoneAway(GoAwayReason::MaxAge), 0));
+    assert_eq!((summary.reason, summary.calls), (CloseReason::GoneAway(GoAwayReason::MaxAge), 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,7 +124,7 @@ async fn a_peer_that_never_acknowledges_sees_the_second_go_away_after_five_secon
     served.gate.add_permits(1);
     let rest = peer.rest().await;
     assert!(rest.len() == 2 && is_response(&rest[0], 1), "{rest:?}");
-    assert_eq!(served.connection.await.unwrap().reason, ClosedReason::GoneAway(GoAwayReason::MaxAge));
+    assert_eq!(served.connection.await.unwrap().reason, CloseReason::GoneAway(GoAwayReason::MaxAge));
 }
 
 #[tokio::test(start_paused = true)]
@@ -155,7 +153,7 @@ async fn a_call_in_flight_at_age_finishes_within_the_grace() {
     assert!(rest.len() == 2 && is_response(&rest[0], 1), "{rest:?}");
     drop(peer);
     let summary = served.summary().await;
-    assert_eq!((summary.reason, summary.calls), (ClosedReason::GoneAway(GoAwayReason::MaxAge), 1));
+    assert_eq!((summary.reason, summary.calls), (CloseReason::GoneAway(GoAwayReason::MaxAge), 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +165,7 @@ async fn a_call_that_outlives_the_grace_is_cut_when_it_is_over() {
     assert_eq!(peer.rest().await.last(), Some(&Received::Closed));
     assert_eq!(announced.elapsed().as_secs(), 20);
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::Cut(CloseReason::GraceOver));
+    assert_eq!(served.summary().await.reason, CloseReason::GraceOver);
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +178,7 @@ async fn idleness_counts_from_the_end_of_the_last_call() {
     assert_eq!(peer.next().await, go_away(ALL_STREAMS, 0, "max_idle"));
     assert_eq!(seconds(served.start), 160);
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::GoneAway(GoAwayReason::MaxIdle));
+    assert_eq!(served.summary().await.reason, CloseReason::GoneAway(GoAwayReason::MaxIdle));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,14 +193,14 @@ async fn a_drain_with_a_stuck_call_ends_at_its_own_deadline() {
     assert_eq!(peer.rest().await, [go_away(1, 0, "graceful_stop"), Received::Closed]);
     assert_eq!(seconds(served.start), 31);
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::Cut(CloseReason::DrainTimeout));
+    assert_eq!(served.summary().await.reason, CloseReason::DrainTimeout);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_says_nothing_is_cut() {
     let (_silent, served) = serve_silent(LifetimeConfig::default());
     let start = served.start;
-    assert_eq!(served.summary().await.reason, ClosedReason::Cut(CloseReason::HandshakeTimeout));
+    assert_eq!(served.summary().await.reason, CloseReason::HandshakeTimeout);
     assert_eq!(seconds(start), 21, "20 s, and 1 s in which it could have closed");
 }
 
@@ -215,7 +213,7 @@ async fn a_peer_that_does_not_answer_the_keepalive_is_cut() {
     assert_eq!(peer.rest().await.last(), Some(&Received::Closed));
     assert_eq!(seconds(served.start), 15);
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::KeepaliveTimeout);
+    assert_eq!(served.summary().await.reason, CloseReason::KeepaliveTimeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +230,7 @@ async fn the_third_ping_that_comes_too_soon_is_one_too_many() {
     let told_off = &rest[rest.len() - 2..];
     assert_eq!(told_off, [go_away(1, 11, "too_many_pings"), Received::Closed]);
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::Cut(CloseReason::TooManyPings));
+    assert_eq!(served.summary().await.reason, CloseReason::TooManyPings);
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,5 +373,5 @@ async fn a_drain_that_comes_with_the_answer_to_a_keepalive_does_not_cut_the_clie
     tokio::time::advance(SECOND * 6).await;
     assert_eq!(peer.next().await, go_away(ALL_STREAMS, 0, "graceful_stop"));
     drop(peer);
-    assert_eq!(served.summary().await.reason, ClosedReason::GoneAway(GoAwayReason::Drain));
+    assert_eq!(served.summary().await.reason, CloseReason::GoneAway(GoAwayReason::Drain));
 }

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::server::{CloseReason, ClosedReason, ConnectionChange, ConnectionEvent, GoAwayReason};
+use meshless::server::{CloseReason, ConnectionChange, ConnectionEvent, GoAwayReason};
 use meshless::{ServeError, Server};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -163,7 +163,7 @@ async fn shutdown_sends_every_connection_away_and_leaves_none() {
     let count = |change: ConnectionChange| events.iter().filter(|event| event.change == change).count();
     assert_eq!(count(ConnectionChange::Opened), 50);
     assert_eq!(count(ConnectionChange::GoingAway(GoAwayReason::Drain)), 50);
-    assert_eq!(count(ConnectionChange::Closed(ClosedReason::GoneAway(GoAwayReason::Drain))), 50);
+    assert_eq!(count(ConnectionChange::Closed(CloseReason::GoneAway(GoAwayReason::Drain))), 50);
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn shutdown_ends_with_calls_that_never_do() {
     let client = tokio::spawn(async move { peer.rest().await });
     let events = server.stop().await;
     let last = events.last().unwrap();
-    assert_eq!(last.change, ConnectionChange::Closed(ClosedReason::Cut(CloseReason::DrainTimeout)));
+    assert_eq!(last.change, ConnectionChange::Closed(CloseReason::DrainTimeout));
     assert_eq!(last.calls, 2);
     assert_eq!(client.await.unwrap().last(), Some(&Received::Closed));
 }

@@ -19,7 +19,7 @@ pub enum LifetimeAction {
     /// Close the connection now, whatever runs on it.
     Close {
         /// Why.
-        reason: CloseReason,
+        reason: CutReason,
     },
 }
 
@@ -37,8 +37,7 @@ pub enum GoAwayReason {
 
 /// Why a connection is closed by force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
+pub enum CutReason {
     /// Calls still ran when the grace after age or idleness was over.
     GraceOver,
     /// Calls still ran when the drain timeout was over.
@@ -52,7 +51,7 @@ pub enum CloseReason {
     FrameFlood,
     /// Responses waited, and the client took no byte of any for the slow reader timeout.
     SlowReader,
-    /// The client was silent, and still was for the keepalive timeout after a PING. `meshless` reports it apart from the others.
+    /// The client was silent, and still was for the keepalive timeout after a PING.
     KeepaliveTimeout,
 }
 

@@ -28,7 +28,7 @@ fn actions(lifetime: &mut Lifetime, start: Instant, until: u64) -> Vec<(u64, Lif
 
 const IDLE: LifetimeAction = LifetimeAction::GoAway { reason: GoAwayReason::MaxIdle };
 const DRAIN: LifetimeAction = LifetimeAction::GoAway { reason: GoAwayReason::Drain };
-const CUT_BY_DRAIN: LifetimeAction = LifetimeAction::Close { reason: CloseReason::DrainTimeout };
+const CUT_BY_DRAIN: LifetimeAction = LifetimeAction::Close { reason: CutReason::DrainTimeout };
 
 #[test]
 fn age_announces_then_finishes_after_five_seconds_then_cuts_after_the_grace() {
@@ -44,7 +44,7 @@ fn age_announces_then_finishes_after_five_seconds_then_cuts_after_the_grace() {
         [
             (age, LifetimeAction::GoAway { reason: GoAwayReason::MaxAge }),
             (age + 5, LifetimeAction::FinishGoAway),
-            (age + 20, LifetimeAction::Close { reason: CloseReason::GraceOver }),
+            (age + 20, LifetimeAction::Close { reason: CutReason::GraceOver }),
         ]
     );
 }
@@ -109,7 +109,7 @@ fn a_drain_cuts_short_an_endless_grace() {
 #[test]
 fn a_peer_that_never_opens_the_connection_is_cut() {
     let start = Instant::now();
-    let cut = LifetimeAction::Close { reason: CloseReason::HandshakeTimeout };
+    let cut = LifetimeAction::Close { reason: CutReason::HandshakeTimeout };
     let mut lifetime = Lifetime::new(LifetimeConfig::default(), start, &mut Rng::new(1, 1));
     assert_eq!(actions(&mut lifetime, start, 100), [(20, cut)]);
     let mut lifetime = Lifetime::new(LifetimeConfig::default(), start, &mut Rng::new(1, 1));
@@ -137,7 +137,7 @@ fn the_second_go_away_follows_the_acknowledgement_after_another_round_trip() {
 #[test]
 fn a_client_that_takes_nothing_while_responses_wait_is_cut() {
     let start = Instant::now();
-    let cut = LifetimeAction::Close { reason: CloseReason::SlowReader };
+    let cut = LifetimeAction::Close { reason: CutReason::SlowReader };
     let mut lifetime = machine(LifetimeConfig::default().slow_reader_timeout(SECOND * 60), start);
     lifetime.handle_call_started();
     lifetime.handle_blocked(start + SECOND * 10);
@@ -319,15 +319,15 @@ proptest! {
                     }
                     LifetimeAction::Close { reason } => {
                         match reason {
-                            CloseReason::GraceOver =>
+                            CutReason::GraceOver =>
                                 prop_assert!(now - gone_away.unwrap() >= config.max_age_grace.unwrap()),
-                            CloseReason::DrainTimeout =>
+                            CutReason::DrainTimeout =>
                                 prop_assert!(now - drained.unwrap() >= config.drain_timeout.unwrap()),
-                            CloseReason::SlowReader => prop_assert!(blocked > 0),
-                            CloseReason::KeepaliveTimeout =>
+                            CutReason::SlowReader => prop_assert!(blocked > 0),
+                            CutReason::KeepaliveTimeout =>
                                 prop_assert_eq!(Some(now - pinged.unwrap()), keepalive.map(|(_, timeout)| timeout)),
-                            CloseReason::TooManyPings | CloseReason::HandshakeTimeout
-                                | CloseReason::FrameFlood => {}
+                            CutReason::TooManyPings | CutReason::HandshakeTimeout
+                                | CutReason::FrameFlood => {}
                         }
                         closed = Some(now);
                     }

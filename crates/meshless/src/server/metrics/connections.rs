@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use meshless_core::{CloseReason as CutReason, GoAwayReason};
+use meshless_core::GoAwayReason;
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 
 use super::calls::{Instruments, ServerMetrics};
-use crate::server::{ClosedReason, ConnectionSummary};
+use crate::server::{CloseReason, ConnectionSummary};
 use crate::shared::metrics::instrument::{COUNT, counter, label, numbers, seconds, up_down};
 
 /// The instruments of a server.
@@ -97,24 +97,23 @@ impl Drop for AcceptedConnection {
     }
 }
 
-fn close_reason(reason: &ClosedReason) -> &'static str {
+fn close_reason(reason: &CloseReason) -> &'static str {
     match reason {
-        ClosedReason::Client => "client",
-        ClosedReason::GoneAway(GoAwayReason::MaxAge) => "max_age",
-        ClosedReason::GoneAway(GoAwayReason::MaxIdle) => "max_idle",
-        ClosedReason::GoneAway(GoAwayReason::Drain) => "drain",
-        ClosedReason::GoneAway(_) => "sent_away",
-        ClosedReason::Cut(CutReason::GraceOver) => "grace_over",
-        ClosedReason::Cut(CutReason::DrainTimeout) => "drain_timeout",
-        ClosedReason::Cut(CutReason::TooManyPings) => "too_many_pings",
-        ClosedReason::Cut(CutReason::HandshakeTimeout) => "handshake_timeout",
-        ClosedReason::Cut(CutReason::FrameFlood) => "frame_flood",
-        ClosedReason::Cut(CutReason::SlowReader) => "slow_reader",
-        ClosedReason::Cut(_) => "cut",
-        ClosedReason::Hurried => "hurried",
-        ClosedReason::KeepaliveTimeout => "keepalive_timeout",
+        CloseReason::Client => "client",
+        CloseReason::GoneAway(GoAwayReason::MaxAge) => "max_age",
+        CloseReason::GoneAway(GoAwayReason::MaxIdle) => "max_idle",
+        CloseReason::GoneAway(GoAwayReason::Drain) => "drain",
+        CloseReason::GoneAway(_) => "sent_away",
+        CloseReason::GraceOver => "grace_over",
+        CloseReason::DrainTimeout => "drain_timeout",
+        CloseReason::TooManyPings => "too_many_pings",
+        CloseReason::HandshakeTimeout => "handshake_timeout",
+        CloseReason::FrameFlood => "frame_flood",
+        CloseReason::SlowReader => "slow_reader",
+        CloseReason::Hurried => "hurried",
+        CloseReason::KeepaliveTimeout => "keepalive_timeout",
         // Its text has no bound.
-        ClosedReason::Failed(_) => "failed",
+        CloseReason::Failed(_) => "failed",
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use meshless::balancing::{BalancerConfig, WeightedConfig};
 use meshless::orca::LoadReporter;
 use meshless::resolver::Address;
-use meshless::server::{ClosedReason, ConnectionConfig, GoAwayReason, LifetimeConfig};
+use meshless::server::{CloseReason, ConnectionConfig, GoAwayReason, LifetimeConfig};
 use meshless::{Channel, ChannelBuilder, Policy, serve_connection};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -140,7 +140,7 @@ async fn a_server_of_this_crate_ages_its_connections_and_its_reports_go_on() {
     assert!(weights[0] < weights[1] && weights[0] != 1.0, "{weights:?}");
     let reasons: Vec<_> = std::iter::from_fn(|| reasons.try_recv().ok()).collect();
     assert!(reasons.len() >= 16, "{reasons:?}");
-    let well = [ClosedReason::GoneAway(GoAwayReason::MaxAge), ClosedReason::Client];
+    let well = [CloseReason::GoneAway(GoAwayReason::MaxAge), CloseReason::Client];
     assert!(reasons.iter().all(|reason| well.contains(reason)), "{reasons:?}");
 }
 

@@ -6,9 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::server::{
-    CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, ConnectionSummary, LifetimeConfig,
-};
+use meshless::server::{CloseReason, ConnectionChange, ConnectionConfig, ConnectionSummary, LifetimeConfig};
 use meshless::{CallContext, Server};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
@@ -63,7 +61,7 @@ impl tower_service::Service<http::Request<hyper::body::Incoming>> for Answer {
 }
 
 /// Sends `hostile` to a server on one connection, while another calls. Returns why the first was closed.
-async fn attack(server: Server, hostile: Vec<u8>) -> ClosedReason {
+async fn attack(server: Server, hostile: Vec<u8>) -> CloseReason {
     let server = start(server, 1);
     let addr = server.addrs[0];
     let mut peer = RawPeer::connect(TcpStream::connect(addr).await.unwrap()).await;
@@ -102,8 +100,8 @@ async fn rapid_reset_in_one_go_is_cut() {
     }
     match attack(Server::builder().max_concurrent_streams(100), hostile).await {
         // By h2, which accepts none before it has read all; or by the budget, if it comes to accept some.
-        ClosedReason::Failed(error) => assert!(error.contains("excessive load"), "{error}"),
-        reason => assert_eq!(reason, ClosedReason::Cut(CloseReason::FrameFlood)),
+        CloseReason::Failed(error) => assert!(error.contains("excessive load"), "{error}"),
+        reason => assert_eq!(reason, CloseReason::FrameFlood),
     }
 }
 
@@ -134,7 +132,7 @@ async fn rapid_reset_that_lets_each_call_begin_is_cut_when_its_budget_is_spent()
     assert_eq!(debug_data, "too_many_control_frames");
     drop(peer);
     let summary = connection.await.unwrap();
-    assert_eq!(summary.reason, ClosedReason::Cut(CloseReason::FrameFlood));
+    assert_eq!(summary.reason, CloseReason::FrameFlood);
     // The bucket holds a thousand; the first SETTINGS cost ten.
     assert!((980..=1000).contains(&summary.calls), "{} calls", summary.calls);
 }
@@ -187,14 +185,14 @@ async fn a_flood_of_settings_is_cut() {
     let settings = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &70_000u32.to_be_bytes()].concat();
     let hostile = frame(SETTINGS, 0, 0, &settings).repeat(50_000);
     let reason = attack(Server::builder().max_concurrent_streams(100), hostile).await;
-    assert_eq!(reason, ClosedReason::Cut(CloseReason::FrameFlood));
+    assert_eq!(reason, CloseReason::FrameFlood);
 }
 
 #[tokio::test]
 async fn a_flood_of_pings_is_cut() {
     let hostile = frame(PING, 0, 0, &[1; 8]).repeat(50_000);
     let reason = attack(Server::builder(), hostile).await;
-    assert_eq!(reason, ClosedReason::Cut(CloseReason::TooManyPings));
+    assert_eq!(reason, CloseReason::TooManyPings);
 }
 
 /// Where pings are free (`ping_enforcement` off, or responses in between), their number is still bounded.
@@ -202,7 +200,7 @@ async fn a_flood_of_pings_is_cut() {
 async fn a_flood_of_pings_that_are_allowed_is_cut() {
     let hostile = frame(PING, 0, 0, &[1; 8]).repeat(500_000);
     let server = Server::builder().ping_enforcement(Duration::ZERO, true).max_concurrent_streams(100);
-    assert_eq!(attack(server, hostile).await, ClosedReason::Cut(CloseReason::FrameFlood));
+    assert_eq!(attack(server, hostile).await, CloseReason::FrameFlood);
 }
 
 #[tokio::test]
@@ -223,10 +221,10 @@ async fn floods_of_frames_that_change_nothing_are_cut() {
         let hostile = [&open[..], &flood.repeat(50_000)].concat();
         let reason = attack(Server::builder().max_concurrent_streams(100), hostile).await;
         match reason {
-            ClosedReason::Cut(CloseReason::FrameFlood) => {}
+            CloseReason::FrameFlood => {}
             // What h2 itself takes for an error, or an end: at the first one.
-            ClosedReason::Failed(_) if ["SETTINGS acknowledged", "empty DATA"].contains(&name) => {}
-            ClosedReason::Client if name == "GOAWAY" => {}
+            CloseReason::Failed(_) if ["SETTINGS acknowledged", "empty DATA"].contains(&name) => {}
+            CloseReason::Client if name == "GOAWAY" => {}
             reason => panic!("{name}: {reason:?}"),
         }
     }
@@ -253,7 +251,7 @@ async fn continuations_without_end_are_cut() {
     let piece = [&[0x00, 1, b'x', 100][..], &[b'y'; 100]].concat().repeat(100);
     hostile.extend(frame(CONTINUATION, 0, 1, &piece).repeat(1000));
     let reason = attack(Server::builder(), hostile).await;
-    assert!(matches!(reason, ClosedReason::Failed(_)), "{reason:?}");
+    assert!(matches!(reason, CloseReason::Failed(_)), "{reason:?}");
 }
 
 /// One large entry in the table, and thousands of references to it of one byte each.
@@ -284,7 +282,7 @@ async fn a_preface_that_trickles_in_is_cut() {
     }
     drop(client);
     let summary = connection.await.unwrap();
-    assert_eq!(summary.reason, ClosedReason::Cut(CloseReason::HandshakeTimeout));
+    assert_eq!(summary.reason, CloseReason::HandshakeTimeout);
     assert!(begun.elapsed() < SECOND * 30);
 }
 
@@ -304,7 +302,7 @@ async fn a_client_that_gives_no_window_is_cut_after_the_slow_reader_timeout() {
     while peer.next().await != Received::Closed {}
     assert_eq!(blocked.elapsed().as_secs(), 100);
     drop(peer);
-    assert_eq!(connection.await.unwrap().reason, ClosedReason::Cut(CloseReason::SlowReader));
+    assert_eq!(connection.await.unwrap().reason, CloseReason::SlowReader);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshless::Server;
-use meshless::server::{ClosedReason, ConnectionChange, GoAwayReason};
+use meshless::server::{CloseReason, ConnectionChange, GoAwayReason};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ async fn pinged<T: AsyncRead + AsyncWrite + Unpin>(peer: &mut RawPeer<T>, since:
     ((since.elapsed().as_secs_f64() * 10.0).round() / 10.0, ping)
 }
 
-async fn closed(server: Piped) -> ClosedReason {
+async fn closed(server: Piped) -> CloseReason {
     server.shutdown.begin();
     let events = server.ended().await;
     let mut reasons = events.into_iter().filter_map(|event| match event.change {
@@ -45,7 +45,7 @@ async fn a_silent_client_is_asked_then_told_and_closed() {
     assert_eq!(peer.rest().await, [go_away(0, 0, "keepalive_timeout"), Received::Closed]);
     assert_eq!(start.elapsed().as_secs(), 15);
     drop(peer);
-    assert_eq!(closed(server).await, ClosedReason::KeepaliveTimeout);
+    assert_eq!(closed(server).await, CloseReason::KeepaliveTimeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,7 +60,7 @@ async fn a_client_that_acknowledges_stays_and_one_that_stops_does_not() {
     assert_eq!(pinged(&mut peer, Instant::now()).await.0, 10.0);
     assert_eq!(peer.rest().await.last(), Some(&Received::Closed));
     drop(peer);
-    assert_eq!(closed(server).await, ClosedReason::KeepaliveTimeout);
+    assert_eq!(closed(server).await, CloseReason::KeepaliveTimeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn a_client_whose_socket_takes_no_bytes_is_closed_though_no_ping_can_be_se
     peer.call(1, "/test.Stuck/Flood").await;
     // The time to linger is 1 s.
     tokio::time::sleep(SECOND * 17).await;
-    assert_eq!(closed(server).await, ClosedReason::KeepaliveTimeout);
+    assert_eq!(closed(server).await, CloseReason::KeepaliveTimeout);
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,7 +182,7 @@ async fn keepalive_and_the_two_go_aways_do_not_disturb_each_other() {
         assert!(
             events
                 .iter()
-                .all(|event| event.change != ConnectionChange::Closed(ClosedReason::KeepaliveTimeout)),
+                .all(|event| event.change != ConnectionChange::Closed(CloseReason::KeepaliveTimeout)),
             "{events:?}"
         );
     }
@@ -210,5 +210,5 @@ async fn a_tls_client_is_asked_too() {
     assert_eq!(pinged(&mut peer, Instant::now()).await.0, 10.0);
     assert_eq!(peer.rest().await, [go_away(0, 0, "keepalive_timeout"), Received::Closed]);
     drop(peer);
-    assert_eq!(closed(server).await, ClosedReason::KeepaliveTimeout);
+    assert_eq!(closed(server).await, CloseReason::KeepaliveTimeout);
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::HeaderMap;
 use meshless::orca::{LoadReporter, OpenRcaService};
-use meshless::server::{ClosedReason, ConnectionChange, GoAwayReason};
+use meshless::server::{CloseReason, ConnectionChange, GoAwayReason};
 use meshless::{CallLimit, Server};
 use tokio::time::Instant;
 use tonic_health::pb::HealthCheckRequest;
@@ -119,7 +119,7 @@ async fn a_stream_ends_with_its_connection_s_age_and_does_not_hold_it_up() {
     server.shutdown.begin();
     let events = server.ended().await;
     assert!(begun.elapsed() <= SECOND * 17, "{:?}", begun.elapsed());
-    let aged = ConnectionChange::Closed(ClosedReason::GoneAway(GoAwayReason::MaxAge));
+    let aged = ConnectionChange::Closed(CloseReason::GoneAway(GoAwayReason::MaxAge));
     assert!(events.iter().any(|event| event.change == aged), "{events:?}");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshless::Server;
-use meshless::server::{ClosedReason, ConnectionChange, ServingStatus};
+use meshless::server::{CloseReason, ConnectionChange, ServingStatus};
 use tokio::time::Instant;
 
 use super::pipes::{Piped, check};
@@ -75,7 +75,7 @@ async fn a_hurried_lame_duck_cuts_at_once_and_says_goodbye() {
     assert_eq!(begun.elapsed(), SECOND);
     let frames = client.await.unwrap();
     assert!(matches!(frames[..], [.., Received::GoAway { code: 0, .. }, Received::Closed]), "{frames:?}");
-    assert_eq!(events.last().unwrap().change, ConnectionChange::Closed(ClosedReason::Hurried));
+    assert_eq!(events.last().unwrap().change, ConnectionChange::Closed(CloseReason::Hurried));
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,7 @@ async fn a_hurried_drain_waits_no_longer_for_calls() {
     let events = server.ended().await;
     assert_eq!(begun.elapsed(), SECOND * 50);
     assert_eq!(client.await.unwrap().last(), Some(&Received::Closed));
-    assert_eq!(events.last().unwrap().change, ConnectionChange::Closed(ClosedReason::Hurried));
+    assert_eq!(events.last().unwrap().change, ConnectionChange::Closed(CloseReason::Hurried));
 }
 
 #[tokio::test(start_paused = true)]

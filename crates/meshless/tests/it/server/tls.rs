@@ -9,9 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless::server::{
-    CloseReason, ClosedReason, ConnectionChange, ConnectionConfig, GoAwayReason, LifetimeConfig,
-};
+use meshless::server::{CloseReason, ConnectionChange, ConnectionConfig, GoAwayReason, LifetimeConfig};
 use meshless::{Channel, Pem, Server, ServerTlsConfig, Shutdown, ShutdownHandle, TlsConfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tokio::io::DuplexStream;
@@ -80,7 +78,7 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
     assert_eq!(halfway.rest().await, [Received::Closed]);
     server.shutdown.begin();
     let events = server.ended().await;
-    let timeout = ConnectionChange::Closed(ClosedReason::Cut(CloseReason::HandshakeTimeout));
+    let timeout = ConnectionChange::Closed(CloseReason::HandshakeTimeout);
     assert_eq!(events.iter().filter(|event| event.change == timeout).count(), 2);
 }
 
@@ -99,7 +97,7 @@ async fn a_client_that_speaks_no_tls_or_no_http2_is_closed_and_told_apart() {
     let failures: Vec<_> = events
         .iter()
         .filter_map(|event| match &event.change {
-            ConnectionChange::Closed(ClosedReason::Failed(error)) => Some(error.as_str()),
+            ConnectionChange::Closed(CloseReason::Failed(error)) => Some(error.as_str()),
             _ => None,
         })
         .collect();
