@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::longest::LONGEST;
 use crate::rng::Rng;
 
 /// How long to wait between attempts to connect to one endpoint. A value in hand is valid.
@@ -37,13 +38,14 @@ impl BackoffConfig {
         if !(0.0..1.0).contains(&jitter) {
             return Err(InvalidBackoffError::Jitter(jitter));
         }
+        let (base, max) = (base.min(LONGEST), max.min(LONGEST));
         Ok(Self { base, multiplier, jitter, max, ..Self::default() })
     }
 
     /// The least time that an attempt to connect is given, however short the delay before the next one is.
     /// Default 20 s.
     pub fn with_min_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.min_connect_timeout = timeout;
+        self.min_connect_timeout = timeout.min(LONGEST);
         self
     }
 }
@@ -154,6 +156,6 @@ mod tests {
         let config = BackoffConfig::new(Duration::from_secs(u64::MAX / 2), 1e300, 0.0, Duration::MAX);
         let mut backoff = Backoff::new(config.unwrap());
         backoff.advance(&mut Rng::new(1, 1));
-        assert_eq!(backoff.connect_timeout(), Duration::MAX);
+        assert_eq!(backoff.connect_timeout(), LONGEST);
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer_budget;
 pub(crate) mod balancer;
+pub(crate) mod connectivity;
 pub(crate) mod empty_answers;
 pub(crate) mod message;
 pub(crate) mod outcome;

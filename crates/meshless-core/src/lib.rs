@@ -54,6 +54,7 @@ mod endpoint;
 mod ewma;
 mod frame;
 mod frame_budget;
+mod longest;
 mod rng;
 mod server;
 mod timers;

@@ -13,6 +13,7 @@ mod internal_rpc;
 mod load_watch;
 mod metrics;
 pub(crate) mod service_config;
+mod uri_connector;
 
 pub use meshless_core::{ChannelState, ConnectivityState, EndpointState, SubchannelState};
 
@@ -21,4 +22,5 @@ pub use self::channel::{
 };
 pub use self::connector::{Connect, Connecting};
 pub use self::service_config::{ServiceConfig, ServiceConfigError};
+pub use self::uri_connector::UriConnector;
 pub use crate::shared::io::{BoxIo, Io};

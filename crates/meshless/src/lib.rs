@@ -106,15 +106,18 @@ pub use tls::{Pem, TlsConfig};
 #[cfg(feature = "client")]
 pub mod balancing {
     pub use meshless_core::{
-        BackoffConfig, BalancerConfig, ChoiceCount, Ejection, EjectionCause, EjectionConfig, OutlierConfig,
-        Policy, SlowStartConfig, WeightedConfig, ZonePreference,
+        BackoffConfig, BalancerConfig, ChoiceCount, Ejection, EjectionCause, EjectionConfig,
+        InvalidBackoffError, InvalidChoiceCountError, OutlierConfig, Policy, SlowStartConfig,
+        UnknownPolicyError, WeightedConfig, ZonePreference,
     };
 }
 
 /// Which calls are sent again, when, and how often (gRFC A6).
 #[cfg(feature = "client")]
 pub mod retry {
-    pub use meshless_core::{Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling};
+    pub use meshless_core::{
+        Code, CodeSet, HedgingPolicy, InvalidRetryError, RetryPolicy, RetryThrottling, UnknownCodeError,
+    };
 
     pub use crate::client::channel::{Retry, RetryStats};
 }

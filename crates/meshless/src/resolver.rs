@@ -23,7 +23,7 @@ pub use self::target::{KubernetesPort, Target, TargetError, TargetKind};
 pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
 pub use dns::{AddressFamilies, DnsConfig, DnsResolver};
-pub use error::ResolveError;
+pub use error::{OtherError, ResolveError};
 #[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
 pub(crate) use kubernetes::fuzz_endpoint_slices;
 #[cfg(feature = "kubernetes")]
@@ -93,47 +93,6 @@ pub trait Resolver: Send + 'static {
     /// default nothing is said.
     fn source(&self) -> Option<Arc<str>> {
         None
-    }
-}
-
-impl Target {
-    /// The resolver that a channel to this target uses unless it is given another.
-    ///
-    /// Without the feature `dns`, host names resolve to an error that says so.
-    pub fn resolver(&self, #[cfg(feature = "dns")] config: DnsConfig) -> Box<dyn Resolver> {
-        match self.kind() {
-            TargetKind::Addresses(addresses) => Box::new(StaticResolver::new(addresses.iter().copied())),
-            TargetKind::Unix(path) => Box::new(StaticResolver::new([path.clone()])),
-            #[cfg(feature = "dns")]
-            TargetKind::Dns { name_server, host, port } => {
-                let resolver = DnsResolver::new(host, *port, config);
-                Box::new(match name_server {
-                    Some(name_server) => resolver.name_server(*name_server),
-                    None => resolver,
-                })
-            }
-            #[cfg(feature = "kubernetes")]
-            TargetKind::Kubernetes { service, namespace, port } => {
-                let resolver = KubernetesResolver::new(service, port.clone(), KubernetesConfig::default());
-                #[cfg(feature = "dns")]
-                let resolver = resolver.dns(config);
-                Box::new(match namespace {
-                    Some(namespace) => resolver.namespace(namespace),
-                    None => resolver,
-                })
-            }
-            #[cfg(not(feature = "kubernetes"))]
-            TargetKind::Kubernetes { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
-                "cannot resolve {self}: meshless was built without its feature `kubernetes`; enable it or use dns:///"
-            )))),
-            TargetKind::Custom { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
-                "cannot resolve {self}: its scheme is not one of meshless; set a resolver"
-            )))),
-            #[cfg(not(feature = "dns"))]
-            TargetKind::Dns { .. } => Box::new(StaticResolver::failing(ResolveError::Other(format!(
-                "cannot resolve {self}: meshless was built without its feature `dns`; enable it or list addresses"
-            )))),
-        }
     }
 }
 

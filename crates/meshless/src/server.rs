@@ -34,6 +34,7 @@ mod wire;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -130,33 +131,33 @@ impl Server {
         Self::default()
     }
 
-    /// How old a connection may become (± 10 % each) before its client is told to connect again. Default and zero: no
+    /// How old a connection may become (± 10 % each) before its client is told to connect again. Default `None`: no
     /// limit. See [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
     ///
     /// A client that keeps one connection stays on one backend for as long; so does a new backend without its share of
     /// the calls. A rotation costs about as much CPU as four calls.
     #[must_use]
-    pub fn max_connection_age(self, age: Duration) -> Self {
+    pub fn max_connection_age(self, age: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age(age))
     }
 
-    /// How long calls may still run after that; then they are cut. Default and zero: as long as they like. Set it above
+    /// How long calls may still run after that; then they are cut. Default `None`: as long as they like. Set it above
     /// the longest deadline of a call.
     #[must_use]
-    pub fn max_connection_age_grace(self, grace: Duration) -> Self {
+    pub fn max_connection_age_grace(self, grace: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age_grace(grace))
     }
 
-    /// How long a connection may be without a call before it is sent away. Default and zero: no limit.
+    /// How long a connection may be without a call before it is sent away. Default `None`: no limit.
     #[must_use]
-    pub fn max_connection_idle(self, idle: Duration) -> Self {
+    pub fn max_connection_idle(self, idle: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_idle(idle))
     }
 
     /// After how much silence a client is asked for a sign of life, and how long it may take. Defaults: 2 h, 20 s. See
     /// [`ConnectionConfig::keepalive`].
     #[must_use]
-    pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
+    pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.config = self.config.keepalive(time, timeout);
         self
     }
@@ -181,10 +182,11 @@ impl Server {
         self
     }
 
-    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero: not at all. See
+    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero: not at all. `None`: as
+    /// long as they like. See
     /// [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
-    pub fn drain_timeout(self, timeout: Duration) -> Self {
+    pub fn drain_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
     }
 
@@ -200,7 +202,11 @@ impl Server {
     /// go on after that; then it ends with UNAVAILABLE. Defaults: no limit, 10 s. See
     /// [`CallContext::stream_ending`].
     #[must_use]
-    pub fn max_stream_age(self, age: Duration, grace: Duration) -> Self {
+    pub fn max_stream_age(
+        self,
+        age: impl Into<Option<Duration>>,
+        grace: impl Into<Option<Duration>>,
+    ) -> Self {
         self.lifetime(|lifetime| lifetime.max_stream_age(age).max_stream_age_grace(grace))
     }
 
@@ -239,11 +245,11 @@ impl Server {
     }
 
     /// How many new connections the server takes in a second, on average; a second's worth may come at once, the others wait
-    /// in the listener's backlog. Default and zero: no limit (a connection costs as much CPU as four calls, with TLS some
+    /// in the listener's backlog. Default `None`: no limit (a connection costs as much CPU as four calls, with TLS some
     /// ten times that).
     #[must_use]
-    pub fn max_connections_per_second(mut self, connections: u32) -> Self {
-        self.limits.per_second = std::num::NonZeroU32::new(connections);
+    pub fn max_connections_per_second(mut self, connections: impl Into<Option<NonZeroU32>>) -> Self {
+        self.limits.per_second = connections.into();
         self
     }
 

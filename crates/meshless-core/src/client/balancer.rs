@@ -19,6 +19,7 @@ mod weights;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use crate::client::connectivity::ConnectivityState;
 pub use action::{Action, ResolveHint};
 pub use config::{BalancerConfig, ChoiceCount, InvalidChoiceCountError};
 use connect_planner::ConnectPlanner;
@@ -29,7 +30,7 @@ pub use outlier_detection::{
 };
 use picker_builder::PickerBuilder;
 use resolver_update::ResolverUpdate;
-pub use state::{ChannelState, ConnectivityState, EndpointState};
+pub use state::{ChannelState, EndpointState};
 use subchannels::Subchannels;
 use timers::Timers;
 use weights::Weights;

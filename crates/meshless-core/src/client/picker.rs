@@ -23,6 +23,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::client::connectivity::ConnectivityState;
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
 use demand::Demand;
@@ -36,6 +37,7 @@ pub(crate) use weighted::WeightedRoundRobin;
 
 /// How a backend is chosen, named as in a gRPC service config.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Policy {
     /// One connection for all calls, to the first endpoint of a random order that can be reached (gRFC A62).
     PickFirst,
@@ -116,6 +118,16 @@ impl<C> Picker<C> {
     #[inline]
     pub fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
         self.decision.pick(now, rng, avoid)
+    }
+
+    /// What the channel does, as far as its calls can tell.
+    pub fn connectivity(&self) -> ConnectivityState {
+        match &self.decision {
+            Decision::Idle => ConnectivityState::Idle,
+            Decision::Connecting(_) => ConnectivityState::Connecting,
+            Decision::Fail(..) => ConnectivityState::TransientFailure,
+            _ => ConnectivityState::Ready,
+        }
     }
 
     /// Why it fails calls, if that is what it does.

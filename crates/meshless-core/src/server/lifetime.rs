@@ -323,6 +323,9 @@ impl Lifetime {
             self.timers.set(Timer::Grace, after(now, self.config.max_age_grace));
         }
         self.actions.push_back(LifetimeAction::GoAway { reason });
+        if self.timers.is_due(Timer::Grace, now) {
+            self.close(CutReason::GraceOver);
+        }
     }
 
     fn finish_go_away(&mut self) {

@@ -180,7 +180,7 @@ fn unavailable_names_what_was_ejected() {
 #[test]
 fn an_endpoint_that_fails_now_and_then_is_ejected_by_comparison() {
     let outliers = OutlierConfig::default();
-    let ejection = EjectionConfig::off().outlier_detection(Some(outliers));
+    let ejection = EjectionConfig::default().consecutive_failures(None).outlier_detection(Some(outliers));
     let mut world = World::connected(BalancerConfig::default().ejection(ejection), 1..=3);
     for call in 0..600 {
         let lease = world.lease();
@@ -201,7 +201,10 @@ fn an_endpoint_that_fails_now_and_then_is_ejected_by_comparison() {
 
 #[test]
 fn an_outlier_that_must_stay_is_counted_at_every_comparison() {
-    let ejection = EjectionConfig::off().outlier_detection(Some(OutlierConfig::default())).panic_percent(0);
+    let ejection = EjectionConfig::default()
+        .consecutive_failures(None)
+        .outlier_detection(Some(OutlierConfig::default()))
+        .panic_percent(0);
     let mut world = World::connected(BalancerConfig::default().ejection(ejection), 1..=3);
     // The first comparison has nothing to compare with.
     world.advance(SECOND);
@@ -216,7 +219,7 @@ fn an_outlier_that_must_stay_is_counted_at_every_comparison() {
 
 #[test]
 fn off_is_off() {
-    let config = BalancerConfig::default().ejection(EjectionConfig::off());
+    let config = BalancerConfig::default().ejection(EjectionConfig::default().consecutive_failures(None));
     let mut world = World::connected(config, 1..=3);
     assert_eq!(distinct(&world.call(300, &[2])).len(), 3);
     assert_eq!(world.balancer.poll_timeout(), None, "and keeps no timer");
@@ -265,7 +268,7 @@ fn one_backend_of_ten_that_fails_fast_costs_one_call_in_a_thousand_at_most() {
         assert!(early <= 5, "{policy}: {early} in the first second");
         assert!(late <= 0.001, "{policy}: {late}");
     }
-    let (_, without) = failed_share(Policy::RoundRobin, EjectionConfig::off());
+    let (_, without) = failed_share(Policy::RoundRobin, EjectionConfig::default().consecutive_failures(None));
     assert!(without > 0.099, "{without}");
 }
 

@@ -317,7 +317,7 @@ impl Run {
         match policy {
             Policy::PickFirst => assert_eq!(ready.len(), 1),
             Policy::RoundRobin | Policy::WeightedRoundRobin => assert_eq!(ready, used),
-            Policy::LeastRequest | Policy::PeakEwma => assert!(ready.is_subset(&self.listed)),
+            _ => assert!(ready.is_subset(&self.listed)),
         }
         let serving =
             self.world.balancer.state().endpoints.iter().filter(|e| e.connections_serving > 0).count();
@@ -351,7 +351,7 @@ fn ejection(seed: u64) -> EjectionConfig {
         0 => EjectionConfig::default(),
         1 => breaker,
         2 => breaker.outlier_detection(Some(outliers)),
-        _ => EjectionConfig::off().outlier_detection(Some(outliers)),
+        _ => EjectionConfig::default().consecutive_failures(None).outlier_detection(Some(outliers)),
     }
 }
 

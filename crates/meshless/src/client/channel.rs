@@ -24,7 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use meshless_core::ChannelState;
+use meshless_core::{ChannelState, ConnectivityState};
 use tokio::sync::oneshot;
 use tonic::Status;
 use tonic::body::Body;
@@ -76,6 +76,36 @@ impl Channel {
             Ok(state) => state,
             // With the runtime that the channel was made in; else the driver outlives the channel's handles.
             Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
+        }
+    }
+
+    /// What the channel is doing now, in one word. Cheap: the calls' own view is read.
+    pub fn connectivity(&self) -> ConnectivityState {
+        self.shared().connectivity()
+    }
+
+    /// Waits until [`connectivity`](Self::connectivity) is another than `last`, and returns it. A channel that has ended with
+    /// its runtime returns at once.
+    ///
+    /// ```
+    /// # async fn run(channel: meshless::Channel) {
+    /// use meshless::client::ConnectivityState;
+    ///
+    /// let mut state = channel.connectivity();
+    /// while state != ConnectivityState::Ready {
+    ///     channel.request_connection(); // an idle channel would wait for its first call
+    ///     state = channel.wait_for_state_change(state).await;
+    /// }
+    /// # }
+    /// ```
+    pub async fn wait_for_state_change(&self, last: ConnectivityState) -> ConnectivityState {
+        self.shared().wait_for_state_change(last).await
+    }
+
+    /// Connects if the channel is idle, as its next call would. Returns at once.
+    pub fn request_connection(&self) {
+        if self.connectivity() == ConnectivityState::Idle {
+            self.shared().tell(DriverEvent::CallWaits);
         }
     }
 

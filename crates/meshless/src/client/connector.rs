@@ -20,7 +20,8 @@ pub type Connecting = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
 /// A user's own way of reaching a backend: a proxy, a tunnel, an in-memory pipe in a test.
 ///
-/// TLS, if configured, and HTTP/2 run over the stream that it returns.
+/// TLS, if configured, and HTTP/2 run over the stream that it returns. A connector made for tonic or hyper is one by
+/// [`UriConnector`](crate::client::UriConnector).
 pub trait Connect: Send + Sync + 'static {
     /// Opens a byte stream to `address`.
     ///

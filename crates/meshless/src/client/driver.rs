@@ -422,7 +422,7 @@ fn next_resolution(
     cx: &mut Context<'_>,
 ) -> Poll<Resolution> {
     match resolver.poll_resolution(cx) {
-        Poll::Pending if !has_resolved && resolver.has_ended() => Poll::Ready(Err(ResolveError::Other(
+        Poll::Pending if !has_resolved && resolver.has_ended() => Poll::Ready(Err(ResolveError::other(
             "the resolver has ended without naming an endpoint".to_owned(),
         ))),
         resolution => resolution,

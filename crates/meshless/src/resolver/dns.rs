@@ -57,7 +57,7 @@ impl DnsResolver {
 
     fn subscribe(&self) -> Result<Subscription, ResolveError> {
         let runtime = Handle::try_current().map_err(|_| {
-            ResolveError::Other("DNS needs a tokio runtime: poll the channel within one".to_owned())
+            ResolveError::other("DNS needs a tokio runtime: poll the channel within one".to_owned())
         })?;
         let (shared, answers) = Shared::subscribe(&self.question, &runtime);
         Ok(Subscription { shared, change: change_of(answers) })
@@ -85,7 +85,7 @@ impl Resolver for DnsResolver {
         let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
             // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
             self.state = State::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
-            return Poll::Ready(Err(ResolveError::Other(
+            return Poll::Ready(Err(ResolveError::other(
                 "the DNS lookups of this name have ended; they begin again".to_owned(),
             )));
         };
@@ -108,8 +108,8 @@ impl Resolver for DnsResolver {
     fn resolve_now(&mut self, hint: ResolveHint) {
         if let State::Subscribed(subscription) = &self.state {
             subscription.shared.wish(match hint {
-                ResolveHint::Stale => Wish::Stale,
                 ResolveHint::AllFailed => Wish::AllFailed,
+                _ => Wish::Stale,
             });
         }
     }

@@ -1,5 +1,8 @@
 //! Why backends are not known.
 
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::ResolutionError;
@@ -42,12 +45,21 @@ pub enum ResolveError {
     #[cfg(feature = "kubernetes")]
     #[error(transparent)]
     Kubernetes(#[from] super::KubernetesError),
-    /// Another resolver's reason.
-    #[error("{0}")]
-    Other(String),
+    /// Another resolver's reason: see [`ResolveError::other`].
+    #[error(transparent)]
+    Other(OtherError),
 }
 
+/// A reason of a resolver that meshless does not know.
+#[derive(Clone, Debug)]
+pub struct OtherError(Arc<dyn Error + Send + Sync>);
+
 impl ResolveError {
+    /// The reason of a resolver of your own: an error, or a text. Calls that wait for a backend fail with it.
+    pub fn other(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Other(OtherError(reason.into().into()))
+    }
+
     /// Whether it is an answer, namely that there is no backend, rather than the lack of one.
     pub(crate) fn says_gone(&self) -> bool {
         match self {
@@ -58,6 +70,27 @@ impl ResolveError {
         }
     }
 }
+
+impl fmt::Display for OtherError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for OtherError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// By what they say.
+impl PartialEq for OtherError {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_string() == other.0.to_string()
+    }
+}
+
+impl Eq for OtherError {}
 
 impl From<ResolveError> for ResolutionError {
     fn from(error: ResolveError) -> Self {

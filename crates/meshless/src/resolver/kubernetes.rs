@@ -116,7 +116,7 @@ impl KubernetesResolver {
 
     fn subscribe(&self) -> Result<Subscription, ResolveError> {
         let runtime = Handle::try_current().map_err(|_| {
-            ResolveError::Other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())
+            ResolveError::other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())
         })?;
         let (shared, feed) = Shared::subscribe(&self.service, &self.config, &runtime);
         Ok(Subscription { shared, change: change_of(feed) })
@@ -174,7 +174,7 @@ impl Resolver for KubernetesResolver {
             let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
             let Some(mut feed) = feed else {
                 // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
-                return self.end(ResolveError::Other(
+                return self.end(ResolveError::other(
                     "the reading of EndpointSlices in this process has ended".to_owned(),
                 ));
             };

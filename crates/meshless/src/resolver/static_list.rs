@@ -18,10 +18,6 @@ impl StaticResolver {
         let endpoints = addresses.into_iter().map(Endpoint::new).collect();
         Self { resolution: Some(Ok(endpoints)) }
     }
-
-    pub(super) fn failing(error: super::ResolveError) -> Self {
-        Self { resolution: Some(Err(error)) }
-    }
 }
 
 impl Resolver for StaticResolver {

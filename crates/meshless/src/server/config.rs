@@ -40,7 +40,8 @@ use super::header_limits::HeaderLimits;
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     lifetime: LifetimeConfig,
-    keepalive_time: Duration,
+    /// `None`: no keepalive.
+    keepalive_time: Option<Duration>,
     keepalive_timeout: Duration,
     max_concurrent_streams: u32,
     max_header_list_size: u32,
@@ -60,11 +61,11 @@ impl ConnectionConfig {
     /// After how much silence of the client a PING is sent, and how long its acknowledgement, or any other byte, may take
     /// before the connection is closed. Defaults: 2 h and 20 s (gRFC A9).
     ///
-    /// A `time` below 1 s counts as 1 s, as in grpc-go; `Duration::MAX` turns keepalive off. The PING is sent with or
+    /// A `time` below 1 s counts as 1 s, as in grpc-go; `None` turns keepalive off. The PING is sent with or
     /// without calls; that the socket takes no bytes does not put the end off.
     #[must_use]
-    pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
-        self.keepalive_time = time;
+    pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
+        self.keepalive_time = time.into();
         self.keepalive_timeout = timeout;
         self
     }
@@ -124,8 +125,10 @@ impl ConnectionConfig {
         // Room for the cancellation of all calls at once, twice.
         let config = self.lifetime.clone().reset_burst(self.max_concurrent_streams.saturating_mul(2));
         let mut rng = Rng::new(self.seed, self.connections.fetch_add(1, Ordering::Relaxed));
-        let lifetime =
-            Lifetime::new(config, now, &mut rng).keepalive(self.keepalive_time, self.keepalive_timeout);
+        let mut lifetime = Lifetime::new(config, now, &mut rng);
+        if let Some(time) = self.keepalive_time {
+            lifetime = lifetime.keepalive(time, self.keepalive_timeout);
+        }
         match &self.levelling {
             Some(levelling) => lifetime.levelled(levelling.clone()),
             None => lifetime,
@@ -155,7 +158,7 @@ impl Default for ConnectionConfig {
     fn default() -> Self {
         Self {
             lifetime: LifetimeConfig::default(),
-            keepalive_time: Duration::from_secs(2 * 3600),
+            keepalive_time: Some(Duration::from_secs(2 * 3600)),
             keepalive_timeout: Duration::from_secs(20),
             max_concurrent_streams: MAX_CONCURRENT_STREAMS,
             max_header_list_size: 64 * 1024,

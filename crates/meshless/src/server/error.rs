@@ -23,12 +23,12 @@ pub enum ServeError {
         addr: SocketAddr,
     },
     /// The operating system refused for another reason.
-    #[error("cannot listen on {addr}: {error}")]
+    #[error("cannot listen on {addr}: {source}")]
     Listen {
         /// Where.
         addr: SocketAddr,
         /// What the operating system said.
-        error: io::Error,
+        source: io::Error,
     },
     /// Another process, or another server of this one, listens on the Unix socket, or the file there is none.
     #[error("cannot listen on unix:{}: it is in use; choose another path, or stop what listens there", path.display())]
@@ -37,12 +37,12 @@ pub enum ServeError {
         path: PathBuf,
     },
     /// The operating system refused a Unix socket.
-    #[error("cannot listen on unix:{}: {error}", path.display())]
+    #[error("cannot listen on unix:{}: {source}", path.display())]
     ListenUnix {
         /// Where.
         path: PathBuf,
         /// What the operating system said.
-        error: io::Error,
+        source: io::Error,
     },
 }
 
@@ -51,7 +51,7 @@ impl ServeError {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::PortInUse { addr },
             io::ErrorKind::AddrNotAvailable => Self::NotOurs { addr },
-            _ => Self::Listen { addr, error },
+            _ => Self::Listen { addr, source: error },
         }
     }
 
@@ -59,7 +59,7 @@ impl ServeError {
     pub(super) fn listen_unix(path: PathBuf, error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AddrInUse => Self::SocketInUse { path },
-            _ => Self::ListenUnix { path, error },
+            _ => Self::ListenUnix { path, source: error },
         }
     }
 }

@@ -55,7 +55,8 @@ pub struct ServerTlsConfig {
     /// What is to be said about client authorities that were left out.
     warnings: Vec<String>,
     expiry: Expiry,
-    reload_interval: Duration,
+    /// `None`: files are read once.
+    reload_interval: Option<Duration>,
 }
 
 impl ServerTlsConfig {
@@ -82,7 +83,7 @@ impl ServerTlsConfig {
             contents: Contents::default(),
             warnings: Vec::new(),
             expiry: Expiry::new(Vec::new()),
-            reload_interval: RELOAD_INTERVAL,
+            reload_interval: Some(RELOAD_INTERVAL),
         }
     }
 
@@ -105,10 +106,11 @@ impl ServerTlsConfig {
     }
 
     /// How often files are looked at. Default: 60 s, which is about what a kubelet takes to bring a changed Secret into a
-    /// pod. At least 100 ms; `Duration::MAX`: never.
+    /// pod. At least 100 ms; `None`: never.
     #[must_use]
-    pub fn reload_interval(mut self, interval: Duration) -> Self {
-        self.reload_interval = interval.max(RELOAD_INTERVAL_MIN);
+    pub fn reload_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.reload_interval =
+            interval.into().map(|interval| interval.clamp(RELOAD_INTERVAL_MIN, RELOAD_INTERVAL_MAX));
         self
     }
 
@@ -125,7 +127,7 @@ impl ServerTlsConfig {
         let (config, warnings) = sources.build(&contents)?;
         let expiry = Expiry::new(expiry::ends(&contents.chain));
         let sources = Some(sources);
-        Ok(Self { sources, config, contents, warnings, expiry, reload_interval: RELOAD_INTERVAL })
+        Ok(Self { sources, config, contents, warnings, expiry, reload_interval: Some(RELOAD_INTERVAL) })
     }
 
     fn change(self, change: impl FnOnce(&mut Sources)) -> Result<Self, TlsError> {
@@ -207,3 +209,6 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Three small files ten times a second cost nothing that can be measured.
 const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// No sum of an instant and this overflows.
+const RELOAD_INTERVAL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

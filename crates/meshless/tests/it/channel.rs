@@ -34,6 +34,7 @@ mod readiness;
 mod retry;
 mod rotation;
 mod service_config;
+mod settings;
 mod silence;
 mod tonic_stack;
 mod zone;

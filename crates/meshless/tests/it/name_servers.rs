@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use hickory_proto::op::{Message, MessageType, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
-use meshless::resolver::{DnsConfig, Resolution, ResolveError, ResolveHint};
-use meshless::{Resolver, Target};
+use meshless::Resolver;
+use meshless::resolver::{DnsConfig, DnsResolver, Resolution, ResolveError, ResolveHint};
 
 use meshless_testkit::raw_name_server::*;
 
@@ -26,7 +26,7 @@ fn config() -> DnsConfig {
 }
 
 fn resolver_of(server: &RawNameServer, host: &str, config: DnsConfig) -> Box<dyn Resolver> {
-    format!("dns://{}/{host}:50051", server.address).parse::<Target>().unwrap().resolver(config)
+    Box::new(DnsResolver::new(host, 50051, config).name_server(server.address))
 }
 
 fn resolver(server: &RawNameServer) -> Box<dyn Resolver> {

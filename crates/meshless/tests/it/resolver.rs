@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
-use meshless::resolver::{AddressFamilies, DnsConfig, Resolution, ResolveError, ResolveHint};
-use meshless::{Resolver, Target};
+use meshless::client::ConnectivityState;
+use meshless::resolver::{AddressFamilies, DnsConfig, DnsResolver, Resolution, ResolveError, ResolveHint};
+use meshless::{Channel, Resolver};
 
 use meshless_testkit::dns_server::{DnsServer, Protocol, Script};
 
@@ -33,8 +34,7 @@ fn only_on_demand() -> DnsConfig {
 }
 
 fn resolver(server: &DnsServer, config: DnsConfig) -> Box<dyn Resolver> {
-    let target: Target = format!("dns://{}/{NAME}:50051", server.address).parse().unwrap();
-    target.resolver(config)
+    Box::new(DnsResolver::new(NAME, 50051, config).name_server(server.address))
 }
 
 async fn next(resolver: &mut Box<dyn Resolver>) -> Resolution {
@@ -98,8 +98,8 @@ async fn both_families_are_endpoints_as_far_as_this_host_has_a_route() {
 async fn without_a_final_dot_the_name_itself_is_tried_too() {
     let server = DnsServer::start().await;
     server.set_addresses(NAME, &["127.0.0.1"], 30);
-    let target = format!("dns://{}/{}:50051", server.address, NAME.trim_end_matches('.'));
-    let mut resolver = target.parse::<Target>().unwrap().resolver(quick());
+    let resolver = DnsResolver::new(NAME.trim_end_matches('.'), 50051, quick());
+    let mut resolver: Box<dyn Resolver> = Box::new(resolver.name_server(server.address));
     assert_eq!(next_addresses(&mut resolver).await, set(&["127.0.0.1"]));
 }
 
@@ -235,19 +235,21 @@ async fn address_lists_and_sockets_never_ask() {
         ("ipv4:127.0.0.1:1,127.0.0.2:2", &["127.0.0.1:1", "127.0.0.2:2"][..]),
         ("ipv6:[::1]:1", &["[::1]:1"]),
         ("dns:///127.0.0.1:1", &["127.0.0.1:1"]),
-        ("https://127.0.0.1", &["127.0.0.1:443"]),
         ("unix:/run/echo.sock", &["unix:/run/echo.sock"]),
     ] {
-        let mut resolver = target.parse::<Target>().unwrap().resolver(DnsConfig::default());
-        let endpoints = next(&mut resolver).await.unwrap();
-        let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        let channel = Channel::builder(target).connect_lazy().unwrap();
+        channel.request_connection();
+        channel.wait_for_state_change(ConnectivityState::Idle).await;
+        let endpoints = channel.state().await.endpoints;
+        let mut addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+        addresses.sort();
         assert_eq!(addresses, expected, "{target}");
     }
 }
 
 #[test]
 fn outside_a_runtime_the_error_says_so() {
-    let mut resolver = "dns:///echo:1".parse::<Target>().unwrap().resolver(DnsConfig::default());
+    let mut resolver = DnsResolver::new("echo", 1, DnsConfig::default());
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     let std::task::Poll::Ready(Err(error)) = resolver.poll_resolution(&mut cx) else { panic!("an error") };
     assert!(error.to_string().contains("tokio runtime"), "{error}");

@@ -12,6 +12,7 @@ mod log;
 mod metrics;
 mod out_of_band;
 mod pipes;
+mod settings;
 mod shutdown;
 #[cfg(all(feature = "client", feature = "tls"))]
 mod tls;

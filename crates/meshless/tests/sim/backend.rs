@@ -71,7 +71,9 @@ impl Backends {
             *started
         };
         let Scenario { age, grace, idle, streams_max, seed, .. } = self.scenario;
-        let lifetime = LifetimeConfig::default().max_age(age).max_age_grace(grace).max_idle(idle);
+        let limit = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        let lifetime = LifetimeConfig::default().max_age(limit(age)).max_age_grace(limit(grace));
+        let lifetime = lifetime.max_idle(limit(idle));
         let config = ConnectionConfig::default()
             .lifetime(lifetime.drain_timeout(DRAIN_TIMEOUT))
             .max_concurrent_streams(streams_max)

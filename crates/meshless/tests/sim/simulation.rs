@@ -98,7 +98,7 @@ fn channel(
         let failures = NonZeroU32::new(3).expect("not zero");
         EjectionConfig::default().consecutive_failures(Some(failures)).base_time(ms(1000)).max_time(ms(5000))
     } else {
-        EjectionConfig::off()
+        EjectionConfig::default().consecutive_failures(None)
     };
     let balancer = BalancerConfig::new(scenario.policy).backoff(backoff).ejection(ejection);
     let mut builder = Channel::builder("dns:///backend.sim:50051")

@@ -78,6 +78,7 @@ pub enum Action<C> {
 
 /// Why a channel asks its resolver for another look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum ResolveHint {
     /// A connection was closed, drained or refused: the set may have changed.
     Stale,

@@ -7,6 +7,7 @@ use super::outlier_detection::EjectionConfig;
 use super::weights::{SlowStartConfig, WeightedConfig, ZonePreference};
 use crate::backoff::BackoffConfig;
 use crate::client::picker::Policy;
+use crate::longest::LONGEST;
 
 /// The settings of a [`Balancer`](crate::Balancer).
 #[derive(Clone, Debug)]
@@ -92,14 +93,14 @@ impl BalancerConfig {
     /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. Shorter reacts sooner to a backend
     /// that has recovered, and forgets sooner that one was slow.
     pub fn latency_decay(mut self, decay: Duration) -> Self {
-        self.latency_decay = decay;
+        self.latency_decay = decay.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
     /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5 s; it is forgotten ten times as
     /// fast as a latency, within seconds. 0 lets a backend that fails fast attract the traffic.
     pub fn failure_penalty(mut self, penalty: Duration) -> Self {
-        self.failure_penalty = penalty;
+        self.failure_penalty = penalty.min(LONGEST);
         self
     }
 
@@ -126,8 +127,10 @@ impl BalancerConfig {
     }
 
     /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in a row, for 5 s.
-    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
-        self.ejection = ejection;
+    /// `None`: never.
+    pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
+        let never = || EjectionConfig::default().consecutive_failures(None);
+        self.ejection = ejection.into().unwrap_or_else(never);
         self
     }
 
@@ -135,8 +138,8 @@ impl BalancerConfig {
     /// [`endpoints_max`](Self::endpoints_max). For a thousand
     /// clients of a hundred endpoints, a hundred thousand connections; with few clients a subset is uneven. `pick_first`
     /// connects to one, of all.
-    pub fn subset_size(mut self, size: Option<NonZeroUsize>) -> Self {
-        self.subset_size = size;
+    pub fn subset_size(mut self, size: impl Into<Option<NonZeroUsize>>) -> Self {
+        self.subset_size = size.into();
         self
     }
 
@@ -160,8 +163,8 @@ impl BalancerConfig {
 
     /// Whether endpoints that appear, or come back from being unreachable or ejected, get their share little by little. Default
     /// `None`: at once. `pick_first` has no shares.
-    pub fn slow_start(mut self, slow_start: Option<SlowStartConfig>) -> Self {
-        self.slow_start = slow_start;
+    pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStartConfig>>) -> Self {
+        self.slow_start = slow_start.into();
         self
     }
 
@@ -179,8 +182,8 @@ impl BalancerConfig {
     /// is slow, but neither ejected nor unhealthy, keeps its zone's calls. Endpoints whose zone is not known, as all
     /// that come from DNS, count as in none: where no zone is known, nothing changes. `pick_first` has no shares. Of a
     /// subset, the shares are those within it.
-    pub fn zone(mut self, preference: Option<ZonePreference>) -> Self {
-        self.zone = preference;
+    pub fn zone(mut self, preference: impl Into<Option<ZonePreference>>) -> Self {
+        self.zone = preference.into();
         self
     }
 
@@ -209,7 +212,7 @@ impl BalancerConfig {
     /// Default 1 h, which outlasts most mistakes made in DNS. Longer risks that an address is given to a stranger and dialled. A resolver
     /// that fails to answer changes nothing, and an endpoint that is connected is kept however long this lasts.
     pub fn stale_max(mut self, max: Duration) -> Self {
-        self.stale_max = max;
+        self.stale_max = max.min(LONGEST);
         self
     }
 }

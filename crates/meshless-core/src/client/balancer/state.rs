@@ -1,27 +1,13 @@
 //! The state of a channel as data, for people and for tests.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::outlier_detection::Ejection;
+use crate::client::connectivity::ConnectivityState;
 use crate::client::picker::Policy;
 use crate::client::subchannel::{Subchannel, SubchannelState};
 use crate::endpoint::{Address, EndpointId};
-
-/// What a channel as a whole is doing (grpc/doc/connectivity-semantics-and-api.md).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ConnectivityState {
-    /// Not connecting, since no call has asked for it.
-    Idle,
-    /// Calls queue until a connection is made.
-    Connecting,
-    /// Calls are sent.
-    Ready,
-    /// Calls fail, unless they wait for ready.
-    TransientFailure,
-}
 
 /// A channel at one moment.
 #[derive(Clone, Debug)]
@@ -119,17 +105,5 @@ impl EndpointState {
             successes: outcomes.successes(),
             failures: outcomes.failures(),
         }
-    }
-}
-
-impl fmt::Display for ConnectivityState {
-    /// gRPC's spelling.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "IDLE",
-            Self::Connecting => "CONNECTING",
-            Self::Ready => "READY",
-            Self::TransientFailure => "TRANSIENT_FAILURE",
-        })
     }
 }

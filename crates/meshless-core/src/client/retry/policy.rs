@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::code::{Code, CodeSet};
+use crate::longest::LONGEST;
 use crate::rng::Rng;
 
 /// Which failed calls are sent again, how often, and after what pause. A value in hand is valid.
@@ -68,7 +69,8 @@ impl RetryPolicy {
         if !(multiplier > 0.0 && multiplier.is_finite()) {
             return Err(InvalidRetryError::Multiplier(multiplier));
         }
-        (self.initial_backoff, self.max_backoff, self.multiplier) = (initial, max, multiplier);
+        (self.initial_backoff, self.max_backoff) = (initial.min(LONGEST), max.min(LONGEST));
+        self.multiplier = multiplier;
         Ok(self)
     }
 
@@ -81,7 +83,7 @@ impl RetryPolicy {
         if timeout.is_zero() {
             return Err(InvalidRetryError::PerAttemptTimeout);
         }
-        self.per_attempt_timeout = Some(timeout);
+        self.per_attempt_timeout = Some(timeout.min(LONGEST));
         Ok(self)
     }
 
@@ -128,7 +130,11 @@ impl HedgingPolicy {
     /// # Errors
     /// If `max_attempts` is below 2.
     pub fn new(max_attempts: u32, delay: Duration) -> Result<Self, InvalidRetryError> {
-        Ok(Self { max_attempts: checked_attempts(max_attempts)?, delay, non_fatal: CodeSet::EMPTY })
+        Ok(Self {
+            max_attempts: checked_attempts(max_attempts)?,
+            delay: delay.min(LONGEST),
+            non_fatal: CodeSet::EMPTY,
+        })
     }
 
     /// Codes that do not end the call: the next attempt starts at once, and those under way go on. Any other

@@ -1,9 +1,11 @@
 //! What a server's operator sets about the lifetime of its connections.
 //!
-//! Every value is valid: a zero or boundless duration has a documented meaning, as in grpc-go, so that nothing
-//! is left to refuse when a connection arrives.
+//! Every value is valid, so that nothing is left to refuse when a connection arrives: `None` is no limit, and so is a
+//! century; what is too short to be meant is raised to a named floor.
 
 use std::time::Duration;
+
+use crate::longest::LONGEST;
 
 /// The limits of one connection's lifetime (gRFC A9), and which pings it bears (gRFC A8).
 ///
@@ -24,55 +26,56 @@ pub struct LifetimeConfig {
 }
 
 impl LifetimeConfig {
-    /// How old a connection may become before it is told to go away. Default and zero: no limit.
+    /// How old a connection may become before it is told to go away. Default `None`: no limit. At least 10 ms.
     ///
     /// Each connection draws its own limit once, uniform within ±10 % (gRFC A9), so that clients which came together
     /// do not leave together.
     #[must_use]
-    pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = limit(age);
+    pub fn max_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.max_age = limit(age.into(), FLOOR);
         self
     }
 
     /// How long calls may still run after the first GOAWAY for age or idleness; then the connection is closed by
-    /// force. Default and zero: as long as they like.
+    /// force. Default `None`: as long as they like. Zero: not at all.
     ///
     /// There is no jitter on it, and it counts from the *first* GOAWAY as in grpc-go (gRFC A9 would ideally count
     /// from the second), so that age + grace bounds a connection's life.
     #[must_use]
-    pub fn max_age_grace(mut self, grace: Duration) -> Self {
-        self.max_age_grace = limit(grace);
+    pub fn max_age_grace(mut self, grace: impl Into<Option<Duration>>) -> Self {
+        self.max_age_grace = limit(grace.into(), Duration::ZERO);
         self
     }
 
-    /// How long a connection may have no call. Default and zero: no limit.
+    /// How long a connection may have no call. Default `None`: no limit. At least 10 ms.
     #[must_use]
-    pub fn max_idle(mut self, idle: Duration) -> Self {
-        self.max_idle = limit(idle);
+    pub fn max_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.max_idle = limit(idle.into(), FLOOR);
         self
     }
 
-    /// How long calls may still run once the server drains. Default: 20 s. Zero: not at all. `Duration::MAX`: as long
+    /// How long calls may still run once the server drains. Default: 20 s. Zero: not at all. `None`: as long
     /// as they like.
     ///
     /// A drain does not take over the grace of age, which may be endless: the process must end.
     #[must_use]
-    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
-        self.drain_timeout = (timeout < FOREVER).then_some(timeout);
+    pub fn drain_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.drain_timeout = limit(timeout.into(), Duration::ZERO);
         self
     }
 
-    /// How long a peer may take to open the connection with the HTTP/2 preface. Default: 20 s. Zero: no limit.
+    /// How long a peer may take to open the connection with the HTTP/2 preface. Default: 20 s, at least 10 ms.
+    /// `None`: no limit.
     #[must_use]
-    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = limit(timeout);
+    pub fn handshake_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.handshake_timeout = limit(timeout.into(), FLOOR);
         self
     }
 
     /// The shortest interval between pings of the client that draws no strike. Default: 5 min (gRFC A8). Zero: any.
     #[must_use]
     pub fn ping_interval_min(mut self, interval: Duration) -> Self {
-        self.ping_interval_min = interval;
+        self.ping_interval_min = interval.min(LONGEST);
         self
     }
 
@@ -83,32 +86,32 @@ impl LifetimeConfig {
         self
     }
 
-    /// How long one call may last before its handler is told to end it. Default and zero: no limit.
+    /// How long one call may last before its handler is told to end it. Default `None`: no limit. At least 10 ms.
     ///
     /// For streams that never end by themselves: each draws its own limit, uniform within ±10 %, so that streams which
     /// began together do not end together. Set it above the longest call that must not be cut.
     #[must_use]
-    pub fn max_stream_age(mut self, age: Duration) -> Self {
-        self.max_stream_age = limit(age);
+    pub fn max_stream_age(mut self, age: impl Into<Option<Duration>>) -> Self {
+        self.max_stream_age = limit(age.into(), FLOOR);
         self
     }
 
     /// How long a call may go on after that; then it is ended with a status that a client may retry on. Default: 10 s.
-    /// Zero and `Duration::MAX`: as long as it likes.
+    /// Zero: not at all. `None`: as long as it likes.
     #[must_use]
-    pub fn max_stream_age_grace(mut self, grace: Duration) -> Self {
-        self.max_stream_age_grace = limit(grace);
+    pub fn max_stream_age_grace(mut self, grace: impl Into<Option<Duration>>) -> Self {
+        self.max_stream_age_grace = limit(grace.into(), Duration::ZERO);
         self
     }
 
     /// How long a client may take no byte of any response while at least one waits for it (or its socket none at all); then the
-    /// connection is cut. Default: 5 min. Zero: as long as it likes.
+    /// connection is cut. Default: 5 min, at least 10 ms. `None`: as long as it likes.
     ///
     /// A client that stops reading is legal flow control, and pins what waits. Envoy gives a stream as long
     /// (`stream_idle_timeout`); clients that pause longer on purpose need a longer one here.
     #[must_use]
-    pub fn slow_reader_timeout(mut self, timeout: Duration) -> Self {
-        self.slow_reader_timeout = limit(timeout);
+    pub fn slow_reader_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.slow_reader_timeout = limit(timeout.into(), FLOOR);
         self
     }
 
@@ -140,9 +143,12 @@ impl Default for LifetimeConfig {
     }
 }
 
-fn limit(duration: Duration) -> Option<Duration> {
-    (!duration.is_zero() && duration < FOREVER).then_some(duration)
+fn limit(duration: Option<Duration>, floor: Duration) -> Option<Duration> {
+    duration.filter(|duration| *duration < LONGEST).map(|duration| duration.max(floor))
 }
+
+/// A connection that is sent away at once carries no call: shorter limits are raised to this.
+const FLOOR: Duration = Duration::from_millis(10);
 
 /// Kubernetes kills the process `terminationGracePeriodSeconds` after SIGTERM, 30 s by default: this leaves 10 s for the
 /// time before the drain, in which the news of the pod's end spreads, and for what the process does after it.
@@ -159,6 +165,3 @@ const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);
 
 /// Envoy's default of `stream_idle_timeout`, which also ends streams that wait for a window.
 const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// From here on a duration means "no limit": a century, which no arithmetic on instants overflows.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

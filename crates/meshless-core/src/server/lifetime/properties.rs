@@ -186,7 +186,7 @@ fn durations_without_bound_are_no_limit_and_overflow_nothing() {
         .max_age_grace(Duration::MAX)
         .max_idle(Duration::MAX)
         .drain_timeout(Duration::MAX)
-        .handshake_timeout(Duration::ZERO)
+        .handshake_timeout(None)
         .slow_reader_timeout(Duration::MAX);
     let mut lifetime = machine(config, start);
     assert_eq!(lifetime.poll_timeout(), None);

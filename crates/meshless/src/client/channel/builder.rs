@@ -28,7 +28,12 @@ use crate::shared::tls::TlsConfig;
 pub struct ChannelBuilder {
     target: String,
     balancer: BalancerConfig,
+    policy: Option<Policy>,
+    /// `None`: not set. `Some(None)`: never. So for `zone` and `retry_throttle`.
+    ejection: Option<Option<EjectionConfig>>,
+    zone: Option<Option<ZonePreference>>,
     connection: ConnectionConfig,
+    keepalive_without_calls: bool,
     connect_timeout: Option<Duration>,
     connector: Connector,
     resolver: Option<Box<dyn Resolver>>,
@@ -41,7 +46,6 @@ pub struct ChannelBuilder {
     health_service: Option<String>,
     method: MethodSettings,
     service_config: Option<ServiceConfig>,
-    /// `None`: not set. `Some(None)`: switched off.
     retry_throttle: Option<Option<RetryThrottling>>,
     waiting_calls_max: usize,
     endpoints_in_statuses: bool,
@@ -60,10 +64,14 @@ impl ChannelBuilder {
         Self {
             target,
             balancer: BalancerConfig::default(),
+            policy: None,
+            ejection: None,
+            zone: None,
             connection: ConnectionConfig {
                 keepalive: Some(default_keepalive()),
                 ..ConnectionConfig::default()
             },
+            keepalive_without_calls: false,
             connect_timeout: None,
             connector: Connector::default(),
             resolver: None,
@@ -92,40 +100,40 @@ impl ChannelBuilder {
 
     /// How a backend is chosen for each call. Default [`Policy::RoundRobin`].
     pub fn policy(mut self, policy: Policy) -> Self {
-        self.balancer = self.balancer.policy(policy);
+        self.policy = Some(policy);
         self
     }
 
-    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting. Replaces what
-    /// [`policy`](Self::policy) set.
+    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting. What
+    /// [`policy`](Self::policy), [`ejection`](Self::ejection) and [`zone`](Self::zone) set comes before it.
     pub fn balancer(mut self, config: BalancerConfig) -> Self {
         self.balancer = config;
         self
     }
 
     /// When backends whose calls fail get no more of them for a while. Default: after five failures in a row, for 5 s, then one
-    /// call tries; never more than half of the backends. Part of [`balancer`](Self::balancer): call it after that.
-    pub fn ejection(mut self, ejection: EjectionConfig) -> Self {
-        self.balancer = self.balancer.ejection(ejection);
+    /// call tries; never more than half of the backends. `None`: never.
+    pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
+        self.ejection = Some(ejection.into());
         self
     }
 
     /// The zone that this process runs in, as the resolver names those of the backends: calls stay there as far as its
     /// backends can take their share, and the rest goes where there is room ([`BalancerConfig::zone`]). An empty name is none, so that
-    /// an environment variable may be missing. Part of [`balancer`](Self::balancer): call it after that.
+    /// an environment variable may be missing.
     ///
     /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A `kubernetes:///` target first looks for hints for
     /// this zone, as with `KubernetesConfig::zone`; where the Service has them, they alone decide.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         let zone = Some(zone.into()).filter(|zone| !zone.is_empty());
-        self.balancer = self.balancer.zone(zone.map(ZonePreference::new));
+        self.zone = Some(zone.map(ZonePreference::new));
         self
     }
 
     /// The longest that a call may take, from the moment it is made. Default: as long as the call's own deadline says,
-    /// for ever without one. Where both are set, the shorter counts. Zero fails every call.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.method.timeout = Some(timeout);
+    /// for ever without one. Where both are set, the shorter counts. Zero fails every call; `None` is the default.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.method.timeout = timeout.into();
         self
     }
 
@@ -188,15 +196,16 @@ impl ChannelBuilder {
 
     /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together. Default as in gRPC: 20 s, or
     /// the pause before the next attempt if that has grown longer. An attempt goes on in the background when the call that asked for it has given up.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+    /// At least 1 ms; `None` is the default.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = timeout.into().map(|timeout| timeout.clamp(CONNECT_TIMEOUT_MIN, LONGEST));
         self
     }
 
     /// After how long without a call the connections are closed; the next call connects again. Default 30 min, as in
-    /// grpc-go. `None` keeps them.
-    pub fn idle_timeout(mut self, timeout: Option<Duration>) -> Self {
-        self.idle_timeout = timeout;
+    /// grpc-go. At least 10 ms; `None` keeps them.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout = timeout.into().map(|timeout| timeout.clamp(IDLE_TIMEOUT_MIN, LONGEST));
         self
     }
 
@@ -205,16 +214,17 @@ impl ChannelBuilder {
     /// since servers close connections that ping more often. A server may allow less: grpc-go's default is one PING in
     /// 5 min, enforced while no data flows; the channel then doubles its interval, as A8 asks. Where this is not set, it does not come to
     /// that: after two PINGs without an answer to a call, the next ones are 5 min apart.
-    pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
-        self.connection.keepalive = Some(KeepaliveConfig::every(time).timeout(timeout));
+    ///
+    /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is apart from it.
+    pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
+        self.connection.keepalive = time.into().map(|time| KeepaliveConfig::every(time).timeout(timeout));
         self
     }
 
     /// Whether to send PINGs on connections without calls, too. Default `false`; many servers answer `true` with
     /// GOAWAY.
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
-        let keepalive = self.connection.keepalive.unwrap_or_else(default_keepalive);
-        self.connection.keepalive = Some(keepalive.without_calls(without_calls));
+        self.keepalive_without_calls = without_calls;
         self
     }
 
@@ -239,8 +249,8 @@ impl ChannelBuilder {
     ///
     /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
     /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
-    pub fn stall_timeout(mut self, silence: Option<Duration>) -> Self {
-        self.connection.stall = silence.map(StallConfig::after);
+    pub fn stall_timeout(mut self, silence: impl Into<Option<Duration>>) -> Self {
+        self.connection.stall = silence.into().map(StallConfig::after);
         self
     }
 
@@ -339,6 +349,15 @@ const KEEPALIVE_TIME: Duration = Duration::from_secs(20);
 
 /// As in grpc-go and grpc-java.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// A timer that runs more often than this wakes the channel for nothing.
+const IDLE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
+
+/// Less is no time to connect in.
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+
+/// No sum of an instant and this overflows.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// As many as the largest burst of the lab.
 const WAITING_CALLS_MAX: usize = 100_000;

@@ -1,12 +1,15 @@
 //! What a channel's calls and its driver know in common: the picker that the one publishes and the others read.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use meshless_core::{ChannelState, ConnectionId, EmptyAnswers, EndpointId, OutcomeReport, Picker, Rng};
+use meshless_core::{
+    ChannelState, ConnectionId, ConnectivityState, EmptyAnswers, EndpointId, OutcomeReport, Picker, Rng,
+};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tonic::Status;
 
@@ -196,6 +199,24 @@ impl Shared {
 
     pub(super) fn picker(&self) -> arc_swap::Guard<Arc<Picker<Connection>>> {
         self.picker.load()
+    }
+
+    pub(super) fn connectivity(&self) -> ConnectivityState {
+        self.picker.load().connectivity()
+    }
+
+    /// Returns when it is another than `last`, or when the driver has ended.
+    pub(super) async fn wait_for_state_change(&self, last: ConnectivityState) -> ConnectivityState {
+        loop {
+            let mut published = pin!(self.published.notified());
+            // From here on no publication is missed, so the look comes after it.
+            published.as_mut().enable();
+            let state = self.connectivity();
+            if state != last || self.last_state().is_some() {
+                return state;
+            }
+            published.await;
+        }
     }
 
     /// Whether room that becomes free is spoken for.

@@ -230,7 +230,7 @@ fn is_known(answers: &watch::Sender<Answer>, answer: &Addresses) -> bool {
 
 /// A lookup that panics counts as one that failed: the next one follows after the pause.
 fn panicked(text: &str) -> ResolveError {
-    ResolveError::Other(format!("the DNS lookup panicked, which is a bug: {text}"))
+    ResolveError::other(format!("the DNS lookup panicked, which is a bug: {text}"))
 }
 
 /// Logs what is new: every change of the addresses, and the first failure of a row. At DEBUG, because each channel that asks

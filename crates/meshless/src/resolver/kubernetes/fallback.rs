@@ -56,7 +56,7 @@ impl Fallback {
             #[cfg(feature = "dns")]
             Source::Dns(config) => {
                 let KubernetesPort::Number(port) = port else {
-                    return Err(ResolveError::Other(format!(
+                    return Err(ResolveError::other(format!(
                         "{why}; DNS cannot stand in, since it knows no port {port}: write its number"
                     )));
                 };
@@ -86,7 +86,7 @@ impl Fallback {
     pub(super) fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
         let (Some(why), Some(resolver)) = (&self.in_use, &mut self.resolver) else { return Poll::Pending };
         resolver.poll_resolution(cx).map(|resolution| {
-            resolution.map_err(|error| ResolveError::Other(format!("{why}; nor does DNS help: {error}")))
+            resolution.map_err(|error| ResolveError::other(format!("{why}; nor does DNS help: {error}")))
         })
     }
 

@@ -43,13 +43,13 @@ impl OpenRcaService {
     }
 
     /// How often a client may have a report at most; one that asks for more, or names no interval, gets this. Default 30 s, gRPC's
-    /// (A51); below 1 s counts as that, since the load is not measured more often. There is no bound above.
+    /// (A51); below 1 s counts as that, since the load is not measured more often. Above a day counts as a day.
     ///
     /// Clients ask for one each 10 s by default (A58). A report costs about as much as a message of any stream: with a thousand
     /// clients, 5 s are 200 messages a second.
     #[must_use]
     pub fn interval_min(mut self, interval: Duration) -> Self {
-        self.interval_min = interval.max(MEASURED_EVERY);
+        self.interval_min = interval.clamp(MEASURED_EVERY, INTERVAL_MAX);
         self
     }
 }
@@ -139,6 +139,9 @@ const ENDED: &str =
 const FAREWELL: Duration = Duration::from_secs(1);
 /// "A minimum reporting interval (30s by default) can be configured when creating the service" (A51).
 const INTERVAL_MIN: Duration = Duration::from_secs(30);
+/// No sum of an instant and this overflows.
+const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
+
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
 /// An interval, and names of request costs that are not read: thousands of them.
 const REQUEST_LEN_MAX: usize = 64 << 10;

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
@@ -52,11 +53,7 @@ impl Reload {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.warn_at) => self.warn(),
-                () = tokio::time::sleep(self.config.reload_interval), if files.is_some() => {
-                    if let Some(sources) = &files {
-                        self.look(sources.clone()).await;
-                    }
-                }
+                sources = after(self.config.reload_interval, files.as_ref()) => self.look(sources.clone()).await,
             }
         }
     }
@@ -94,6 +91,17 @@ impl Reload {
             // The runtime is on its way down.
             Err(_) => std::future::pending().await,
         }
+    }
+}
+
+/// The files, when it is time to look at them again. Never, if there are none or they are read once.
+async fn after(interval: Option<Duration>, files: Option<&Sources>) -> &Sources {
+    match (interval, files) {
+        (Some(interval), Some(files)) => {
+            tokio::time::sleep(interval).await;
+            files
+        }
+        _ => std::future::pending().await,
     }
 }
 

@@ -254,7 +254,7 @@ async fn what_the_resolver_said_before_the_first_call_is_what_the_call_is_told()
             .idle_timeout(Some(60 * SECOND))
             .connect_lazy()
             .unwrap();
-        answer.send(Err(ResolveError::Other(reason.to_owned()))).await.unwrap();
+        answer.send(Err(ResolveError::other(reason.to_owned()))).await.unwrap();
         tokio::time::sleep(SECOND).await;
         assert_eq!(channel.state().await.resolution_error.as_deref(), Some(reason));
         if idle_first {

@@ -120,7 +120,9 @@ async fn when_every_backend_fails_every_backend_is_tried() {
 #[tokio::test(start_paused = true)]
 async fn ejection_can_be_turned_off() {
     let mut network = Network::new();
-    let builder = network.channel(&[backend(1), backend(2)]).ejection(EjectionConfig::off());
+    let builder = network
+        .channel(&[backend(1), backend(2)])
+        .ejection(EjectionConfig::default().consecutive_failures(None));
     let channel = builder.connect_lazy().unwrap();
     network.serve(
         1000,

@@ -62,7 +62,9 @@ async fn every_change_of_an_endpoint_or_a_connection_is_an_event() {
 
 #[tokio::test(start_paused = true)]
 async fn an_ejection_is_an_event_whoever_finds_the_reason() {
-    let comparison = EjectionConfig::off().outlier_detection(Some(OutlierConfig::default()));
+    let comparison = EjectionConfig::default()
+        .consecutive_failures(None)
+        .outlier_detection(Some(OutlierConfig::default()));
     for (ejection, cause) in [
         (EjectionConfig::default(), "5 calls in a row failed"),
         (comparison, "0 % of its calls succeeded, unlike its peers'"),

@@ -162,7 +162,7 @@ async fn the_calls_follow_the_resolver() {
         assert_eq!(endpoints.len(), backends.len(), "nothing is left of the others: {endpoints:?}");
     }
     // An error, an empty set or the end of the resolver leave the last good set.
-    updates.send(Err(meshless::resolver::ResolveError::Other("a bad day".into()))).await.unwrap();
+    updates.send(Err(meshless::resolver::ResolveError::other("a bad day"))).await.unwrap();
     settle().await;
     assert_eq!(channel.state().await.resolution_error.as_deref(), Some("a bad day"));
     updates.send(set(&[])).await.unwrap();

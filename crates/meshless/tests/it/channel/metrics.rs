@@ -262,7 +262,7 @@ async fn answers_of_the_resolver_and_calls_that_wait_are_seen() {
     assert_eq!(measured.sums("meshless.channel.calls_waiting"), [(labels(), 0.0)]);
     let [(_, resolved_at)] = measured.sums("meshless.resolver.resolved_at")[..] else { panic!("none") };
     assert!(resolved_at > 1.7e9, "a time in this decade: {resolved_at}");
-    updates.send(Err(ResolveError::Other("no".into()))).await.unwrap();
+    updates.send(Err(ResolveError::other("no"))).await.unwrap();
     settle().await;
     assert_eq!(measured.sums("meshless.resolver.failures"), [(labels(), 1.0)]);
     let stale_since = || measured.sums("meshless.resolver.stale_since")[0].1;

@@ -201,7 +201,7 @@ async fn one_call_can_do_without_or_bring_its_own() {
         request.extensions_mut().insert(retry);
         request
     };
-    assert!(check_with(&channel, with(Retry::off())).await.is_err());
+    assert!(check_with(&channel, with(Retry::by(None))).await.is_err());
     assert_eq!(calls.load(SeqCst), 1);
     let two = RetryPolicy::new(2, [MeshlessCode::Unavailable]).unwrap();
     assert!(check_with(&channel, with(Retry::by(two))).await.is_err());

@@ -190,7 +190,7 @@ async fn keepalive_and_the_two_go_aways_do_not_disturb_each_other() {
 
 #[tokio::test(start_paused = true)]
 async fn keepalive_can_be_turned_off() {
-    let server = Piped::start(Server::builder().keepalive(Duration::MAX, Duration::ZERO));
+    let server = Piped::start(Server::builder().keepalive(None, Duration::ZERO));
     let mut peer = server.connect().await;
     tokio::time::sleep(SECOND * 90_000).await;
     check(&mut peer, 1).await;

@@ -17,6 +17,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::cause::EjectionCause;
+use crate::longest::LONGEST;
 
 /// What counts as an outlier. Setters take only what makes sense, so that a configuration in hand does.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ impl OutlierConfig {
     /// How often endpoints are compared. Default 1 s (A50: 10 s): the time for which an outlier fails calls, at least. Below 100 ms
     /// counts as that.
     pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval.max(INTERVAL_MIN);
+        self.interval = interval.clamp(INTERVAL_MIN, LONGEST);
         self
     }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::comparison::OutlierConfig;
+use crate::longest::LONGEST;
 
 /// When endpoints that fail are taken out of the picker, and for how long. `pick_first` ejects nothing.
 ///
@@ -24,21 +25,16 @@ pub struct EjectionConfig {
 }
 
 impl EjectionConfig {
-    /// Ejects nothing.
-    pub fn off() -> Self {
-        Self { consecutive_failures: None, outliers: None, ..Self::default() }
-    }
-
     /// The breaker: how many calls in a row must fail for an endpoint to be ejected at once. Default 5; `None` never ejects for
     /// this. If its peers fail calls too, it takes more: six if they fail one in ten, twenty if every other. Linkerd's default is 7: fewer lose fewer calls to a dead backend, more forgive a worse one.
-    pub fn consecutive_failures(mut self, failures: Option<NonZeroU32>) -> Self {
-        self.consecutive_failures = failures;
+    pub fn consecutive_failures(mut self, failures: impl Into<Option<NonZeroU32>>) -> Self {
+        self.consecutive_failures = failures.into();
         self
     }
 
     /// Compares endpoints with their peers at intervals, and ejects those that fail more (gRFC A50). Default `None`.
-    pub fn outlier_detection(mut self, outliers: Option<OutlierConfig>) -> Self {
-        self.outliers = outliers;
+    pub fn outlier_detection(mut self, outliers: impl Into<Option<OutlierConfig>>) -> Self {
+        self.outliers = outliers.into();
         self
     }
 
@@ -48,14 +44,14 @@ impl EjectionConfig {
     /// A50's 30 s suit large fleets: of three pods, one that is out for half a minute after a hiccup is a third of the capacity.
     /// Much shorter, and probes of a dead backend become a loss of their own: one call per client and ejection.
     pub fn base_time(mut self, time: Duration) -> Self {
-        self.base_time = time.max(BASE_TIME_MIN);
+        self.base_time = time.clamp(BASE_TIME_MIN, LONGEST);
         self
     }
 
     /// How long an ejection lasts at most. Default 60 s (A50: 300 s), the time that a pod which has recovered may have to wait
     /// for its share. Below the base time counts as that.
     pub fn max_time(mut self, time: Duration) -> Self {
-        self.max_time = time;
+        self.max_time = time.min(LONGEST);
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::longest::LONGEST;
+
 /// `weighted_round_robin`'s settings, with the names and defaults of gRFC A58. Reports come with calls, or in a stream of their own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightedConfig {
@@ -33,26 +35,26 @@ impl WeightedConfig {
     /// of most implementations, unless told otherwise. Zero asks for as often as the server will, more than a day for once a day. Stay well below
     /// [`expiration_period`](Self::expiration_period).
     pub fn oob_reporting_period(mut self, period: Duration) -> Self {
-        self.reporting_period = period;
+        self.reporting_period = period.min(LONGEST);
         self
     }
 
     /// How long an endpoint must have reported before its reports count; until then it has the mean weight. Default 10 s. The first
     /// reports of a server that has no load yet say nothing.
     pub fn blackout_period(mut self, period: Duration) -> Self {
-        self.blackout = period;
+        self.blackout = period.min(LONGEST);
         self
     }
 
     /// After how long without a report the last one is forgotten. Default 3 min.
     pub fn expiration_period(mut self, period: Duration) -> Self {
-        self.expiration = period;
+        self.expiration = period.min(LONGEST);
         self
     }
 
     /// How often shares follow the reports. Default 1 s; below 100 ms counts as that.
     pub fn update_period(mut self, period: Duration) -> Self {
-        self.update = period.max(UPDATE_MIN);
+        self.update = period.clamp(UPDATE_MIN, LONGEST);
         self
     }
 

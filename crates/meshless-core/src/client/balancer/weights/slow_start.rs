@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::longest::LONGEST;
+
 /// How endpoints that are new, or were out of service, are given their share: little by little, while their caches, pools and compiled
 /// code warm up (Envoy; gRFC A100).
 ///
@@ -15,7 +17,7 @@ pub struct SlowStartConfig {
 impl SlowStartConfig {
     /// Shares grow in a straight line (Envoy's aggression of 1) for as long as `window`. Some seconds up to a minute are usual.
     pub fn new(window: Duration) -> Self {
-        Self { window, min_percent: 10 }
+        Self { window: window.min(LONGEST), min_percent: 10 }
     }
 
     /// The share to begin with, in percent of the whole. Default 10, Envoy's. 1 to 100.

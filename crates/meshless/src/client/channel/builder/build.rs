@@ -9,6 +9,7 @@ use http::uri::{Authority, Scheme};
 use meshless_core::ZonePreference;
 use meshless_core::{RetryThrottle, Rng};
 use tokio::sync::mpsc;
+use tonic::Status;
 
 use super::ChannelBuilder;
 use crate::client::channel::Channel;
@@ -47,12 +48,10 @@ impl ChannelBuilder {
         let place = wait_for_place(shared, &mut rng, &[], false, &mut waits_for);
         match tokio::time::timeout(most, place).await {
             Ok(Ok(_)) => {}
-            Ok(Err(status)) => return Err(ChannelError::Unavailable(status.message().to_owned())),
+            Ok(Err(status)) => return Err(ChannelError::Unavailable(Box::new(status))),
             Err(_) => {
-                return Err(ChannelError::Unavailable(format!(
-                    "{}: no backend within {most:?}",
-                    shared.target
-                )));
+                let status = Status::unavailable(format!("{}: no backend within {most:?}", shared.target));
+                return Err(ChannelError::Unavailable(Box::new(status)));
             }
         }
         Ok(channel)
@@ -81,6 +80,7 @@ impl ChannelBuilder {
             Some(config) => config.methods(&self.method),
             None => Methods::new(self.method.clone()),
         };
+        self.settle();
         #[cfg(feature = "kubernetes")]
         self.agree_on_zone();
         if let Some(config) = &self.service_config {
@@ -135,6 +135,24 @@ impl ChannelBuilder {
         };
         runtime.spawn(Driver::new(config, resolver, Arc::clone(&shared), events, received).run());
         Ok(Channel::new(shared))
+    }
+
+    /// Brings together what was set in one place and in another, so that the order of the setters does not count.
+    fn settle(&mut self) {
+        let mut balancer = std::mem::take(&mut self.balancer);
+        if let Some(policy) = self.policy.take() {
+            balancer = balancer.policy(policy);
+        }
+        if let Some(ejection) = self.ejection.take() {
+            balancer = balancer.ejection(ejection);
+        }
+        if let Some(zone) = self.zone.take() {
+            balancer = balancer.zone(zone);
+        }
+        self.balancer = balancer;
+        let keepalive = self.connection.keepalive;
+        self.connection.keepalive =
+            keepalive.map(|keepalive| keepalive.without_calls(self.keepalive_without_calls));
     }
 
     /// The process is in one zone, whoever was told of it.
@@ -221,8 +239,8 @@ pub enum ChannelError {
     #[error("a channel needs a tokio runtime; make it within one")]
     NoRuntime,
     /// No backend could be reached.
-    #[error("{0}")]
-    Unavailable(String),
+    #[error("{}", .0.message())]
+    Unavailable(#[source] Box<Status>),
 }
 
 fn resolver_of(

@@ -17,19 +17,14 @@ pub struct WaitForReady(pub bool);
 ///
 /// ```
 /// let mut request = tonic::Request::new(());
-/// request.extensions_mut().insert(meshless::Retry::off());
+/// request.extensions_mut().insert(meshless::Retry::by(None));
 /// ```
 #[derive(Clone, Debug)]
 pub struct Retry(pub(super) Option<Box<RetryPolicy>>);
 
 impl Retry {
-    /// The call is sent again only if no server has processed it.
-    pub fn off() -> Self {
-        Self(None)
-    }
-
-    /// The call is sent again by this policy.
-    pub fn by(policy: RetryPolicy) -> Self {
-        Self(Some(Box::new(policy)))
+    /// The call is sent again by this policy; with `None` only if no server has processed it.
+    pub fn by(policy: impl Into<Option<RetryPolicy>>) -> Self {
+        Self(policy.into().map(Box::new))
     }
 }
