@@ -18,7 +18,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
         server.routes = server.routes.add_service(GrpcService::new(server.health.service()));
         server.services.push(super::HEALTH_SERVICE);
     }
-    server.routes = server.routes.prepare();
+    server.routes = server.layers.around(server.routes).prepare();
     #[cfg(feature = "tls")]
     let mut reload = server.tls.take().map(super::tls::Reload::new);
     let server = Arc::new(server);

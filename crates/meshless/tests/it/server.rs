@@ -5,6 +5,7 @@ mod expiry;
 mod header_lists;
 mod health;
 mod keepalive;
+mod layers;
 #[cfg(all(feature = "client", unix))]
 mod listeners;
 mod log;

@@ -159,7 +159,7 @@ async fn a_resolver_that_fails_is_told_when_the_reason_changes() {
     let (updates, resolver) = mpsc::channel(1);
     let channel = network.channel_to("dns:///echo:1").resolver(resolver).connect_lazy().unwrap();
     network.serve(100, Call::answer);
-    let failed = |why: &str| Err(ResolveError::Other(why.into()));
+    let failed = |why: &str| Err(ResolveError::other(why));
     for answer in
         [failed("no"), failed("no"), failed("no"), failed("not yet"), failed("not yet"), set(&[1]), set(&[1])]
     {

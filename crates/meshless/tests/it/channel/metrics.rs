@@ -268,7 +268,7 @@ async fn answers_of_the_resolver_and_calls_that_wait_are_seen() {
     let stale_since = || measured.sums("meshless.resolver.stale_since")[0].1;
     let since = stale_since();
     assert!(since > 1.7e9, "a time in this decade: {since}");
-    updates.send(Err(ResolveError::Other("still".into()))).await.unwrap();
+    updates.send(Err(ResolveError::other("still"))).await.unwrap();
     settle().await;
     assert_eq!(stale_since(), since, "since the first failure");
     updates.send(Ok(vec![Endpoint::new(backend(1))])).await.unwrap();
