@@ -2,13 +2,14 @@
 //!
 //! A reset right after its call ("rapid reset", CVE-2023-44487), SETTINGS, PINGs, PRIORITY and WINDOW_UPDATEs in endless
 //! numbers: each is legal, each makes this end work, and none counts against the streams that a peer may have open. They
-//! draw on one token bucket, kept as the one instant of GCRA (ITU-T I.371), which needs no timer to refill.
+//! draw on one token bucket.
 //!
 //! Both ends use it: the lifetime machine of a server's connection, and the connections of a channel.
 
 use std::time::{Duration, Instant};
 
 use crate::frame::{FrameHeader, FrameKind};
+use crate::rate::Rate;
 
 /// What came, and what pays for it, since the last report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,28 +96,22 @@ impl ControlFrames {
 
 /// The bucket of one connection.
 #[derive(Clone, Debug)]
-pub struct FrameBudget {
-    capacity: Duration,
-    /// When the bucket would be full again; in the past, it is.
-    full_at: Instant,
-}
+pub struct FrameBudget(Rate);
 
 impl FrameBudget {
     /// A full bucket, which bears `resets` at once; at least 1000.
-    pub fn new(resets: u32, now: Instant) -> Self {
-        Self { capacity: TOKEN * RESET_COST.saturating_mul(resets.max(RESETS_MIN)), full_at: now }
+    pub fn new(resets: u32) -> Self {
+        Self(Rate::new(TOKEN * RESET_COST.saturating_mul(resets.max(RESETS_MIN))))
     }
 
     /// Draws what `frames` cost. False: that is more than there is, and the connection should end.
     #[must_use]
     pub fn spend(&mut self, now: Instant, frames: ControlFrames) -> bool {
         let (cost, paid) = (frames.cost(), frames.paid());
-        let full_at = self.full_at.max(now);
-        self.full_at = match cost.checked_sub(paid) {
-            Some(more) => full_at + TOKEN * more,
-            None => full_at.checked_sub(TOKEN * (paid - cost)).map_or(now, |at| at.max(now)),
-        };
-        self.full_at <= now + self.capacity
+        match cost.checked_sub(paid) {
+            Some(more) => self.0.spend(now, TOKEN * more),
+            None => self.0.put_back(now, TOKEN * (paid - cost)),
+        }
     }
 }
 
@@ -162,10 +157,10 @@ mod tests {
 
     #[test]
     fn a_burst_of_resets_is_borne_and_a_flood_is_not() {
-        let mut budget = FrameBudget::new(5000, epoch());
+        let mut budget = FrameBudget::new(5000);
         assert!(budget.spend(epoch(), resets(5000)));
         assert!(!budget.spend(epoch(), resets(1)));
-        let mut budget = FrameBudget::new(5000, epoch());
+        let mut budget = FrameBudget::new(5000);
         assert!(budget.spend(epoch(), resets(5000)));
         assert!(budget.spend(epoch() + Duration::from_secs(1), resets(1000)));
         assert!(!budget.spend(epoch() + Duration::from_secs(1), resets(1)));
@@ -173,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_client_that_cancels_as_often_as_it_is_answered_never_runs_out() {
-        let mut budget = FrameBudget::new(0, epoch());
+        let mut budget = FrameBudget::new(0);
         for _ in 0..1000 {
             let frames = ControlFrames { resets: 100, responses: 100, ..ControlFrames::default() };
             assert!(budget.spend(epoch(), frames));
@@ -183,19 +178,19 @@ mod tests {
     #[test]
     fn a_reset_that_comes_with_its_call_weighs_as_ten() {
         let early = |resets| ControlFrames { resets, early_resets: resets, ..ControlFrames::default() };
-        assert!(FrameBudget::new(20_000, epoch()).spend(epoch(), early(2_000)));
-        assert!(!FrameBudget::new(20_000, epoch()).spend(epoch(), early(2_001)));
-        assert!(FrameBudget::new(20_000, epoch()).spend(epoch(), resets(20_000)));
+        assert!(FrameBudget::new(20_000).spend(epoch(), early(2_000)));
+        assert!(!FrameBudget::new(20_000).spend(epoch(), early(2_001)));
+        assert!(FrameBudget::new(20_000).spend(epoch(), resets(20_000)));
     }
 
     #[test]
     fn settings_weigh_more_than_pings() {
         let settings = |settings| ControlFrames { settings, ..ControlFrames::default() };
         let pings = |pings| ControlFrames { pings, ..ControlFrames::default() };
-        assert!(FrameBudget::new(0, epoch()).spend(epoch(), settings(100)));
-        assert!(!FrameBudget::new(0, epoch()).spend(epoch(), settings(101)));
-        assert!(FrameBudget::new(0, epoch()).spend(epoch(), pings(10_000)));
-        assert!(!FrameBudget::new(0, epoch()).spend(epoch(), pings(10_001)));
+        assert!(FrameBudget::new(0).spend(epoch(), settings(100)));
+        assert!(!FrameBudget::new(0).spend(epoch(), settings(101)));
+        assert!(FrameBudget::new(0).spend(epoch(), pings(10_000)));
+        assert!(!FrameBudget::new(0).spend(epoch(), pings(10_001)));
     }
 
     fn came(header: [u8; 9], times: u32) -> ControlFrames {
@@ -218,7 +213,7 @@ mod tests {
         let idle =
             [PRIORITY, UNKNOWN, PING_ACK, SETTINGS_ACK, GO_AWAY, EMPTY_DATA, PADDED_DATA, EMPTY_CONTINUATION];
         for header in idle {
-            let mut budget = FrameBudget::new(0, epoch());
+            let mut budget = FrameBudget::new(0);
             assert!(budget.spend(epoch(), came(header, 1000)), "{header:?}");
             assert!(!budget.spend(epoch(), came(header, 1)), "{header:?}");
             assert!(budget.spend(epoch() + Duration::from_secs(1), came(header, 900)), "{header:?}");
@@ -240,7 +235,7 @@ mod tests {
     #[test]
     fn window_updates_for_what_was_sent_are_free_and_others_are_not() {
         let window_updates = |window_updates| ControlFrames { window_updates, ..ControlFrames::default() };
-        let mut budget = FrameBudget::new(0, epoch());
+        let mut budget = FrameBudget::new(0);
         for _ in 0..1000 {
             let frames = ControlFrames { data_sent: 10_000, ..window_updates(20_000) };
             assert!(budget.spend(epoch(), frames));
@@ -263,10 +258,10 @@ mod tests {
             data_sent: 0,
         };
         assert_eq!(frames.count(), all);
-        let mut budget = FrameBudget::new(0, epoch());
+        let mut budget = FrameBudget::new(0);
         for _ in 0..100 {
             assert!(!budget.spend(epoch(), frames));
         }
-        assert!(FrameBudget::new(all, epoch()).spend(epoch(), frames));
+        assert!(FrameBudget::new(all).spend(epoch(), frames));
     }
 }

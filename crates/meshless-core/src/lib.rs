@@ -54,7 +54,10 @@ mod endpoint;
 mod ewma;
 mod frame;
 mod frame_budget;
+mod liveness;
 mod longest;
+mod rate;
+mod resolver;
 mod rng;
 mod server;
 mod timers;
@@ -87,6 +90,9 @@ pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};
 pub use frame::{CLIENT_PREFACE, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 pub use frame_budget::{ControlFrames, FrameBudget};
+pub use liveness::{Liveness, LivenessAction, LivenessConfig, Received};
+pub use rate::Rate;
+pub use resolver::dns_schedule::{DnsSchedule, DnsScheduleConfig};
 pub use rng::Rng;
 pub use server::lifetime::{
     CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,

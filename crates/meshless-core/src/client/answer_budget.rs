@@ -22,12 +22,14 @@ pub struct AnswerBudget {
     expected: u32,
 }
 
-impl AnswerBudget {
+impl Default for AnswerBudget {
     /// A full budget: a thousand frames that change nothing, or 10 000 PINGs.
-    pub fn new(now: Instant) -> Self {
-        Self { budget: FrameBudget::new(0, now), frames: ControlFrames::default(), expected: 0 }
+    fn default() -> Self {
+        Self { budget: FrameBudget::new(0), frames: ControlFrames::default(), expected: 0 }
     }
+}
 
+impl AnswerBudget {
     /// Counts a frame that the client has sent. HEADERS and DATA pay for what they bring.
     #[inline]
     pub fn note_written(&mut self, header: &FrameHeader) {
@@ -130,13 +132,13 @@ mod tests {
             ("empty CONTINUATION", 0x9, 0, 0, 1000),
         ];
         for (name, kind, flags, len, bound) in floods {
-            assert_eq!(borne(&mut AnswerBudget::new(epoch()), header(kind, flags, len)), bound, "{name}");
+            assert_eq!(borne(&mut AnswerBudget::default(), header(kind, flags, len)), bound, "{name}");
         }
     }
 
     #[test]
     fn calls_pay_for_their_answers_however_many_and_however_late() {
-        let mut budget = AnswerBudget::new(epoch());
+        let mut budget = AnswerBudget::default();
         for _ in 0..100 {
             (0..30_000).for_each(|_| budget.note_written(&header(0x1, 4, 50)));
             for _ in 0..30_000 {
@@ -151,17 +153,17 @@ mod tests {
 
     #[test]
     fn calls_that_were_made_pay_for_a_bounded_flood_only() {
-        let mut budget = AnswerBudget::new(epoch());
+        let mut budget = AnswerBudget::default();
         (0..1_000_000).for_each(|_| budget.note_written(&header(0x1, 4, 50)));
         assert_eq!(borne(&mut budget, header(0x1, 5, 20)), EXPECTED_MAX + 1000);
-        let mut budget = AnswerBudget::new(epoch());
+        let mut budget = AnswerBudget::default();
         (0..1_000_000).for_each(|_| budget.note_written(&header(0x0, 0, 50)));
         assert!(borne(&mut budget, header(0x8, 0, 4)) <= 2 * DATA_SENT_MAX + 5000);
     }
 
     #[test]
     fn uploads_are_acknowledged_for_free() {
-        let (mut budget, mut now) = (AnswerBudget::new(epoch()), epoch());
+        let (mut budget, mut now) = (AnswerBudget::default(), epoch());
         for _ in 0..1000 {
             (0..4000).for_each(|_| budget.note_written(&header(0x0, 0, 200)));
             (0..8000).for_each(|_| budget.note_read(&header(0x8, 0, 4)));
@@ -172,7 +174,7 @@ mod tests {
 
     #[test]
     fn empty_messages_are_borne_at_the_pace_of_pings() {
-        let (mut budget, mut now) = (AnswerBudget::new(epoch()), epoch());
+        let (mut budget, mut now) = (AnswerBudget::default(), epoch());
         for _ in 0..100 {
             budget.note_empty_messages(9_000);
             assert!(budget.spend(now));

@@ -20,6 +20,7 @@
 
 mod action;
 mod config;
+#[cfg(test)]
 mod keepalive;
 mod levelled;
 mod levelling;
@@ -37,10 +38,10 @@ use std::time::{Duration, Instant};
 
 use crate::Rng;
 use crate::frame_budget::{ControlFrames, FrameBudget};
+use crate::liveness::{Liveness, LivenessAction, LivenessConfig, Received};
 use crate::timers::sooner;
 pub use action::{CutReason, GoAwayReason, LifetimeAction};
 pub use config::LifetimeConfig;
-use keepalive::{Keepalive, Verdict};
 use levelled::Levelled;
 pub use levelling::Levelling;
 use ping_strikes::PingStrikes;
@@ -65,7 +66,9 @@ pub struct Lifetime {
     taken_at: Instant,
     strikes: PingStrikes,
     frames: FrameBudget,
-    keepalive: Option<Keepalive>,
+    keepalive: Option<LivenessConfig>,
+    /// From the moment that the connection is established.
+    liveness: Option<Liveness>,
     levelled: Option<Levelled>,
     /// When age is expected to send the connection away.
     ages_at: Option<Instant>,
@@ -88,8 +91,9 @@ impl Lifetime {
             announced_at: None,
             blocked: 0,
             taken_at: now,
-            frames: FrameBudget::new(config.reset_burst, now),
+            frames: FrameBudget::new(config.reset_burst),
             keepalive: None,
+            liveness: None,
             levelled: None,
             ages_at: None,
             rng: rng.clone(),
@@ -114,7 +118,7 @@ impl Lifetime {
     /// (gRFC A9). Otherwise there is no keepalive. A `time` below 1 s counts as 1 s; boundless ones never pass.
     #[must_use]
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
-        self.keepalive = Some(Keepalive::new(time, timeout));
+        self.keepalive = Some(LivenessConfig::server_keepalive(time, timeout));
         self
     }
 
@@ -127,9 +131,8 @@ impl Lifetime {
         self.timers.set(Timer::Handshake, None);
         self.timers.set(Timer::SlowReader, after(now, self.config.slow_reader_timeout));
         self.idle_since = now;
-        if let Some(keepalive) = &mut self.keepalive {
-            keepalive.begin(now);
-        }
+        self.liveness = self.keepalive.map(|config| Liveness::new(config, now));
+        self.look_at_silence();
         if self.phase == Phase::Serving {
             self.timers.set(Timer::Age, after(now, self.age_max));
             self.ages_at = after(now, self.age_max);
@@ -172,8 +175,13 @@ impl Lifetime {
     /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`], [`Lifetime::handle_drain`] and
     /// [`Lifetime::poll_timeout`] are called.
     pub fn handle_received(&mut self, now: Instant) {
-        if let Some(keepalive) = &mut self.keepalive {
-            keepalive.handle_received(now);
+        // What is received moves no timer, only the next look at when that was: a busy connection pays nothing for it.
+        if let Some(liveness) = &mut self.liveness {
+            let is_answer = liveness.is_pinged();
+            liveness.handle_received(now, Received::Bytes);
+            if is_answer {
+                self.look_at_silence();
+            }
         }
     }
 
@@ -246,10 +254,13 @@ impl Lifetime {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
-        match self.keepalive.as_mut().and_then(|keepalive| keepalive.handle_timeout(now)) {
-            Some(Verdict::Close) => return self.close(CutReason::KeepaliveTimeout),
-            Some(Verdict::Ping) => self.actions.push_back(LifetimeAction::Ping),
-            None => {}
+        if self.timers.is_due(Timer::Keepalive, now) {
+            match self.liveness.as_mut().and_then(|liveness| liveness.handle_timeout(now, self.calls > 0)) {
+                Some(LivenessAction::Close) => return self.close(CutReason::KeepaliveTimeout),
+                Some(LivenessAction::Ping) => self.actions.push_back(LifetimeAction::Ping),
+                Some(LivenessAction::Suspect) | None => {}
+            }
+            self.look_at_silence();
         }
         if self.timers.is_due(Timer::Handshake, now) {
             self.close(CutReason::HandshakeTimeout);
@@ -291,8 +302,7 @@ impl Lifetime {
     /// When to call [`Lifetime::handle_timeout`] at the latest; `None`: no need.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let keepalive = self.keepalive.as_ref().and_then(Keepalive::poll_timeout);
-        sooner(self.timers.next(), keepalive)
+        self.timers.next()
     }
 
     /// How many calls are open.
@@ -328,6 +338,12 @@ impl Lifetime {
         }
     }
 
+    /// Sees to being called when the client has been silent for too long, as far as is known now.
+    fn look_at_silence(&mut self) {
+        let look_at = self.liveness.as_ref().and_then(|liveness| liveness.poll_timeout(self.calls > 0));
+        self.timers.set(Timer::Keepalive, look_at);
+    }
+
     fn finish_go_away(&mut self) {
         if !self.ready {
             // Drained before the preface came. No call can be lost, and there is no stream to name in a GOAWAY.
@@ -341,7 +357,7 @@ impl Lifetime {
         self.phase = Phase::Closed;
         self.leave();
         self.timers = Timers::default();
-        self.keepalive = None;
+        self.liveness = None;
         self.actions.push_back(LifetimeAction::Close { reason });
     }
 

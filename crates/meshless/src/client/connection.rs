@@ -18,9 +18,7 @@ mod config;
 mod establish;
 mod header_limit;
 mod http2_error;
-mod keepalive;
 mod shared;
-mod stall;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -41,9 +39,7 @@ pub(crate) use self::establish::{ConnectError, Destination};
 use self::header_limit::request_size;
 pub(crate) use self::header_limit::{HeaderLimit, HeadersTooLong};
 pub(crate) use self::http2_error::describe as describe_http2;
-pub(crate) use self::keepalive::KeepaliveConfig;
 use self::shared::Shared;
-pub(crate) use self::stall::StallConfig;
 
 /// A handle to an established connection. When the last clone is dropped, the connection drains.
 #[derive(Clone)]

@@ -1,14 +1,13 @@
 //! Backends from DNS: every A and AAAA record of a name is an endpoint.
 //!
 //! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it the process looks each
-//! name up once for all its channels (`shared`), when `schedule` says so, with hickory (`lookup`, `client`, `families`). Nothing here
+//! name up once for all its channels (`shared`), when `DnsSchedule` says so, with hickory (`lookup`, `client`, `families`). Nothing here
 //! decides what a failed lookup means: it is reported with its reason, and the balancer keeps the last good set.
 
 mod client;
 mod config;
 mod families;
 mod lookup;
-mod schedule;
 mod shared;
 
 use std::future::Future;
@@ -25,7 +24,6 @@ use super::{Resolution, ResolveError, ResolveHint, Resolver};
 pub use config::{AddressFamilies, DnsConfig};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use lookup::fuzz as fuzz_dns_answers;
-use schedule::Wish;
 use shared::{Answer, Question, Shared};
 
 /// Resolves a host name to all its addresses, again and again.
@@ -107,10 +105,7 @@ impl Resolver for DnsResolver {
 
     fn resolve_now(&mut self, hint: ResolveHint) {
         if let State::Subscribed(subscription) = &self.state {
-            subscription.shared.wish(match hint {
-                ResolveHint::AllFailed => Wish::AllFailed,
-                _ => Wish::Stale,
-            });
+            subscription.shared.resolve_now(hint);
         }
     }
 

@@ -76,12 +76,14 @@ pub enum Action<C> {
     },
 }
 
-/// Why a channel asks its resolver for another look.
+/// Why a channel asks its resolver for another look. Later ones are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ResolveHint {
     /// A connection was closed, drained or refused: the set may have changed.
     Stale,
+    /// Another channel waits for an answer. Only resolvers whose lookups several channels share tell each other so.
+    Newcomer,
     /// Every known address failed: no call can succeed before the set changes or a backend comes back. The resolver's pause between
     /// two questions does not apply.
     AllFailed,

@@ -18,7 +18,7 @@ use crate::connection_id::ConnectionId;
 use crate::endpoint::{EndpointDiff, EndpointId};
 use crate::rng::Rng;
 use crate::timers::sooner;
-use connect_budget::{ConnectBudget, Refused};
+use connect_budget::ConnectBudget;
 use descriptor_pause::DescriptorPause;
 use outage_reconnect::OutageReconnect;
 use pick_first::{AddressList, Step};
@@ -155,8 +155,8 @@ impl ConnectPlanner {
                 Some(at) => next = sooner(next, Some(at)),
                 None => {
                     // What the budget refuses to one it refuses to the rest.
-                    if let Err(refused) = self.connect(now, id, subchannels) {
-                        return sooner(next, refused.until());
+                    if let Err(until) = self.connect(now, id, subchannels) {
+                        return sooner(next, until);
                     }
                 }
             }
@@ -190,8 +190,8 @@ impl ConnectPlanner {
                 self.addresses.skip();
                 continue;
             }
-            if let Err(refused) = self.connect(now, id, subchannels) {
-                return refused.until();
+            if let Err(until) = self.connect(now, id, subchannels) {
+                return until;
             }
             self.addresses.attempt_started(now);
         }
@@ -207,8 +207,8 @@ impl ConnectPlanner {
         now: Instant,
         id: EndpointId,
         subchannels: &mut Subchannels<C>,
-    ) -> Result<(), Refused> {
-        self.budget.take(now, subchannels.dialing())?;
+    ) -> Result<(), Option<Instant>> {
+        self.budget.begin(now, subchannels.dialing())?;
         subchannels.connect(now, id);
         Ok(())
     }

@@ -15,6 +15,7 @@ pub(super) enum Timer {
     Grace,
     Drain,
     SlowReader,
+    Keepalive,
 }
 
 impl TimerName for Timer {
@@ -23,4 +24,4 @@ impl TimerName for Timer {
     }
 }
 
-const TIMERS: usize = Timer::SlowReader as usize + 1;
+const TIMERS: usize = Timer::Keepalive as usize + 1;

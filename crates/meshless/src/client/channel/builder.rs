@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    BalancerConfig, EjectionConfig, HedgingPolicy, Policy, RetryPolicy, RetryThrottling, ZonePreference,
+    BalancerConfig, EjectionConfig, HedgingPolicy, LivenessConfig, Policy, RetryPolicy, RetryThrottling,
+    ZonePreference,
 };
 
 pub use self::build::ChannelError;
 use super::method::{MethodSettings, Repeat};
-use crate::client::connection::{ConnectionConfig, HeaderLimit, KeepaliveConfig, StallConfig};
+use crate::client::connection::{ConnectionConfig, HeaderLimit};
 use crate::client::connector::{Connect, Connector};
 use crate::client::service_config::ServiceConfig;
 #[cfg(feature = "dns")]
@@ -217,7 +218,7 @@ impl ChannelBuilder {
     ///
     /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is apart from it.
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
-        self.connection.keepalive = time.into().map(|time| KeepaliveConfig::every(time).timeout(timeout));
+        self.connection.keepalive = time.into().map(|time| LivenessConfig::keepalive(time).timeout(timeout));
         self
     }
 
@@ -250,7 +251,7 @@ impl ChannelBuilder {
     /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
     /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
     pub fn stall_timeout(mut self, silence: impl Into<Option<Duration>>) -> Self {
-        self.connection.stall = silence.into().map(StallConfig::after);
+        self.connection.stall = silence.into().map(LivenessConfig::stall);
         self
     }
 
@@ -340,8 +341,8 @@ impl fmt::Debug for ChannelBuilder {
     }
 }
 
-fn default_keepalive() -> KeepaliveConfig {
-    KeepaliveConfig::every(KEEPALIVE_TIME).sparing()
+fn default_keepalive() -> LivenessConfig {
+    LivenessConfig::keepalive(KEEPALIVE_TIME).sparing()
 }
 
 /// On while calls are open, since a node that is lost sends neither FIN nor RST, and TCP alone notices after 15 min.

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use meshless_core::LivenessConfig;
+
 use super::header_limit::{HEADER_LIST_SIZE, HeaderLimit};
-use super::keepalive::KeepaliveConfig;
-use super::stall::StallConfig;
 
 /// How the connections of one channel behave.
 #[derive(Clone, Debug)]
@@ -15,9 +15,9 @@ pub(crate) struct ConnectionConfig {
     /// (connection-backoff.md).
     pub(crate) connect_timeout: Duration,
     /// PINGs that find out whether the peer is still there. Default: none.
-    pub(crate) keepalive: Option<KeepaliveConfig>,
+    pub(crate) keepalive: Option<LivenessConfig>,
     /// How soon a peer that answers nothing is left. Default: after 1 s.
-    pub(crate) stall: Option<StallConfig>,
+    pub(crate) stall: Option<LivenessConfig>,
     /// Bytes of one response that the server may send ahead of the reader. Default 2 MiB.
     pub(crate) stream_window: u32,
     /// Bytes of all responses together that the server may send ahead of their readers. Default 64 MiB.
@@ -55,7 +55,7 @@ impl Default for ConnectionConfig {
         Self {
             connect_timeout: Duration::from_secs(20),
             keepalive: None,
-            stall: Some(StallConfig::default()),
+            stall: Some(LivenessConfig::stall(STALL)),
             stream_window: 2 << 20,
             connection_window: 64 << 20,
             header_limit: HeaderLimit::new(HEADER_LIST_SIZE),
@@ -79,3 +79,6 @@ const RESET_MEMORY: Duration = Duration::from_secs(2);
 /// With the memory above, only a server that goes on sending on streams seconds after they were reset comes near. A
 /// limit must remain, since each error queues a RST_STREAM that a hostile server need not read (RUSTSEC-2024-0003).
 const LOCAL_ERROR_RESETS: usize = 100_000;
+
+/// The default of `stall`.
+const STALL: Duration = Duration::from_secs(1);

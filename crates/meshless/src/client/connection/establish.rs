@@ -10,12 +10,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use meshless_core::Address;
+use meshless_core::{Address, LivenessConfig};
 
 use super::shared::Shared;
 use super::task::Task;
 use super::wire::Wire;
-use super::{CloseReason, Connection, ConnectionConfig, Handle, KeepaliveConfig, Report};
+use super::{CloseReason, Connection, ConnectionConfig, Handle, Report};
 use crate::client::connector::Connector;
 use crate::shared::file_descriptors;
 use crate::shared::io::BoxIo;
@@ -143,7 +143,7 @@ async fn establish(
     let address = destination.address;
     let io = destination
         .connector
-        .open(address, config.keepalive.as_ref().map(KeepaliveConfig::patience))
+        .open(address, config.keepalive.as_ref().map(LivenessConfig::patience))
         .await
         .map_err(|source| ConnectError::Dial { address: address.clone(), source })?;
     #[cfg(feature = "tls")]

@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use meshless_core::Address;
+use meshless_core::{Address, Received};
 use tokio::sync::Notify;
 
 use super::header_limit::{HeaderLimit, LongBlocks};
-use super::stall::Read;
 use super::{CloseReason, Event, Report};
 
 /// The common state of one connection.
@@ -280,10 +279,10 @@ impl Shared {
     }
 
     /// What was read since the last call, if anything.
-    pub(super) fn take_read(&self) -> Option<Read> {
+    pub(super) fn take_read(&self) -> Option<Received> {
         let read = self.read.swap(false, SeqCst);
         let answered = self.answered.swap(false, SeqCst);
-        read.then_some(if answered { Read::Answer } else { Read::Bytes })
+        read.then_some(if answered { Received::Answer } else { Received::Bytes })
     }
 
     /// Streams opened so far.

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Ping, PingPong, Reason};
+use meshless_core::{Liveness, LivenessAction, LivenessConfig};
 use tokio::time::{Instant, sleep_until};
 
 use super::http2_error::debug_data;
-use super::keepalive::{Keepalive, KeepaliveAction, KeepaliveConfig};
 use super::shared::Shared;
-use super::stall::{StallAction, StallConfig, StallWatch};
 use super::wire::Wire;
 use super::{CloseReason, Event, GoingAway};
 use crate::shared::catch_panic::catch_panic;
@@ -26,8 +25,8 @@ use crate::shared::catch_panic::catch_panic;
 pub(super) struct Task {
     http2: h2::client::Connection<Wire, Bytes>,
     ping_pong: Option<PingPong>,
-    keepalive: Option<Keepalive>,
-    stall: Option<StallWatch>,
+    keepalive: Option<Liveness>,
+    stall: Option<Liveness>,
     /// Of the streams opened, those that the watch knows of.
     streams_seen: u32,
     shared: Arc<Shared>,
@@ -40,14 +39,15 @@ impl Task {
     pub(super) fn new(
         mut http2: h2::client::Connection<Wire, Bytes>,
         shared: Arc<Shared>,
-        keepalive: Option<KeepaliveConfig>,
-        stall: Option<StallConfig>,
+        keepalive: Option<LivenessConfig>,
+        stall: Option<LivenessConfig>,
     ) -> Self {
+        let liveness = |config| Liveness::new(config, Instant::now().into_std());
         Self {
             ping_pong: http2.ping_pong(),
             http2,
-            keepalive: keepalive.map(|config| Keepalive::new(config, Instant::now())),
-            stall: stall.map(StallWatch::new),
+            keepalive: keepalive.map(liveness),
+            stall: stall.map(liveness),
             streams_seen: 0,
             shared,
             going_away_reported: false,
@@ -138,10 +138,11 @@ impl Task {
 
     fn note_traffic(&mut self, cx: &mut Context<'_>) {
         if let Some(read) = self.shared.take_read() {
+            let now = Instant::now().into_std();
             if let Some(keepalive) = &mut self.keepalive {
-                keepalive.handle_read(Instant::now(), read);
+                keepalive.handle_received(now, read);
             }
-            if self.stall.as_mut().is_some_and(|stall| stall.handle_read(read)) {
+            if self.stall.as_mut().is_some_and(|stall| stall.handle_received(now, read)) {
                 self.shared.report(Event::Silent(false));
             }
         }
@@ -150,7 +151,7 @@ impl Task {
         if std::mem::replace(&mut self.streams_seen, streams_opened) != streams_opened
             && let Some(stall) = &mut self.stall
         {
-            stall.handle_call(Instant::now());
+            stall.handle_call(Instant::now().into_std());
         }
         if let Some(ping_pong) = &mut self.ping_pong {
             // The answer counted when its bytes were read. This only lets h2 send the next PING.
@@ -190,28 +191,34 @@ impl Task {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let calls_open = self.shared.calls() > 0;
-        let keepalive = self.keepalive.as_ref().and_then(|keepalive| keepalive.poll_timeout(calls_open));
-        let stall = self.stall.as_ref().and_then(StallWatch::poll_timeout);
-        [keepalive, stall, self.close_by].into_iter().flatten().min()
+        let silence = [&self.keepalive, &self.stall].into_iter().flatten();
+        let deadlines = silence.filter_map(|liveness| liveness.poll_timeout(calls_open));
+        deadlines.map(Instant::from_std).chain(self.close_by).min()
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Option<CloseReason> {
         if self.close_by.is_some_and(|close_by| now >= close_by) {
             return Some(CloseReason::Drained);
         }
-        if let Some(stall) = &mut self.stall {
-            match stall.handle_timeout(now) {
-                StallAction::Wait => {}
-                StallAction::Close => return Some(CloseReason::Silent(stall.limit())),
-                StallAction::Ping => self.ping(),
-                StallAction::Suspect => self.shared.report(Event::Silent(true)),
-            }
+        if let Some(stall) = self.check_silence(now, |task| &mut task.stall) {
+            return Some(CloseReason::Silent(stall.limit()));
         }
-        let keepalive = self.keepalive.as_mut()?;
-        match keepalive.handle_timeout(now, self.shared.calls() > 0) {
-            KeepaliveAction::Wait => {}
-            KeepaliveAction::Close => return Some(CloseReason::Keepalive(keepalive.patience())),
-            KeepaliveAction::Ping => self.ping(),
+        let keepalive = self.check_silence(now, |task| &mut task.keepalive)?;
+        Some(CloseReason::Keepalive(keepalive.patience()))
+    }
+
+    /// Does what the silence calls for. Returns the settings by which the peer is given up, if it is.
+    fn check_silence(
+        &mut self,
+        now: Instant,
+        of: fn(&mut Self) -> &mut Option<Liveness>,
+    ) -> Option<LivenessConfig> {
+        let calls_open = self.shared.calls() > 0;
+        let liveness = of(self).as_mut()?;
+        match liveness.handle_timeout(now.into_std(), calls_open)? {
+            LivenessAction::Ping => self.ping(),
+            LivenessAction::Suspect => self.shared.report(Event::Silent(true)),
+            LivenessAction::Close => return Some(*liveness.config()),
         }
         None
     }

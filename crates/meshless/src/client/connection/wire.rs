@@ -58,7 +58,7 @@ impl Wire {
             fails_in_part,
             reads: FrameScanner::from_server(),
             writes: FrameScanner::from_client(),
-            budget: AnswerBudget::new(Instant::now().into_std()),
+            budget: AnswerBudget::default(),
             greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
             held_back: Bytes::new(),
         }

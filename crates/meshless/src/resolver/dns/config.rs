@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use meshless_core::BackoffConfig;
-
-use super::schedule::JITTER;
+use meshless_core::DnsScheduleConfig;
 
 /// Settings of the DNS resolver. The defaults suit Kubernetes.
 ///
@@ -15,9 +13,7 @@ use super::schedule::JITTER;
 /// Channels of one process that look up the same name with the same settings share its lookups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DnsConfig {
-    pub(super) poll_floor: Duration,
-    pub(super) poll_ceiling: Duration,
-    pub(super) min_interval: Duration,
+    pub(super) schedule: DnsScheduleConfig,
     pub(super) lookup_timeout: Duration,
     pub(super) families: AddressFamilies,
 }
@@ -33,8 +29,7 @@ impl DnsConfig {
     /// second of a counted-down TTL. With 1 000 pods and 2 s, DNS sees 1 000 queries a second for A and AAAA. A ceiling
     /// below it is raised to it.
     pub fn poll_floor(mut self, floor: Duration) -> Self {
-        self.poll_floor = floor.clamp(LEAST, MOST);
-        self.poll_ceiling = self.poll_ceiling.max(self.poll_floor);
+        self.schedule = self.schedule.poll_floor(floor);
         self
     }
 
@@ -43,8 +38,7 @@ impl DnsConfig {
     /// pods get calls within that time even if their records were published with a TTL of minutes. A floor above it is
     /// lowered to it.
     pub fn poll_ceiling(mut self, ceiling: Duration) -> Self {
-        self.poll_ceiling = ceiling.clamp(LEAST, MOST);
-        self.poll_floor = self.poll_floor.min(self.poll_ceiling);
+        self.schedule = self.schedule.poll_ceiling(ceiling);
         self
     }
 
@@ -52,7 +46,7 @@ impl DnsConfig {
     /// name that fails. Default 1 s, where gRPC has 30 s: a rolling restart replaces every pod in less. When every known
     /// address has failed, up to three lookups do not wait for it; one of these comes back every five intervals.
     pub fn min_interval(mut self, interval: Duration) -> Self {
-        self.min_interval = interval.clamp(LEAST, MOST);
+        self.schedule = self.schedule.min_interval(interval);
         self
     }
 
@@ -67,26 +61,12 @@ impl DnsConfig {
         self.families = families;
         self
     }
-
-    /// The waits between attempts at a name that fails.
-    pub(super) fn backoff(&self) -> BackoffConfig {
-        self.backoff_up_to(BACKOFF_MAX.min(self.poll_ceiling))
-    }
-
-    /// Waits that grow from the minimum interval to `max`.
-    pub(super) fn backoff_up_to(&self, max: Duration) -> BackoffConfig {
-        let first = self.min_interval.min(max);
-        BackoffConfig::new(first, BACKOFF_MULTIPLIER, JITTER, max)
-            .expect("the first wait is at least 10 ms and at most the longest")
-    }
 }
 
 impl Default for DnsConfig {
     fn default() -> Self {
         Self {
-            poll_floor: Duration::from_secs(2),
-            poll_ceiling: Duration::from_secs(30),
-            min_interval: Duration::from_secs(1),
+            schedule: DnsScheduleConfig::default(),
             lookup_timeout: Duration::from_secs(5),
             families: AddressFamilies::Both,
         }
@@ -111,11 +91,6 @@ pub enum AddressFamilies {
     Ipv6,
 }
 
-/// A name that fails is asked again within so long, give or take the jitter. Calls wait for what is new, and a name
-/// server that is back takes a query each 5 s from each process without effort: it is what TTLs of 5 s cause anyway.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// As for gRPC's connections.
-const BACKOFF_MULTIPLIER: f64 = 1.6;
 /// Nothing is done more often than this, whatever is asked for.
 const LEAST: Duration = Duration::from_millis(10);
 /// Nothing waits longer: it keeps sums of instants far from overflow.

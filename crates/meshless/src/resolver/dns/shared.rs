@@ -1,7 +1,7 @@
 //! One task per name looks it up for every channel of the process.
 //!
 //! A process often has many channels to one service, and a rotation or an outage makes them all doubt its addresses at
-//! the same moment. The first [`Shared::subscribe`] to a [`Question`] starts a task that follows the [`Schedule`]; later
+//! the same moment. The first [`Shared::subscribe`] to a [`Question`] starts a task that follows the [`DnsSchedule`]; later
 //! ones join it; it ends with the last. A task lives on the runtime of its subscribers, since a lookup's sockets
 //! belong to one, so runtimes do not share.
 
@@ -9,11 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use meshless_core::Rng;
+use meshless_core::{DnsSchedule, ResolveHint, Rng};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
@@ -21,7 +20,6 @@ use tokio::time::Instant;
 
 use super::config::DnsConfig;
 use super::lookup::DnsLookup;
-use super::schedule::{Schedule, Wish};
 use crate::resolver::ResolveError;
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
@@ -87,7 +85,7 @@ pub(super) trait Look: Send + 'static {
 /// The subscribers' end of a name's task. The task ends when the last clone is dropped.
 #[derive(Debug)]
 pub(super) struct Shared {
-    wishes: Arc<Wishes>,
+    hints: Arc<Hints>,
     answers: watch::Receiver<Answer>,
     task: AbortHandle,
 }
@@ -101,7 +99,7 @@ impl Shared {
         if let Some(shared) =
             names.get(&key).and_then(Weak::upgrade).filter(|shared| !shared.task.is_finished())
         {
-            shared.wish(Wish::Newcomer);
+            shared.resolve_now(ResolveHint::Newcomer);
             let mut answers = shared.answers.clone();
             answers.mark_unchanged();
             if matches!(&*answers.borrow(), Some(Ok(_))) {
@@ -117,19 +115,19 @@ impl Shared {
     }
 
     /// Asks for a lookup before its time.
-    pub(super) fn wish(&self, wish: Wish) {
-        self.wishes.add(wish);
+    pub(super) fn resolve_now(&self, hint: ResolveHint) {
+        self.hints.add(hint);
     }
 
     fn spawn(look: impl Look, config: DnsConfig, runtime: &Handle) -> Self {
-        let wishes = Arc::new(Wishes::default());
+        let hints = Arc::new(Hints::default());
         let (sender, answers) = watch::channel(None);
         // Only keeps clients out of step with each other, so a hash that differs from process to process is enough.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "dns");
-        let schedule = Schedule::new(config, Rng::new(seed, 0), Instant::now().into_std());
+        let schedule = DnsSchedule::new(config.schedule, Rng::new(seed, 0), Instant::now().into_std());
         DESCRIPTORS.fill();
-        let task = runtime.spawn(run(look, schedule, Arc::clone(&wishes), sender)).abort_handle();
-        Self { wishes, answers, task }
+        let task = runtime.spawn(run(look, schedule, Arc::clone(&hints), sender)).abort_handle();
+        Self { hints, answers, task }
     }
 }
 
@@ -139,26 +137,29 @@ impl Drop for Shared {
     }
 }
 
-/// Wishes that the task has not seen yet: only the strongest counts.
+/// Hints that the task has not seen yet: only the strongest counts.
 #[derive(Debug, Default)]
-struct Wishes {
-    strongest: AtomicU8,
+struct Hints {
+    strongest: Mutex<Option<ResolveHint>>,
     added: Notify,
 }
 
-impl Wishes {
-    fn add(&self, wish: Wish) {
-        self.strongest.fetch_max(wish as u8 + 1, Ordering::AcqRel);
+impl Hints {
+    fn add(&self, hint: ResolveHint) {
+        let mut strongest = self.strongest.lock().unwrap_or_else(PoisonError::into_inner);
+        *strongest = (*strongest).max(Some(hint));
         self.added.notify_one();
     }
 
-    async fn next(&self) -> Wish {
+    fn take(&self) -> Option<ResolveHint> {
+        self.strongest.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    async fn next(&self) -> ResolveHint {
         loop {
-            match self.strongest.swap(0, Ordering::AcqRel) {
-                0 => self.added.notified().await,
-                1 => return Wish::Stale,
-                2 => return Wish::Newcomer,
-                _ => return Wish::AllFailed,
+            match self.take() {
+                Some(hint) => return hint,
+                None => self.added.notified().await,
             }
         }
     }
@@ -166,8 +167,8 @@ impl Wishes {
 
 async fn run(
     mut look: impl Look,
-    mut schedule: Schedule,
-    wishes: Arc<Wishes>,
+    mut schedule: DnsSchedule,
+    hints: Arc<Hints>,
     answers: watch::Sender<Answer>,
 ) {
     let now = || Instant::now().into_std();
@@ -176,7 +177,7 @@ async fn run(
             let due = schedule.poll_timeout().expect("a schedule that is not looking waits for a moment");
             tokio::select! {
                 () = tokio::time::sleep_until(due.into()) => {}
-                wish = wishes.next() => schedule.handle_wish(wish, now()),
+                hint = hints.next() => schedule.handle_hint(hint, now()),
             }
         }
         let outcome = {
@@ -186,10 +187,10 @@ async fn run(
             loop {
                 tokio::select! {
                     outcome = &mut lookup => break outcome.unwrap_or_else(|text| Err(panicked(&text))),
-                    wish = wishes.next() => {
-                        schedule.handle_wish(wish, now());
+                    hint = hints.next() => {
+                        schedule.handle_hint(hint, now());
                         // The rest of a known answer is not worth the wait; a lookup that is due is.
-                        if let (Wish::AllFailed, Some(found)) = (wish, early.take()) {
+                        if let (ResolveHint::AllFailed, Some(found)) = (hint, early.take()) {
                             break Ok(found);
                         }
                     }
@@ -206,7 +207,7 @@ async fn run(
                 Err(error)
             }
         };
-        // It is older than the wish that the next lookup, due now, answers. So it says nothing unless it is news.
+        // It is older than the hint that the next lookup, due now, answers. So it says nothing unless it is news.
         let follows = schedule.poll_timeout().is_some_and(|due| due <= now());
         if !(follows && (answer.is_err() || is_known(&answers, &answer))) {
             publish(&answers, answer);

@@ -4,29 +4,27 @@
 
 use std::time::Duration;
 
+use meshless_core::Rate;
 use tokio::time::Instant;
 
 /// The reading of one watch.
 #[derive(Debug)]
-pub(super) struct Pace {
-    /// When everything that was read is paid for.
-    paid_at: Instant,
-}
+pub(super) struct Pace(Rate);
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { paid_at: now }
+    pub(super) fn new() -> Self {
+        Self(Rate::new(BURST))
     }
 
-    /// The next event may be read from then on.
-    pub(super) fn ready_at(&self) -> Instant {
-        self.paid_at.checked_sub(BURST).unwrap_or(self.paid_at)
+    /// The next event may be read from then on; `None` for now.
+    pub(super) fn ready_at(&self) -> Option<Instant> {
+        self.0.ready_at().map(Instant::from_std)
     }
 
     /// An event of so many bytes was read.
     pub(super) fn spend(&mut self, now: Instant, bytes: usize) {
         let bytes = u32::try_from(bytes.max(EVENT_BYTES_MIN)).unwrap_or(u32::MAX);
-        self.paid_at = self.paid_at.max(now) + Duration::from_secs(1) * bytes / BYTES_PER_SECOND;
+        self.0.spend(now.into_std(), Duration::from_secs(1) * bytes / BYTES_PER_SECOND);
     }
 }
 
@@ -46,15 +44,15 @@ mod tests {
     fn a_burst_is_read_at_once_and_a_flood_at_the_pace() {
         let begin = Instant::now();
         for (bytes, burst, per_second) in [(40, 2_560, 5_120), (50_000, 210, 420), (4 << 20, 3, 5)] {
-            let mut pace = Pace::new(begin);
+            let mut pace = Pace::new();
             let (mut now, mut at_once, mut read) = (begin, 0, 0);
             while now < begin + Duration::from_secs(10) {
-                if pace.ready_at() <= now {
+                if pace.ready_at().is_none_or(|at| at <= now) {
                     pace.spend(now, bytes);
                     read += 1;
                     at_once += usize::from(now == begin);
                 } else {
-                    now = pace.ready_at();
+                    now = pace.ready_at().unwrap();
                 }
             }
             assert!((burst..=burst + 1).contains(&at_once), "{bytes}: {at_once}");
@@ -66,11 +64,11 @@ mod tests {
     #[test]
     fn silence_is_not_saved_up() {
         let begin = Instant::now();
-        let mut pace = Pace::new(begin);
+        let mut pace = Pace::new();
         let later = begin + Duration::from_secs(3600);
         for _ in 0..3_000 {
             pace.spend(later, 40);
         }
-        assert!(pace.ready_at() > later);
+        assert!(pace.ready_at().unwrap() > later);
     }
 }

@@ -205,7 +205,7 @@ impl Watch {
         let silent_at = begun + lasts + lasts / SILENCE_FRACTION;
         let mut lines = within(REQUEST_TIMEOUT, slices.watch(version, lasts)).await?;
         self.still_good();
-        let mut pace = Pace::new(begun);
+        let mut pace = Pace::new();
         let mut publish_at: Option<Instant> = None;
         let result = loop {
             let line = tokio::select! {
@@ -215,7 +215,7 @@ impl Watch {
                     self.publish();
                     continue;
                 }
-                line = timeout_at(silent_at, next_line(&mut lines, pace.ready_at())) => line,
+                line = timeout_at(silent_at, next_line(&mut lines, pace.ready_at().unwrap_or(begun))) => line,
             };
             let step = match line {
                 // Its own end; the connection may be dead, and the next watch takes another.

@@ -1,12 +1,12 @@
 //! Half-open sockets are found, quiet connections left in peace.
 
-use meshless_core::FrameKind;
+use meshless_core::{FrameKind, LivenessConfig};
 
 use super::*;
 
 fn every(secs: u64) -> ConnectionConfig {
     ConnectionConfig {
-        keepalive: Some(KeepaliveConfig::every(Duration::from_secs(secs))),
+        keepalive: Some(LivenessConfig::keepalive(Duration::from_secs(secs))),
         stall: None,
         ..ConnectionConfig::default()
     }
@@ -55,8 +55,9 @@ async fn without_calls_there_are_no_pings_and_the_first_call_after_a_silence_bri
 
 #[tokio::test(start_paused = true)]
 async fn pings_without_calls_are_sent_if_asked_for() {
-    let keepalive =
-        KeepaliveConfig::every(Duration::from_secs(30)).without_calls(true).timeout(Duration::from_secs(5));
+    let keepalive = LivenessConfig::keepalive(Duration::from_secs(30))
+        .without_calls(true)
+        .timeout(Duration::from_secs(5));
     let config = ConnectionConfig { keepalive: Some(keepalive), ..ConnectionConfig::default() };
     let mut rig = Rig::with(&[], config).await;
     let started = tokio::time::Instant::now();

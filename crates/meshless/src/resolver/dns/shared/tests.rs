@@ -80,7 +80,7 @@ async fn many_channels_that_doubt_at_once_cause_one_lookup_an_interval() {
     next(&mut answers).await.unwrap();
     sleep(5 * SECOND).await;
     for _ in 0..100 {
-        shared.wish(Wish::Stale);
+        shared.resolve_now(ResolveHint::Stale);
         tokio::task::yield_now().await;
     }
     sleep(Duration::from_millis(900)).await;
@@ -91,7 +91,7 @@ async fn many_channels_that_doubt_at_once_cause_one_lookup_an_interval() {
 async fn hints_beyond_measure_stay_within_the_bound() {
     let (shared, began) = begin([failed()]);
     for _ in 0..600 {
-        shared.wish(Wish::AllFailed);
+        shared.resolve_now(ResolveHint::AllFailed);
         sleep(Duration::from_millis(100)).await;
     }
     // 60 s: the first lookup, 3 tokens, 12 refilled, and the backoff's own of 1, 1.6, 2.6… up to 5 s.
@@ -117,10 +117,10 @@ async fn an_answer_older_than_the_loss_of_all_backends_gives_way_to_the_next() {
         let mut answers = shared.answers.clone();
         next(&mut answers).await.unwrap();
         sleep(5 * SECOND).await;
-        shared.wish(Wish::Stale);
+        shared.resolve_now(ResolveHint::Stale);
         sleep(Duration::from_millis(5)).await;
-        // The lookup for that wish is under way when the last backend is lost.
-        shared.wish(Wish::AllFailed);
+        // The lookup for that hint is under way when the last backend is lost.
+        shared.resolve_now(ResolveHint::AllFailed);
         assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 2])]));
         assert_eq!(began.lock().unwrap().len(), 3);
     }
@@ -150,7 +150,7 @@ async fn half_an_answer_is_used_at_once_and_its_rest_is_not_waited_for_in_need()
     let start = Instant::now();
     assert!(next(&mut answers).await.is_ok());
     assert_eq!(start.elapsed(), Duration::ZERO);
-    shared.wish(Wish::AllFailed);
+    shared.resolve_now(ResolveHint::AllFailed);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(*began.lock().unwrap(), 2, "the next lookup begins");
 }

@@ -1,26 +1,27 @@
 //! The schedule in virtual time: first by example, then against its bounds with random events.
 
 use super::*;
+use crate::virtual_time::epoch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A schedule whose first lookup has just succeeded with a TTL of 30 s, and the time of that.
-fn settled() -> (Schedule, Instant) {
-    let now = Instant::now();
-    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(1, 1), now);
+fn settled() -> (DnsSchedule, Instant) {
+    let now = epoch();
+    let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(1, 1), now);
     assert!(schedule.handle_timeout(now));
     schedule.handle_success(30 * SECOND, true, now);
     (schedule, now)
 }
 
-fn wait_from(schedule: &Schedule, now: Instant) -> Duration {
+fn wait_from(schedule: &DnsSchedule, now: Instant) -> Duration {
     schedule.poll_timeout().expect("no lookup runs").saturating_duration_since(now)
 }
 
 #[test]
 fn the_first_lookup_is_due_at_once_and_none_while_one_runs() {
-    let now = Instant::now();
-    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(1, 1), now);
+    let now = epoch();
+    let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(1, 1), now);
     assert_eq!(schedule.poll_timeout(), Some(now));
     assert!(schedule.handle_timeout(now));
     assert_eq!(schedule.poll_timeout(), None);
@@ -32,8 +33,8 @@ fn polling_follows_the_ttl_between_floor_and_ceiling() {
     for (ttl_s, expected_s) in [(0, 2.0), (1, 2.0), (5, 5.0), (30, 30.0), (300, 30.0)] {
         let mut waits = Vec::new();
         for seed in 0..200 {
-            let now = Instant::now();
-            let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(seed, 1), now);
+            let now = epoch();
+            let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(seed, 1), now);
             assert!(schedule.handle_timeout(now));
             schedule.handle_success(ttl_s * SECOND, true, now);
             waits.push(wait_from(&schedule, now).as_secs_f64() / expected_s);
@@ -47,13 +48,13 @@ fn polling_follows_the_ttl_between_floor_and_ceiling() {
 fn a_stale_set_is_asked_for_again_after_the_minimum_interval() {
     let (mut schedule, now) = settled();
     let later = now + Duration::from_millis(300);
-    schedule.handle_wish(Wish::Stale, later);
+    schedule.handle_hint(ResolveHint::Stale, later);
     assert_eq!(schedule.poll_timeout(), Some(now + SECOND));
     let much_later = now + 5 * SECOND;
-    schedule.handle_wish(Wish::Stale, much_later);
-    assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "a wish never postpones");
+    schedule.handle_hint(ResolveHint::Stale, much_later);
+    assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "a hint never postpones");
     let (mut schedule, now) = settled();
-    schedule.handle_wish(Wish::Stale, now + 5 * SECOND);
+    schedule.handle_hint(ResolveHint::Stale, now + 5 * SECOND);
     assert_eq!(schedule.poll_timeout(), Some(now + 5 * SECOND));
 }
 
@@ -61,12 +62,12 @@ fn a_stale_set_is_asked_for_again_after_the_minimum_interval() {
 fn when_every_address_failed_the_floor_does_not_hold_three_times() {
     let (mut schedule, now) = settled();
     for _ in 0..TOKENS_MAX {
-        schedule.handle_wish(Wish::AllFailed, now);
+        schedule.handle_hint(ResolveHint::AllFailed, now);
         assert_eq!(schedule.poll_timeout(), Some(now));
         assert!(schedule.handle_timeout(now));
         schedule.handle_success(30 * SECOND, true, now);
     }
-    schedule.handle_wish(Wish::AllFailed, now);
+    schedule.handle_hint(ResolveHint::AllFailed, now);
     assert_eq!(schedule.poll_timeout(), Some(now + SECOND), "the tokens are used up");
 }
 
@@ -74,9 +75,14 @@ fn when_every_address_failed_the_floor_does_not_hold_three_times() {
 fn a_lookup_that_is_due_costs_no_token() {
     let (mut schedule, now) = settled();
     for _ in 0..10 {
-        schedule.handle_wish(Wish::AllFailed, now);
+        schedule.handle_hint(ResolveHint::AllFailed, now);
     }
-    assert_eq!(schedule.tokens.left, TOKENS_MAX - 1);
+    for _ in 1..TOKENS_MAX {
+        assert!(schedule.handle_timeout(now));
+        schedule.handle_success(30 * SECOND, true, now);
+        schedule.handle_hint(ResolveHint::AllFailed, now);
+        assert_eq!(schedule.poll_timeout(), Some(now));
+    }
 }
 
 #[test]
@@ -93,13 +99,13 @@ fn a_failing_name_backs_off_up_to_five_seconds_and_ignores_weak_hints() {
             "{wait} s, nominally {nominal} s"
         );
         let before = schedule.poll_timeout();
-        schedule.handle_wish(Wish::Stale, now);
+        schedule.handle_hint(ResolveHint::Stale, now);
         assert_eq!(schedule.poll_timeout(), before);
         nominal = (nominal * 1.6).min(5.0);
     }
-    schedule.handle_wish(Wish::Newcomer, now);
+    schedule.handle_hint(ResolveHint::Newcomer, now);
     assert_eq!(wait_from(&schedule, now), SECOND, "a newcomer does not sit out the backoff");
-    schedule.handle_wish(Wish::AllFailed, now);
+    schedule.handle_hint(ResolveHint::AllFailed, now);
     assert_eq!(wait_from(&schedule, now), Duration::ZERO);
     assert!(schedule.handle_timeout(now));
     schedule.handle_success(5 * SECOND, true, now);
@@ -109,24 +115,23 @@ fn a_failing_name_backs_off_up_to_five_seconds_and_ignores_weak_hints() {
 #[test]
 fn a_hint_during_a_lookup_counts_when_it_ends() {
     let (mut schedule, now) = settled();
-    schedule.handle_wish(Wish::AllFailed, now);
+    schedule.handle_hint(ResolveHint::AllFailed, now);
     assert!(schedule.handle_timeout(now));
-    schedule.handle_wish(Wish::Stale, now);
-    schedule.handle_wish(Wish::AllFailed, now);
-    schedule.handle_wish(Wish::Stale, now);
+    schedule.handle_hint(ResolveHint::Stale, now);
+    schedule.handle_hint(ResolveHint::AllFailed, now);
+    schedule.handle_hint(ResolveHint::Stale, now);
     schedule.handle_success(30 * SECOND, true, now);
     assert_eq!(schedule.poll_timeout(), Some(now), "the strongest of the hints");
 }
 
 mod any_events {
     use super::*;
-    use meshless_core::Rng;
     use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     #[derive(Clone, Debug)]
     enum Event {
         Pass(u64),
-        Wish(Wish),
+        Hint(ResolveHint),
         Succeed(u64),
         Fail,
     }
@@ -134,7 +139,7 @@ mod any_events {
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
             4 => (0u64..4_000).prop_map(Event::Pass),
-            2 => prop_oneof![Just(Wish::Stale), Just(Wish::Newcomer), Just(Wish::AllFailed)].prop_map(Event::Wish),
+            2 => prop_oneof![Just(ResolveHint::Stale), Just(ResolveHint::Newcomer), Just(ResolveHint::AllFailed)].prop_map(Event::Hint),
             1 => (0u64..120).prop_map(Event::Succeed),
             1 => Just(Event::Fail),
         ]
@@ -145,16 +150,16 @@ mod any_events {
         /// sight.
         #[test]
         fn lookups_stay_within_their_bounds(seed in any::<u64>(), events in prop::collection::vec(event(), 1..400)) {
-            let config = DnsConfig::default();
-            let begin = Instant::now();
+            let config = DnsScheduleConfig::default();
+            let begin = epoch();
             let mut now = begin;
-            let mut schedule = Schedule::new(config, Rng::new(seed, 1), now);
+            let mut schedule = DnsSchedule::new(config, Rng::new(seed, 1), now);
             let mut looking = false;
             let mut starts = 0u32;
             for event in events {
                 match event {
                     Event::Pass(ms) => now += Duration::from_millis(ms),
-                    Event::Wish(wish) => schedule.handle_wish(wish, now),
+                    Event::Hint(hint) => schedule.handle_hint(hint, now),
                     Event::Succeed(ttl) if looking => {
                         looking = false;
                         schedule.handle_success(Duration::from_secs(ttl), true, now);
@@ -186,8 +191,8 @@ mod any_events {
 
 #[test]
 fn a_name_that_fails_is_asked_again_within_six_seconds() {
-    let now = Instant::now();
-    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(3, 1), now);
+    let now = epoch();
+    let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(3, 1), now);
     let mut now = now;
     for _ in 0..50 {
         assert!(schedule.handle_timeout(now));
@@ -200,8 +205,8 @@ fn a_name_that_fails_is_asked_again_within_six_seconds() {
 
 #[test]
 fn a_family_that_does_not_answer_is_asked_for_soon_and_then_as_rarely_as_records_expire() {
-    let now = Instant::now();
-    let mut schedule = Schedule::new(DnsConfig::default(), Rng::new(3, 1), now);
+    let now = epoch();
+    let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(3, 1), now);
     let (mut now, mut waits) = (now, Vec::new());
     for _ in 0..12 {
         assert!(schedule.handle_timeout(now));

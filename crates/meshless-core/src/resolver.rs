@@ -1,0 +1,3 @@
+//! When to ask for endpoints.
+
+pub(crate) mod dns_schedule;
