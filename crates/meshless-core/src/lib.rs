@@ -74,6 +74,7 @@ pub use client::balancer::{
     ZonePreference,
 };
 pub use client::empty_answers::EmptyAnswers;
+pub use client::idleness::Idleness;
 pub use client::message::{MessageScanner, MessageStop};
 pub use client::outcome::{Ending, MessageFault, Outcome};
 pub use client::picker::lease::Lease;
@@ -84,6 +85,7 @@ pub use client::retry::{
     AttemptEnd, AttemptFate, CallRetry, GiveUpReason, HedgeDecision, Hedging, HedgingPolicy,
     InvalidRetryError, Pushback, RetryDecision, RetryPolicy, RetryThrottle, RetryThrottling,
 };
+pub use client::stream_share::StreamShare;
 pub use client::subchannel::SubchannelState;
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
@@ -97,3 +99,4 @@ pub use rng::Rng;
 pub use server::lifetime::{
     CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
 };
+pub use server::overload::{BusyAnswer, CallLimit, EarlierRefusals};

@@ -59,7 +59,7 @@ use event::Carried;
 pub use event::{CloseReason, ConnectionChange, ConnectionEvent, ConnectionSummary};
 pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
-pub use overload::CallLimit;
+pub use meshless_core::CallLimit;
 pub use peer::Peer;
 pub use shutdown::{Shutdown, ShutdownHandle};
 #[cfg(feature = "tls")]

@@ -117,8 +117,7 @@ impl<C> Balancer<C> {
     /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to answer, this is believed once it has
     /// lasted for [`stale_max`](crate::BalancerConfig::stale_max).
     pub fn handle_gone(&mut self, now: Instant, reason: ResolutionError) {
-        let diff = self.resolver.handle_gone(now, reason, &mut self.subchannels);
-        self.planner.handle_endpoints(&diff, &mut self.rng);
+        self.resolver.handle_gone(now, reason, &mut self.subchannels);
         self.advance(now);
     }
 
@@ -368,6 +367,11 @@ impl<C> Balancer<C> {
     /// Ejections so far, for metrics.
     pub fn ejection_counts(&self) -> EjectionCounts {
         self.outliers.counts()
+    }
+
+    /// Returns true if a call is on any connection.
+    pub fn has_calls_in_flight(&self) -> bool {
+        self.subchannels.all().any(|subchannel| subchannel.calls_in_flight() > 0)
     }
 
     /// Whether servers are to be asked for reports apart from calls.

@@ -134,6 +134,21 @@ fn what_is_said_to_be_gone_is_kept_for_an_hour_and_then_as_long_as_it_is_connect
 }
 
 #[test]
+fn an_endpoint_that_was_leaving_is_dialled_again_when_it_is_all_that_is_left() {
+    let mut world = World::connected(round_robin().stale_max(SECOND), [1]);
+    world.resolve([2]);
+    world.fail_all("refused");
+    gone(&mut world);
+    world.advance(SECOND);
+    world.fail_all("refused");
+    gone(&mut world);
+    assert_eq!(world.picks(1), [1]);
+    let one = world.connection_to(1);
+    let actions = world.close(one, "reset");
+    assert!(actions.contains(&"connect to 1".to_owned()), "calls would wait for nothing: {actions:?}");
+}
+
+#[test]
 fn with_everything_gone_for_good_calls_learn_what_the_resolver_says() {
     let mut world = World::connected(round_robin().stale_max(SECOND), [1]);
     let one = world.connection_to(1);

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use meshless_core::{
-    Action, Address, Balancer, BalancerConfig, ChannelState, ConnectionId, EjectionCounts, ResolutionError,
-    Rng,
+    Action, Address, Balancer, BalancerConfig, ChannelState, ConnectionId, EjectionCounts, Idleness,
+    ResolutionError, Rng,
 };
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -68,7 +68,7 @@ pub(crate) struct Driver {
     #[cfg(feature = "tls")]
     tls: Option<ClientTls>,
     watches: Watches,
-    idle: Option<IdleWatch>,
+    idleness: Option<Idleness>,
     /// Those that metrics know of.
     ejections: EjectionCounts,
     measured: MeasuredEndpoints,
@@ -122,11 +122,7 @@ impl Driver {
             connector: config.connector,
             #[cfg(feature = "tls")]
             tls: config.tls,
-            idle: config.idle_timeout.map(|timeout| IdleWatch {
-                timeout,
-                check_at: now + timeout,
-                calls_begun: 0,
-            }),
+            idleness: config.idle_timeout.map(|timeout| Idleness::new(timeout, now.into_std())),
             ejections: EjectionCounts::default(),
             measured,
             panicked: None,
@@ -169,7 +165,7 @@ impl Driver {
                 () = at(self.balancer.poll_timeout().map(Instant::from_std)) => {
                     self.balancer.handle_timeout(Instant::now().into_std());
                 }
-                () = at(self.idle.as_ref().map(|idle| idle.check_at)) => self.check_idle(),
+                () = at(self.idleness.as_ref().and_then(Idleness::poll_timeout).map(Instant::from_std)) => self.check_idle(),
             }
         }
     }
@@ -384,14 +380,12 @@ impl Driver {
     }
 
     fn check_idle(&mut self) {
-        let Some(idle) = &mut self.idle else { return };
-        idle.check_at = Instant::now() + idle.timeout;
-        let calls_begun = self.shared.calls_begun();
-        let unused = std::mem::replace(&mut idle.calls_begun, calls_begun) == calls_begun;
-        let in_flight = self.balancer.state().endpoints.iter().any(|endpoint| endpoint.calls_in_flight > 0);
-        if unused && !in_flight && self.shared.calls_waiting() == 0 {
+        let Some(idleness) = &mut self.idleness else { return };
+        let now = Instant::now().into_std();
+        let in_use = self.balancer.has_calls_in_flight() || self.shared.calls_waiting() > 0;
+        if idleness.handle_timeout(now, self.shared.calls_begun(), in_use) {
             self.log.idle();
-            self.balancer.handle_idle(Instant::now().into_std());
+            self.balancer.handle_idle(now);
         }
     }
 }
@@ -427,13 +421,6 @@ fn next_resolution(
         ))),
         resolution => resolution,
     }
-}
-
-/// Watches for a channel without calls: it is idle if no call was begun between two looks, so after once to twice the timeout.
-struct IdleWatch {
-    timeout: Duration,
-    check_at: Instant,
-    calls_begun: u64,
 }
 
 async fn at(instant: Option<Instant>) {

@@ -11,6 +11,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshless_core::Rate;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -36,11 +37,8 @@ impl Default for ConnectionLimits {
 pub(super) struct Admission {
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    interval: Option<Duration>,
-    /// When the bucket of new connections would be full again (GCRA).
-    full_at: Option<Instant>,
-    /// When the next connection may come, if the bucket is empty.
-    resume_at: Option<Instant>,
+    /// New connections, and what one of them costs.
+    rate: Option<(Rate, Duration)>,
 }
 
 /// What becomes of an accepted connection.
@@ -59,28 +57,25 @@ impl Admission {
         Self {
             places: Arc::new(Semaphore::new(limits.max.min(Semaphore::MAX_PERMITS))),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
-            interval: limits.per_second.map(|rate| BUCKET / rate.get()),
-            full_at: None,
-            resume_at: None,
+            // A second's worth may come at once. The next one waits until there is room for it.
+            rate: limits
+                .per_second
+                .map(|rate| BUCKET / rate.get())
+                .map(|cost| (Rate::new(BUCKET - cost), cost)),
         }
     }
 
     /// Waits until another connection may be accepted. Loses nothing when it is dropped.
     pub(super) async fn ready(&self) {
-        if let Some(resume_at) = self.resume_at {
-            tokio::time::sleep_until(resume_at).await;
+        if let Some(ready_at) = self.rate.as_ref().and_then(|(rate, _)| rate.ready_at()) {
+            tokio::time::sleep_until(Instant::from_std(ready_at)).await;
         }
     }
 
     /// A connection was accepted.
     pub(super) fn admit(&mut self) -> Admitted {
-        if let Some(interval) = self.interval {
-            let now = Instant::now();
-            let full_at = self.full_at.map_or(now, |at| at.max(now)) + interval;
-            self.full_at = Some(full_at);
-            // A second's worth may come at once: that is what the bucket holds.
-            let room = now + (BUCKET - interval);
-            self.resume_at = (full_at > room).then(|| now + (full_at - room));
+        if let Some((rate, cost)) = &mut self.rate {
+            rate.spend(Instant::now().into_std(), *cost);
         }
         if let Ok(place) = self.places.clone().try_acquire_owned() {
             return Admitted::Serve(place);

@@ -1,18 +1,4 @@
-//! What a server does with more calls than it can work on: keep some waiting, and send the others away early.
-//!
-//! A server that takes every call makes all of them late. Two ways out, both before the handler runs:
-//!
-//! - **Queue, then shed**: calls wait in the order of their arrival; when the queue is full, the next call fails with
-//!   RESOURCE_EXHAUSTED, at once.
-//! - **Bounce**: a call that finds all workers busy is refused with REFUSED_STREAM, which proves to the client that nothing was
-//!   executed; a channel of this crate tries it elsewhere, and marks it. A marked call is not refused for being busy: it
-//!   may wait. So most calls find an idle server although no client knows which one is idle. Near the capacity, where
-//!   no server is idle, what counts is the shorter queue: a marked call that finds as many waiting as are worked on is refused once more,
-//!   in an answer that such a channel knows. Its third attempt, which may go back to the first server, is never bounced, so that no call
-//!   is sent round in circles: it runs or waits, or is shed if the queue is full, which one of length 0 always is. Simulated at 0.95
-//!   of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean service times without bouncing, 10 with
-//!   one refusal, 8 with two; and with one refusal, two servers and `least_request` every call that both refuse ends at the
-//!   busier one, whose queue then grows without limit.
+//! Obeys a [`CallLimit`]: keeps the workers and the queue of one server, and sends calls away when it says so.
 //!
 //! Called around the user's services, within the call's deadline.
 
@@ -24,64 +10,13 @@ use std::task::{Context, Poll};
 use h2::Reason;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use meshless_core::{BusyAnswer, CallLimit, EarlierRefusals};
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 use tower_service::Service;
 
 use crate::shared::grpc::bounced::{is_second_attempt, mark_answer, may_bounce_again};
-
-/// How many calls a server works on at once, on all connections together, and what it does with the others. See
-/// [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls).
-///
-/// ```
-/// let limit = meshless::CallLimit::new(64).queue(64).bounce();
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CallLimit {
-    running: usize,
-    queued: usize,
-    bounces: bool,
-}
-
-impl CallLimit {
-    /// At most so many calls at once, and as many that wait. Zero counts as one.
-    ///
-    /// A stream counts until it ends: this is for services of short calls. Health checks and load reports apart from calls
-    /// ([`LoadReporter::out_of_band`](crate::orca::LoadReporter::out_of_band)) are not counted.
-    pub fn new(calls: usize) -> Self {
-        let running = calls.clamp(1, Semaphore::MAX_PERMITS);
-        Self { running, queued: running, bounces: false }
-    }
-
-    /// How many calls may wait. Default: as many as may run. Zero: none.
-    #[must_use]
-    pub fn queue(mut self, calls: usize) -> Self {
-        self.queued = calls;
-        self
-    }
-
-    /// Refuses a call's first attempt when all workers are busy, rather than let it wait.
-    ///
-    /// A channel's second attempt is refused as well where as many calls wait as are worked on, or as may wait. The third is never
-    /// bounced: when all workers are busy it waits, or fails with RESOURCE_EXHAUSTED if the queue is full, as it always is with
-    /// [`queue(0)`](Self::queue).
-    ///
-    /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate do; so does a gRPC retry policy
-    /// (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a refused call once on their own and do not mark it; when
-    /// both servers are busy, they report UNAVAILABLE.
-    #[must_use]
-    pub fn bounce(mut self) -> Self {
-        self.bounces = true;
-        self
-    }
-}
-
-impl From<usize> for CallLimit {
-    fn from(calls: usize) -> Self {
-        Self::new(calls)
-    }
-}
 
 /// The workers of one server.
 #[derive(Debug)]
@@ -93,35 +28,41 @@ pub(super) struct CallGate {
 
 /// What the gate says to a call.
 #[derive(Debug)]
-enum Verdict {
+enum Admission {
     Run(OwnedSemaphorePermit),
     Wait(QueuePlace),
-    Bounce,
-    BounceAgain,
-    Shed,
+    Refuse(Refusal),
 }
 
 impl CallGate {
     pub(super) fn new(limit: CallLimit) -> Self {
-        Self { limit, workers: Arc::new(Semaphore::new(limit.running)), queued: AtomicUsize::new(0) }
+        Self { limit, workers: Arc::new(Semaphore::new(limit.running())), queued: AtomicUsize::new(0) }
     }
 
-    fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Verdict {
+    fn admit(self: &Arc<Self>, headers: &HeaderMap) -> Admission {
         // The semaphore is fair: while calls wait, no permit is to be had here.
         if let Ok(worker) = self.workers.clone().try_acquire_owned() {
-            return Verdict::Run(worker);
+            return Admission::Run(worker);
         }
-        if self.limit.bounces && !is_second_attempt(headers) {
-            return Verdict::Bounce;
+        let earlier = match (is_second_attempt(headers), may_bounce_again(headers)) {
+            (false, _) => EarlierRefusals::None,
+            (true, true) => EarlierRefusals::Once,
+            (true, false) => EarlierRefusals::Enough,
+        };
+        match self.limit.when_busy(self.queued.load(Ordering::Relaxed), earlier) {
+            BusyAnswer::Bounce => Admission::Refuse(Refusal::Bounced),
+            BusyAnswer::BounceAgain => Admission::Refuse(Refusal::BouncedAgain),
+            BusyAnswer::Shed => Admission::Refuse(Refusal::Shed),
+            BusyAnswer::Wait => {
+                let before = self.queued.fetch_add(1, Ordering::Relaxed);
+                let place = QueuePlace { gate: self.clone() };
+                // Others may have come in between.
+                match self.limit.when_busy(before, EarlierRefusals::Enough) {
+                    BusyAnswer::Wait => Admission::Wait(place),
+                    _ => Admission::Refuse(Refusal::Shed),
+                }
+            }
         }
-        let long = self.limit.running.min(self.limit.queued);
-        let is_long = self.queued.load(Ordering::Relaxed) >= long;
-        if self.limit.bounces && is_long && may_bounce_again(headers) {
-            return Verdict::BounceAgain;
-        }
-        let place = self.queued.fetch_add(1, Ordering::Relaxed);
-        let queue_place = QueuePlace { gate: self.clone() };
-        if place < self.limit.queued { Verdict::Wait(queue_place) } else { Verdict::Shed }
     }
 }
 
@@ -175,15 +116,12 @@ where
         // to do out of its Service.
         let is_call = !BESIDE_CALLS.iter().any(|service| request.uri().path().starts_with(service));
         let gate = self.gate.as_ref().filter(|_| is_call);
-        let verdict = gate.map(|gate| gate.admit(request.headers()));
         // A tonic service does nothing before it is polled.
-        let (wait, worker) = match verdict {
+        let (wait, worker) = match gate.map(|gate| gate.admit(request.headers())) {
             None => (None, None),
-            Some(Verdict::Run(worker)) => (None, Some(worker)),
-            Some(Verdict::Wait(place)) => (Some(Box::pin(place.wait()) as Wait), None),
-            Some(Verdict::Bounce) => return GatedCall::Refused { how: Refusal::Bounced },
-            Some(Verdict::BounceAgain) => return GatedCall::Refused { how: Refusal::BouncedAgain },
-            Some(Verdict::Shed) => return GatedCall::Refused { how: Refusal::Shed },
+            Some(Admission::Run(worker)) => (None, Some(worker)),
+            Some(Admission::Wait(place)) => (Some(Box::pin(place.wait()) as Wait), None),
+            Some(Admission::Refuse(how)) => return GatedCall::Refused { how },
         };
         GatedCall::Admitted { wait, worker, call: self.service.call(request) }
     }

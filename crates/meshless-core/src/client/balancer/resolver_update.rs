@@ -88,23 +88,20 @@ impl ResolverUpdate {
         self.error = Some(error.0.into());
     }
 
-    /// The resolver says that there is no endpoint. Once that has lasted, those without a connection are forgotten.
+    /// The resolver says that there is no endpoint. Once that has lasted, the set becomes what is connected: the others are forgotten.
     pub(super) fn handle_gone<C>(
         &mut self,
         now: Instant,
         reason: ResolutionError,
         subchannels: &mut Subchannels<C>,
-    ) -> EndpointDiff {
+    ) {
         self.handle_answer(subchannels);
         self.error = Some(reason.0.into());
-        if self.staleness.gone(now) < self.stale_max {
-            return EndpointDiff::default();
+        if self.staleness.gone(now) >= self.stale_max {
+            let connected = |id| subchannels.get(id).is_some_and(|sub| !sub.connections.is_empty());
+            let kept = self.endpoints.iter().filter(|(id, _)| connected(*id));
+            self.incoming = Some(kept.map(|(_, endpoint)| endpoint.clone()).collect());
         }
-        self.incoming = None;
-        let connected = |id| subchannels.get(id).is_some_and(|sub| !sub.connections.is_empty());
-        let kept = self.endpoints.iter().filter(|(id, _)| connected(*id));
-        let kept = kept.map(|(_, endpoint)| endpoint.clone()).collect();
-        self.adopt(kept, subchannels)
     }
 
     /// Any answer of the resolver ends the wait for one.

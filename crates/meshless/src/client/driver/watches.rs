@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use meshless_core::{Balancer, ConnectionId, Policy};
+use meshless_core::{Balancer, ConnectionId, Policy, StreamShare};
 use tokio::sync::mpsc;
 
 use super::{Driver, Link, Stage};
@@ -81,14 +81,6 @@ impl Watches {
         let give_up = move || drop(events.send(DriverEvent::NoLoadReports(id)));
         Some(LoadWatch::start(connection.clone(), sink, shared, rng, warned, give_up))
     }
-
-    /// Of the streams that a peer allows, those that calls may have, and whether one is for reports: they are not worth the only one.
-    fn share(&self, max_streams: u32, reports: bool) -> (u32, bool) {
-        let rest = max_streams.saturating_sub(u32::from(self.health_service.is_some()));
-        let reports = reports && self.wants_reports && rest > 1;
-        // The health watch may have the only one, and end.
-        ((rest - u32::from(reports)).max(max_streams.min(1)), reports)
-    }
 }
 
 impl Driver {
@@ -97,7 +89,9 @@ impl Driver {
         let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
             return;
         };
-        let (for_calls, reports) = self.watches.share(max_streams, !watching.reports_nothing);
+        let wants_reports = self.watches.wants_reports && !watching.reports_nothing;
+        let StreamShare { for_calls, reports } =
+            StreamShare::of(max_streams, self.watches.health_service.is_some(), wants_reports);
         self.balancer.handle_stream_limit(id, for_calls);
         if !reports {
             watching.load = None;
