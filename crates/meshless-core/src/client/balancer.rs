@@ -335,7 +335,7 @@ impl<C> Balancer<C> {
         let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
         let endpoint = |subchannel: &Subchannel<C>| {
             let (ejection, weight) =
-                (self.outliers.ejection(subchannel.id), self.weights.effective(subchannel.id));
+                (self.outliers.ejection(subchannel.id), self.weights.of(subchannel.id).0);
             EndpointState::new(subchannel, at_rest, ejection, weight)
         };
         let (resolved_at, resolution_failures) = self.resolver.staleness();

@@ -237,7 +237,7 @@ pub(crate) enum GoingAway {
         debug_data: String,
         code: h2::Reason,
         /// The server was pinged too often: the next connections to it must ping half as often (A8,
-        /// [`KeepaliveConfig::doubled`]).
+        /// [`meshless_core::LivenessConfig::doubled`]).
         too_many_pings: bool,
     },
     /// All stream ids are used.

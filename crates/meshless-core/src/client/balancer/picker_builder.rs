@@ -151,8 +151,8 @@ fn candidate<C>(subchannel: &Subchannel<C>, weights: &Weights) -> Option<Candida
     let serving = subchannel.serving().filter(|_| is_ready);
     let suspects = subchannel.suspects().filter(|_| !is_ready);
     let slots = serving.chain(suspects).map(|connection| Arc::clone(&connection.slot));
-    let candidate = Candidate::new(subchannel.id, weights.effective(subchannel.id), slots)?;
-    Some(candidate.in_zone(weights.zone_number(subchannel.id)))
+    let (weight, zone) = weights.of(subchannel.id);
+    Some(Candidate::new(subchannel.id, weight, slots)?.in_zone(zone))
 }
 
 /// Why no endpoint can be reached, with the last error of each.

@@ -129,11 +129,11 @@ impl Weights {
             self.by_endpoint.retain(|id, _| subchannels.get(*id).is_some());
         }
         let listed: Vec<_> = subchannels.listed().collect();
+        self.add_missing(&listed);
         let mut capacities = self.capacities(now, &listed);
         self.weigh_zones(&listed, &mut capacities, is_eligible);
         let mut has_changed = false;
-        for (subchannel, effective) in listed.iter().zip(capacities) {
-            let weight = self.by_endpoint.entry(subchannel.id).or_default();
+        for (weight, effective) in self.weights_of(&listed).zip(capacities) {
             has_changed |= weight.effective != effective;
             weight.effective = effective;
         }
@@ -146,9 +146,9 @@ impl Weights {
         let mut reported = vec![None; listed.len()];
         if by_reports {
             let mut update = WeightUpdate::default();
-            for (subchannel, reported) in listed.iter().zip(&mut reported) {
-                let weight = self.by_endpoint.entry(subchannel.id).or_default();
-                let found = weight.reported(now, &self.clock, &subchannel.load, &self.config);
+            let (clock, config) = (self.clock, self.config);
+            for ((weight, subchannel), reported) in self.weights_of(listed).zip(listed).zip(&mut reported) {
+                let found = weight.reported(now, &clock, &subchannel.load, &config);
                 update.add(found);
                 *reported = found.ok();
             }
@@ -163,14 +163,14 @@ impl Weights {
             }
             false => reported.iter().flatten().sum::<f32>() / known as f32,
         };
-        let capacity = |(subchannel, reported): (&&Subchannel<C>, Option<f32>)| {
-            let warmth = self
-                .slow_start
-                .map_or(1.0, |slow| self.by_endpoint.entry(subchannel.id).or_default().warmth(now, &slow));
+        let slow_start = self.slow_start;
+        let of_listed = self.weights_of(listed).zip(listed).zip(reported);
+        let capacities = of_listed.map(|((weight, subchannel), reported)| {
+            let warmth = slow_start.map_or(1.0, |slow| weight.warmth(now, &slow));
             let configured = if by_reports { subchannel.weight.max(1) as f32 } else { 1.0 };
             reported.unwrap_or(usual) * configured * warmth
-        };
-        listed.iter().zip(reported).map(capacity).collect()
+        });
+        capacities.collect()
     }
 
     /// Makes of what endpoints can take what this client is to send them, if it prefers a zone.
@@ -194,18 +194,32 @@ impl Weights {
         }
         let zones: BTreeSet<_> = listed.iter().map(|subchannel| &subchannel.zone).collect();
         let numbers: BTreeMap<_, u32> = zones.into_iter().zip(0..).collect();
-        for subchannel in listed {
-            self.by_endpoint.entry(subchannel.id).or_default().zone_number = numbers[&subchannel.zone];
+        for (weight, subchannel) in self.weights_of(listed).zip(listed) {
+            weight.zone_number = numbers[&subchannel.zone];
         }
     }
 
-    /// The share of an endpoint relative to its peers'.
-    pub(super) fn effective(&self, endpoint: EndpointId) -> f32 {
-        self.by_endpoint.get(&endpoint).map_or(1.0, |weight| weight.effective)
+    /// The weights of these endpoints, in the order of their ids, which both have: one pass, whatever their number.
+    fn weights_of<C>(&mut self, listed: &[&Subchannel<C>]) -> impl Iterator<Item = &mut Weight> {
+        let mut known = self.by_endpoint.iter_mut();
+        listed.iter().filter_map(move |subchannel| {
+            known.find(|(id, _)| **id == subchannel.id).map(|(_, weight)| weight)
+        })
     }
 
-    pub(super) fn zone_number(&self, endpoint: EndpointId) -> u32 {
-        self.by_endpoint.get(&endpoint).map_or(0, |weight| weight.zone_number)
+    fn add_missing<C>(&mut self, listed: &[&Subchannel<C>]) {
+        let mut known = self.by_endpoint.keys().copied().peekable();
+        let is_missing = |id: &EndpointId| {
+            while known.next_if(|known| known < id).is_some() {}
+            known.peek() != Some(id)
+        };
+        let missing: Vec<_> = listed.iter().map(|subchannel| subchannel.id).filter(is_missing).collect();
+        self.by_endpoint.extend(missing.into_iter().map(|id| (id, Weight::default())));
+    }
+
+    /// The share of an endpoint relative to its peers', and the number of its zone.
+    pub(super) fn of(&self, endpoint: EndpointId) -> (f32, u32) {
+        self.by_endpoint.get(&endpoint).map_or((1.0, 0), |weight| (weight.effective, weight.zone_number))
     }
 
     /// The last update of the shares, once.
