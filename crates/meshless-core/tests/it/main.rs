@@ -14,5 +14,6 @@ mod overload;
 mod resolution;
 mod rotation;
 mod support;
+mod thrown_balls;
 mod weights;
 mod zones;

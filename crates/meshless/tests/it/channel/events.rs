@@ -21,7 +21,7 @@ fn set(backends: &[u8]) -> Resolution {
 #[tokio::test(start_paused = true)]
 async fn every_change_of_an_endpoint_or_a_connection_is_an_event() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     let (updates, resolver) = mpsc::channel(1);
     let channel = network.channel_to("dns:///echo:1").resolver(resolver).connect_lazy().unwrap();
@@ -70,7 +70,7 @@ async fn an_ejection_is_an_event_whoever_finds_the_reason() {
         (comparison, "0 % of its calls succeeded, unlike its peers'"),
     ] {
         let log = Log::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
+        let _guard = log.listen();
         let mut network = Network::new();
         let channel = network.channel(&[backend(1), backend(2), backend(3)]).ejection(ejection);
         let channel = channel.connect_lazy().unwrap();
@@ -104,7 +104,7 @@ fn told(log: &Log) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn a_backend_that_is_lost_and_comes_back_is_told_once_each() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     network.set(backend(2), Dial::Refuse);
     let channel = network.channel(&[backend(1), backend(2)]).connect_lazy().unwrap();
@@ -126,7 +126,7 @@ async fn a_backend_that_is_lost_and_comes_back_is_told_once_each() {
 #[tokio::test(start_paused = true)]
 async fn an_ejection_and_its_end_are_told_at_the_same_level() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     let channel = network.channel(&[backend(1), backend(2)]).connect_lazy().unwrap();
     let is_well = Arc::new(AtomicBool::new(false));
@@ -154,7 +154,7 @@ async fn an_ejection_and_its_end_are_told_at_the_same_level() {
 #[tokio::test(start_paused = true)]
 async fn a_resolver_that_fails_is_told_when_the_reason_changes() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     let (updates, resolver) = mpsc::channel(1);
     let channel = network.channel_to("dns:///echo:1").resolver(resolver).connect_lazy().unwrap();
@@ -181,7 +181,7 @@ async fn a_resolver_that_fails_is_told_when_the_reason_changes() {
 #[tokio::test(start_paused = true)]
 async fn a_change_of_many_endpoints_is_one_line_and_no_line_has_the_whole_target() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     let backends: Vec<_> = (1..=40).map(backend).collect();
     let channel = network.channel(&backends).connect_lazy().unwrap();

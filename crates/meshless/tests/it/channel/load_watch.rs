@@ -23,7 +23,7 @@ const MAX_CONCURRENT_STREAMS: u16 = 3;
 async fn streams_that_fail_again_and_again_are_said_aloud_once() {
     for reports in [0, 1] {
         let log = Log::default();
-        let _guard = tracing::subscriber::set_default(log.clone());
+        let _guard = log.listen();
         let mut network = Network::new();
         let channel = out_of_band(network.channel(&[backend(1), backend(2)]));
         let switches = network.switches();

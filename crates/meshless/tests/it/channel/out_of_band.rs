@@ -147,7 +147,7 @@ async fn a_server_of_this_crate_ages_its_connections_and_its_reports_go_on() {
 #[tokio::test(start_paused = true)]
 async fn a_server_without_the_service_is_asked_once_and_gets_its_calls_in_turn() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let mut network = Network::new();
     let channel = out_of_band(network.channel(&[backend(1), backend(2)]));
     let (seen, mut calls) = unbounded_channel();

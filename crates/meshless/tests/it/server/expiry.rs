@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 #[tokio::test(start_paused = true)]
 async fn a_certificate_that_expires_soon_is_warned_of_at_once_and_once_a_day() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let (chain, key) = certificate(SystemTime::now() + DAY * 3);
     let server = Piped::start(Server::builder().tls(ServerTlsConfig::new(chain, key).unwrap()));
     tokio::time::sleep(DAY * 3 - Duration::from_secs(1)).await;
@@ -29,7 +29,7 @@ async fn a_certificate_that_expires_soon_is_warned_of_at_once_and_once_a_day() {
 #[tokio::test(start_paused = true)]
 async fn an_expired_certificate_is_told_apart_and_silence_follows_its_renewal() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let folder = tempfile::tempdir().unwrap();
     let file = |name| Pem::file(folder.path().join(name));
     write(folder.path(), certificate(SystemTime::now() - DAY));
@@ -59,7 +59,7 @@ async fn an_expired_certificate_is_told_apart_and_silence_follows_its_renewal() 
 #[tokio::test(start_paused = true)]
 async fn each_certificate_of_the_chain_is_warned_of_by_its_place() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let now = SystemTime::now();
     let (own, key) = certificate(now + DAY * 3);
     let (valid, expired) = (certificate(now + DAY * 90).0, certificate(now - DAY).0);

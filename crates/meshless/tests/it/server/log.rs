@@ -21,7 +21,7 @@ async fn call(peer: &mut RawPeer<tokio::io::DuplexStream>) {
 #[tokio::test(start_paused = true)]
 async fn probes_and_connections_that_carry_nothing_are_not_worth_a_word() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let server = Piped::start(Server::builder().max_connection_age(Duration::from_secs(10)));
     for _ in 0..3 {
         let mut probe = server.connect().await;
@@ -44,7 +44,7 @@ async fn probes_and_connections_that_carry_nothing_are_not_worth_a_word() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_without_a_word_when_it_has_its_answers_has_not_failed() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let server = Piped::start(Server::builder());
     let mut peer = server.connect().await;
     call(&mut peer).await;
@@ -60,7 +60,7 @@ async fn a_client_that_leaves_without_a_word_when_it_has_its_answers_has_not_fai
 #[tokio::test(start_paused = true)]
 async fn a_rotation_and_a_drain_are_told_once() {
     let log = Log::default();
-    let _guard = tracing::subscriber::set_default(log.clone());
+    let _guard = log.listen();
     let server = Piped::start(
         Server::builder().max_connection_age(Duration::from_secs(100)).drain_timeout(Duration::from_secs(5)),
     );
