@@ -11,6 +11,8 @@
 //! ```no_run
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 //!
+//! # #[cfg(not(feature = "client"))] fn main() {}
+//! # #[cfg(feature = "client")]
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
@@ -29,6 +31,8 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
+//! # #[cfg(not(feature = "server"))] fn main() {}
+//! # #[cfg(feature = "server")]
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     # let (_, echo) = tonic_health::server::health_reporter();

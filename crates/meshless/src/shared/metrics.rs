@@ -7,7 +7,7 @@
 //! nor the channel's own health watches.
 //!
 //! ```no_run
-//! # #[cfg(feature = "otel")]
+//! # #[cfg(all(feature = "client", feature = "otel"))]
 //! # async fn run(provider: impl opentelemetry::metrics::MeterProvider) -> Result<(), Box<dyn std::error::Error>> {
 //! let channel = meshless::Channel::builder("dns:///echo.shop.svc.cluster.local:50051")
 //!     .metrics(provider.meter("meshless"))
