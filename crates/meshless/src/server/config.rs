@@ -22,13 +22,16 @@ use super::header_limits::HeaderLimits;
 /// | By | Bounded by | Default | Memory at most |
 /// |---|---|---|---|
 /// | being there | [`Server::max_connections`](crate::Server::max_connections) | 10 000 | 45 KB each |
-/// | open streams | [`max_concurrent_streams`](Self::max_concurrent_streams) | 10 000 | 26 MB, and what handlers hold |
-/// | large headers, or many small ones | 6 KiB for each of [`max_concurrent_streams`](Self::max_concurrent_streams), whatever [`max_header_list_size`](Self::max_header_list_size) is | 60 MiB | 60 MiB beside the streams themselves |
-/// | bodies that no handler reads | the connection's window, which follows the number of streams | 8 MiB | 15 MB; frames of some bytes are counted as 256 |
+/// | open streams | [`max_concurrent_streams`](Self::max_concurrent_streams) | 10 000 | 28 MB, and what handlers hold: 6 KB a stream in all with a small one that waits |
+/// | large headers, or many small ones | 6 KiB for each of [`max_concurrent_streams`](Self::max_concurrent_streams), whatever [`max_header_list_size`](Self::max_header_list_size) is | 60 MiB | 63 MB |
+/// | bodies that no handler reads | the connection's window, which follows the number of streams | 8 MiB | 14 MB; 33 MB as a byte on each stream |
 /// | responses that it does not read | [`slow_reader_timeout`](LifetimeConfig::slow_reader_timeout) | 5 min | one message on each stream |
 /// | cancelled calls, PINGs, SETTINGS | [`reset_burst`](LifetimeConfig::reset_burst) | 20 000, then 1000/s | nothing but CPU time |
 /// | header blocks without end | h2: five CONTINUATION frames | | 100 KB |
 /// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 45 KB |
+///
+/// All connections together are bounded by [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls) alone: 20 of them
+/// with 5 000 waiting calls each took 624 MB of the process.
 ///
 /// So a server that strangers reach should set [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the
 /// memory falls with it. The default is for services that trust each other: a client whose streams are used up waits without
