@@ -42,8 +42,9 @@ fn assert_kept_nothing(before: usize, what: &str) {
 fn what_is_kept_is_seen() {
     let _turn = one_at_a_time();
     let before = heap();
-    let kept: Vec<u64> = (0..10_000).collect();
-    assert!(heap() - before >= 80_000, "the allocator counts");
+    let kept: Vec<u64> = (0..100_000).collect();
+    // The test harness gives back something of its own now and then.
+    assert!(heap().saturating_sub(before) >= 800_000 - SLACK, "the allocator counts");
     drop(kept);
     assert_kept_nothing(before, "a list that was dropped");
 }
