@@ -285,8 +285,9 @@ impl Stage {
         let score = serde_json::to_string(&score).expect("a score is plain data");
         let begin = Instant::now() + self.lead;
         let limit = self.lead + length + plan.start_within + FINISH_LIMIT;
-        self.apply(vec![objects::load(plan, &name, &score, limit)]).await?;
+        // Before it is applied: an interrupt may come between the API server's answer and here.
         self.running = Some(Running { job: name.clone(), event, parts: parts.len() });
+        self.apply(vec![objects::load(plan, &name, &score, limit)]).await?;
         Ok((name, begin))
     }
 
