@@ -8,10 +8,12 @@ use crate::serve::ServeArgs;
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
 ///
-/// Exit codes: 0 when the work was done, 1 when calls of `load` failed, 2 when it could not be (one line on stderr says why and what to do),
-/// 130 when Ctrl-C ended `compare` or `load` early; the report then holds what was measured until there.
+/// Exit codes: 0 when the work was done, 1 when calls of `load` failed, 2 when it could not be (one
+/// line on stderr says why and what to do), 130 when Ctrl-C ended `compare` or `load` early; the
+/// report then holds what was measured until there.
 #[derive(Debug, Parser)]
-// Each flag's help begins on a line of its own: beside the flags, it is a word wide on a narrow terminal.
+// Each flag's help begins on a line of its own: beside the flags, it is a word wide on a narrow
+// terminal.
 #[command(name = "meshless", version, next_line_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -22,7 +24,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run every way of connecting over real sockets and draw the comparison
     Compare(CompareArgs),
-    /// Serve hello.HelloService/Echo, and the streams of meshless.lab.v1.StreamService, with connections that age
+    /// Serve hello.HelloService/Echo, and the streams of meshless.lab.v1.StreamService, with
+    /// connections that age
     Serve(ServeArgs),
     /// Call live servers through the channel, and say what became of the calls
     Load(LoadArgs),

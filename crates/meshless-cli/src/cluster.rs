@@ -1,4 +1,5 @@
-//! `meshless compare --kubernetes`: what it can be told about a cluster, and the request that this makes.
+//! `meshless compare --kubernetes`: what it can be told about a cluster, and the request that this
+//! makes.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ pub(crate) const EVENTS: [&str; 3] = ["scale", "rolling", "pod-deletion"];
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "On a cluster")]
 pub(crate) struct ClusterArgs {
-    /// Make spread and churn on a Kubernetes cluster, with servers and load as pods of it; all of it is gone afterwards
+    /// Make spread and churn on a Kubernetes cluster, with servers and load as pods of it; all of
+    /// it is gone afterwards
     #[arg(long, conflicts_with_all = ["network", "calls", "full", "rounds"])]
     pub(crate) kubernetes: bool,
     /// Context of the kubeconfig [default: its current one; in a pod, the pod's own cluster]
@@ -35,7 +37,8 @@ pub(crate) struct ClusterArgs {
     /// How long pods may take to start, their image's pull included
     #[arg(long, value_name = "DURATION", default_value = "60s", requires = "kubernetes", value_parser = positive_duration)]
     pub(crate) start_within: Duration,
-    /// Have the channels read EndpointSlices rather than ask DNS; applies a ServiceAccount, a Role and a RoleBinding
+    /// Have the channels read EndpointSlices rather than ask DNS; applies a ServiceAccount, a Role
+    /// and a RoleBinding
     #[arg(long, requires = "kubernetes")]
     pub(crate) endpoint_slices: bool,
 }

@@ -21,13 +21,13 @@ use crate::values::{duration, positive_duration, program, rate, whole};
 pub(crate) struct CompareArgs {
     #[arg(long, value_delimiter = ',', value_name = "NAMES", help = strategies_help())]
     pub(crate) strategies: Vec<Strategy>,
-    /// Experiments to make: burst (N calls at once, one server), spread (steady load, several servers), churn (steady load
-    /// while things break), servers (what servers can do: level the ages of connections, bounce calls) [default: the first
-    /// three; with --full all]
+    /// Experiments to make: burst (N calls at once, one server), spread (steady load, several
+    /// servers), churn (steady load while things break), servers (what servers can do: level the
+    /// ages of connections, bounce calls) [default: the first three; with --full all]
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     pub(crate) experiments: Vec<ExperimentName>,
-    /// What lies between the processes: loopback, or kernel, a network namespace per pod and kube-proxy's kind of nftables rules
-    /// (Linux, as root; the host's network is not touched)
+    /// What lies between the processes: loopback, or kernel, a network namespace per pod and
+    /// kube-proxy's kind of nftables rules (Linux, as root; the host's network is not touched)
     #[arg(long, value_enum, default_value_t = Between::Loopback, hide_possible_values = true)]
     pub(crate) network: Between,
     #[arg(long, value_delimiter = ',', value_name = "NAMES", help = events_help())]
@@ -38,7 +38,8 @@ pub(crate) struct CompareArgs {
     /// Numbers of calls at once in the burst [default: 100,500,1000,2000,5000,10000,20000]
     #[arg(long, value_delimiter = ',', value_name = "NUMBERS", conflicts_with = "full", value_parser = whole(1..=CALLS_MAX))]
     pub(crate) calls: Vec<u64>,
-    /// All experiments: burst with the whole range of the original one, up to 100000 calls at once, churn with every event
+    /// All experiments: burst with the whole range of the original one, up to 100000 calls at once,
+    /// churn with every event
     #[arg(long)]
     pub(crate) full: bool,
     /// Rounds of each burst
@@ -56,8 +57,8 @@ pub(crate) struct CompareArgs {
     /// Calls per second of the spread
     #[arg(long, default_value_t = 1000.0, value_parser = rate)]
     pub(crate) rate: f64,
-    /// Length of the spread in seconds, for each strategy, how long an event of the churn is watched, and a row of servers
-    /// measured [default: 6, 4 and 24; with --full 8, 8 and 24]
+    /// Length of the spread in seconds, for each strategy, how long an event of the churn is
+    /// watched, and a row of servers measured [default: 6, 4 and 24; with --full 8, 8 and 24]
     #[arg(long, value_parser = whole(1..=3600_u32))]
     pub(crate) seconds: Option<u32>,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection
@@ -66,7 +67,8 @@ pub(crate) struct CompareArgs {
     /// How long calls may still run on a connection that reached its age
     #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_age_grace: Duration,
-    /// Seed of arrivals, virtual address and DNS answers, to repeat a run [default: random, and printed]
+    /// Seed of arrivals, virtual address and DNS answers, to repeat a run [default: random, and
+    /// printed]
     #[arg(long, value_parser = whole(0..=u32::MAX))]
     pub(crate) seed: Option<u32>,
     /// Folder of the report

@@ -1,4 +1,5 @@
-//! `meshless load`: what it can be asked for, the request that this makes, and how the result is told.
+//! `meshless load`: what it can be asked for, the request that this makes, and how the result is
+//! told.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use crate::words::{LoadError, with_flags};
 #[derive(Clone, Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct LoadArgs {
-    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port, ipv4:addr:port,addr:port, unix:path or
-    /// kubernetes:///service.namespace:port
+    /// Whom to call, in gRPC's naming: dns:///host:port, dns://nameserver/host:port,
+    /// ipv4:addr:port,addr:port, unix:path or kubernetes:///service.namespace:port
     #[arg(long, value_name = "TARGET")]
     pub(crate) target: String,
     /// How a backend is chosen for each call: pick_first, round_robin, least_request, peak_ewma or
@@ -34,7 +35,8 @@ pub(crate) struct LoadArgs {
     /// How many of them at a time
     #[arg(long, default_value_t = 10, value_parser = whole(1..=100_000_u64))]
     pub(crate) in_flight: u64,
-    /// Speak TLS with servers whose certificates these authorities have signed, a PEM file [default: plain text]
+    /// Speak TLS with servers whose certificates these authorities have signed, a PEM file
+    /// [default: plain text]
     #[arg(long, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Name to expect in the server's certificate [default: the target's host]
@@ -107,7 +109,8 @@ impl LoadArgs {
     }
 }
 
-/// Makes the calls, and prints what became of them. `None` if no call could be made before a signal ended it.
+/// Makes the calls, and prints what became of them. `None` if no call could be made before a signal
+/// ended it.
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.

@@ -1,6 +1,7 @@
 //! The command `meshless`: arguments → request → exit code.
 //!
-//! What it does stands in the library `meshless-lab`; here is only how it is asked for, and how what came of it is said.
+//! What it does stands in the library `meshless-lab`; here is only how it is asked for, and how
+//! what came of it is said.
 
 mod cli;
 mod cluster;

@@ -1,4 +1,5 @@
-//! From the command line to an exit code: parse, do what was asked for, and say in one line why it could not be done.
+//! From the command line to an exit code: parse, do what was asked for, and say in one line why it
+//! could not be done.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -12,7 +12,8 @@ use meshless_lab::serve::ServeRequest;
 
 use crate::values::{duration, listen_address, positive_duration, whole};
 
-/// What `meshless serve` can be asked for. Its limits are the library's, so that it behaves as a user's server does.
+/// What `meshless serve` can be asked for. Its limits are the library's, so that it behaves as a
+/// user's server does.
 #[derive(Clone, Debug, Args)]
 #[command(allow_negative_numbers = true)]
 pub(crate) struct ServeArgs {
@@ -34,10 +35,12 @@ pub(crate) struct ServeArgs {
     /// Time without a call after which a connection is told to go [default: never]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_connection_idle: Option<Duration>,
-    /// Ages connections sooner while there are more than usual: the exponent, 3 being a good one [default: off]
+    /// Ages connections sooner while there are more than usual: the exponent, 3 being a good one
+    /// [default: off]
     #[arg(long, value_name = "EXPONENT", value_parser = whole(1..=8_u32))]
     pub(crate) level_connections: Option<u32>,
-    /// How long a stream may last, ± 10 %, before it is told to end, and 10 s later ended [default: for ever]
+    /// How long a stream may last, ± 10 %, before it is told to end, and 10 s later ended [default:
+    /// for ever]
     #[arg(long, value_name = "DURATION", value_parser = positive_duration)]
     pub(crate) max_stream_age: Option<Duration>,
     /// How many calls a client may have open on one connection
@@ -67,14 +70,15 @@ pub(crate) struct ServeArgs {
     /// Let clients ping as often while they have no call [default: every 2 h]
     #[arg(long)]
     pub(crate) permit_keepalive_without_calls: bool,
-    /// How long to go on serving and accepting after SIGTERM, with health at NOT_SERVING, before connections are told to go
-    /// [default: 5s; after Ctrl-C 0s]
+    /// How long to go on serving and accepting after SIGTERM, with health at NOT_SERVING, before
+    /// connections are told to go [default: 5s; after Ctrl-C 0s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) lame_duck: Option<Duration>,
     /// How long calls may still run after that; a second signal cuts them at once
     #[arg(long, default_value = "20s", value_name = "DURATION", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
-    /// Certificate and intermediates for TLS, a PEM file, read again every minute [default: plain text]
+    /// Certificate and intermediates for TLS, a PEM file, read again every minute [default: plain
+    /// text]
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of that certificate, a PEM file

@@ -1,4 +1,5 @@
-//! The library's errors in the words of the command line: what to set is a flag here, and not a method.
+//! The library's errors in the words of the command line: what to set is a flag here, and not a
+//! method.
 
 use meshless::ChannelError;
 use meshless::tls::TlsError;

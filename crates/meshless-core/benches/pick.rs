@@ -1,9 +1,11 @@
-//! What it costs to place a call and to end it: `pick`, and the drop of its lease, at 3, 100 and 1 000 endpoints.
+//! What it costs to place a call and to end it: `pick`, and the drop of its lease, at 3, 100 and 1
+//! 000 endpoints.
 //!
-//! `cargo bench -p meshless-core --bench pick` measures time, on a quiet machine. Instructions can be counted on a
-//! busy one: with `PICK_LOOP=round_robin,100,5000` in its environment the program only places and ends that many calls,
-//! so that the difference of two counts (of `valgrind --tool=none -v`, say, or `--tool=callgrind`) is that of the calls.
-//! `PICK_LOOP_FORGET=1` leaves out the ends.
+//! `cargo bench -p meshless-core --bench pick` measures time, on a quiet machine. Instructions can
+//! be counted on a busy one: with `PICK_LOOP=round_robin,100,5000` in its environment the program
+//! only places and ends that many calls, so that the difference of two counts (of `valgrind
+//! --tool=none -v`, say, or `--tool=callgrind`) is that of the calls. `PICK_LOOP_FORGET=1` leaves
+//! out the ends.
 
 use std::hint::black_box;
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! Connection backoff, as every gRPC client does it (grpc/doc/connection-backoff.md).
 //!
-//! Called by a subchannel between two attempts to connect. It keeps no clock: it says how long, the caller when.
+//! Called by a subchannel between two attempts to connect. It keeps no clock: it says how long, the
+//! caller when.
 
 use std::time::Duration;
 
@@ -18,11 +19,12 @@ pub struct BackoffConfig {
 }
 
 impl BackoffConfig {
-    /// Starts at `base`, grows by `multiplier` with every failure up to `max`; every delay is stretched or
-    /// shortened by at most `jitter` of itself (0.2 is ±20 %).
+    /// Starts at `base`, grows by `multiplier` with every failure up to `max`; every delay is
+    /// stretched or shortened by at most `jitter` of itself (0.2 is ±20 %).
     ///
     /// # Errors
-    /// If `base` is zero or above `max`, if `multiplier` is not a number from 1 on, or if `jitter` is not in `0..1`.
+    /// If `base` is zero or above `max`, if `multiplier` is not a number from 1 on, or if `jitter`
+    /// is not in `0..1`.
     pub fn new(
         base: Duration,
         multiplier: f64,
@@ -42,8 +44,8 @@ impl BackoffConfig {
         Ok(Self { base, multiplier, jitter, max, ..Self::default() })
     }
 
-    /// The least time that an attempt to connect is given, however short the delay before the next one is.
-    /// Default 20 s.
+    /// The least time that an attempt to connect is given, however short the delay before the next
+    /// one is. Default 20 s.
     pub fn with_min_connect_timeout(mut self, timeout: Duration) -> Self {
         self.min_connect_timeout = timeout.min(LONGEST);
         self
@@ -99,7 +101,8 @@ impl Backoff {
     /// The delay from the start of the attempt that failed to the start of the next one.
     pub fn advance(&mut self, rng: &mut Rng) -> Duration {
         let delay = rng.jittered(self.next, self.config.jitter);
-        // `Duration::mul_f64` panics on overflow; comparing first keeps any valid configuration clear of that.
+        // `Duration::mul_f64` panics on overflow; comparing first keeps any valid configuration
+        // clear of that.
         let grown = self.next.as_secs_f64() * self.config.multiplier;
         self.next = if grown < self.config.max.as_secs_f64() {
             Duration::from_secs_f64(grown)
@@ -114,7 +117,8 @@ impl Backoff {
         self.next = self.config.base;
     }
 
-    /// How long the attempt that starts now may take: until the next one would be due, and at least 20 s.
+    /// How long the attempt that starts now may take: until the next one would be due, and at least
+    /// 20 s.
     pub fn connect_timeout(&self) -> Duration {
         self.next.max(self.config.min_connect_timeout)
     }

@@ -1,4 +1,5 @@
-//! One channel's decisions: which backends to connect to, which one a call picks, and whether a call is sent again.
+//! One channel's decisions: which backends to connect to, which one a call picks, and whether a
+//! call is sent again.
 
 pub(crate) mod answer_budget;
 pub(crate) mod balancer;

@@ -1,6 +1,7 @@
 //! gRPC's status codes, and sets of them: what a retry policy is written in.
 //!
-//! The core knows no gRPC library, hence a type of its own; numbers and names are gRPC's (grpc/doc/statuscodes.md).
+//! The core knows no gRPC library, hence a type of its own; numbers and names are gRPC's
+//! (grpc/doc/statuscodes.md).
 
 use std::fmt;
 use std::str::FromStr;

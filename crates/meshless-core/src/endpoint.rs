@@ -1,8 +1,9 @@
 //! Endpoints: what a resolver names, and the diff between two of its answers.
 //!
-//! A resolver hands over full sets; everything downstream wants to touch only what changed, so [`EndpointSet`]
-//! turns a full set into added, removed and kept. Called by the balancer. It never resolves or connects, and it does
-//! not decide whether an empty answer is to be believed: the balancer does.
+//! A resolver hands over full sets; everything downstream wants to touch only what changed, so
+//! [`EndpointSet`] turns a full set into added, removed and kept. Called by the balancer. It never
+//! resolves or connects, and it does not decide whether an empty answer is to be believed: the
+//! balancer does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,10 +26,11 @@ pub enum Address {
 pub struct Endpoint {
     /// Where it listens. It identifies the endpoint within a target.
     pub address: Address,
-    /// Its share of the traffic relative to its peers; 1 if the resolver knows none. `weighted_round_robin` reads it; as in gRPC,
-    /// `round_robin` does not.
+    /// Its share of the traffic relative to its peers; 1 if the resolver knows none.
+    /// `weighted_round_robin` reads it; as in gRPC, `round_robin` does not.
     pub weight: u32,
-    /// The zone it runs in, if the resolver knows. Read where a [zone is preferred](crate::BalancerConfig::zone).
+    /// The zone it runs in, if the resolver knows. Read where a [zone is
+    /// preferred](crate::BalancerConfig::zone).
     pub zone: Option<String>,
 }
 
@@ -51,7 +53,8 @@ impl Endpoint {
     }
 }
 
-/// Names an endpoint for as long as it stays in the set. One that leaves and comes back is given a new id.
+/// Names an endpoint for as long as it stays in the set. One that leaves and comes back is given a
+/// new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(u64);
 
@@ -88,8 +91,8 @@ impl EndpointSet {
         Self::default()
     }
 
-    /// Replaces the set. Of endpoints with the same address, the first counts: "duplicated addresses" would
-    /// otherwise mean two connections and twice the share.
+    /// Replaces the set. Of endpoints with the same address, the first counts: "duplicated
+    /// addresses" would otherwise mean two connections and twice the share.
     pub fn update(&mut self, full: impl IntoIterator<Item = Endpoint>) -> EndpointDiff {
         let mut diff = EndpointDiff::default();
         let mut next = BTreeMap::new();

@@ -1,21 +1,23 @@
 //! The peak-sensitive moving average of an endpoint's response time, without a lock.
 //!
-//! Peaks are adopted at once, everything else decays towards what is measured (Finagle's `PeakEwma`; tower's
-//! `load::peak_ewma` keeps the same state behind a mutex). The whole state, an average and its moment, is one 64-bit
-//! word, so that reading it while a call is being placed costs one load. Written when a call ends, read by
-//! the picker. It counts no calls: `Load` does.
+//! Peaks are adopted at once, everything else decays towards what is measured (Finagle's
+//! `PeakEwma`; tower's `load::peak_ewma` keeps the same state behind a mutex). The whole state, an
+//! average and its moment, is one 64-bit word, so that reading it while a call is being placed
+//! costs one load. Written when a call ends, read by the picker. It counts no calls: `Load` does.
 //!
-//! Peaks say how bad it can be, which one pause of the garbage collector decides for seconds. Whether a server is slow, all the time, is
-//! another question; so there is a second average, of what is usual: without peaks, faster, and in which no answer counts for more
-//! than three usual ones. An answer weighs as much as the time since the one before it; after a silence, when what was known is old, a few
-//! weigh more, as the first ones do.
+//! Peaks say how bad it can be, which one pause of the garbage collector decides for seconds.
+//! Whether a server is slow, all the time, is another question; so there is a second average, of
+//! what is usual: without peaks, faster, and in which no answer counts for more than three usual
+//! ones. An answer weighs as much as the time since the one before it; after a silence, when what
+//! was known is old, a few weigh more, as the first ones do.
 //!
-//! Failures are recorded as penalties: latencies that stand on their own until they have faded below what is measured, ten times as fast.
-//! At the pace of latencies, a penalty of 5 s would keep calls of 1 ms away for 85 s: long after a backend has recovered, and
-//! too long for a breaker to ever see five failures in a row.
+//! Failures are recorded as penalties: latencies that stand on their own until they have faded
+//! below what is measured, ten times as fast. At the pace of latencies, a penalty of 5 s would keep
+//! calls of 1 ms away for 85 s: long after a backend has recovered, and too long for a breaker to
+//! ever see five failures in a row.
 //!
-//! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last bits from machine to
-//! machine, and with it would differ which endpoint a seed picks.
+//! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last
+//! bits from machine to machine, and with it would differ which endpoint a seed picks.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,15 +30,16 @@ pub(crate) struct EwmaDecay {
 }
 
 impl EwmaDecay {
-    /// Averages fall to 1/e in `decay` (Finagle, tower and Linkerd use 10 s), counted from `epoch`, which lies before any `now`
-    /// that follows. A `decay` below one tick of 100 µs counts as one tick.
+    /// Averages fall to 1/e in `decay` (Finagle, tower and Linkerd use 10 s), counted from `epoch`,
+    /// which lies before any `now` that follows. A `decay` below one tick of 100 µs counts as one
+    /// tick.
     pub(crate) fn new(epoch: Instant, decay: Duration) -> Self {
         let ticks = (decay.as_secs_f64() * TICKS_PER_SECOND as f64).max(1.0);
         Self { epoch, halvings_per_tick: (std::f64::consts::LOG2_E / ticks) as f32 }
     }
 
-    /// `now` in ticks. It wraps after 119 hours; an endpoint without a call for exactly that long would look
-    /// freshly measured, which does no harm.
+    /// `now` in ticks. It wraps after 119 hours; an endpoint without a call for exactly that long
+    /// would look freshly measured, which does no harm.
     #[inline]
     pub(crate) fn ticks(&self, now: Instant) -> u32 {
         let since = now.saturating_duration_since(self.epoch);
@@ -73,12 +76,13 @@ impl EwmaDecay {
 /// The average of one endpoint; by default, of one that has not been measured.
 #[derive(Debug, Default)]
 pub(crate) struct PeakEwma {
-    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet", negative for a penalty. Low half: its stamp in
-    /// ticks.
+    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet", negative for a
+    /// penalty. Low half: its stamp in ticks.
     state: AtomicU64,
-    /// What is usual, in ns as the bits of an `f32`, as of the same stamp. Its last bits are not its own: they count the first
-    /// answers, all of which weigh the same, and go back when one comes after a silence. Two calls that end in the same moment may
-    /// count for one here, and a reader may see one word of before and one of after: it is off by one call.
+    /// What is usual, in ns as the bits of an `f32`, as of the same stamp. Its last bits are not
+    /// its own: they count the first answers, all of which weigh the same, and go back when one
+    /// comes after a silence. Two calls that end in the same moment may count for one here, and a
+    /// reader may see one word of before and one of after: it is off by one call.
     usual: AtomicU32,
 }
 
@@ -92,7 +96,8 @@ pub(crate) struct Latency {
 }
 
 impl PeakEwma {
-    /// The averages as they have faded until `ticks`, or `None` if nothing has been measured. A penalty is both.
+    /// The averages as they have faded until `ticks`, or `None` if nothing has been measured. A
+    /// penalty is both.
     #[inline]
     pub(crate) fn read(&self, decay: &EwmaDecay, ticks: u32) -> Option<Latency> {
         let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
@@ -135,7 +140,8 @@ impl PeakEwma {
         }
     }
 
-    /// Records that a call was given up at `ticks` without an answer, after so long: it would have taken longer.
+    /// Records that a call was given up at `ticks` without an answer, after so long: it would have
+    /// taken longer.
     pub(crate) fn outlast(&self, decay: &EwmaDecay, ticks: u32, waited: Duration) {
         let waited = (waited.as_nanos() as f32).max(1.0);
         let update = |state| {
@@ -198,7 +204,8 @@ fn is_penalty(nanos: f32) -> bool {
     nanos < 0.0
 }
 
-/// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of its interval.
+/// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of
+/// its interval.
 #[inline]
 fn exp2_neg(x: f32) -> f32 {
     if x >= 126.0 {
@@ -213,17 +220,19 @@ fn exp2_neg(x: f32) -> f32 {
 const PENALTY_PACE: f32 = 10.0;
 /// With the usual decay of 10 s, what is usual is that of the last 2.5 s.
 const USUAL_PACE: f32 = 4.0;
-/// So many times as long as usual, and an answer says no more by being longer: a pause of 300 ms, which all calls of that moment share,
-/// leaves what is usual below 1.3 times what it was.
+/// So many times as long as usual, and an answer says no more by being longer: a pause of 300 ms,
+/// which all calls of that moment share, leaves what is usual below 1.3 times what it was.
 const UNUSUAL: f32 = 3.0;
-/// One answer decides no more than this, however long there was none before: with [`UNUSUAL`], it leaves what is usual below twice what it
-/// was, which is where the picker draws its line.
+/// One answer decides no more than this, however long there was none before: with [`UNUSUAL`], it
+/// leaves what is usual below twice what it was, which is where the picker draws its line.
 const WEIGHT_MAX: f32 = 0.4;
-/// An answer that weighs so much by the time since the one before it ends a silence, with the usual decay one of 0.56 s: no pause of
-/// 300 ms. What was known before counts as [`ENOUGH`] answers from then on. Otherwise a server that has become slow and is left
-/// alone for its peak needs 25 answers to show that it is usually slow, once a hiccup has given its peers the same peak.
+/// An answer that weighs so much by the time since the one before it ends a silence, with the usual
+/// decay one of 0.56 s: no pause of 300 ms. What was known before counts as [`ENOUGH`] answers from
+/// then on. Otherwise a server that has become slow and is left alone for its peak needs 25 answers
+/// to show that it is usually slow, once a hiccup has given its peers the same peak.
 const SILENCE: f32 = 0.2;
-/// As many of the first answers weigh the same. In place of five bits of the average, which keeps 18.
+/// As many of the first answers weigh the same. In place of five bits of the average, which
+/// keeps 18.
 const ANSWERS: u32 = 31;
 /// After so many answers one knows what is usual, if roughly.
 const ENOUGH: u32 = 8;

@@ -1,9 +1,10 @@
 //! HTTP/2 frame headers, read off a byte stream as it passes.
 //!
-//! A library on top of a connection sees requests; what meshless must also see (PINGs to count, a GOAWAY
-//! to notice) lies below, in the frames. [`FrameScanner`] is fed the bytes in whatever pieces they arrive and
-//! names each frame once, when the last byte of its nine-byte header has passed. It copies nothing, keeps no
-//! payload, and never fails: what is malformed is for the HTTP/2 library to refuse.
+//! A library on top of a connection sees requests; what meshless must also see (PINGs to count, a
+//! GOAWAY to notice) lies below, in the frames. [`FrameScanner`] is fed the bytes in whatever
+//! pieces they arrive and names each frame once, when the last byte of its nine-byte header has
+//! passed. It copies nothing, keeps no payload, and never fails: what is malformed is for the
+//! HTTP/2 library to refuse.
 //!
 //! Called by the server's connection, and by the lab to count what a foreign client was told.
 
@@ -69,7 +70,8 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
-    /// Parses the nine bytes of a header (RFC 9113 §4.1). The reserved bit of the stream id is dropped.
+    /// Parses the nine bytes of a header (RFC 9113 §4.1). The reserved bit of the stream id is
+    /// dropped.
     pub fn parse(bytes: &[u8; FRAME_HEADER_LEN]) -> Self {
         let [l2, l1, l0, code, flags, s3, s2, s1, s0] = *bytes;
         Self {
@@ -95,7 +97,8 @@ impl FrameHeader {
         if self.flags & 0x8 != 0 { 256 } else { 0 }
     }
 
-    /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of them (END_HEADERS).
+    /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of
+    /// them (END_HEADERS).
     fn leaves_header_block_open(&self) -> bool {
         let carries_headers = matches!(
             self.kind,
@@ -137,7 +140,8 @@ impl FrameScanner {
         }
     }
 
-    /// Passes by what `bytes` hold of the current frame, or of the next one at a boundary, and not a byte more.
+    /// Passes by what `bytes` hold of the current frame, or of the next one at a boundary, and not
+    /// a byte more.
     ///
     /// Returns how many bytes that was, and the frame's header if it ended within them.
     #[must_use]
@@ -177,8 +181,8 @@ impl FrameScanner {
         self.skip == 0 && self.filled == 0
     }
 
-    /// Whether another frame may be put in here: between two frames, but not between HEADERS and its CONTINUATION,
-    /// where only a CONTINUATION of the same stream may stand (RFC 9113 §6.10).
+    /// Whether another frame may be put in here: between two frames, but not between HEADERS and
+    /// its CONTINUATION, where only a CONTINUATION of the same stream may stand (RFC 9113 §6.10).
     pub fn may_insert(&self) -> bool {
         self.at_boundary() && !self.header_block_open
     }

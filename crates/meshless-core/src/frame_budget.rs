@@ -1,10 +1,11 @@
 //! How many frames a peer may send that cost this end work and the peer nothing, on one connection.
 //!
-//! A reset right after its call ("rapid reset", CVE-2023-44487), SETTINGS, PINGs, PRIORITY and WINDOW_UPDATEs in endless
-//! numbers: each is legal, each makes this end work, and none counts against the streams that a peer may have open. They
-//! draw on one token bucket.
+//! A reset right after its call ("rapid reset", CVE-2023-44487), SETTINGS, PINGs, PRIORITY and
+//! WINDOW_UPDATEs in endless numbers: each is legal, each makes this end work, and none counts
+//! against the streams that a peer may have open. They draw on one token bucket.
 //!
-//! Both ends use it: the lifetime machine of a server's connection, and the connections of a channel.
+//! Both ends use it: the lifetime machine of a server's connection, and the connections of a
+//! channel.
 
 use std::time::{Duration, Instant};
 
@@ -20,24 +21,27 @@ pub struct ControlFrames {
     pub settings: u32,
     /// Streams that the peer reset.
     pub resets: u32,
-    /// Those of them that came right behind their calls, which had no time to begin. For a server's connection.
+    /// Those of them that came right behind their calls, which had no time to begin. For a server's
+    /// connection.
     pub early_resets: u32,
     /// WINDOW_UPDATEs.
     pub window_updates: u32,
     /// Frames that change nothing: see [`ControlFrames::note`].
     pub idle: u32,
-    /// Streams that ended with a response, each of which pays for a reset: a peer that lets calls end may reset as many.
+    /// Streams that ended with a response, each of which pays for a reset: a peer that lets calls
+    /// end may reset as many.
     pub responses: u32,
-    /// DATA that this end sent. Each pays for two WINDOW_UPDATEs, one of the stream and one of the connection.
+    /// DATA that this end sent. Each pays for two WINDOW_UPDATEs, one of the stream and one of the
+    /// connection.
     pub data_sent: u32,
 }
 
 impl ControlFrames {
     /// Counts a frame that came.
     ///
-    /// HEADERS and DATA with a payload are not counted: they are what a connection is for. PRIORITY, frames of unknown types,
-    /// acknowledgements, GOAWAY, and DATA and CONTINUATION that are empty are idle; so is short DATA with padding, which may
-    /// hold nothing else.
+    /// HEADERS and DATA with a payload are not counted: they are what a connection is for.
+    /// PRIORITY, frames of unknown types, acknowledgements, GOAWAY, and DATA and CONTINUATION that
+    /// are empty are idle; so is short DATA with padding, which may hold nothing else.
     pub fn note(&mut self, header: &FrameHeader) {
         let count = match header.kind {
             FrameKind::Headers => return,
@@ -122,28 +126,34 @@ fn sum(counts: impl IntoIterator<Item = (u32, u32)>) -> u32 {
 /// 10 000 tokens a second: at some microseconds of work for each that is a few per cent of a core.
 const TOKEN: Duration = Duration::from_micros(100);
 
-/// 10 000 pings a second: a client that estimates bandwidth (grpc-go) pings once per round trip while data flow.
+/// 10 000 pings a second: a client that estimates bandwidth (grpc-go) pings once per round trip
+/// while data flow.
 const PING_COST: u32 = 1;
 
-/// 1000 resets a second, beyond one for each call that was answered. A reset costs what a call costs.
+/// 1000 resets a second, beyond one for each call that was answered. A reset costs what a call
+/// costs.
 const RESET_COST: u32 = 10;
 
-/// Of calls that are reset with the bytes that open them, a tenth as many. Deadlines that pass in bulk reset calls that were
-/// open for as long; and a client that gives a call up at once has mostly not sent it (h2, grpc-go).
+/// Of calls that are reset with the bytes that open them, a tenth as many. Deadlines that pass in
+/// bulk reset calls that were open for as long; and a client that gives a call up at once has
+/// mostly not sent it (h2, grpc-go).
 const EARLY_RESET_COST: u32 = 9 * RESET_COST;
 
-/// 100 SETTINGS a second: with a new initial window h2 goes through all open streams (`apply_remote_settings`). Clients send some in
-/// a connection's life.
+/// 100 SETTINGS a second: with a new initial window h2 goes through all open streams
+/// (`apply_remote_settings`). Clients send some in a connection's life.
 const SETTINGS_COST: u32 = 100;
 
-/// 5000 a second, beyond two for each DATA frame that was sent. No peer has more to give back than it was sent; what remains
-/// is for those that raise their windows without being asked (bandwidth estimates: some in each round trip).
+/// 5000 a second, beyond two for each DATA frame that was sent. No peer has more to give back than
+/// it was sent; what remains is for those that raise their windows without being asked (bandwidth
+/// estimates: some in each round trip).
 const WINDOW_UPDATE_COST: u32 = 2;
 
-/// 1000 a second. No gRPC implementation sends any but acknowledgements, one for each PING and SETTINGS.
+/// 1000 a second. No gRPC implementation sends any but acknowledgements, one for each PING and
+/// SETTINGS.
 const IDLE_COST: u32 = 10;
 
-/// What is borne at once even if few streams may be open: resets, or a hundred SETTINGS, or 10 000 PINGs.
+/// What is borne at once even if few streams may be open: resets, or a hundred SETTINGS, or 10 000
+/// PINGs.
 const RESETS_MIN: u32 = 1000;
 
 #[cfg(test)]

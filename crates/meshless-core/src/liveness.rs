@@ -1,4 +1,5 @@
-//! When to ask a silent peer whether it is still there, when to send new calls elsewhere, and when to give it up.
+//! When to ask a silent peer whether it is still there, when to send new calls elsewhere, and when
+//! to give it up.
 //!
 //! ```text
 //!            silence: PING         doubt: Suspect          patience: Close
@@ -9,21 +10,27 @@
 //!
 //! One machine for both ends of a connection, with three settings ([`LivenessConfig`]):
 //!
-//! - a **server's keepalive** (gRFC A9) asks whenever a client was silent, with or without calls, and knows no suspicion;
-//! - a **client's keepalive** (A8) asks only while calls are open, since servers count other PINGs as abuse;
-//! - a **client's stall watch** is faster and pings less, since it asks only when there is a reason to: *a call was sent, and since then
-//!   not one byte has come back.* A slow handler is such a reason too, so silence alone condemns nobody; it brings one PING, which a
-//!   healthy peer answers at once, whatever its handlers do. And a call that was open before the last byte arrived is no reason: a stream
-//!   that rests for an hour is never asked about.
+//! - a **server's keepalive** (gRFC A9) asks whenever a client was silent, with or without calls,
+//!   and knows no suspicion;
+//! - a **client's keepalive** (A8) asks only while calls are open, since servers count other PINGs
+//!   as abuse;
+//! - a **client's stall watch** is faster and pings less, since it asks only when there is a reason
+//!   to: *a call was sent, and since then not one byte has come back.* A slow handler is such a
+//!   reason too, so silence alone condemns nobody; it brings one PING, which a healthy peer answers
+//!   at once, whatever its handlers do. And a call that was open before the last byte arrived is no
+//!   reason: a stream that rests for an hour is never asked about.
 //!
-//! Progress is bytes of any kind, not bytes of calls. A peer that acknowledges PINGs and answers no call is alive, and its handlers
-//! may need an hour: only a caller knows how long is too long. Its deadlines end such calls, and five of them eject the backend.
+//! Progress is bytes of any kind, not bytes of calls. A peer that acknowledges PINGs and answers no
+//! call is alive, and its handlers may need an hour: only a caller knows how long is too long. Its
+//! deadlines end such calls, and five of them eject the backend.
 //!
-//! Servers count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are reset"), so after an answer the next PINGs
-//! are free. Until the next answer a machine that is set so sends two, and then keeps to the pace that servers permit unless told
-//! otherwise, one in 5 min.
+//! Servers count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are
+//! reset"), so after an answer the next PINGs are free. Until the next answer a machine that is set
+//! so sends two, and then keeps to the pace that servers permit unless told otherwise, one in 5
+//! min.
 //!
-//! Owned by whatever drives the connection, which tells it of reads and calls and asks for the next deadline.
+//! Owned by whatever drives the connection, which tells it of reads and calls and asks for the next
+//! deadline.
 
 mod config;
 
@@ -86,8 +93,8 @@ impl Liveness {
         self.asked_at.get_or_insert(now);
     }
 
-    /// Bytes arrived: the peer is there. A PONG is one way of saying so, any other frame as good. Returns true if it was
-    /// suspected not to be.
+    /// Bytes arrived: the peer is there. A PONG is one way of saying so, any other frame as good.
+    /// Returns true if it was suspected not to be.
     pub fn handle_received(&mut self, now: Instant, received: Received) -> bool {
         self.heard_at = now;
         self.asked_at = None;
@@ -116,8 +123,9 @@ impl Liveness {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), if at all. In the past for a connection whose first call opens after a long
-    /// silence: that call wants to know at once whether the peer is there.
+    /// When to call [`handle_timeout`](Self::handle_timeout), if at all. In the past for a
+    /// connection whose first call opens after a long silence: that call wants to know at once
+    /// whether the peer is there.
     #[must_use]
     pub fn poll_timeout(&self, calls_open: bool) -> Option<Instant> {
         let LivenessConfig { silence, doubt, patience, spacing, spares, reason } = self.config;

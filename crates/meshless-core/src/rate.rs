@@ -1,8 +1,9 @@
-//! A bound on how often something happens: a token bucket, kept as the one instant of GCRA (the virtual scheduling algorithm of ITU-T
-//! I.371), so that it needs no timer to refill.
+//! A bound on how often something happens: a token bucket, kept as the one instant of GCRA (the
+//! virtual scheduling algorithm of ITU-T I.371), so that it needs no timer to refill.
 //!
-//! What is taken is told as the time in which the bucket gets it back: with 10 tokens a second, one token costs 100 ms. Used wherever a rate
-//! is bounded: connects of a channel, connections of a server, frames that cost their sender nothing, lookups, events of a watch.
+//! What is taken is told as the time in which the bucket gets it back: with 10 tokens a second, one
+//! token costs 100 ms. Used wherever a rate is bounded: connects of a channel, connections of a
+//! server, frames that cost their sender nothing, lookups, events of a watch.
 
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,8 @@ impl Rate {
         self.is_within(now)
     }
 
-    /// When the bucket owes nothing, after [`spend`](Self::spend) may have taken more than it held. May be in the past.
+    /// When the bucket owes nothing, after [`spend`](Self::spend) may have taken more than it held.
+    /// May be in the past.
     pub fn ready_at(&self) -> Option<Instant> {
         self.full_at?.checked_sub(self.capacity)
     }

@@ -1,7 +1,7 @@
 //! The random stream that decisions draw from: small, fast, and the same on every machine.
 //!
-//! One stream per entity (a connection, a channel, a simulated client), derived from (seed, id), so that adding an
-//! entity does not change what the others draw. Not for secrets.
+//! One stream per entity (a connection, a channel, a simulated client), derived from (seed, id), so
+//! that adding an entity does not change what the others draw. Not for secrets.
 
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ pub struct Rng {
 impl Rng {
     /// The stream of entity `id` under `seed`.
     pub fn new(seed: u64, id: u64) -> Self {
-        // Each of the two passes through the mixer, so that neighbouring ids do not yield shifted copies of one stream.
+        // Each of the two passes through the mixer, so that neighbouring ids do not yield shifted
+        // copies of one stream.
         let mut rng = Self { state: seed };
         let mixed = rng.next_u64();
         Self { state: mixed ^ Self { state: id }.next_u64() }

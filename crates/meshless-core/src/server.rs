@@ -1,4 +1,5 @@
-//! One server's decisions: how long a connection lives, when it is told to go, and which calls wait or are sent away.
+//! One server's decisions: how long a connection lives, when it is told to go, and which calls wait
+//! or are sent away.
 
 pub(crate) mod lifetime;
 pub(crate) mod overload;

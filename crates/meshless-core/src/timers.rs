@@ -1,7 +1,8 @@
 //! A table of timers, and which of them is the next.
 //!
-//! Each machine names its timers with an enum. A driver asks for the next one whenever its task is woken, several times a call; timers
-//! change far less often. So the next one is found when one is set.
+//! Each machine names its timers with an enum. A driver asks for the next one whenever its task is
+//! woken, several times a call; timers change far less often. So the next one is found when one is
+//! set.
 
 use std::marker::PhantomData;
 use std::time::Instant;

@@ -1,6 +1,8 @@
-//! XXH64, the hash that gRFC A68 ranks endpoints by (xxHash specification, "XXH64 algorithm description").
+//! XXH64, the hash that gRFC A68 ranks endpoints by (xxHash specification, "XXH64 algorithm
+//! description").
 //!
-//! Written here since it is forty lines, and this crate depends on nothing. Used for short strings; not for secrets.
+//! Written here since it is forty lines, and this crate depends on nothing. Used for short strings;
+//! not for secrets.
 
 pub(crate) fn xxh64(input: &[u8], seed: u64) -> u64 {
     let (stripes, rest) = input.as_chunks::<32>();

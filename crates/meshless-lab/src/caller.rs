@@ -1,7 +1,8 @@
 //! Makes an echo call in the way of a [`Strategy`].
 //!
-//! Today's tonic `Channel` with its defaults, which is what users have now, or the channel of this project with its own.
-//! Without the feature `kubernetes` it cannot read an API server; `compare` does not ask it to then.
+//! Today's tonic `Channel` with its defaults, which is what users have now, or the channel of this
+//! project with its own. Without the feature `kubernetes` it cannot read an API server; `compare`
+//! does not ask it to then.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -41,7 +42,8 @@ enum Client {
 }
 
 impl Caller {
-    /// The clients that `target` asks for, which count in `counters`. Each connects at its first call.
+    /// The clients that `target` asks for, which count in `counters`. Each connects at its first
+    /// call.
     ///
     /// # Errors
     /// If the target's authority is not one, or its resolver cannot be made.
@@ -144,7 +146,8 @@ impl Client {
     }
 }
 
-/// The channel asks the run's own DNS server, where there is one and the authority is no target of another kind.
+/// The channel asks the run's own DNS server, where there is one and the authority is no target of
+/// another kind.
 fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Result<meshless::Channel> {
     let Target { authority, .. } = target;
     let uri = match target.dns {
@@ -162,8 +165,8 @@ fn balanced(target: &Target, policy: Policy, counters: Arc<Counters>) -> io::Res
     channel.connect_lazy().map_err(io::Error::other)
 }
 
-/// A channel that reads the EndpointSlices of this API server, which asks nobody who they are, or of the one that the
-/// kubeconfig names. Without both it asks that of its pod.
+/// A channel that reads the EndpointSlices of this API server, which asks nobody who they are, or
+/// of the one that the kubeconfig names. Without both it asks that of its pod.
 #[cfg(feature = "kubernetes")]
 fn reading(
     channel: meshless::ChannelBuilder,
@@ -192,10 +195,12 @@ fn reading(
     }
 }
 
-/// What the strategies with retries retry: backends that are gone, and backends that have too much to do.
+/// What the strategies with retries retry: backends that are gone, and backends that have too much
+/// to do.
 ///
-/// No timeout per attempt: where processors are short, attempts take longer than usual, and a timeout ends those that would
-/// have been answered. The policy would then lose calls that succeed without it.
+/// No timeout per attempt: where processors are short, attempts take longer than usual, and a
+/// timeout ends those that would have been answered. The policy would then lose calls that succeed
+/// without it.
 fn retry_policy() -> meshless::RetryPolicy {
     let codes = [meshless::retry::Code::Unavailable, meshless::retry::Code::ResourceExhausted];
     meshless::RetryPolicy::new(4, codes).expect("four attempts and two codes make a policy")

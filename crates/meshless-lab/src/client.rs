@@ -1,7 +1,9 @@
-//! `meshless client`: the client of a run, as a process of its own, so that its processor time is not the servers'.
+//! `meshless client`: the client of a run, as a process of its own, so that its processor time is
+//! not the servers'.
 //!
-//! Hidden, for `compare` alone. It reads [`ToClient`] lines on stdin and answers with [`FromClient`] lines on stdout.
-//! Records are kept in memory while calls are made and written when all have ended, so that writing them disturbs none.
+//! Hidden, for `compare` alone. It reads [`ToClient`] lines on stdin and answers with
+//! [`FromClient`] lines on stdout. Records are kept in memory while calls are made and written when
+//! all have ended, so that writing them disturbs none.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +66,8 @@ pub async fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// Has each client make a call. Tries a few times, because the first may meet a connection that has just reached its age.
+/// Has each client make a call. Tries a few times, because the first may meet a connection that has
+/// just reached its age.
 pub(crate) async fn warm_up(caller: &Caller) {
     let warm_up = |caller: Caller| async move {
         for _ in 0..WARM_UP_TRIES {
@@ -108,8 +111,8 @@ async fn make_calls(
     Ok(RunTotals { start_ns, cpu, ..RunTotals::default() })
 }
 
-/// Begins each call at its offset, from a thread of its own: tokio's timer ticks once a millisecond, which would make
-/// every call up to one late and let them come in flocks.
+/// Begins each call at its offset, from a thread of its own: tokio's timer ticks once a
+/// millisecond, which would make every call up to one late and let them come in flocks.
 pub(crate) fn pace(
     caller: Caller,
     start: Instant,
@@ -158,7 +161,8 @@ fn nanoseconds(duration: Duration) -> u64 {
 /// Calls that a warm-up makes at most: one, and two more for connections that age away under it.
 const WARM_UP_TRIES: usize = 3;
 
-/// How often the parent hears how far a run is: often enough for a bar that moves, too seldom to cost anything.
+/// How often the parent hears how far a run is: often enough for a bar that moves, too seldom to
+/// cost anything.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 
 /// Records per line, so that no line grows beyond some hundred kilobytes.

@@ -1,8 +1,8 @@
 //! One clock for all processes of a run.
 //!
-//! A call's times are taken by the client's process and a rotation's by a server's; both are laid on one axis by
-//! reading `CLOCK_MONOTONIC`, which counts from the same moment for every process of a machine. `std::time::Instant`
-//! hides its value, so it cannot be sent to another process.
+//! A call's times are taken by the client's process and a rotation's by a server's; both are laid
+//! on one axis by reading `CLOCK_MONOTONIC`, which counts from the same moment for every process of
+//! a machine. `std::time::Instant` hides its value, so it cannot be sent to another process.
 
 use std::time::Duration;
 

@@ -1,12 +1,14 @@
 //! `compare --kubernetes`: the spread and the churn where the users' traffic runs.
 //!
-//! This process only conducts, with a namespace admin's rights: it applies servers and Services (`stage`, `objects`), starts the load
-//! as an Indexed Job whose pods run `worker`, lets events happen through the API (`event`), reads what each worker measured from its
-//! log (`score`), and takes everything away again, whatever happened. Servers in a cluster keep no ledger for us, so what is known of a
-//! call is what its caller knows.
+//! This process only conducts, with a namespace admin's rights: it applies servers and Services
+//! (`stage`, `objects`), starts the load as an Indexed Job whose pods run `worker`, lets events
+//! happen through the API (`event`), reads what each worker measured from its log (`score`), and
+//! takes everything away again, whatever happened. Servers in a cluster keep no ledger for us, so
+//! what is known of a call is what its caller knows.
 //!
-//! Workers and conductor lay what they saw on one axis by the time of day. Results are as exact as the clocks of the nodes
-//! and of this machine agree: milliseconds where they are disciplined by NTP, as nodes must be.
+//! Workers and conductor lay what they saw on one axis by the time of day. Results are as exact as
+//! the clocks of the nodes and of this machine agree: milliseconds where they are disciplined by
+//! NTP, as nodes must be.
 
 mod access;
 mod error;
@@ -57,7 +59,8 @@ pub struct ClusterRequest {
     pub endpoint_slices: bool,
 }
 
-/// Makes the run on a cluster and writes its report. False means that it was interrupted. Nothing is left on the cluster.
+/// Makes the run on a cluster and writes its report. False means that it was interrupted. Nothing
+/// is left on the cluster.
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
@@ -121,7 +124,8 @@ pub async fn run(request: ClusterRequest, mut interrupt: Interrupt) -> Result<bo
     Ok(results.complete)
 }
 
-/// The cluster of a context, or the one that the kubeconfig or the pod's service account names, and the namespace to use.
+/// The cluster of a context, or the one that the kubeconfig or the pod's service account names, and
+/// the namespace to use.
 async fn connect(request: &ClusterRequest) -> Result<(Client, String), ClusterError> {
     let no_cluster = |reason: String| ClusterError::NoCluster { reason };
     let mut config = match &request.context {

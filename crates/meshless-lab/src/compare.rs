@@ -1,7 +1,7 @@
 //! `meshless compare`: plans a run, makes it, writes the report.
 //!
-//! This process only conducts. Calls are made and answered by its children; of the path between them it holds the virtual
-//! address and the DNS server.
+//! This process only conducts. Calls are made and answered by its children; of the path between
+//! them it holds the virtual address and the DNS server.
 
 pub(crate) mod fleet;
 mod plan;

@@ -1,8 +1,8 @@
 //! Opens the connections of a client, and counts what passes through them.
 //!
-//! tonic's own connector asks the system's resolver, which sorts the addresses of a name (RFC 6724) and so sends every
-//! client to the same one. This one asks the run's DNS server and takes the addresses in the order of the answer, as
-//! gRPC's `pick_first` does.
+//! tonic's own connector asks the system's resolver, which sorts the addresses of a name (RFC 6724)
+//! and so sends every client to the same one. This one asks the run's DNS server and takes the
+//! addresses in the order of the answer, as gRPC's `pick_first` does.
 
 use std::future::Future;
 use std::io;
@@ -120,7 +120,8 @@ impl Counters {
         self.goaways.load(Ordering::Relaxed)
     }
 
-    /// Requests that were sent. A call that is sent again counts again, whoever did it and for whatever reason.
+    /// Requests that were sent. A call that is sent again counts again, whoever did it and for
+    /// whatever reason.
     pub(crate) fn attempts(&self) -> u64 {
         self.attempts.load(Ordering::Relaxed)
     }
@@ -160,7 +161,8 @@ fn resolver(server: SocketAddr) -> io::Result<TokioResolver> {
     let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     let options = builder.options_mut();
-    // The backends have IPv4 addresses only, and each connection asks again: the answer's order is what balances.
+    // The backends have IPv4 addresses only, and each connection asks again: the answer's order is
+    // what balances.
     options.ip_strategy = LookupIpStrategy::Ipv4Only;
     options.cache_size = 0;
     options.use_hosts_file = ResolveHosts::Never;

@@ -1,8 +1,9 @@
-//! What the processes of a run say to each other: one JSON value per line, on a child's stdin and stdout.
+//! What the processes of a run say to each other: one JSON value per line, on a child's stdin and
+//! stdout.
 //!
-//! `compare` is the parent; `serve --control` and `client` are its children. A child whose stdin closes ends, so that a
-//! parent that dies leaves no orphan. Times are nanoseconds of [`clock::now_ns`](crate::clock::now_ns) unless a field
-//! says otherwise.
+//! `compare` is the parent; `serve --control` and `client` are its children. A child whose stdin
+//! closes ends, so that a parent that dies leaves no orphan. Times are nanoseconds of
+//! [`clock::now_ns`](crate::clock::now_ns) unless a field says otherwise.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -66,9 +67,11 @@ pub(crate) struct ServerUsage {
 pub(crate) enum ToClient {
     /// Sent once, first: how to call whom. Nothing is connected yet.
     Target(Target),
-    /// Make one call that is not recorded, so that a connection stands. Answered by [`FromClient::Warm`].
+    /// Make one call that is not recorded, so that a connection stands. Answered by
+    /// [`FromClient::Warm`].
     WarmUp,
-    /// Make these calls. Answered by [`FromClient::Progress`], some [`FromClient::Calls`] and one [`FromClient::Done`].
+    /// Make these calls. Answered by [`FromClient::Progress`], some [`FromClient::Calls`] and one
+    /// [`FromClient::Done`].
     Run {
         /// When each call is due.
         pacing: Pacing,
@@ -86,11 +89,13 @@ pub(crate) struct Target {
     pub(crate) authority: String,
     /// The DNS server that resolves the name, if `authority` is one.
     pub(crate) dns: Option<SocketAddr>,
-    /// The API server to read, if `authority` is of Kubernetes and this machine's cluster is not meant.
+    /// The API server to read, if `authority` is of Kubernetes and this machine's cluster is not
+    /// meant.
     pub(crate) api_server: Option<SocketAddr>,
     /// What a call may take from the moment it is begun.
     pub(crate) deadline: Duration,
-    /// How many clients to be, each with connections of its own. A call is made by one of them, drawn by its id.
+    /// How many clients to be, each with connections of its own. A call is made by one of them,
+    /// drawn by its id.
     pub(crate) clients: usize,
 }
 
@@ -120,6 +125,7 @@ pub(crate) struct RunTotals {
     pub(crate) goaways_seen: u64,
     /// Requests that were sent during the run, the warm-up's not among them.
     pub(crate) attempts: u64,
-    /// Attempts of the channel that needed no policy, since the last backend provably had not processed the call.
+    /// Attempts of the channel that needed no policy, since the last backend provably had not
+    /// processed the call.
     pub(crate) resent: u64,
 }

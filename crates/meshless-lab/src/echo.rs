@@ -1,8 +1,9 @@
 //! The echo service: `hello.HelloService/Echo`, which works for a while and returns the message.
 //!
-//! Wire-compatible with the experiment that started this project. What the lab adds travels beside the message: the
-//! answering backend in the response header [`BACKEND_HEADER`], the id of a call in the request metadata
-//! [`CALL_ID_HEADER`]. A call without an id is served and not counted, so that other clients can join.
+//! Wire-compatible with the experiment that started this project. What the lab adds travels beside
+//! the message: the answering backend in the response header [`BACKEND_HEADER`], the id of a call
+//! in the request metadata [`CALL_ID_HEADER`]. A call without an id is served and not counted, so
+//! that other clients can join.
 
 use std::sync::Arc;
 
@@ -61,7 +62,8 @@ impl HelloService for Echo {
         if self.faults.fails_fast() {
             return Err(Status::unavailable("this backend was told to fail"));
         }
-        // The semaphore is never closed, so there is a turn for everyone who stays; who gives up leaves the queue.
+        // The semaphore is never closed, so there is a turn for everyone who stays; who gives up
+        // leaves the queue.
         let _turn = match &self.workers {
             Some(workers) => workers.acquire().await.ok(),
             None => None,

@@ -1,7 +1,7 @@
 //! What can happen to a service under load: the events of the churn experiment, by name.
 //!
-//! Here stands in one place what each event is, and from when to when its convergence is measured; its script says what is
-//! done to which backend, when. Nothing here does anything: a fleet obeys.
+//! Here stands in one place what each event is, and from when to when its convergence is measured;
+//! its script says what is done to which backend, when. Nothing here does anything: a fleet obeys.
 
 mod script;
 
@@ -56,7 +56,8 @@ pub enum Event {
     OverloadShed,
 }
 
-/// When a client has got over an event. What is measured is the time from the event's begin, or from the mark that is named.
+/// When a client has got over an event. What is measured is the time from the event's begin, or
+/// from the mark that is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Convergence {
     /// There is nothing to get over: the event goes on all the time.
@@ -66,8 +67,9 @@ pub(crate) enum Convergence {
         /// Name of the mark.
         since: &'static str,
     },
-    /// In no half second that began from then on did more than 5 % of the calls fail. For events in which connections age
-    /// quickly all the while: what a client loses at rotations does not end with the event.
+    /// In no half second that began from then on did more than 5 % of the calls fail. For events in
+    /// which connections age quickly all the while: what a client loses at rotations does not end
+    /// with the event.
     FewFail,
     /// The new backends get at least 90 % of their share of the calls.
     NewHaveShare,
@@ -205,8 +207,8 @@ impl Event {
         }
     }
 
-    /// Whether all servers age their connections quickly, whatever the strategy: so that clients must connect, and ask DNS,
-    /// during the event.
+    /// Whether all servers age their connections quickly, whatever the strategy: so that clients
+    /// must connect, and ask DNS, during the event.
     pub(crate) fn ages_quickly(self) -> bool {
         matches!(
             self,
@@ -226,7 +228,8 @@ impl Event {
         self == Self::BlackHole
     }
 
-    /// What its backends are started with, beside what all are: how many calls they work on at a time.
+    /// What its backends are started with, beside what all are: how many calls they work on at a
+    /// time.
     pub(crate) fn server_arguments(self) -> &'static [&'static str] {
         match self {
             Self::Overload => &["--workers", "2"],

@@ -1,7 +1,7 @@
 //! The experiments: what each runs, the rows that come of it, and how they are drawn and told.
 //!
-//! An experiment is a folder here and a line in [`ALL`]. What it keeps in a [`Plan`] is decided in `compare/plan.rs`, and its rows
-//! are a field of [`Results`], whose layout has a version.
+//! An experiment is a folder here and a line in [`ALL`]. What it keeps in a [`Plan`] is decided in
+//! `compare/plan.rs`, and its rows are a field of [`Results`], whose layout has a version.
 
 pub(crate) mod bounce;
 pub(crate) mod burst;
@@ -30,7 +30,8 @@ pub(crate) trait Experiment: Sync {
     /// How far the progress bar has to go for it: about one step a second. None of it planned: 0.
     fn steps(&self, plan: &Plan) -> u64;
 
-    /// Makes what is planned, and adds its rows. What `interrupt` cuts short gives no row that would not compare.
+    /// Makes what is planned, and adds its rows. What `interrupt` cuts short gives no row that
+    /// would not compare.
     ///
     /// # Errors
     /// If a process dies that was not to. Rows that were finished by then are there.

@@ -1,6 +1,7 @@
 //! What can be wrong with a backend that still runs: it is slow, or it fails at once.
 //!
-//! `compare` asks for it through `control`, the echo service does it. A backend is well until it is told otherwise.
+//! `compare` asks for it through `control`, the echo service does it. A backend is well until it is
+//! told otherwise.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The wish to stop: Ctrl-C at the terminal, or SIGTERM.
 //!
-//! Heard once, seen by whoever waits. A second one ends the process at once, for those who do not want to wait.
+//! Heard once, seen by whoever waits. A second one ends the process at once, for those who do not
+//! want to wait.
 //!
 //! Every command listens from its first line on, whether it needs to clean up or not. In a
 //! container it is process 1, and the kernel drops a signal to process 1 that has no handler: it
@@ -23,7 +24,8 @@ impl Interrupt {
     /// it ends.
     pub fn new(saying: &'static str) -> Self {
         let (sender, heard) = watch::channel(false);
-        // Registered here and not in the task: a signal that comes before the task has run must be heard as well.
+        // Registered here and not in the task: a signal that comes before the task has run must be
+        // heard as well.
         if let (Ok(mut terminate), Ok(mut interrupt)) =
             (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         {

@@ -1,7 +1,9 @@
-//! The ids of calls that a backend executed, in a file, so that they outlive a backend that is killed.
+//! The ids of calls that a backend executed, in a file, so that they outlive a backend that is
+//! killed.
 //!
-//! A server appends an id at the moment it begins, with one `write` of eight bytes; what the kernel took is there
-//! whatever becomes of the process. `compare` reads the file when the run is over, or watches it grow.
+//! A server appends an id at the moment it begins, with one `write` of eight bytes; what the kernel
+//! took is there whatever becomes of the process. `compare` reads the file when the run is over, or
+//! watches it grow.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -12,7 +14,8 @@ use std::path::Path;
 pub(crate) struct Journal(File);
 
 impl Journal {
-    /// Goes on with the journal at `path`, which is made if missing: a backend that comes back keeps its past.
+    /// Goes on with the journal at `path`, which is made if missing: a backend that comes back
+    /// keeps its past.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -22,7 +25,8 @@ impl Journal {
 
     /// A handler begins to execute the call.
     pub(crate) fn executed(&self, id: u64) {
-        // Short writes to a file happen on a full disk only; then the run's numbers are the lesser worry.
+        // Short writes to a file happen on a full disk only; then the run's numbers are the lesser
+        // worry.
         if let Err(error) = (&self.0).write_all(&id.to_le_bytes()) {
             tracing::warn!(%error, "the journal cannot be written");
         }

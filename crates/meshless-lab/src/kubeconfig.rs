@@ -1,7 +1,8 @@
-//! The API server that `kubernetes:///` channels read outside of a pod: the one that the kubeconfig names.
+//! The API server that `kubernetes:///` channels read outside of a pod: the one that the kubeconfig
+//! names.
 //!
-//! The library knows a pod's service account and no kubeconfig, whose kinds of login are many. The crate `kube` knows them,
-//! and `compare --kubernetes` brings it along.
+//! The library knows a pod's service account and no kubeconfig, whose kinds of login are many. The
+//! crate `kube` knows them, and `compare --kubernetes` brings it along.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,8 +11,9 @@ use kube::{Client, Config};
 use meshless::resolver::KubernetesClient;
 use tokio::sync::OnceCell;
 
-/// The same for all channels, so that they share their watches; `None` in a pod without a kubeconfig, where the library knows
-/// what to do. Without both, the client's requests fail with what to do.
+/// The same for all channels, so that they share their watches; `None` in a pod without a
+/// kubeconfig, where the library knows what to do. Without both, the client's requests fail with
+/// what to do.
 pub(crate) fn client() -> Option<KubernetesClient> {
     static CLIENT: LazyLock<Option<KubernetesClient>> = LazyLock::new(|| match Kubeconfig::read() {
         Ok(kubeconfig) => Some(client_of(kubeconfig)),

@@ -1,7 +1,8 @@
 //! What a backend executed: counts, and for a parent process the ids of the calls.
 //!
-//! A server may run for weeks, so nothing here grows with the calls that have ended. Ids are kept only where a parent process
-//! asks for them ([`Ledger::for_parent`]), in a [`Pending`] list that has a bound.
+//! A server may run for weeks, so nothing here grows with the calls that have ended. Ids are kept
+//! only where a parent process asks for them ([`Ledger::for_parent`]), in a [`Pending`] list that
+//! has a bound.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::journal::Journal;
 
-/// What a backend executed. An execution counts from its begin, whether or not its answer arrived anywhere.
+/// What a backend executed. An execution counts from its begin, whether or not its answer arrived
+/// anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// Ids of calls. `None` where nobody would take them away.
@@ -22,7 +24,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger whose ids a parent process takes away, and which is also kept in `journal`, if there is one.
+    /// A ledger whose ids a parent process takes away, and which is also kept in `journal`, if
+    /// there is one.
     pub(crate) fn for_parent(journal: Option<Journal>) -> Self {
         Self { executed: Some(Pending::new(EXECUTED_MAX)), journal, ..Self::default() }
     }
@@ -80,7 +83,8 @@ impl Drop for Execution {
     }
 }
 
-/// What a parent process has not taken away yet. Holds so much and no more, and says so when it is asked.
+/// What a parent process has not taken away yet. Holds so much and no more, and says so when it is
+/// asked.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
     noted: Mutex<Noted<T>>,
@@ -142,7 +146,8 @@ impl<T> Default for Noted<T> {
     }
 }
 
-/// Ids that are kept at once: 128 MiB. A client that makes more calls in one run has no room for its own records of them.
+/// Ids that are kept at once: 128 MiB. A client that makes more calls in one run has no room for
+/// its own records of them.
 const EXECUTED_MAX: usize = 1 << 24;
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
 //!
-//! A library of what can be asked for: [`compare`] makes experiments here and [`cluster`] on Kubernetes, [`serve`] and [`load`] are
-//! one server and one load. Each takes a request, which is plain data. The command `meshless` (`meshless-cli`) makes
-//! requests of its arguments. [`compare`] starts the program that it runs in again, as `serve --control` and as `client`: a program
-//! that calls it must pass those words on to [`serve`] and [`client`].
+//! A library of what can be asked for: [`compare`] makes experiments here and [`cluster`] on
+//! Kubernetes, [`serve`] and [`load`] are one server and one load. Each takes a request, which is
+//! plain data. The command `meshless` (`meshless-cli`) makes requests of its arguments. [`compare`]
+//! starts the program that it runs in again, as `serve --control` and as `client`: a program that
+//! calls it must pass those words on to [`serve`] and [`client`].
 
 // The lab is read by those who work on it: its docs may name what is private.
 #![allow(rustdoc::private_intra_doc_links)]

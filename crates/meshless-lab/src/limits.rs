@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises this process's soft limit of file descriptors as far as the hard one allows, and returns what it is then.
-/// Children inherit it.
+/// Raises this process's soft limit of file descriptors as far as the hard one allows, and returns
+/// what it is then. Children inherit it.
 pub(crate) fn raise_file_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     for wanted in [limit.maximum, Some(MACOS_OPEN_MAX)] {
@@ -18,8 +18,8 @@ pub(crate) fn raise_file_descriptors() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// The addresses of `count` backends: 127.0.0.2 and those after it, because a DNS name gives addresses but no ports.
-/// None if the system has not got them all.
+/// The addresses of `count` backends: 127.0.0.2 and those after it, because a DNS name gives
+/// addresses but no ports. None if the system has not got them all.
 pub(crate) fn loopback_addresses(count: u8) -> Option<Vec<Ipv4Addr>> {
     let addresses: Vec<_> = (0..count).map(|n| Ipv4Addr::new(127, 0, 0, n.saturating_add(2))).collect();
     addresses.iter().all(|address| TcpListener::bind((*address, 0)).is_ok()).then_some(addresses)

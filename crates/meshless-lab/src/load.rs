@@ -1,8 +1,9 @@
 //! `meshless load`: one client's load on live servers, through the channel, and what became of it.
 //!
-//! What `compare` does on this machine with servers of its own, this does to a target of the user's: the echo service of
-//! `meshless serve` or of a peer. It makes a number of calls, or calls for a while, with a fixed number in flight, so that it
-//! ends by itself; latency then counts from the moment a call is made, since nothing else schedules it.
+//! What `compare` does on this machine with servers of its own, this does to a target of the
+//! user's: the echo service of `meshless serve` or of a peer. It makes a number of calls, or calls
+//! for a while, with a fixed number in flight, so that it ends by itself; latency then counts from
+//! the moment a call is made, since nothing else schedules it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -335,8 +336,8 @@ impl LoadReport {
     }
 }
 
-/// Counts calls by the name of their backend. A load that runs for a day meets each pod of many rollouts: names beyond the
-/// bound are counted together.
+/// Counts calls by the name of their backend. A load that runs for a day meets each pod of many
+/// rollouts: names beyond the bound are counted together.
 fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
     let name =
         if backends.len() < BACKENDS_MAX || backends.contains_key(name) { name } else { OTHER_BACKENDS };
@@ -351,7 +352,8 @@ fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
 /// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
 pub const CALLS_MAX: u64 = (1 << 53) - 1;
 
-/// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations, short enough to make many.
+/// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations,
+/// short enough to make many.
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::results::Machine;
 
-/// Looks at the machine now and, for the processor time that was stolen meanwhile, again at the end.
+/// Looks at the machine now and, for the processor time that was stolen meanwhile, again at the
+/// end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MachineWatch {
     before: Option<ProcessorTime>,
@@ -35,7 +36,8 @@ impl MachineWatch {
     }
 }
 
-/// Share of the processors that is busy now, before the run adds its own, if the system tells. Takes half a second.
+/// Share of the processors that is busy now, before the run adds its own, if the system tells.
+/// Takes half a second.
 pub(crate) async fn busy_fraction() -> Option<f64> {
     let before = ProcessorTime::now()?;
     tokio::time::sleep(BUSY_PERIOD).await;
@@ -67,8 +69,8 @@ impl ProcessorTime {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    /// The first line of `/proc/stat`: `cpu user nice system idle iowait irq softirq steal …` (proc_stat(5)). The two fields
-    /// behind `steal` are contained in the first two.
+    /// The first line of `/proc/stat`: `cpu user nice system idle iowait irq softirq steal …`
+    /// (proc_stat(5)). The two fields behind `steal` are contained in the first two.
     fn parse(stat: &str) -> Option<Self> {
         let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         let ticks: Vec<u64> = fields.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -77,7 +79,8 @@ impl ProcessorTime {
 
     fn busy_until(self, after: Self) -> Option<f64> {
         let total = after.total.checked_sub(self.total).filter(|total| *total > 0)?;
-        // Time spent waiting for a disk can be taken back by the kernel (proc_stat(5)), so idle may even shrink.
+        // Time spent waiting for a disk can be taken back by the kernel (proc_stat(5)), so idle may
+        // even shrink.
         let idle = after.idle.saturating_sub(self.idle).min(total);
         Some(1.0 - idle as f64 / total as f64)
     }

@@ -1,10 +1,12 @@
 //! What stands between a client and its backends on a real cluster, rebuilt on one machine.
 //!
-//! A [`Network`] says where the processes of a run live and how packets get from one to the other: all on the loopback
-//! interface, or each in a network namespace of its own with the kernel's rules between them. `compare` holds one for
-//! the whole run; its rigs ask it for a [`Pod`] per process and for the [`Service`] that stands in for a ClusterIP.
-//! `meshless-testkit` has the cluster's DNS, a headless service and the API server. [`Relay`] is a way to a backend that can become
-//! a black hole, and [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of strategies or measures anything but what it counts for itself.
+//! A [`Network`] says where the processes of a run live and how packets get from one to the other:
+//! all on the loopback interface, or each in a network namespace of its own with the kernel's rules
+//! between them. `compare` holds one for the whole run; its rigs ask it for a [`Pod`] per process
+//! and for the [`Service`] that stands in for a ClusterIP. `meshless-testkit` has the cluster's
+//! DNS, a headless service and the API server. [`Relay`] is a way to a backend that can become a
+//! black hole, and [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of
+//! strategies or measures anything but what it counts for itself.
 
 mod error;
 mod kernel;
@@ -31,11 +33,13 @@ use crate::limits;
 pub enum NetworkKind {
     /// The loopback interface, a virtual address in user space: needs nothing, runs everywhere.
     Loopback,
-    /// A network namespace per pod, a virtual address by nftables as kube-proxy writes it: Linux, as root.
+    /// A network namespace per pod, a virtual address by nftables as kube-proxy writes it: Linux,
+    /// as root.
     Kernel,
 }
 
-/// Where the processes of a run live, and how packets get from one to the other. Clones are the same network.
+/// Where the processes of a run live, and how packets get from one to the other. Clones are the
+/// same network.
 #[derive(Clone, Debug)]
 pub enum Network {
     /// All processes share this machine's loopback interface.
@@ -45,8 +49,9 @@ pub enum Network {
 }
 
 impl Network {
-    /// The network of this kind, ready for pods. For [`NetworkKind::Kernel`] the first call replaces this process by one
-    /// in a namespace of its own, which then comes here again: make it before anything else of the run.
+    /// The network of this kind, ready for pods. For [`NetworkKind::Kernel`] the first call
+    /// replaces this process by one in a namespace of its own, which then comes here again: make it
+    /// before anything else of the run.
     ///
     /// # Errors
     /// If the system or the user's rights do not allow it. The error says what to do.
@@ -79,8 +84,8 @@ impl Network {
         })
     }
 
-    /// One address in front of `backends` that hands each new connection to a random one. `seed` decides which, except where
-    /// the kernel draws for itself.
+    /// One address in front of `backends` that hands each new connection to a random one. `seed`
+    /// decides which, except where the kernel draws for itself.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -110,8 +115,9 @@ impl Network {
         }
     }
 
-    /// Where `count` backends live, each at an address of its own. None if the system has not got so many. Whoever asks
-    /// again may get the same ones, at which only other ports are free, or other ones.
+    /// Where `count` backends live, each at an address of its own. None if the system has not got
+    /// so many. Whoever asks again may get the same ones, at which only other ports are free, or
+    /// other ones.
     pub fn addresses(&self, count: u8) -> Option<Vec<Ipv4Addr>> {
         match self {
             Self::Loopback => limits::loopback_addresses(count),
@@ -132,8 +138,8 @@ impl Network {
         matches!(self, Self::Kernel(_))
     }
 
-    /// Whether a [`Service`] costs its connections next to nothing. Packets that the kernel rewrites do not notice it; bytes
-    /// copied through a forwarder do.
+    /// Whether a [`Service`] costs its connections next to nothing. Packets that the kernel
+    /// rewrites do not notice it; bytes copied through a forwarder do.
     pub fn service_is_free(&self) -> bool {
         matches!(self, Self::Kernel(_))
     }

@@ -1,9 +1,11 @@
 //! When each call of a run is due, decided before the first is made.
 //!
-//! Pure: a schedule is a function of its settings and a seed. Offsets do not depend on answers (an open loop), so that a
-//! slow server cannot slow down the arrival of the calls that would show its slowness ("coordinated omission").
+//! Pure: a schedule is a function of its settings and a seed. Offsets do not depend on answers (an
+//! open loop), so that a slow server cannot slow down the arrival of the calls that would show its
+//! slowness ("coordinated omission").
 //!
-//! Used by `client`, which sleeps until each offset, and by `stats`, which counts latency from them.
+//! Used by `client`, which sleeps until each offset, and by `stats`, which counts latency from
+//! them.
 
 use std::time::Duration;
 
@@ -107,7 +109,8 @@ mod tests {
         // 10 000 ± 5 standard deviations (√10 000 = 100).
         assert!(offsets.len().abs_diff(10_000) < 500, "{}", offsets.len());
         assert!(offsets.is_sorted() && *offsets.last().unwrap() < 10 * SECOND);
-        // An exponential gap is shorter than its mean with probability 1 − 1/e; ± 5 deviations of √(p(1 − p)/n).
+        // An exponential gap is shorter than its mean with probability 1 − 1/e; ± 5 deviations of
+        // √(p(1 − p)/n).
         let short = offsets.windows(2).filter(|pair| pair[1] - pair[0] < Duration::from_millis(1)).count();
         let fraction = short as f64 / (offsets.len() - 1) as f64;
         assert!((fraction - 0.632).abs() < 0.025, "{fraction}");

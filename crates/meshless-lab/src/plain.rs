@@ -1,7 +1,9 @@
-//! What `meshless serve` says to one who is no gRPC client: a browser, curl, a load balancer's HTTP probe.
+//! What `meshless serve` says to one who is no gRPC client: a browser, curl, a load balancer's HTTP
+//! probe.
 //!
-//! A gRPC server answers such a request with headers that no such client shows, so that the user sees an empty page and
-//! learns nothing. Calls to services that are not there are answered as gRPC has it.
+//! A gRPC server answers such a request with headers that no such client shows, so that the user
+//! sees an empty page and learns nothing. Calls to services that are not there are answered as gRPC
+//! has it.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -40,7 +42,8 @@ async fn discard(mut body: AxumBody) {
     }
 }
 
-/// "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]" (gRPC over HTTP/2, Requests)
+/// "Content-Type → "content-type" "application/grpc" [("+proto" / "+json" / {custom})]" (gRPC over
+/// HTTP/2, Requests)
 fn is_grpc(content_type: &HeaderValue) -> bool {
     content_type.as_bytes().starts_with(b"application/grpc")
 }

@@ -1,7 +1,9 @@
-//! A child process of a run: this same program in another role, or a foreign client, spoken to by lines of JSON (`control`).
+//! A child process of a run: this same program in another role, or a foreign client, spoken to by
+//! lines of JSON (`control`).
 //!
-//! Used by `compare` for its servers and its client. A child never outlives its handle: it is killed when the handle
-//! goes, and it ends by itself when its stdin closes, should this process be killed.
+//! Used by `compare` for its servers and its client. A child never outlives its handle: it is
+//! killed when the handle goes, and it ends by itself when its stdin closes, should this process be
+//! killed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -42,7 +44,8 @@ pub struct ProcessError {
 type LastWords = Arc<Mutex<VecDeque<String>>>;
 
 impl Process {
-    /// Starts this program in `pod` with `arguments`. `role` names the child in errors: "the client", "backend-2".
+    /// Starts this program in `pod` with `arguments`. `role` names the child in errors: "the
+    /// client", "backend-2".
     ///
     /// # Errors
     /// If the system does not start it.
@@ -68,10 +71,12 @@ impl Process {
             let mut command = pod.command(program.as_os_str());
             command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             if std::env::var_os(LOG_FILTER).is_none() {
-                // Its last words are for errors, and what it says of each rotation costs time that is measured.
+                // Its last words are for errors, and what it says of each rotation costs time that
+                // is measured.
                 command.env(LOG_FILTER, "warn");
             }
-            // A group of its own: a Ctrl-C at the terminal is for the parent, which keeps what was measured.
+            // A group of its own: a Ctrl-C at the terminal is for the parent, which keeps what was
+            // measured.
             command.process_group(0).kill_on_drop(true).spawn()
         });
         let failed = |error: io::Error| ProcessError {
@@ -140,7 +145,8 @@ impl Process {
 
     /// Sends a signal. A child that is gone already does not mind.
     pub(crate) fn signal(&self, signal: Signal) {
-        // `id` is none once the child was waited for, so that the number of another process is never hit.
+        // `id` is none once the child was waited for, so that the number of another process is
+        // never hit.
         let pid = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(Err(error)) = pid.map(|pid| kill_process(pid, signal)) {
             tracing::debug!(role = self.role, %error, "the signal was not sent");

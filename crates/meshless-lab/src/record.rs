@@ -1,7 +1,7 @@
 //! One call as the client saw it, and what its error tells about how far it came.
 //!
-//! Written by `client`, read by `stats`. Whether a failed call was executed is not known here: only the servers' ledgers
-//! know, so the client gives a [`Hint`] and `stats` decides.
+//! Written by `client`, read by `stats`. Whether a failed call was executed is not known here: only
+//! the servers' ledgers know, so the client gives a [`Hint`] and `stats` decides.
 
 use std::error::Error;
 
@@ -87,7 +87,8 @@ fn hint(status: &Status) -> Hint {
     if NeverSent::is_true_of(status) {
         return Hint::NeverSent;
     }
-    // The text of tonic's generated clients for an error of `ready()`: before the request was handed over.
+    // The text of tonic's generated clients for an error of `ready()`: before the request was
+    // handed over.
     if status.message().starts_with("Service was not ready") {
         return Hint::NeverSent;
     }

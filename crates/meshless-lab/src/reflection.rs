@@ -1,6 +1,7 @@
 //! What `meshless serve` tells tools such as grpcurl about its services: gRPC's server reflection.
 //!
-//! Two versions of the same service: `grpc.reflection.v1`, and `v1alpha`, which older tools ask for.
+//! Two versions of the same service: `grpc.reflection.v1`, and `v1alpha`, which older tools ask
+//! for.
 
 use tonic_reflection::server::{Builder, v1, v1alpha};
 

@@ -78,7 +78,8 @@ pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
     Ok(Written { page: out.join("index.html"), files: written })
 }
 
-/// Tells before a run of minutes whether its report could be written: makes the folder, and a file in it.
+/// Tells before a run of minutes whether its report could be written: makes the folder, and a file
+/// in it.
 ///
 /// # Errors
 ///
@@ -97,7 +98,8 @@ pub fn json(results: &Results) -> String {
     json::text(results)
 }
 
-/// The same run in a terminal of `width` columns: tables and verdict, with ANSI colours if asked for.
+/// The same run in a terminal of `width` columns: tables and verdict, with ANSI colours if asked
+/// for.
 #[must_use]
 pub fn terminal(results: &Results, width: u16, colour: bool) -> String {
     terminal::text(results, width, colour)

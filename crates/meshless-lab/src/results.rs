@@ -1,7 +1,8 @@
-//! What a run measured: the types behind `results.json`, whose schema is `schema.json` beside `Cargo.toml`.
+//! What a run measured: the types behind `results.json`, whose schema is `schema.json` beside
+//! `Cargo.toml`.
 //!
-//! Made by `compare`, read by every part of `report`. Durations are milliseconds as decimal numbers, because their
-//! readers are people and scripts. Failed calls never enter a latency.
+//! Made by `compare`, read by every part of `report`. Durations are milliseconds as decimal
+//! numbers, because their readers are people and scripts. Failed calls never enter a latency.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ pub struct Results {
     pub schema_version: u32,
     /// The command line that makes this run again.
     pub command: String,
-    /// Seed of every random choice of the lab: arrivals, the virtual address, the order of DNS answers.
+    /// Seed of every random choice of the lab: arrivals, the virtual address, the order of DNS
+    /// answers.
     pub seed: u64,
     /// When the run began, UTC, RFC 3339.
     pub started_at: String,
@@ -25,7 +27,8 @@ pub struct Results {
     pub complete: bool,
     /// Versions of what took part: `meshless`, `tonic`, `hyper`, `h2`, a proxy's own.
     pub versions: BTreeMap<String, String>,
-    /// What lay between the processes: `loopback`, `kernel` for a namespace per pod and nftables between them, or `kubernetes` for a cluster.
+    /// What lay between the processes: `loopback`, `kernel` for a namespace per pod and nftables
+    /// between them, or `kubernetes` for a cluster.
     pub network: String,
     /// Where it ran.
     pub machine: Machine,
@@ -58,7 +61,8 @@ pub struct Machine {
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Share of processor time that the hypervisor gave to others during the run, if the system tells.
+    /// Share of processor time that the hypervisor gave to others during the run, if the system
+    /// tells.
     pub steal_fraction: Option<f64>,
     /// Limit of open file descriptors per process that the run had.
     pub file_descriptors: u64,
@@ -98,8 +102,8 @@ pub struct ChurnSettings {
     pub deadline_ms: f64,
     /// How long most events are watched, in seconds.
     pub seconds: f64,
-    /// `MaxConnectionAge` of the strategies that age, in events that do not age connections quickly themselves; there it is
-    /// that of the other experiments, for every strategy.
+    /// `MaxConnectionAge` of the strategies that age, in events that do not age connections quickly
+    /// themselves; there it is that of the other experiments, for every strategy.
     pub max_connection_age_ms: f64,
 }
 
@@ -117,7 +121,8 @@ pub struct BurstRow {
     pub outcome: Outcome,
     /// Error rate of each round, in order.
     pub error_rate_by_round: Vec<f64>,
-    /// How far apart the calls of one round began: the last start after the first, mean of the rounds.
+    /// How far apart the calls of one round began: the last start after the first, mean of the
+    /// rounds.
     pub start_spread_ms: f64,
 }
 
@@ -141,7 +146,8 @@ pub struct SpreadRow {
     pub max_over_mean_per_second: PerSecond,
     /// Connections that the servers closed because of their age.
     pub rotations: u64,
-    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself was late.
+    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself
+    /// was late.
     pub start_lag_ms_p99: f64,
     /// One entry per second of the run.
     pub timeline: Vec<Second>,
@@ -160,7 +166,8 @@ pub struct Outcome {
     pub failed: u64,
     /// `failed` over all calls, 0 to 1.
     pub error_rate: f64,
-    /// Failed calls by the gRPC status that the client's caller saw (`DEADLINE_EXCEEDED`, `UNAVAILABLE`…).
+    /// Failed calls by the gRPC status that the client's caller saw (`DEADLINE_EXCEEDED`,
+    /// `UNAVAILABLE`…).
     pub statuses: BTreeMap<String, u64>,
     /// Failed calls by what happened to them.
     pub causes: Causes,
@@ -183,9 +190,11 @@ pub struct Outcome {
 pub struct Causes {
     /// The deadline passed.
     pub deadline: u64,
-    /// No byte of the call left the client: no connection, or one that was closing. Safe to send again.
+    /// No byte of the call left the client: no connection, or one that was closing. Safe to send
+    /// again.
     pub never_sent: u64,
-    /// The call may have left the client, but no server began to execute it. Safe to send again, if the client only knew.
+    /// The call may have left the client, but no server began to execute it. Safe to send again, if
+    /// the client only knew.
     pub sent_not_processed: u64,
     /// A server began to execute it, and the answer was lost.
     pub processed: u64,
@@ -271,19 +280,22 @@ pub struct ChurnRow {
     pub duplicated: u64,
     /// Calls that servers executed though the caller was told of a failure.
     pub executed_though_failed: u64,
-    /// How often a call was sent, mean over all calls of the run, those before the event among them: below 1 where calls never left
-    /// the client, above 1 where they were sent again. What a server turned away before its handler counts. None for
-    /// `tonic-balance`, which makes its own connections.
+    /// How often a call was sent, mean over all calls of the run, those before the event among
+    /// them: below 1 where calls never left the client, above 1 where they were sent again. What a
+    /// server turned away before its handler counts. None for `tonic-balance`, which makes its own
+    /// connections.
     pub attempts_per_call: Option<f64>,
-    /// Connections that a client opened, from its start to the end of the run: a client of n backends opens n at first, and needs
-    /// one more for each that is replaced. Mean over the clients. None for `tonic-balance`, which makes its own connections.
+    /// Connections that a client opened, from its start to the end of the run: a client of n
+    /// backends opens n at first, and needs one more for each that is replaced. Mean over the
+    /// clients. None for `tonic-balance`, which makes its own connections.
     pub connections_per_client: Option<f64>,
     /// Whether the event is one that a client can get over.
     pub converges: bool,
-    /// How long that took, as [`EventNote::converged_when`] defines it. None if it did not happen while the event was watched,
-    /// or if the event does not converge.
+    /// How long that took, as [`EventNote::converged_when`] defines it. None if it did not happen
+    /// while the event was watched, or if the event does not converge.
     pub converged_ms: Option<f64>,
-    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself was late.
+    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself
+    /// was late.
     pub start_lag_ms_p99: f64,
     /// Latency of the answered calls.
     pub latency_ms: BeforeAfter,
@@ -358,8 +370,8 @@ pub struct LevellingRow {
     pub ages: f64,
     /// Connections that a server served, mean.
     pub connections: f64,
-    /// Standard deviation of the servers' numbers of connections at a moment over their mean; root of the mean square over
-    /// all moments.
+    /// Standard deviation of the servers' numbers of connections at a moment over their mean; root
+    /// of the mean square over all moments.
     pub deviation: f64,
     /// The same, as the closed form has it for `connections`.
     pub deviation_expected: f64,
@@ -413,7 +425,8 @@ pub struct BounceRow {
     pub goodput: f64,
     /// How often a call was sent, mean: 1 and its refusals.
     pub attempts_per_call: f64,
-    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself was late.
+    /// Latest start after its schedule, 99th percentile over the calls: what the generator itself
+    /// was late.
     pub start_lag_ms_p99: f64,
     /// What became of the calls.
     #[serde(flatten)]

@@ -1,8 +1,9 @@
 //! `meshless serve`: the echo service behind a server that ages its connections.
 //!
-//! For people, it logs what the server says of its connections and stops gracefully on SIGTERM and Ctrl-C; a second one ends it at
-//! once. For `compare` (`--control`) it speaks [`ToServer`] and [`FromServer`] on stdin and stdout, logs nothing, and ends at
-//! once with its stdin; SIGTERM stops it as gracefully as ever, but without a lame duck unless one is asked for.
+//! For people, it logs what the server says of its connections and stops gracefully on SIGTERM and
+//! Ctrl-C; a second one ends it at once. For `compare` (`--control`) it speaks [`ToServer`] and
+//! [`FromServer`] on stdin and stdout, logs nothing, and ends at once with its stdin; SIGTERM stops
+//! it as gracefully as ever, but without a lame duck unless one is asked for.
 
 use std::collections::HashSet;
 use std::io;
@@ -55,8 +56,8 @@ pub struct ServeRequest {
     pub service_time: Duration,
     /// True to draw how long from an exponential distribution with that mean.
     pub exponential: bool,
-    /// Name of this backend in the response header `meshless-backend`. `None`: its first address, or the pod's name where
-    /// that is a wildcard.
+    /// Name of this backend in the response header `meshless-backend`. `None`: its first address,
+    /// or the pod's name where that is a wildcard.
     pub name: Option<String>,
     /// Calls to work on at a time; the others wait their turn. `None`: all.
     pub workers: Option<usize>,
@@ -111,7 +112,8 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
         let connections = Arc::new(Connections::default());
         let noted = connections.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
-        // The parent that closes stdin has no use for a graceful end: its calls are over, or it is dead.
+        // The parent that closes stdin has no use for a graceful end: its calls are over, or it is
+        // dead.
         return tokio::select! {
             told = answer_parent(sockets(&addresses), &ledger, &connections, &faults) => Ok(told?),
             served = server.serve_with_incoming_shutdown(listeners, shutdown) => Ok(served?),

@@ -1,7 +1,7 @@
 //! From what was seen of single calls to the rows of the results.
 //!
-//! Pure. The client's records say how each call ended for its caller, the servers' ledgers which calls were executed; only the
-//! two together tell what became of a failed call.
+//! Pure. The client's records say how each call ended for its caller, the servers' ledgers which
+//! calls were executed; only the two together tell what became of a failed call.
 
 mod latencies;
 
@@ -25,7 +25,8 @@ pub(crate) struct Round {
     pub(crate) totals: RunTotals,
     /// Ids that the servers executed, once per execution, all servers together.
     pub(crate) executed: Vec<u64>,
-    /// When connections that had reached their age were told to go, in nanoseconds of the common clock.
+    /// When connections that had reached their age were told to go, in nanoseconds of the common
+    /// clock.
     pub(crate) rotations_ns: Vec<u64>,
     /// Processor time of all servers.
     pub(crate) server_cpu: Duration,
@@ -80,8 +81,8 @@ pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
     outcome
 }
 
-/// A deadline is a deadline wherever the call was at that moment. Otherwise the ledger knows better than the error: what a server
-/// executed was sent, whatever the client believes.
+/// A deadline is a deadline wherever the call was at that moment. Otherwise the ledger knows better
+/// than the error: what a server executed was sent, whatever the client believes.
 fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 {
     match failure.hint {
         Hint::Deadline => &mut causes.deadline,

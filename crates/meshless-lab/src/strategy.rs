@@ -1,8 +1,9 @@
 //! The ways of connecting that are compared, by name.
 //!
-//! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers age their connections;
-//! `caller` turns it into a client, `compare` into processes. The first six run today's tonic client; those with the name of
-//! a gRPC policy run the channel of this project; the last is another gRPC, in a program that the user brings.
+//! A strategy says what stands between client and backends ([`Entrance`]) and whether the servers
+//! age their connections; `caller` turns it into a client, `compare` into processes. The first six
+//! run today's tonic client; those with the name of a gRPC policy run the channel of this project;
+//! the last is another gRPC, in a program that the user brings.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,12 +19,14 @@ pub enum Strategy {
     ConnectionPerCall,
     /// One connection for all calls: what a gRPC client does by itself.
     SingleConnection,
-    /// One connection at a time, which the server ages; the client comes back through the virtual address.
+    /// One connection at a time, which the server ages; the client comes back through the virtual
+    /// address.
     MaxAgeL4,
     /// The same, and the client comes back through the DNS name.
     MaxAgeDns,
-    /// tonic's `Channel::balance_channel`, told every second what DNS says. This is what `ginepro` does every ten seconds; its
-    /// current version, 0.9.3, stands on tonic 0.13, whose channel no client generated for 0.14 takes.
+    /// tonic's `Channel::balance_channel`, told every second what DNS says. This is what `ginepro`
+    /// does every ten seconds; its current version, 0.9.3, stands on tonic 0.13, whose channel no
+    /// client generated for 0.14 takes.
     TonicBalance,
     /// One connection to a proxy that balances calls: a mesh's data plane.
     L7Proxy,
@@ -42,10 +45,12 @@ pub enum Strategy {
     /// The same, and what failed is sent again where the retry policy allows it.
     #[serde(rename = "round_robin+retry")]
     RoundRobinRetry,
-    /// The channel with `round_robin`, told of its backends by a watch of EndpointSlices and not by DNS.
+    /// The channel with `round_robin`, told of its backends by a watch of EndpointSlices and not by
+    /// DNS.
     #[serde(rename = "round_robin+kubernetes")]
     RoundRobinKubernetes,
-    /// grpc-go's `round_robin` through the DNS name, in a program of its own (`peers/go/lab`); the servers age its connections.
+    /// grpc-go's `round_robin` through the DNS name, in a program of its own (`peers/go/lab`); the
+    /// servers age its connections.
     GrpcGo,
 }
 
@@ -164,7 +169,8 @@ impl Strategy {
         self == Self::RoundRobinRetry
     }
 
-    /// Whether its client makes connections of its own, through which the lab does not see: what it sends is not counted.
+    /// Whether its client makes connections of its own, through which the lab does not see: what it
+    /// sends is not counted.
     pub(crate) fn hides_connections(self) -> bool {
         self == Self::TonicBalance
     }

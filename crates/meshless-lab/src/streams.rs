@@ -1,7 +1,9 @@
-//! The streaming service, `meshless.lab.v1.StreamService`: the three streaming shapes, as small as they can be.
+//! The streaming service, `meshless.lab.v1.StreamService`: the three streaming shapes, as small as
+//! they can be.
 //!
-//! Served beside the echo service, and by the peers in other languages, so that a stream in flight at a rotation can be
-//! watched on every combination of client and server. A stream counts in the ledger like a call.
+//! Served beside the echo service, and by the peers in other languages, so that a stream in flight
+//! at a rotation can be watched on every combination of client and server. A stream counts in the
+//! ledger like a call.
 
 use std::pin::Pin;
 use std::sync::Arc;

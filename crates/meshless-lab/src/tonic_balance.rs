@@ -1,8 +1,9 @@
 //! tonic's own balancing over all addresses of a name: `Channel::balance_channel`, fed from DNS.
 //!
-//! tonic takes a stream of changes and leaves it to the caller where they come from. This asks the run's DNS server once a
-//! second and reports the difference, as the crate `ginepro` does once every ten seconds by default. An error keeps what is
-//! known, and so does an answer without an address, which the resolver reports as an error; as there.
+//! tonic takes a stream of changes and leaves it to the caller where they come from. This asks the
+//! run's DNS server once a second and reports the difference, as the crate `ginepro` does once
+//! every ten seconds by default. An error keeps what is known, and so does an answer without an
+//! address, which the resolver reports as an error; as there.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -44,7 +45,8 @@ async fn follow(dns: Connector, target: Endpoint, changes: Sender<Change<SocketA
     }
 }
 
-/// The records' time to live in this lab, so that no client waits longer than another for what it could know.
+/// The records' time to live in this lab, so that no client waits longer than another for what it
+/// could know.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Changes that wait for the channel, which takes them whenever a call is made.

@@ -1,8 +1,8 @@
 //! How long a backend works on a call: always as long, or as long as a draw says.
 //!
-//! Drawn times are for load near the capacity, where a mean that is one per cent too long doubles what waits. A timer fires up to
-//! two milliseconds late, so each oversleep is taken off the next draw: single calls end when the timer says, the mean is the
-//! one that was asked for.
+//! Drawn times are for load near the capacity, where a mean that is one per cent too long doubles
+//! what waits. A timer fires up to two milliseconds late, so each oversleep is taken off the next
+//! draw: single calls end when the timer says, the mean is the one that was asked for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -79,7 +79,8 @@ mod tests {
         assert_eq!(begun.elapsed(), MEAN);
     }
 
-    /// Tokio's timers end on whole milliseconds: without paying back, the mean would be half of one too long.
+    /// Tokio's timers end on whole milliseconds: without paying back, the mean would be half of one
+    /// too long.
     #[tokio::test(start_paused = true)]
     async fn drawn_work_has_the_mean_that_was_asked_for_although_timers_are_late() {
         let (work, calls) = (Work::exponential(MEAN, 7), 10_000);

@@ -1,7 +1,9 @@
-//! A Kubernetes API server on loopback, over HTTP/1.1, for those parts of its API that meshless reads.
+//! A Kubernetes API server on loopback, over HTTP/1.1, for those parts of its API that meshless
+//! reads.
 //!
-//! [`ApiServer`] has EndpointSlices: lists, watches, and what goes wrong with them. [`Cluster`] has the objects that
-//! `compare --kubernetes` applies, and controllers of a kind. Both believe everybody.
+//! [`ApiServer`] has EndpointSlices: lists, watches, and what goes wrong with them. [`Cluster`] has
+//! the objects that `compare --kubernetes` applies, and controllers of a kind. Both believe
+//! everybody.
 
 mod http;
 mod objects;

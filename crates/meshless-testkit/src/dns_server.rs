@@ -1,9 +1,10 @@
 //! An authoritative DNS server whose answers change while it runs.
 //!
-//! Like CoreDNS for a headless service: one A or AAAA record per backend, in random order (its `loadbalance` plugin) if
-//! asked for. UDP and TCP share one port; an answer that does not fit a datagram is truncated, so that clients come back
-//! over TCP. It never recurses and knows no name it was not told. A [`Script`] says how one name is answered, and a
-//! [`DnsTrouble`] what is wrong with all answers.
+//! Like CoreDNS for a headless service: one A or AAAA record per backend, in random order (its
+//! `loadbalance` plugin) if asked for. UDP and TCP share one port; an answer that does not fit a
+//! datagram is truncated, so that clients come back over TCP. It never recurses and knows no name
+//! it was not told. A [`Script`] says how one name is answered, and a [`DnsTrouble`] what is wrong
+//! with all answers.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -32,7 +33,8 @@ pub struct DnsServer {
 /// What a name is answered with.
 #[derive(Clone, Debug)]
 pub enum Script {
-    /// These addresses, each family to those who ask for it. None of a family is NOERROR without a record.
+    /// These addresses, each family to those who ask for it. None of a family is NOERROR without a
+    /// record.
     Addresses {
         /// Of both families.
         addresses: Vec<IpAddr>,
@@ -64,7 +66,8 @@ pub struct Query {
 }
 
 impl DnsServer {
-    /// A server on a free port of loopback, which answers with addresses in the order in which they were given.
+    /// A server on a free port of loopback, which answers with addresses in the order in which they
+    /// were given.
     ///
     /// # Panics
     /// If there is no free port.
@@ -73,8 +76,8 @@ impl DnsServer {
         Self::bind_with(listen, None).await.expect("loopback has a free port")
     }
 
-    /// Serves on `listen` (port 0 picks one that is free for both protocols). The order of the addresses in each answer
-    /// is drawn from the random stream of `seed`.
+    /// Serves on `listen` (port 0 picks one that is free for both protocols). The order of the
+    /// addresses in each answer is drawn from the random stream of `seed`.
     ///
     /// # Errors
     /// If the address cannot be bound for UDP and TCP.
@@ -93,7 +96,8 @@ impl DnsServer {
         Ok(Self { address, zone, _server: server })
     }
 
-    /// Answers queries for `name` so from now on. A final dot and case do not matter. A name never set is NXDOMAIN.
+    /// Answers queries for `name` so from now on. A final dot and case do not matter. A name never
+    /// set is NXDOMAIN.
     pub fn set(&self, name: &str, script: Script) {
         self.zone.lock().scripts.insert(canonical(name), script);
     }
@@ -256,7 +260,8 @@ impl RequestHandler for Handler {
     }
 }
 
-/// Binds UDP and TCP to one port. With port 0 the port that TCP got may be taken for UDP, so try a few.
+/// Binds UDP and TCP to one port. With port 0 the port that TCP got may be taken for UDP, so try a
+/// few.
 async fn bind_both(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
     let attempts = if listen.port() == 0 { BIND_ATTEMPTS } else { 1 };
     let mut last = None;
@@ -274,8 +279,8 @@ fn canonical(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Largest UDP answer to a client with EDNS: CoreDNS's `bufsize` default, chosen so that no datagram is fragmented
-/// (DNS flag day 2020).
+/// Largest UDP answer to a client with EDNS: CoreDNS's `bufsize` default, chosen so that no
+/// datagram is fragmented (DNS flag day 2020).
 const MAX_UDP_PAYLOAD: u16 = 1232;
 /// A TCP connection without a query for this long is closed.
 const TCP_IDLE: Duration = Duration::from_secs(10);

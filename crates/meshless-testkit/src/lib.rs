@@ -9,9 +9,9 @@
 //! | [`watched`] | a byte stream whose frames are seen as they pass |
 //! | [`pipe`] | a network line that can be cut |
 //!
-//! Everything runs in memory or on loopback, on ports that the system picks. Nothing here knows the library:
-//! the crate depends on `meshless-core` alone, for the headers of HTTP/2 frames, so that the library's own
-//! tests can depend on it.
+//! Everything runs in memory or on loopback, on ports that the system picks. Nothing here knows the
+//! library: the crate depends on `meshless-core` alone, for the headers of HTTP/2 frames, so that
+//! the library's own tests can depend on it.
 //!
 //! What a test asks for panics when it cannot be had. What the lab uses as well returns an error.
 

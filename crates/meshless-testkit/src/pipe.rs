@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
-/// Two ends of a line, and the scissors for it. Each direction holds up to 1 MiB that is not read yet.
+/// Two ends of a line, and the scissors for it. Each direction holds up to 1 MiB that is not read
+/// yet.
 pub fn cuttable() -> (Cuttable, DuplexStream, Scissors) {
     let (io, far) = duplex(CAPACITY);
     let scissors = Scissors(Arc::default());

@@ -1,4 +1,5 @@
-//! A client or a server that writes and reads HTTP/2 frames by hand: it can do what no library would.
+//! A client or a server that writes and reads HTTP/2 frames by hand: it can do what no library
+//! would.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

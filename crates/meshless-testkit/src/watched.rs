@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use meshless_core::{FrameHeader, FrameScanner};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What looks at the frames of a connection, once for each frame: when the last byte of its header has passed.
+/// What looks at the frames of a connection, once for each frame: when the last byte of its header
+/// has passed.
 pub trait FrameWatcher {
     /// The client has read a frame.
     fn on_read(&mut self, frame: FrameHeader);

@@ -1,7 +1,7 @@
 //! What one hostile connection pins in the server, by attack, under the default limits.
 //!
-//! `cargo bench -p meshless --bench pinned` prints heap bytes (exact), in all and for each thing that the client sent.
-//! Sockets' own buffers are the kernel's, and not counted.
+//! `cargo bench -p meshless --bench pinned` prints heap bytes (exact), in all and for each thing
+//! that the client sent. Sockets' own buffers are the kernel's, and not counted.
 
 #[path = "hostile/hoard.rs"]
 mod hoard;
@@ -38,8 +38,8 @@ fn main() {
         };
         attack(server, "streams", 10_000, 0, streams(0)).await;
         attack(server, "streams with 15 KB of headers", 10_000, 0, streams(15_000)).await;
-        // One byte for each field, out of HPACK's table, which each stream fills anew: 33 bytes as HTTP/2 counts them, and over a
-        // hundred in memory.
+        // One byte for each field, out of HPACK's table, which each stream fills anew: 33 bytes as
+        // HTTP/2 counts them, and over a hundred in memory.
         let fields = |count: usize| {
             let mut block = headers_of("/test.Hoard/Call", 0);
             block.extend([0x40, 1, b'x', 0]);

@@ -1,10 +1,13 @@
-//! What a unary call costs the server: ours beside tonic's, the same service and the same client, on one connection.
+//! What a unary call costs the server: ours beside tonic's, the same service and the same client,
+//! on one connection.
 //!
-//! `cargo bench -p meshless --bench server` prints allocations per call (exact) and calls per second on one core, client
-//! counted, where the two alternate. The client is bare h2, so that most of what is counted is the server.
-//! For instructions, `valgrind --tool=callgrind` with `SERVER=<tonic|timer|keepalive|meshless>,<calls>`: the difference between two
-//! numbers of calls leaves the start out. `keepalive` is tonic with the keepalive of 2 h that gRPC has by default, and we too;
-//! `timer` is tonic while any timer of its process runs: tokio then looks at the clock each time that it waits.
+//! `cargo bench -p meshless --bench server` prints allocations per call (exact) and calls per
+//! second on one core, client counted, where the two alternate. The client is bare h2, so that most
+//! of what is counted is the server. For instructions, `valgrind --tool=callgrind` with
+//! `SERVER=<tonic|timer|keepalive|meshless>,<calls>`: the difference between two numbers of calls
+//! leaves the start out. `keepalive` is tonic with the keepalive of 2 h that gRPC has by default,
+//! and we too; `timer` is tonic while any timer of its process runs: tokio then looks at the clock
+//! each time that it waits.
 
 use std::future::Future;
 use std::net::SocketAddr;

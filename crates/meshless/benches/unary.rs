@@ -1,9 +1,11 @@
-//! What a unary call costs, both ends counted, on one connection: the channel beside tonic's, the same server.
+//! What a unary call costs, both ends counted, on one connection: the channel beside tonic's, the
+//! same server.
 //!
-//! `cargo bench -p meshless --bench unary` prints allocations per call (exact) and calls per CPU-second at one and at a
-//! hundred calls in flight (as good as the machine is quiet; the two alternate, so compare within one run).
-//! For instructions, `valgrind --tool=callgrind` with `UNARY=<tonic|meshless>,<calls>`: the difference between two numbers
-//! of calls leaves the start out.
+//! `cargo bench -p meshless --bench unary` prints allocations per call (exact) and calls per
+//! CPU-second at one and at a hundred calls in flight (as good as the machine is quiet; the two
+//! alternate, so compare within one run). For instructions, `valgrind --tool=callgrind` with
+//! `UNARY=<tonic|meshless>,<calls>`: the difference between two numbers of calls leaves the start
+//! out.
 
 use std::future::Future;
 use std::net::SocketAddr;

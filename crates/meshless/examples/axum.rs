@@ -1,16 +1,18 @@
-//! Not only gRPC: an axum router over HTTP/2, on connections that age, drain and report their health.
+//! Not only gRPC: an axum router over HTTP/2, on connections that age, drain and report their
+//! health.
 //!
 //! ```console
 //! $ cargo run -p meshless --example axum
 //! $ curl --http2-prior-knowledge http://127.0.0.1:8080/hello/world
 //! ```
 //!
-//! The server speaks HTTP/2 and nothing else. So Kubernetes probes it with `grpc: {port: 8080}`: the health service
-//! `grpc.health.v1` is built in and in step with the shutdown. An `httpGet` probe speaks HTTP/1.1 and fails here; a container
-//! that needs one serves it on a second port, with `axum::serve`.
+//! The server speaks HTTP/2 and nothing else. So Kubernetes probes it with `grpc: {port: 8080}`:
+//! the health service `grpc.health.v1` is built in and in step with the shutdown. An `httpGet`
+//! probe speaks HTTP/1.1 and fails here; a container that needs one serves it on a second port,
+//! with `axum::serve`.
 //!
-//! Ctrl-C drains it. For hyper's services, or an accept loop of your own, `meshless::serve_connection` drives one
-//! connection at a time.
+//! Ctrl-C drains it. For hyper's services, or an accept loop of your own,
+//! `meshless::serve_connection` drives one connection at a time.
 
 use std::time::Duration;
 

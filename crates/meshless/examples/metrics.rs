@@ -4,8 +4,9 @@
 //! $ cargo run -p meshless --features otel --example metrics
 //! ```
 //!
-//! The exporter here keeps everything in memory. In a service it is the one of `opentelemetry-otlp`, or of what else your
-//! metrics go to; nothing but the `SdkMeterProvider` changes.
+//! The exporter here keeps everything in memory. In a service it is the one of
+//! `opentelemetry-otlp`, or of what else your metrics go to; nothing but the `SdkMeterProvider`
+//! changes.
 
 use meshless::{Channel, Server};
 use opentelemetry::metrics::MeterProvider;

@@ -1,7 +1,9 @@
-//! Everything that reads what others write, each as a function of bytes: what `fuzz/` calls with bytes that no peer would send.
+//! Everything that reads what others write, each as a function of bytes: what `fuzz/` calls with
+//! bytes that no peer would send.
 //!
-//! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. No part of the public interface. A
-//! function returns, whatever it is given; what has to hold besides a return it asserts.
+//! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. No part of
+//! the public interface. A function returns, whatever it is given; what has to hold besides a
+//! return it asserts.
 
 #[cfg(feature = "server")]
 mod connections;

@@ -1,12 +1,13 @@
 //! Load balancing for gRPC on Kubernetes without a service mesh.
 //!
-//! A gRPC client keeps one HTTP/2 connection, and a ClusterIP balances connections, not calls: the client's calls all go to
-//! one pod, and new pods get none. Two halves mend this, together or each on its own.
+//! A gRPC client keeps one HTTP/2 connection, and a ClusterIP balances connections, not calls: the
+//! client's calls all go to one pod, and new pods get none. Two halves mend this, together or each
+//! on its own.
 //!
 //! # The channel
 //!
-//! [`Channel`] finds every backend, picks one for each call, and loses no call while connections age, drain and come
-//! back. Any tonic-generated client works on it:
+//! [`Channel`] finds every backend, picks one for each call, and loses no call while connections
+//! age, drain and come back. Any tonic-generated client works on it:
 //!
 //! ```no_run
 //! use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -26,7 +27,8 @@
 //!
 //! # The server
 //!
-//! [`Server`] ages its connections (gRFC A9), so that clients of any kind come back and are spread again:
+//! [`Server`] ages its connections (gRFC A9), so that clients of any kind come back and are spread
+//! again:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -47,13 +49,14 @@
 //! }
 //! ```
 //!
-//! [`serve_connection`] does the same for one connection of any HTTP/2 service, under hyper or axum.
+//! [`serve_connection`] does the same for one connection of any HTTP/2 service, under hyper or
+//! axum.
 //!
 //! # Where things are
 //!
-//! The names that most programs type stand at the root. The others are in modules by concern: `client` (what a channel
-//! shows, byte streams of one's own), `balancing`, `retry`, `resolver` (targets, DNS, Kubernetes), `server`, [`orca`]
-//! (reports of load), `tls`, [`metrics`].
+//! The names that most programs type stand at the root. The others are in modules by concern:
+//! `client` (what a channel shows, byte streams of one's own), `balancing`, `retry`, `resolver`
+//! (targets, DNS, Kubernetes), `server`, [`orca`] (reports of load), `tls`, [`metrics`].
 //!
 //! | feature | brings |
 //! |---|---|

@@ -1,6 +1,8 @@
-//! A gRPC server whose connections age, so that clients which keep one connection are spread again and again.
+//! A gRPC server whose connections age, so that clients which keep one connection are spread again
+//! and again.
 //!
-//! [`Server`] holds the settings; `serve` runs it. It knows nothing of HTTP/2 and decides nothing about one connection.
+//! [`Server`] holds the settings; `serve` runs it. It knows nothing of HTTP/2 and decides nothing
+//! about one connection.
 
 mod accepted;
 mod admission;
@@ -93,10 +95,11 @@ use metrics::ServerMetrics;
 /// # Shutdown
 ///
 /// In this order: health turns to NOT_SERVING; the server goes on serving and accepting for the
-/// [lame duck](Self::lame_duck); every connection gets a GOAWAY and the listeners close; calls finish, for at most the
-/// [drain timeout](Self::drain_timeout); what is left is cut; `serve_with_shutdown` returns, and no task or socket of the
-/// server is left, but for handlers that block their thread. A second signal, or [`ShutdownHandle::hurry`], skips what
-/// is left of both waits.
+/// [lame duck](Self::lame_duck); every connection gets a GOAWAY and the listeners close; calls
+/// finish, for at most the [drain timeout](Self::drain_timeout); what is left is cut;
+/// `serve_with_shutdown` returns, and no task or socket of the server is left, but for handlers
+/// that block their thread. A second signal, or [`ShutdownHandle::hurry`], skips what is left of
+/// both waits.
 ///
 /// ## Kubernetes' arithmetic
 ///
@@ -108,7 +111,8 @@ use metrics::ServerMetrics;
 ///       0 +       5 s +          20 s + 1 s         + 0                              < 30 s, by default
 /// ```
 ///
-/// A `preStop` sleep does what the lame duck does, but keeps health at SERVING: have one of the two.
+/// A `preStop` sleep does what the lame duck does, but keeps health at SERVING: have one of the
+/// two.
 #[derive(Clone)]
 pub struct Server {
     config: ConnectionConfig,
@@ -130,81 +134,87 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with gRPC's defaults: connections do not age and may idle; keepalive after 2 h; a drain of 20 s.
+    /// A server with gRPC's defaults: connections do not age and may idle; keepalive after 2 h; a
+    /// drain of 20 s.
     pub fn builder() -> Self {
         Self::default()
     }
 
-    /// How old a connection may become (± 10 % each) before its client is told to connect again. Default `None`: no
-    /// limit. See [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
+    /// How old a connection may become (± 10 % each) before its client is told to connect again.
+    /// Default `None`: no limit. See
+    /// [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
     ///
-    /// A client that keeps one connection stays on one backend for as long; so does a new backend without its share of
-    /// the calls. A rotation costs about as much CPU as four calls.
+    /// A client that keeps one connection stays on one backend for as long; so does a new backend
+    /// without its share of the calls. A rotation costs about as much CPU as four calls.
     #[must_use]
     pub fn max_connection_age(self, age: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age(age))
     }
 
-    /// How long calls may still run after that; then they are cut. Default `None`: as long as they like. Set it above
-    /// the longest deadline of a call.
+    /// How long calls may still run after that; then they are cut. Default `None`: as long as they
+    /// like. Set it above the longest deadline of a call.
     #[must_use]
     pub fn max_connection_age_grace(self, grace: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age_grace(grace))
     }
 
-    /// How long a connection may be without a call before it is sent away. Default `None`: no limit.
+    /// How long a connection may be without a call before it is sent away. Default `None`: no
+    /// limit.
     #[must_use]
     pub fn max_connection_idle(self, idle: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_idle(idle))
     }
 
-    /// After how much silence a client is asked for a sign of life, and how long it may take. Defaults: 2 h, 20 s. See
-    /// [`ConnectionConfig::keepalive`].
+    /// After how much silence a client is asked for a sign of life, and how long it may take.
+    /// Defaults: 2 h, 20 s. See [`ConnectionConfig::keepalive`].
     #[must_use]
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.config = self.config.keepalive(time, timeout);
         self
     }
 
-    /// How often a client may ping, and whether also while it has no call. Defaults: every 5 min, and only every 2 h
-    /// without calls (gRFC A8). After two strikes the connection is closed with `too_many_pings`.
+    /// How often a client may ping, and whether also while it has no call. Defaults: every 5 min,
+    /// and only every 2 h without calls (gRFC A8). After two strikes the connection is closed with
+    /// `too_many_pings`.
     #[must_use]
     pub fn ping_enforcement(self, interval_min: Duration, without_calls: bool) -> Self {
         self.lifetime(|lifetime| lifetime.ping_interval_min(interval_min).pings_without_calls(without_calls))
     }
 
-    /// How long the server goes on serving and accepting once its shutdown has begun, with health at NOT_SERVING, before it
-    /// sends connections away. Default: 5 s after SIGTERM (see [`Shutdown::on_signals`]), and none after Ctrl-C, a future or
-    /// a [`ShutdownHandle`]; what is set here holds for all of them.
+    /// How long the server goes on serving and accepting once its shutdown has begun, with health
+    /// at NOT_SERVING, before it sends connections away. Default: 5 s after SIGTERM (see
+    /// [`Shutdown::on_signals`]), and none after Ctrl-C, a future or a [`ShutdownHandle`]; what is
+    /// set here holds for all of them.
     ///
-    /// Clients go on connecting to a pod for as long as the news of its end takes to reach every kube-proxy, DNS cache
-    /// and load balancer: some seconds in most clusters, more behind a cloud's load balancer. A listener that closes
-    /// sooner refuses them. See [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
+    /// Clients go on connecting to a pod for as long as the news of its end takes to reach every
+    /// kube-proxy, DNS cache and load balancer: some seconds in most clusters, more behind a
+    /// cloud's load balancer. A listener that closes sooner refuses them. See [Kubernetes'
+    /// arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn lame_duck(mut self, delay: Duration) -> Self {
         self.lame_duck = Some(delay);
         self
     }
 
-    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero: not at all. `None`: as
-    /// long as they like. See
-    /// [Kubernetes' arithmetic](Self#kubernetes-arithmetic).
+    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero:
+    /// not at all. `None`: as long as they like. See [Kubernetes'
+    /// arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn drain_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
     }
 
-    /// How many calls a client may have open on one connection. Default: 10 000. See [`ConnectionConfig`] for what
-    /// one hostile client can pin.
+    /// How many calls a client may have open on one connection. Default: 10 000. See
+    /// [`ConnectionConfig`] for what one hostile client can pin.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.config = self.config.max_concurrent_streams(streams);
         self
     }
 
-    /// How long one call, above all a stream, may last (± 10 % each) before its handler is told to end it, and how long it may
-    /// go on after that; then it ends with UNAVAILABLE. Defaults: no limit, 10 s. See
-    /// [`CallContext::stream_ending`].
+    /// How long one call, above all a stream, may last (± 10 % each) before its handler is told to
+    /// end it, and how long it may go on after that; then it ends with UNAVAILABLE. Defaults: no
+    /// limit, 10 s. See [`CallContext::stream_ending`].
     #[must_use]
     pub fn max_stream_age(
         self,
@@ -214,17 +224,19 @@ impl Server {
         self.lifetime(|lifetime| lifetime.max_stream_age(age).max_stream_age_grace(grace))
     }
 
-    /// Ages connections sooner while there are more of them than usual: see [`ConnectionConfig::level_connections`].
-    /// Default: off. `exponent` 3 nearly halves the spread of clients that keep one connection.
+    /// Ages connections sooner while there are more of them than usual: see
+    /// [`ConnectionConfig::level_connections`]. Default: off. `exponent` 3 nearly halves the spread
+    /// of clients that keep one connection.
     #[must_use]
     pub fn level_connections(mut self, exponent: u32) -> Self {
         self.config = self.config.level_connections(exponent);
         self
     }
 
-    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as gRPC's all do. The handshake
-    /// falls under [`LifetimeConfig::handshake_timeout`](crate::server::LifetimeConfig::handshake_timeout), and a connection's age
-    /// begins after it.
+    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as
+    /// gRPC's all do. The handshake falls under
+    /// [`LifetimeConfig::handshake_timeout`](crate::server::LifetimeConfig::handshake_timeout), and
+    /// a connection's age begins after it.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: ServerTlsConfig) -> Self {
@@ -232,42 +244,45 @@ impl Server {
         self
     }
 
-    /// Replaces the settings above that concern one connection: ages, idleness, keepalive, pings, the drain timeout,
-    /// streams.
+    /// Replaces the settings above that concern one connection: ages, idleness, keepalive, pings,
+    /// the drain timeout, streams.
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
         self.config = config;
         self
     }
 
-    /// How many connections the server serves at once. Default: 10 000. The client of one more is told to go (GOAWAY, no call
-    /// of it processed), so that it tries another backend.
+    /// How many connections the server serves at once. Default: 10 000. The client of one more is
+    /// told to go (GOAWAY, no call of it processed), so that it tries another backend.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.limits.max = connections;
         self
     }
 
-    /// How many new connections the server takes in a second, on average; a second's worth may come at once, the others wait
-    /// in the listener's backlog. Default `None`: no limit (a connection costs as much CPU as four calls, with TLS some
-    /// ten times that).
+    /// How many new connections the server takes in a second, on average; a second's worth may come
+    /// at once, the others wait in the listener's backlog. Default `None`: no limit (a connection
+    /// costs as much CPU as four calls, with TLS some ten times that).
     #[must_use]
     pub fn max_connections_per_second(mut self, connections: impl Into<Option<NonZeroU32>>) -> Self {
         self.limits.per_second = connections.into();
         self
     }
 
-    /// How many calls the server works on at once, on all connections together, and what becomes of the others. Default:
-    /// no limit. A number lets as many more wait and fails the rest with RESOURCE_EXHAUSTED; [`CallLimit`] says more.
+    /// How many calls the server works on at once, on all connections together, and what becomes of
+    /// the others. Default: no limit. A number lets as many more wait and fails the rest with
+    /// RESOURCE_EXHAUSTED; [`CallLimit`] says more.
     #[must_use]
     pub fn max_concurrent_calls(mut self, limit: impl Into<CallLimit>) -> Self {
         self.call_gate = Some(Arc::new(CallGate::new(limit.into())));
         self
     }
 
-    /// Is told when connections open, are sent away, and close. It runs on the connection's task: it must not block.
+    /// Is told when connections open, are sent away, and close. It runs on the connection's task:
+    /// it must not block.
     ///
-    /// The server itself logs these events, at INFO or DEBUG as [`ConnectionEvent::is_routine`] says.
+    /// The server itself logs these events, at INFO or DEBUG as [`ConnectionEvent::is_routine`]
+    /// says.
     #[must_use]
     pub fn on_connection_event(
         mut self,
@@ -277,7 +292,8 @@ impl Server {
         self
     }
 
-    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default: nothing is measured.
+    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default:
+    /// nothing is measured.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
@@ -285,43 +301,48 @@ impl Server {
         self
     }
 
-    /// Sets the statuses that the built-in `grpc.health.v1.Health` reports, before and while the server runs.
+    /// Sets the statuses that the built-in `grpc.health.v1.Health` reports, before and while the
+    /// server runs.
     ///
-    /// Nothing needs to be set: services are SERVING once added, and NOT_SERVING once the shutdown begins. Clones of this
-    /// `Server` share the reporter.
+    /// Nothing needs to be set: services are SERVING once added, and NOT_SERVING once the shutdown
+    /// begins. Clones of this `Server` share the reporter.
     pub fn health(&self) -> HealthReporter {
         self.health.clone()
     }
 
-    /// Leaves out the built-in `grpc.health.v1.Health`, which is not needed to add another: an added service of that name
-    /// takes its place (and is not told of shutdowns).
+    /// Leaves out the built-in `grpc.health.v1.Health`, which is not needed to add another: an
+    /// added service of that name takes its place (and is not told of shutdowns).
     #[must_use]
     pub fn without_health(mut self) -> Self {
         self.has_own_health = false;
         self
     }
 
-    /// Serves these routes in place of what was added so far: tonic's `Routes`, or an axum `Router`, whose plain HTTP/2
-    /// handlers then have ageing connections, TLS and this shutdown too. Services can be added to them.
+    /// Serves these routes in place of what was added so far: tonic's `Routes`, or an axum
+    /// `Router`, whose plain HTTP/2 handlers then have ageing connections, TLS and this shutdown
+    /// too. Services can be added to them.
     ///
     /// Their requests are not checked, since any of them may be plain HTTP: gRPC services belong in
     /// [`add_service`](Self::add_service), after this.
     ///
     /// What the routes hold cannot be asked: if `grpc.health.v1.Health` is among them, say
-    /// [`without_health`](Self::without_health) as well, or serving panics when the built-in one meets it ("Overlapping method
-    /// route"). The built-in one knows the services that [`add_service`](Self::add_service) adds, and `""`; name those in
-    /// the routes to it with [`health`](Self::health) if somebody asks for them.
+    /// [`without_health`](Self::without_health) as well, or serving panics when the built-in one
+    /// meets it ("Overlapping method route"). The built-in one knows the services that
+    /// [`add_service`](Self::add_service) adds, and `""`; name those in the routes to it with
+    /// [`health`](Self::health) if somebody asks for them.
     #[must_use]
     pub fn routes(mut self, routes: impl Into<Routes>) -> Self {
         self.routes = routes.into();
         self
     }
 
-    /// Puts a tower layer around all services, those that are added later and the built-in health service included. The
-    /// first one is the outermost. Calls that the server refuses by its own limits do not reach it.
+    /// Puts a tower layer around all services, those that are added later and the built-in health
+    /// service included. The first one is the outermost. Calls that the server refuses by its own
+    /// limits do not reach it.
     ///
-    /// What fails with an error becomes a status, as in tonic: an error of time limits is DEADLINE_EXCEEDED or CANCELLED, any
-    /// other UNKNOWN with its text. A call costs an allocation for each layer.
+    /// What fails with an error becomes a status, as in tonic: an error of time limits is
+    /// DEADLINE_EXCEEDED or CANCELLED, any other UNKNOWN with its text. A call costs an allocation
+    /// for each layer.
     #[must_use]
     pub fn layer<L, B>(mut self, layer: L) -> Self
     where
@@ -338,12 +359,12 @@ impl Server {
         self
     }
 
-    /// Adds a service, as generated by tonic, with or without interceptors and layers. Calls to services that were not
-    /// added end with UNIMPLEMENTED.
+    /// Adds a service, as generated by tonic, with or without interceptors and layers. Calls to
+    /// services that were not added end with UNIMPLEMENTED.
     ///
-    /// Requests to it must be gRPC: another method than POST is answered with 405, another content type than
-    /// `application/grpc` with 415, and the handler does not run. Content types of gRPC-Web and preflights of CORS pass, for
-    /// layers that translate them.
+    /// Requests to it must be gRPC: another method than POST is answered with 405, another content
+    /// type than `application/grpc` with 415, and the handler does not run. Content types of
+    /// gRPC-Web and preflights of CORS pass, for layers that translate them.
     ///
     /// # Panics
     /// If a service of that name was added before, as tonic's `Routes` do.
@@ -378,8 +399,8 @@ impl Server {
         self.serve_with_shutdown(addr, std::future::pending()).await
     }
 
-    /// Serves on `addr` until `shutdown`, then drains; see [above](Self#shutdown). `shutdown` is a [`Shutdown`], or any
-    /// future whose completion begins one.
+    /// Serves on `addr` until `shutdown`, then drains; see [above](Self#shutdown). `shutdown` is a
+    /// [`Shutdown`], or any future whose completion begins one.
     ///
     /// # Errors
     /// If `addr` cannot be listened on.
@@ -392,9 +413,9 @@ impl Server {
         self.serve_with_incoming_shutdown([listener], shutdown).await
     }
 
-    /// The same on listeners that exist already: from [`bind`] with port 0, from [`bind_unix`], from
-    /// `tokio::net::TcpListener::from_std`, or a [`Listener`] of one's own. Those of different kinds go in as
-    /// `Box<dyn Listener>`.
+    /// The same on listeners that exist already: from [`bind`] with port 0, from [`bind_unix`],
+    /// from `tokio::net::TcpListener::from_std`, or a [`Listener`] of one's own. Those of different
+    /// kinds go in as `Box<dyn Listener>`.
     ///
     /// # Errors
     /// None today: what fails once the listeners exist concerns one connection, or passes.

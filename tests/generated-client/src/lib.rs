@@ -1,5 +1,5 @@
-//! Generated code of a small service, compiled as a user compiles it: with the default features of `meshless`, and with
-//! the features of tonic that generated code needs.
+//! Generated code of a small service, compiled as a user compiles it: with the default features of
+//! `meshless`, and with the features of tonic that generated code needs.
 //!
 //! What compiles here and passes in `tests/` is what the README promises of generated clients.
 

@@ -1,4 +1,5 @@
-//! What cannot be done is refused before anything runs: exit code 2, and one line that says what to do.
+//! What cannot be done is refused before anything runs: exit code 2, and one line that says what to
+//! do.
 
 use std::net::TcpListener;
 

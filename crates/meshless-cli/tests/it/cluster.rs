@@ -1,5 +1,5 @@
-//! `compare --kubernetes` against a cluster that says no: one line each, exit code 2, and nothing left behind. What it does on one
-//! that says yes is seen with a real API server (peers/cluster).
+//! `compare --kubernetes` against a cluster that says no: one line each, exit code 2, and nothing
+//! left behind. What it does on one that says yes is seen with a real API server (peers/cluster).
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

@@ -103,7 +103,8 @@ fn a_small_churn_tells_who_lost_what_to_a_kill_and_who_got_over_it() {
         assert_eq!(row["failed"].as_u64(), Some(causes), "{row}");
         assert_eq!(row["duplicated"], 0, "{row}");
         assert_eq!(row["converges"], true, "{row}");
-        // Two in three calls at least go to a backend that lives, and of those that fail few are sent three times.
+        // Two in three calls at least go to a backend that lives, and of those that fail few are
+        // sent three times.
         let attempts = row["attempts_per_call"].as_f64().unwrap();
         assert!((0.5..3.0).contains(&attempts), "{row}");
         // One for each backend in use, and one or two after the kill.
@@ -136,7 +137,8 @@ fn a_watch_of_endpoint_slices_brings_new_backends_their_share() {
         let slices = slices.filter(|slice| (from..to).contains(&slice["at_ms"].as_f64().unwrap()));
         slices.filter_map(|slice| slice["concerned"].as_u64()).sum()
     };
-    // The new backends are there at 0, and leave the Service at 13/20 of the 4.5 s that a scale is watched in 3 s.
+    // The new backends are there at 0, and leave the Service at 13/20 of the 4.5 s that a scale is
+    // watched in 3 s.
     assert!(concerned(500.0, 1500.0) > 0, "{row}");
     assert_eq!(concerned(3500.0, 4500.0), 0, "{row}");
 }

@@ -1,7 +1,9 @@
-//! The manifests in `deploy/`: valid by the API types of the current Kubernetes, and in agreement with each other.
+//! The manifests in `deploy/`: valid by the API types of the current Kubernetes, and in agreement
+//! with each other.
 //!
-//! What is checked here needs no cluster. Every object is read strictly: a field that the API does not know is an error, as
-//! with `kubectl --validate=strict`. Then come the sums that no API server makes: periods of grace, ports, names.
+//! What is checked here needs no cluster. Every object is read strictly: a field that the API does
+//! not know is an error, as with `kubectl --validate=strict`. Then come the sums that no API server
+//! makes: periods of grace, ports, names.
 
 mod manifest;
 mod serving;

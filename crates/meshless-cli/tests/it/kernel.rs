@@ -1,6 +1,8 @@
-//! `meshless compare --network kernel`: refused in one line where it cannot be, and gone without a trace where it can.
+//! `meshless compare --network kernel`: refused in one line where it cannot be, and gone without a
+//! trace where it can.
 //!
-//! Those that need root, `nft` and `ip` run when asked for: `cargo test -p meshless-cli --test it kernel -- --ignored`.
+//! Those that need root, `nft` and `ip` run when asked for: `cargo test -p meshless-cli --test it
+//! kernel -- --ignored`.
 
 use std::fs;
 use std::process::{Child, Command, Output, Stdio};
@@ -77,8 +79,8 @@ fn every_way_in_leads_to_pods_of_their_own() {
         row["share"].as_object().unwrap().values().filter(|calls| calls.as_u64() > Some(0)).count()
     };
     assert_eq!(reached("single-connection"), 1);
-    // 300 draws miss one of three with probability 3 · (2/3)³⁰⁰ < 10⁻⁵²; with about ten connections, two are reached but
-    // with probability 3⁻⁹.
+    // 300 draws miss one of three with probability 3 · (2/3)³⁰⁰ < 10⁻⁵²; with about ten
+    // connections, two are reached but with probability 3⁻⁹.
     assert_eq!(reached("connection-per-call"), 3);
     assert!(reached("max-age-l4") >= 2);
     assert_eq!(reached("round_robin"), 3);
@@ -151,7 +153,8 @@ fn is_running(pid: u32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != "Z")
 }
 
-/// State and parent, fields 3 and 4 of `/proc/<pid>/stat`; the second, a name in brackets, may contain anything.
+/// State and parent, fields 3 and 4 of `/proc/<pid>/stat`; the second, a name in brackets, may
+/// contain anything.
 fn stat(pid: u32) -> Option<(String, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');

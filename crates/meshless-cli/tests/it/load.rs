@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::support::{meshless, run, stderr};
 
-/// A server with a certificate for 127.0.0.1 in this folder, which wants one of its clients. Killed when dropped.
+/// A server with a certificate for 127.0.0.1 in this folder, which wants one of its clients. Killed
+/// when dropped.
 struct MutualTls {
     folder: tempfile::TempDir,
     server: std::process::Child,

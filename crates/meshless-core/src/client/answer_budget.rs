@@ -1,11 +1,12 @@
 //! How many frames a server may send that carry nothing, on one connection of a channel.
 //!
-//! A frame without a message costs the client about a microsecond and the server nine bytes, so a server that sends nothing
-//! else takes a processor of each of its clients, however few calls they give it. The same bucket as on the server's side
-//! ([`FrameBudget`]) bounds that; this adds what a client knows: how many streams it has opened, and so how many HEADERS may
-//! come.
+//! A frame without a message costs the client about a microsecond and the server nine bytes, so a
+//! server that sends nothing else takes a processor of each of its clients, however few calls they
+//! give it. The same bucket as on the server's side ([`FrameBudget`]) bounds that; this adds what a
+//! client knows: how many streams it has opened, and so how many HEADERS may come.
 //!
-//! Fed by the connection's byte stream, which closes the connection when [`spend`](AnswerBudget::spend) returns false.
+//! Fed by the connection's byte stream, which closes the connection when
+//! [`spend`](AnswerBudget::spend) returns false.
 
 use std::time::Instant;
 
@@ -42,8 +43,9 @@ impl AnswerBudget {
 
     /// Counts a frame that the server has sent.
     ///
-    /// HEADERS are free as far as there are calls for them: beyond that they are informational (1xx) without end, or trailers of
-    /// calls that have ended. So are resets, and DATA too short for the prefix of a message.
+    /// HEADERS are free as far as there are calls for them: beyond that they are informational
+    /// (1xx) without end, or trailers of calls that have ended. So are resets, and DATA too short
+    /// for the prefix of a message.
     #[inline]
     pub fn note_read(&mut self, header: &FrameHeader) {
         let counts = match header.kind {
@@ -71,18 +73,20 @@ impl AnswerBudget {
         self.frames.count() > 0
     }
 
-    /// Pays for what was counted. Returns false if that is more than there is: the connection should end.
+    /// Pays for what was counted. Returns false if that is more than there is: the connection
+    /// should end.
     #[must_use]
     pub fn spend(&mut self, now: Instant) -> bool {
         self.budget.spend(now, std::mem::take(&mut self.frames))
     }
 }
 
-/// The head of a response, its trailers, and one exception: a reset, 100-continue, an empty DATA, or a short
-/// piece of a message.
+/// The head of a response, its trailers, and one exception: a reset, 100-continue, an empty DATA,
+/// or a short piece of a message.
 const FRAMES_PER_CALL: u32 = 3;
 
-/// Three for each of 32 768 calls, as many as may be cancelled and still be answered (`REMEMBERED_RESETS` of the connection).
+/// Three for each of 32 768 calls, as many as may be cancelled and still be answered
+/// (`REMEMBERED_RESETS` of the connection).
 const EXPECTED_MAX: u32 = 3 * 32_768;
 
 /// DATA that pays for WINDOW_UPDATEs to come: 160 MB in frames of 16 KiB, more than any window.

@@ -1,8 +1,9 @@
 //! The balancer: the control plane of one channel.
 //!
-//! It has one owner, is told what has happened (`handle_*`), and says what is to be done ([`poll_action`](Balancer::poll_action))
-//! and when it wants to be asked again ([`poll_timeout`](Balancer::poll_timeout)). It decides which endpoints to connect to, when
-//! to replace a connection, and what calls may pick from; it opens no socket and sees no call.
+//! It has one owner, is told what has happened (`handle_*`), and says what is to be done
+//! ([`poll_action`](Balancer::poll_action)) and when it wants to be asked again
+//! ([`poll_timeout`](Balancer::poll_timeout)). It decides which endpoints to connect to, when to
+//! replace a connection, and what calls may pick from; it opens no socket and sees no call.
 
 mod action;
 mod config;
@@ -50,14 +51,17 @@ use crate::rng::Rng;
 #[error("{0}")]
 pub struct ResolutionError(pub String);
 
-/// The control plane of one channel. `C` is the driver's handle on a connection, which leases hand to calls.
+/// The control plane of one channel. `C` is the driver's handle on a connection, which leases hand
+/// to calls.
 ///
-/// Every `handle_*` takes the current time; time must not go backwards. Reports about connections that the balancer
-/// has forgotten are ignored, so a driver need not worry about events that have crossed an [`Action::Close`].
+/// Every `handle_*` takes the current time; time must not go backwards. Reports about connections
+/// that the balancer has forgotten are ignored, so a driver need not worry about events that have
+/// crossed an [`Action::Close`].
 #[derive(Debug)]
 pub struct Balancer<C> {
     rng: Rng,
-    /// No call has asked for a connection since the beginning, or since the last one was lost (`pick_first`).
+    /// No call has asked for a connection since the beginning, or since the last one was lost
+    /// (`pick_first`).
     is_idle: bool,
     subchannels: Subchannels<C>,
     resolver: ResolverUpdate,
@@ -69,8 +73,8 @@ pub struct Balancer<C> {
 }
 
 impl<C> Balancer<C> {
-    /// A balancer that is idle and knows no endpoint. Calls should find [`Picker::idle`](crate::Picker::idle) until the first
-    /// [`Action::UpdatePicker`].
+    /// A balancer that is idle and knows no endpoint. Calls should find
+    /// [`Picker::idle`](crate::Picker::idle) until the first [`Action::UpdatePicker`].
     pub fn new(config: BalancerConfig, mut rng: Rng, now: Instant) -> Self {
         let clock = EwmaDecay::new(now, config.latency_decay);
         let demand = Demand::default();
@@ -99,8 +103,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// The resolver has answered. An error or an empty set leaves the last good set in place; the resolver tries again
-    /// by its own rules.
+    /// The resolver has answered. An error or an empty set leaves the last good set in place; the
+    /// resolver tries again by its own rules.
     pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
         let Self { subchannels, rng, .. } = self;
         match answer {
@@ -114,8 +118,9 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to answer, this is believed once it has
-    /// lasted for [`stale_max`](crate::BalancerConfig::stale_max).
+    /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to
+    /// answer, this is believed once it has lasted for
+    /// [`stale_max`](crate::BalancerConfig::stale_max).
     pub fn handle_gone(&mut self, now: Instant, reason: ResolutionError) {
         self.resolver.handle_gone(now, reason, &mut self.subchannels);
         self.advance(now);
@@ -146,13 +151,15 @@ impl<C> Balancer<C> {
         let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
         self.subchannels.forget_attempt(id);
-        // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else to try.
+        // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else
+        // to try.
         self.resolver.request(self.hint_after_failure());
         self.advance(now);
     }
 
-    /// An attempt could not be made, because the process or the system has no file descriptor left. Connects pause for
-    /// 1 s, and the resolver is asked. Returns true if this begins the pause: something to tell people.
+    /// An attempt could not be made, because the process or the system has no file descriptor left.
+    /// Connects pause for 1 s, and the resolver is asked. Returns true if this begins the pause:
+    /// something to tell people.
     pub fn handle_out_of_descriptors(
         &mut self,
         now: Instant,
@@ -170,7 +177,8 @@ impl<C> Balancer<C> {
         begins
     }
 
-    /// The server at the other end of a connection, or of an attempt that is all but made, says that it serves, or why not.
+    /// The server at the other end of a connection, or of an attempt that is all but made, says
+    /// that it serves, or why not.
     pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
         let Self { subchannels, planner, .. } = self;
         match health {
@@ -194,8 +202,8 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// A connection to which calls were sent has not answered with a single byte for a while (`silent`), or does so again. The driver
-    /// decides how long that is, and when to close it.
+    /// A connection to which calls were sent has not answered with a single byte for a while
+    /// (`silent`), or does so again. The driver decides how long that is, and when to close it.
     pub fn handle_silent(&mut self, now: Instant, id: ConnectionId, silent: bool) {
         let Some(connection) = self.subchannels.connection_mut(id) else { return };
         match (connection.phase, silent) {
@@ -238,14 +246,15 @@ impl<C> Balancer<C> {
         self.connection_closed(now, id, error.into(), false);
     }
 
-    /// The driver has closed a connection since its server sent too many frames that carry nothing. The next one is made after a
-    /// pause, which grows each time, however long the connection had lasted.
+    /// The driver has closed a connection since its server sent too many frames that carry nothing.
+    /// The next one is made after a pause, which grows each time, however long the connection had
+    /// lasted.
     pub fn handle_flooded(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         self.connection_closed(now, id, error.into(), true);
     }
 
-    /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)): another one to `endpoint` is made, up to the
-    /// configured number, one at a time (gRFC A105).
+    /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)): another one to
+    /// `endpoint` is made, up to the configured number, one at a time (gRFC A105).
     pub fn handle_full(&mut self, now: Instant, endpoint: EndpointId) {
         let Some(subchannel) = self.subchannels.get_mut(endpoint) else { return };
         // It may be outdated: since that pick a call may have ended, or a connection been added.
@@ -254,8 +263,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit. The driver wakes calls that
-    /// wait for room.
+    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit.
+    /// The driver wakes calls that wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
         if let Some(connection) = self.subchannels.connection_mut(id).filter(|one| !one.is_draining()) {
             connection.slot.set_limit(limit);
@@ -272,7 +281,8 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// No call was made for as long as the user allows a channel to stay connected: lets everything go.
+    /// No call was made for as long as the user allows a channel to stay connected: lets everything
+    /// go.
     pub fn handle_idle(&mut self, now: Instant) {
         self.is_idle = true;
         self.planner.rest();
@@ -285,8 +295,8 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// Whether the resolver follows each [`ResolveHint::AllFailed`] with an answer. Default false. If true, calls that come after the
-    /// last backend is lost wait for that answer, at most 5 s.
+    /// Whether the resolver follows each [`ResolveHint::AllFailed`] with an answer. Default false.
+    /// If true, calls that come after the last backend is lost wait for that answer, at most 5 s.
     pub fn set_resolver_answers(&mut self, answers: bool) {
         self.resolver.set_resolver_answers(answers);
     }
@@ -314,14 +324,16 @@ impl<C> Balancer<C> {
         self.timers.next()
     }
 
-    /// The last update of the shares, if there was one since this was last asked; only `weighted_round_robin` has any.
+    /// The last update of the shares, if there was one since this was last asked; only
+    /// `weighted_round_robin` has any.
     pub fn take_weight_update(&mut self) -> Option<WeightUpdate> {
         self.weights.take_update()
     }
 
     /// What the channel as a whole is doing.
     pub fn connectivity(&self) -> ConnectivityState {
-        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in TRANSIENT_FAILURE" counts as that until READY.
+        // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in
+        // TRANSIENT_FAILURE" counts as that until READY.
         match () {
             () if self.subchannels.any_ready() => ConnectivityState::Ready,
             () if self.is_idle => ConnectivityState::Idle,
@@ -358,7 +370,8 @@ impl<C> Balancer<C> {
         Some((&subchannel.address, self.outliers.ejection(endpoint)?.cause))
     }
 
-    /// How many endpoints are in which state, for metrics. Takes time in proportion to their number, and allocates nothing.
+    /// How many endpoints are in which state, for metrics. Takes time in proportion to their
+    /// number, and allocates nothing.
     pub fn endpoint_counts(&self) -> EndpointCounts {
         let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
         EndpointCounts::of(&self.subchannels, at_rest, &self.outliers)
@@ -379,12 +392,14 @@ impl<C> Balancer<C> {
         self.weights.wants_reports()
     }
 
-    /// Where the reports of the server at the other end of a connection go; `None` if none are wanted of it.
+    /// Where the reports of the server at the other end of a connection go; `None` if none are
+    /// wanted of it.
     pub fn report_sink(&self, id: ConnectionId) -> Option<ReportSink> {
         self.weights.report_sink(id, &self.subchannels)
     }
 
-    /// Ends every event: each part looks at what has become of the subchannels, and sets its timers.
+    /// Ends every event: each part looks at what has become of the subchannels, and sets its
+    /// timers.
     fn advance(&mut self, now: Instant) {
         let Self { rng, is_idle, subchannels, resolver, planner, outliers, timers, .. } = self;
         planner.handle_endpoints(&resolver.advance(subchannels), rng);
@@ -424,8 +439,9 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// A connection that was not yet in service has gone away, or for `error` is lost. Where the HTTP/2 handshake was done (only then is there a
-    /// GOAWAY, or a word about health) that is at first no failure to connect: such a server is about to be replaced.
+    /// A connection that was not yet in service has gone away, or for `error` is lost. Where the
+    /// HTTP/2 handshake was done (only then is there a GOAWAY, or a word about health) that is at
+    /// first no failure to connect: such a server is about to be replaced.
     fn end_attempt(&mut self, now: Instant, id: ConnectionId, error: Option<Arc<str>>) {
         let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
         let error = match error {
@@ -464,7 +480,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// What to ask the resolver for after an attempt has failed: there may be nothing else to try that it has named.
+    /// What to ask the resolver for after an attempt has failed: there may be nothing else to try
+    /// that it has named.
     fn hint_after_failure(&self) -> ResolveHint {
         let has_failed = |sub: &Subchannel<C>| sub.failed_since_resolution && !sub.is_ready();
         match self.subchannels.listed().all(has_failed) {

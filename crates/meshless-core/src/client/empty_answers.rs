@@ -1,11 +1,13 @@
 //! Which methods answer OK without a message, so that a backend which does so alone is found.
 //!
-//! An OK without a message is an error to the caller of a unary method, and an ordinary end of a stream. The channel does not
-//! know which kind a method is of. But backends of one service answer alike: while only one of them answers a method like
-//! this, it is that backend's fault; from the second on it is the method's way, for good. So two broken backends at a time hide
-//! each other, and a stream's very first empty answers count as failures of one backend.
+//! An OK without a message is an error to the caller of a unary method, and an ordinary end of a
+//! stream. The channel does not know which kind a method is of. But backends of one service answer
+//! alike: while only one of them answers a method like this, it is that backend's fault; from the
+//! second on it is the method's way, for good. So two broken backends at a time hide each other,
+//! and a stream's very first empty answers count as failures of one backend.
 //!
-//! Asked only when such an answer comes, by whatever ends the call. The one lock in it is held for one look-up.
+//! Asked only when such an answer comes, by whatever ends the call. The one lock in it is held for
+//! one look-up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,7 @@
 //! When a channel without calls lets its connections go.
 //!
-//! It is idle if no call was begun between two looks and none is under way, so after once to twice the timeout. Calls need not tell of
-//! themselves: a counter that they raise anyway suffices.
+//! It is idle if no call was begun between two looks and none is under way, so after once to twice
+//! the timeout. Calls need not tell of themselves: a counter that they raise anyway suffices.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,8 @@ impl Idleness {
         self.look_at
     }
 
-    /// Returns true if the channel is idle: see [`Balancer::handle_idle`](crate::Balancer::handle_idle). `calls_begun` counts all calls so
+    /// Returns true if the channel is idle: see
+    /// [`Balancer::handle_idle`](crate::Balancer::handle_idle). `calls_begun` counts all calls so
     /// far; `in_use` says that one is in flight, or waits for a backend.
     pub fn handle_timeout(&mut self, now: Instant, calls_begun: u64, in_use: bool) -> bool {
         if self.look_at.is_none_or(|at| now < at) {

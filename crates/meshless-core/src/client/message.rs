@@ -1,8 +1,10 @@
-//! gRPC's messages, read off a response as it passes: where each begins and ends, and whether it can be one.
+//! gRPC's messages, read off a response as it passes: where each begins and ends, and whether it
+//! can be one.
 //!
-//! Every message has five bytes before it: whether it is compressed, and its length (gRPC over HTTP/2,
-//! "Length-Prefixed-Message"). [`MessageScanner`] is fed the bytes of a response in whatever pieces they come. It copies
-//! nothing and decodes nothing; it finds what a client's decoder would refuse, so that the backend is held to account for it.
+//! Every message has five bytes before it: whether it is compressed, and its length (gRPC over
+//! HTTP/2, "Length-Prefixed-Message"). [`MessageScanner`] is fed the bytes of a response in
+//! whatever pieces they come. It copies nothing and decodes nothing; it finds what a client's
+//! decoder would refuse, so that the backend is held to account for it.
 
 use crate::client::outcome::MessageFault;
 
@@ -11,7 +13,8 @@ use crate::client::outcome::MessageFault;
 pub enum MessageStop {
     /// The server's bytes are no gRPC message.
     Fault(MessageFault),
-    /// A message is longer than the caller allows. Its length counts as on the wire, compressed or not.
+    /// A message is longer than the caller allows. Its length counts as on the wire, compressed or
+    /// not.
     TooLong {
         /// The message's length.
         len: u32,
@@ -36,8 +39,8 @@ pub struct MessageScanner {
 }
 
 impl MessageScanner {
-    /// For a response that names an encoding other than `identity` (`is_encoded`) or none, whose messages may have `max`
-    /// bytes; `None`: as many as a message can have.
+    /// For a response that names an encoding other than `identity` (`is_encoded`) or none, whose
+    /// messages may have `max` bytes; `None`: as many as a message can have.
     pub fn new(is_encoded: bool, max: Option<u32>) -> Self {
         let max = max.unwrap_or(u32::MAX);
         Self { max, is_encoded, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0, any: false, empty: 0 }
@@ -72,8 +75,8 @@ impl MessageScanner {
         self.any
     }
 
-    /// How many empty messages have passed since this was last asked, the first message of all left out: one empty message is an
-    /// answer, and many are work for nothing.
+    /// How many empty messages have passed since this was last asked, the first message of all left
+    /// out: one empty message is an answer, and many are work for nothing.
     #[inline]
     pub fn take_empty(&mut self) -> u32 {
         std::mem::take(&mut self.empty)

@@ -1,11 +1,13 @@
-//! Every way in which an attempt of a call can end, and what the balancer learns from each: one table.
+//! Every way in which an attempt of a call can end, and what the balancer learns from each: one
+//! table.
 //!
-//! The question is what the *caller* saw, and who caused it. A backend that makes its callers' calls fail has failed, by
-//! whatever means: a status, a reset, bytes that are no message. What the caller does itself (it goes away, it has a limit
-//! of its own, its deadline is too short) says nothing about the backend, neither good nor bad.
+//! The question is what the *caller* saw, and who caused it. A backend that makes its callers'
+//! calls fail has failed, by whatever means: a status, a reset, bytes that are no message. What the
+//! caller does itself (it goes away, it has a limit of its own, its deadline is too short) says
+//! nothing about the backend, neither good nor bad.
 //!
-//! Used by whatever ends a call, before it calls [`Lease::finish`](crate::Lease::finish). The table for users is in
-//! `docs/failures.md`, "What counts as a failure".
+//! Used by whatever ends a call, before it calls [`Lease::finish`](crate::Lease::finish). The table
+//! for users is in `docs/failures.md`, "What counts as a failure".
 
 use crate::code::Code;
 
@@ -15,9 +17,11 @@ use crate::code::Code;
 pub enum Outcome {
     /// It answered, if only with an error of the application.
     Success,
-    /// It made the call fail. `peak_ewma` records a penalty latency, or a backend that fails fast would attract the traffic.
+    /// It made the call fail. `peak_ewma` records a penalty latency, or a backend that fails fast
+    /// would attract the traffic.
     Failure,
-    /// It did not answer in time. A failure for ejection; `peak_ewma` learns that it takes longer than the call has waited.
+    /// It did not answer in time. A failure for ejection; `peak_ewma` learns that it takes longer
+    /// than the call has waited.
     Late,
 }
 
@@ -35,8 +39,9 @@ impl Outcome {
 pub enum Ending {
     /// The server sent a gRPC status, and every message before it was whole.
     Status(Code),
-    /// The response has another HTTP status than 200 and no gRPC status: the word of a proxy, or of no gRPC server. The code
-    /// is the one that gRPC's mapping gives (grpc/doc/http-grpc-status-mapping.md).
+    /// The response has another HTTP status than 200 and no gRPC status: the word of a proxy, or of
+    /// no gRPC server. The code is the one that gRPC's mapping gives
+    /// (grpc/doc/http-grpc-status-mapping.md).
     HttpStatus(Code),
     /// The response ended without a status, or with one that is no number.
     NoStatus,
@@ -47,17 +52,20 @@ pub enum Ending {
     },
     /// The bytes of the response are not gRPC messages that this caller can read.
     BadMessage(MessageFault),
-    /// The server reset the stream, with any code but REFUSED_STREAM. CANCEL is one of them: a caller that cancels does not
-    /// wait for an answer, so a CANCEL that it reads is the server's doing.
+    /// The server reset the stream, with any code but REFUSED_STREAM. CANCEL is one of them: a
+    /// caller that cancels does not wait for an answer, so a CANCEL that it reads is the server's
+    /// doing.
     Reset,
     /// The HTTP/2 library reset the stream since the server broke the protocol on it.
     Breach,
-    /// The server says that it has not processed the call: REFUSED_STREAM, or a GOAWAY with an error.
+    /// The server says that it has not processed the call: REFUSED_STREAM, or a GOAWAY with an
+    /// error.
     Refused {
         /// Another server had refused the same call before.
         again: bool,
     },
-    /// The server closed the connection in good order (GOAWAY) and left the call behind; it runs elsewhere.
+    /// The server closed the connection in good order (GOAWAY) and left the call behind; it runs
+    /// elsewhere.
     LeftBehind,
     /// No byte of the call was written.
     NeverSent,
@@ -67,8 +75,8 @@ pub enum Ending {
     ClosedHere,
     /// The deadline, or the timeout of this attempt, passed before the first message or a status.
     TimedOut {
-        /// The backend had the call for less than half of the time that the caller gave it: most of it went by before a
-        /// backend was found.
+        /// The backend had the call for less than half of the time that the caller gave it: most of
+        /// it went by before a backend was found.
         had_less_than_half: bool,
     },
     /// The deadline passed while messages were coming, or while they were not read.
@@ -112,7 +120,8 @@ impl Ending {
                 Some(Outcome::Failure)
             }
             Self::NoMessage { is_usual } => Some(if is_usual { Outcome::Success } else { Outcome::Failure }),
-            // A busy server that sends a call on to another is not a bad one; one that refuses what was refused before may be.
+            // A busy server that sends a call on to another is not a bad one; one that refuses what
+            // was refused before may be.
             Self::Refused { again } => again.then_some(Outcome::Failure),
             Self::TimedOut { had_less_than_half } => (!had_less_than_half).then_some(Outcome::Late),
             Self::LeftBehind
@@ -128,10 +137,11 @@ impl Ending {
 
 /// What a status from the server says about the server.
 ///
-/// gRFC A50 counts every code but OK. Here those do not count whose usual cause is the request: whoever may choose the requests
-/// of a client could otherwise choose its backends, too. UNIMPLEMENTED counts: a method that one backend lacks and its peers
-/// have is a backend of the wrong kind or version, and if all lack it, the comparison with the peers forgives it (Envoy counts
-/// it, too, as HTTP's 501). CANCELLED counts: the caller that reads it has not cancelled.
+/// gRFC A50 counts every code but OK. Here those do not count whose usual cause is the request:
+/// whoever may choose the requests of a client could otherwise choose its backends, too.
+/// UNIMPLEMENTED counts: a method that one backend lacks and its peers have is a backend of the
+/// wrong kind or version, and if all lack it, the comparison with the peers forgives it (Envoy
+/// counts it, too, as HTTP's 501). CANCELLED counts: the caller that reads it has not cancelled.
 #[inline]
 fn of_code(code: Code) -> Outcome {
     match code {

@@ -1,8 +1,9 @@
 //! The picker: an immutable snapshot of where calls may go, asked once per attempt of every call.
 //!
-//! The balancer publishes a new one when something changed; calls share it behind an `Arc`. [`Picker::pick`] takes
-//! `&self`, never waits, never locks and never allocates. It does not know which calls wait: whoever is told to queue
-//! picks again when a new picker is published, and, told that the endpoint is full, also when a call has ended.
+//! The balancer publishes a new one when something changed; calls share it behind an `Arc`.
+//! [`Picker::pick`] takes `&self`, never waits, never locks and never allocates. It does not know
+//! which calls wait: whoever is told to queue picks again when a new picker is published, and, told
+//! that the endpoint is full, also when a call has ended.
 
 pub(crate) mod demand;
 pub(crate) mod lease;
@@ -39,18 +40,21 @@ pub(crate) use weighted::WeightedRoundRobin;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Policy {
-    /// One connection for all calls, to the first endpoint of a random order that can be reached (gRFC A62).
+    /// One connection for all calls, to the first endpoint of a random order that can be reached
+    /// (gRFC A62).
     PickFirst,
     /// A connection to every endpoint, calls to all of them in turn (gRFC A61). The default.
     #[default]
     RoundRobin,
     /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
     LeastRequest,
-    /// The endpoint where the product of calls in flight and the square of the response time is less, of two chosen at random (after
-    /// Finagle). One that is usually more than twice as slow as the other is all but left alone.
+    /// The endpoint where the product of calls in flight and the square of the response time is
+    /// less, of two chosen at random (after Finagle). One that is usually more than twice as slow
+    /// as the other is all but left alone.
     PeakEwma,
-    /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58). With servers that report
-    /// nothing, in proportion to the weights of the resolver, which are usually equal.
+    /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58).
+    /// With servers that report nothing, in proportion to the weights of the resolver, which are
+    /// usually equal.
     WeightedRoundRobin,
 }
 
@@ -85,20 +89,22 @@ pub enum Pick<C> {
     Ready(Lease<C>),
     /// Keep it until there is news.
     Queue(Wait),
-    /// Fail it with UNAVAILABLE, unless it is to wait for ready; then keep it until the next picker.
+    /// Fail it with UNAVAILABLE, unless it is to wait for ready; then keep it until the next
+    /// picker.
     Fail(UnavailableError),
 }
 
 /// What a queued call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// The channel is idle: tell the balancer of the call ([`Balancer::handle_call`](crate::Balancer::handle_call)), then await
-    /// the next picker.
+    /// The channel is idle: tell the balancer of the call
+    /// ([`Balancer::handle_call`](crate::Balancer::handle_call)), then await the next picker.
     Idle,
     /// A connection is under way: await the next picker.
     Connecting,
     /// Every connection carries all the streams that it may. Tell the balancer
-    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then await the end of any call, or the next picker.
+    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then await the end of any call,
+    /// or the next picker.
     Full(EndpointId),
 }
 
@@ -113,8 +119,8 @@ impl<C> Picker<C> {
         Self { decision: Decision::Idle }
     }
 
-    /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed before) are taken
-    /// only when no other has room.
+    /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed
+    /// before) are taken only when no other has room.
     #[inline]
     pub fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
         self.decision.pick(now, rng, avoid)
@@ -204,8 +210,9 @@ impl<C> Decision<C> {
         }
     }
 
-    /// The chosen endpoint is full, or the call avoids it: the policy chooses again, so that the others' shares are as if that
-    /// one were not there. Its neighbour in the order of ids would otherwise get its share, too.
+    /// The chosen endpoint is full, or the call avoids it: the policy chooses again, so that the
+    /// others' shares are as if that one were not there. Its neighbour in the order of ids would
+    /// otherwise get its share, too.
     #[cold]
     #[inline(never)]
     fn choose_again(
@@ -306,8 +313,8 @@ impl<C> Candidates<C> {
         candidate.lease(now)
     }
 
-    /// Places the call where there is room, if there is any: from `chosen` on, on an endpoint that the call does not avoid (if
-    /// need be, one without weight), else on any.
+    /// Places the call where there is room, if there is any: from `chosen` on, on an endpoint that
+    /// the call does not avoid (if need be, one without weight), else on any.
     #[cold]
     #[inline(never)]
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {

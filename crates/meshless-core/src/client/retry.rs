@@ -7,7 +7,8 @@
 //! | [`Hedging`] | a call | when to start another attempt beside those under way, by its [`HedgingPolicy`] |
 //! | [`RetryThrottle`] | a channel | whether the backends can bear more attempts than calls |
 //!
-//! Driven by the channel's calls, which also tell of the server's [`Pushback`]. Nothing here picks, sends or waits.
+//! Driven by the channel's calls, which also tell of the server's [`Pushback`]. Nothing here picks,
+//! sends or waits.
 
 mod call;
 mod hedging;

@@ -1,5 +1,5 @@
-//! Who has the streams that a connection's peer allows at a time: its calls, the health watch (gRFC A17) and the stream of load reports
-//! (A51).
+//! Who has the streams that a connection's peer allows at a time: its calls, the health watch (gRFC
+//! A17) and the stream of load reports (A51).
 
 /// The streams of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,8 +11,9 @@ pub struct StreamShare {
 }
 
 impl StreamShare {
-    /// Divides `max_streams`. `watches_health` and `wants_reports` say what else than calls runs on the connection. Reports are not worth
-    /// the only stream; the health watch may have it, and end.
+    /// Divides `max_streams`. `watches_health` and `wants_reports` say what else than calls runs on
+    /// the connection. Reports are not worth the only stream; the health watch may have it, and
+    /// end.
     pub fn of(max_streams: u32, watches_health: bool, wants_reports: bool) -> Self {
         let rest = max_streams.saturating_sub(u32::from(watches_health));
         let reports = wants_reports && rest > 1;

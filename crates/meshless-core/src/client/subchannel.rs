@@ -12,9 +12,10 @@
 //!                                                  Draining ──▶ forgotten with its last connection
 //! ```
 //!
-//! Several connections may be open at a time: the one serving; one being made, its successor or a further one because it is full (gRFC A105); old
-//! ones that finish their streams. Owned and driven by the balancer, which decides what to connect and when; a
-//! subchannel only answers what it needs.
+//! Several connections may be open at a time: the one serving; one being made, its successor or a
+//! further one because it is full (gRFC A105); old ones that finish their streams. Owned and driven
+//! by the balancer, which decides what to connect and when; a subchannel only answers what it
+//! needs.
 
 mod connection;
 mod health;
@@ -46,8 +47,9 @@ pub enum SubchannelState {
     Ready,
     /// No longer listed by the resolver; open connections finish their calls.
     Draining,
-    /// The last attempt failed. Sticky until a connection is made: retrying does not make it `Connecting` (gRFC A61, A62).
-    /// Or the server says that it does not serve (gRFC A17), for as long as the connection lasts on which it said so.
+    /// The last attempt failed. Sticky until a connection is made: retrying does not make it
+    /// `Connecting` (gRFC A61, A62). Or the server says that it does not serve (gRFC A17), for as
+    /// long as the connection lasts on which it said so.
     TransientFailure,
 }
 
@@ -80,7 +82,8 @@ pub(crate) struct Subchannel<C> {
     /// last one does.
     pub(crate) ping_doublings: u32,
     backoff: Backoff,
-    /// When the server ended the last attempt, or the connection that it made, before that had proven anything.
+    /// When the server ended the last attempt, or the connection that it made, before that had
+    /// proven anything.
     hung_up_at: Option<Instant>,
     short_lives: ShortLives,
     retry_at: Option<Instant>,
@@ -155,7 +158,8 @@ impl<C> Subchannel<C> {
         });
     }
 
-    /// Returns true if its next connection is the first after a time in which it could not serve: its share grows slowly.
+    /// Returns true if its next connection is the first after a time in which it could not serve:
+    /// its share grows slowly.
     pub(crate) fn is_cold(&self) -> bool {
         !self.is_ready() && (self.failed || self.newcomer)
     }
@@ -178,8 +182,9 @@ impl<C> Subchannel<C> {
         self.last_error = Some(error);
     }
 
-    /// The server has gone away from an attempt that was all but made. Once that may be chance, and twice in a row it is a failure, which it
-    /// says. However long the attempt was held: only one that has served proves anything.
+    /// The server has gone away from an attempt that was all but made. Once that may be chance, and
+    /// twice in a row it is a failure, which it says. However long the attempt was held: only one
+    /// that has served proves anything.
     pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {
         let Some(attempt) = self.attempt.take() else { return false };
         self.wants_more = false;
@@ -203,11 +208,12 @@ impl<C> Subchannel<C> {
         }
     }
 
-    /// Reconnecting is immediate, unless it lived so
-    /// short that it was none, and not for the first time in a row: a server that accepts and hangs up is failing too, but
-    /// one that is restarted may by chance be met a moment before.
+    /// Reconnecting is immediate, unless it lived so short that it was none, and not for the first
+    /// time in a row: a server that accepts and hangs up is failing too, but one that is restarted
+    /// may by chance be met a moment before.
     ///
-    /// A row of connections that lived longer, and still not long, brings a pause of its own ([`ShortLives`]).
+    /// A row of connections that lived longer, and still not long, brings a pause of its own
+    /// ([`ShortLives`]).
     fn ended(&mut self, now: Instant, connected_at: Instant, answers_before: u64, rng: &mut Rng) {
         let life = now.saturating_duration_since(connected_at);
         if life >= PROVEN_AFTER {
@@ -227,8 +233,8 @@ impl<C> Subchannel<C> {
         self.retry_at = self.retry_at.max(Some(now + self.short_lives.flooded(rng)));
     }
 
-    /// The connection `id`, that its server said not to serve on, has ended, and what was said with it: nothing is known of the
-    /// next one.
+    /// The connection `id`, that its server said not to serve on, has ended, and what was said with
+    /// it: nothing is known of the next one.
     fn forget_verdict(&mut self, id: ConnectionId) {
         let said_on_another =
             |connection: &Connection<C>| connection.slot.id != id && connection.phase == Phase::Unhealthy;
@@ -270,8 +276,9 @@ impl<C> Subchannel<C> {
         self.retry_at = None;
     }
 
-    /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that this one has earned by hanging up
-    /// remains, or endpoints that all hang up would end each other's.
+    /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that
+    /// this one has earned by hanging up remains, or endpoints that all hang up would end each
+    /// other's.
     pub(crate) fn forgive(&mut self) {
         self.failed = false;
         self.failed_since_resolution = false;

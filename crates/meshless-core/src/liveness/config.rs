@@ -7,7 +7,8 @@ use std::time::Duration;
 pub struct LivenessConfig {
     /// Silence until a PING is sent.
     pub(super) silence: Duration,
-    /// Silence after the PING until new calls go elsewhere: time for its answer. `None`: they do not.
+    /// Silence after the PING until new calls go elsewhere: time for its answer. `None`: they do
+    /// not.
     pub(super) doubt: Option<Duration>,
     /// Silence after that until the connection is closed.
     pub(super) patience: Duration,
@@ -28,8 +29,9 @@ pub(super) enum Reason {
 }
 
 impl LivenessConfig {
-    /// A server's keepalive (gRFC A9): a PING after `time` of silence, with or without calls, and the end if nothing was read for
-    /// `timeout` after it. Less than 1 s of silence counts as 1 s; times that no clock reaches never pass.
+    /// A server's keepalive (gRFC A9): a PING after `time` of silence, with or without calls, and
+    /// the end if nothing was read for `timeout` after it. Less than 1 s of silence counts as 1 s;
+    /// times that no clock reaches never pass.
     pub fn server_keepalive(time: Duration, timeout: Duration) -> Self {
         Self {
             silence: time.max(SERVER_TIME_MIN),
@@ -39,9 +41,11 @@ impl LivenessConfig {
         }
     }
 
-    /// A client's keepalive (gRFC A8): a PING after `time` of silence while calls are open, and the end after 20 s without an answer.
+    /// A client's keepalive (gRFC A8): a PING after `time` of silence while calls are open, and the
+    /// end after 20 s without an answer.
     ///
-    /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts as 10 s.
+    /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts
+    /// as 10 s.
     pub fn keepalive(time: Duration) -> Self {
         Self {
             silence: time.clamp(SPACING, TIME_MAX),
@@ -53,10 +57,12 @@ impl LivenessConfig {
         }
     }
 
-    /// A client's stall watch: a PING after `silence`, no new calls from a quarter of it later, the end after five times `silence`.
+    /// A client's stall watch: a PING after `silence`, no new calls from a quarter of it later, the
+    /// end after five times `silence`.
     ///
-    /// Leaving costs a connect if it was wrong, closing fails the calls in flight. So the first is quick, and the second allows for a
-    /// server that stands still to collect garbage: at the default of 1 s, for 5 s.
+    /// Leaving costs a connect if it was wrong, closing fails the calls in flight. So the first is
+    /// quick, and the second allows for a server that stands still to collect garbage: at the
+    /// default of 1 s, for 5 s.
     pub fn stall(silence: Duration) -> Self {
         let silence = silence.clamp(STALL_MIN, STALL_MAX);
         let doubt = silence / 4;
@@ -70,8 +76,9 @@ impl LivenessConfig {
         }
     }
 
-    /// For a time that nobody has agreed on with the server: after two PINGs without HEADERS or DATA from it, the next ones are 5 min
-    /// apart. A server forgives two strikes, and permits one PING in 5 min (A8).
+    /// For a time that nobody has agreed on with the server: after two PINGs without HEADERS or
+    /// DATA from it, the next ones are 5 min apart. A server forgives two strikes, and permits one
+    /// PING in 5 min (A8).
     pub fn sparing(self) -> Self {
         Self { spares: true, ..self }
     }
@@ -81,13 +88,14 @@ impl LivenessConfig {
         Self { patience: timeout.min(TIME_MAX), ..self }
     }
 
-    /// Sets whether to ping while no call is open. Default `false`; many servers answer `true` with GOAWAY.
+    /// Sets whether to ping while no call is open. Default `false`; many servers answer `true` with
+    /// GOAWAY.
     pub fn without_calls(self, without_calls: bool) -> Self {
         Self { reason: if without_calls { Reason::Silence } else { Reason::CallsOpen }, ..self }
     }
 
-    /// What a client must use after a server ended `times` connections with GOAWAY `too_many_pings`: each doubles the time between
-    /// PINGs (A8).
+    /// What a client must use after a server ended `times` connections with GOAWAY
+    /// `too_many_pings`: each doubles the time between PINGs (A8).
     pub fn doubled(self, times: u32) -> Self {
         let double = |time: Duration, max| time.saturating_mul(2u32.saturating_pow(times)).min(max);
         match self.reason {
@@ -97,7 +105,8 @@ impl LivenessConfig {
         }
     }
 
-    /// The silence after a PING after which the peer is given up, which is for TCP the time without an acknowledgement (gRFC A18).
+    /// The silence after a PING after which the peer is given up, which is for TCP the time without
+    /// an acknowledgement (gRFC A18).
     pub fn patience(&self) -> Duration {
         self.patience.saturating_add(self.doubt.unwrap_or_default())
     }
@@ -124,7 +133,8 @@ const STALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many times as long after its PING a connection is closed.
 const PATIENCE: u32 = 4;
 
-/// PINGs that are safe before a call is answered: a server forgives two strikes (A8), and keepalive may need one of them.
+/// PINGs that are safe before a call is answered: a server forgives two strikes (A8), and keepalive
+/// may need one of them.
 pub(super) const FREE_PINGS: u32 = 2;
 
 /// What servers permit without data, by default (A8).

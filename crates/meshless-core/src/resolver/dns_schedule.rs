@@ -9,8 +9,9 @@
 //!        └─┘ hint: the wait gets shorter, within bounds
 //! ```
 //!
-//! Driven by the task that owns a name. One lookup runs at a time by construction: while one runs there is no
-//! timeout, and hints are kept until it ends, because its answer may be older than the reason for the hint.
+//! Driven by the task that owns a name. One lookup runs at a time by construction: while one runs
+//! there is no timeout, and hints are kept until it ends, because its answer may be older than the
+//! reason for the hint.
 
 use std::time::{Duration, Instant};
 
@@ -81,8 +82,8 @@ impl DnsSchedule {
         }
     }
 
-    /// The lookup gave addresses that live for `ttl`. If one family has not answered, it is not `complete`, and it is
-    /// asked for again soon, then more and more rarely.
+    /// The lookup gave addresses that live for `ttl`. If one family has not answered, it is not
+    /// `complete`, and it is asked for again soon, then more and more rarely.
     pub fn handle_success(&mut self, ttl: Duration, complete: bool, now: Instant) {
         self.failing = false;
         self.backoff.reset();
@@ -103,8 +104,9 @@ impl DnsSchedule {
         self.wait(wait, now);
     }
 
-    /// Someone wants a lookup before its time: at most a minimum interval after the last one, if all addresses failed at once. A name that
-    /// fails is left to its backoff, unless someone new waits for it.
+    /// Someone wants a lookup before its time: at most a minimum interval after the last one, if
+    /// all addresses failed at once. A name that fails is left to its backoff, unless someone new
+    /// waits for it.
     pub fn handle_hint(&mut self, hint: ResolveHint, now: Instant) {
         let until = match &mut self.phase {
             Phase::Looking { hint: kept } => {
@@ -150,22 +152,24 @@ pub struct DnsScheduleConfig {
 }
 
 impl DnsScheduleConfig {
-    /// The shortest wait between two lookups by polling, whatever the TTL; each wait is stretched or shortened by up to 20 %. Default 2 s.
-    /// A ceiling below it is raised to it.
+    /// The shortest wait between two lookups by polling, whatever the TTL; each wait is stretched
+    /// or shortened by up to 20 %. Default 2 s. A ceiling below it is raised to it.
     pub fn poll_floor(mut self, floor: Duration) -> Self {
         self.poll_floor = floor.clamp(LEAST, MOST);
         self.poll_ceiling = self.poll_ceiling.max(self.poll_floor);
         self
     }
 
-    /// The longest wait between two lookups by polling. Default 30 s. A floor above it is lowered to it.
+    /// The longest wait between two lookups by polling. Default 30 s. A floor above it is lowered
+    /// to it.
     pub fn poll_ceiling(mut self, ceiling: Duration) -> Self {
         self.poll_ceiling = ceiling.clamp(LEAST, MOST);
         self.poll_floor = self.poll_floor.min(self.poll_ceiling);
         self
     }
 
-    /// The shortest time between two lookups on demand; also the first backoff of a name that fails. Default 1 s.
+    /// The shortest time between two lookups on demand; also the first backoff of a name that
+    /// fails. Default 1 s.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval.clamp(LEAST, MOST);
         self
@@ -196,13 +200,15 @@ impl Default for DnsScheduleConfig {
 
 /// Spreads the clients of one name, which a rollout would otherwise keep in step.
 const JITTER: f64 = 0.2;
-/// Lookups at once for a channel that has lost every address, before the minimum interval holds for it too.
+/// Lookups at once for a channel that has lost every address, before the minimum interval holds for
+/// it too.
 const TOKENS_MAX: u32 = 3;
 /// Minimum intervals until one of them comes back.
 const REFILL_INTERVALS: u32 = 5;
 
-/// A name that fails is asked again within so long, give or take the jitter. Calls wait for what is new, and a name
-/// server that is back takes a query each 5 s from each process without effort: it is what TTLs of 5 s cause anyway.
+/// A name that fails is asked again within so long, give or take the jitter. Calls wait for what is
+/// new, and a name server that is back takes a query each 5 s from each process without effort: it
+/// is what TTLs of 5 s cause anyway.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// As for gRPC's connections.
 const BACKOFF_MULTIPLIER: f64 = 1.6;

@@ -10,13 +10,16 @@
 //!    ─────────────────────────────────────  Closed  ──────────────────────────────────────────────
 //! ```
 //!
-//! Floods, slow readers and silence close a connection that goes away, too. The sockets belong to a driver, which reports what happened (`handle_*`), does what [`Lifetime::poll_action`]
-//! says, and calls [`Lifetime::handle_timeout`] no later than at [`Lifetime::poll_timeout`]. That a connection
-//! without calls ends after the second GOAWAY is the HTTP/2 library's doing; this machine only sets the limits.
+//! Floods, slow readers and silence close a connection that goes away, too. The sockets belong to a
+//! driver, which reports what happened (`handle_*`), does what [`Lifetime::poll_action`] says, and
+//! calls [`Lifetime::handle_timeout`] no later than at [`Lifetime::poll_timeout`]. That a
+//! connection without calls ends after the second GOAWAY is the HTTP/2 library's doing; this
+//! machine only sets the limits.
 //!
-//! One property spares the driver a wake-up per call: the instant of `poll_timeout` never moves forward because a
-//! call started, ended, or began to wait for its client. A busy connection cannot be idle for long enough before
-//! *now + max idle*, and when that instant comes the machine looks again; so with responses that wait, and with silence.
+//! One property spares the driver a wake-up per call: the instant of `poll_timeout` never moves
+//! forward because a call started, ended, or began to wait for its client. A busy connection cannot
+//! be idle for long enough before *now + max idle*, and when that instant comes the machine looks
+//! again; so with responses that wait, and with silence.
 
 mod action;
 mod config;
@@ -79,8 +82,8 @@ pub struct Lifetime {
 }
 
 impl Lifetime {
-    /// A connection that was accepted at `now`. Its age begins with [`Lifetime::handle_ready`]. `rng` yields the jitter
-    /// of the age.
+    /// A connection that was accepted at `now`. Its age begins with [`Lifetime::handle_ready`].
+    /// `rng` yields the jitter of the age.
     pub fn new(config: LifetimeConfig, now: Instant, rng: &mut Rng) -> Self {
         let mut lifetime = Self {
             age_max: config.max_age.map(|age| rng.jittered(age, AGE_JITTER)),
@@ -106,23 +109,25 @@ impl Lifetime {
         lifetime
     }
 
-    /// Lets `levelling`, which all connections of a server share, set the pace of this one's age. Without a maximum
-    /// age it does nothing.
+    /// Lets `levelling`, which all connections of a server share, set the pace of this one's age.
+    /// Without a maximum age it does nothing.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
         self.levelled = self.config.max_age.map(|age| Levelled::new(levelling, age));
         self
     }
 
-    /// Sends a PING after a client was silent for `time`, and closes the connection if it still is `timeout` later
-    /// (gRFC A9). Otherwise there is no keepalive. A `time` below 1 s counts as 1 s; boundless ones never pass.
+    /// Sends a PING after a client was silent for `time`, and closes the connection if it still is
+    /// `timeout` later (gRFC A9). Otherwise there is no keepalive. A `time` below 1 s counts as 1
+    /// s; boundless ones never pass.
     #[must_use]
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
         self.keepalive = Some(LivenessConfig::server_keepalive(time, timeout));
         self
     }
 
-    /// The connection is established, TLS and HTTP/2 preface included: age and idleness count from here.
+    /// The connection is established, TLS and HTTP/2 preface included: age and idleness count from
+    /// here.
     pub fn handle_ready(&mut self, now: Instant) {
         if self.ready || self.phase == Phase::Closed {
             return;
@@ -172,10 +177,11 @@ impl Lifetime {
 
     /// Bytes came, of whatever kind.
     ///
-    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`], [`Lifetime::handle_drain`] and
-    /// [`Lifetime::poll_timeout`] are called.
+    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`],
+    /// [`Lifetime::handle_drain`] and [`Lifetime::poll_timeout`] are called.
     pub fn handle_received(&mut self, now: Instant) {
-        // What is received moves no timer, only the next look at when that was: a busy connection pays nothing for it.
+        // What is received moves no timer, only the next look at when that was: a busy connection
+        // pays nothing for it.
         if let Some(liveness) = &mut self.liveness {
             let is_answer = liveness.is_pinged();
             liveness.handle_received(now, Received::Bytes);
@@ -220,9 +226,10 @@ impl Lifetime {
 
     /// The client acknowledged the PING that went with the first GOAWAY.
     ///
-    /// Its calls stop at that GOAWAY, but those already on the way stand behind the acknowledgement: h2's client writes it
-    /// before the HEADERS that it has queued. A second GOAWAY at once would rule them out, and a client without
-    /// transparent retry (tonic's) fails them. So it waits for as long as the PING took, which holds the client's own delays too.
+    /// Its calls stop at that GOAWAY, but those already on the way stand behind the
+    /// acknowledgement: h2's client writes it before the HEADERS that it has queued. A second
+    /// GOAWAY at once would rule them out, and a client without transparent retry (tonic's) fails
+    /// them. So it waits for as long as the PING took, which holds the client's own delays too.
     pub fn handle_go_away_acknowledged(&mut self, now: Instant) {
         let Some(announced_at) = self.announced_at.filter(|_| self.phase == Phase::Announced) else { return };
         let round_trip = now.saturating_duration_since(announced_at);
@@ -240,7 +247,8 @@ impl Lifetime {
 
     /// The server shuts down. Later calls change nothing, and neither does an age that comes later.
     ///
-    /// A connection that is already going away keeps the grace it was given, unless the drain ends sooner.
+    /// A connection that is already going away keeps the grace it was given, unless the drain ends
+    /// sooner.
     pub fn handle_drain(&mut self, now: Instant) {
         if self.phase == Phase::Closed || self.timers.at(Timer::Drain).is_some() {
             return;
@@ -310,8 +318,8 @@ impl Lifetime {
         self.calls
     }
 
-    /// When age will send the connection away; `None` if it has no limit, is not ready, or is going away already. An
-    /// estimate if ages are levelled.
+    /// When age will send the connection away; `None` if it has no limit, is not ready, or is going
+    /// away already. An estimate if ages are levelled.
     pub fn ages_at(&self) -> Option<Instant> {
         self.ages_at
     }
@@ -346,7 +354,8 @@ impl Lifetime {
 
     fn finish_go_away(&mut self) {
         if !self.ready {
-            // Drained before the preface came. No call can be lost, and there is no stream to name in a GOAWAY.
+            // Drained before the preface came. No call can be lost, and there is no stream to name
+            // in a GOAWAY.
             return self.close(CutReason::HandshakeTimeout);
         }
         self.handle_go_away_finished();
@@ -388,10 +397,11 @@ fn after(now: Instant, duration: Option<Duration>) -> Option<Instant> {
 /// "A random jitter of +/-10% will be added" (gRFC A9).
 const AGE_JITTER: f64 = 0.1;
 
-/// How long the second GOAWAY waits for calls behind the PING's acknowledgement. On loopback the PING takes 0.1 ms, a busy
-/// client's threads need longer; and no handler waits for this.
+/// How long the second GOAWAY waits for calls behind the PING's acknowledgement. On loopback the
+/// PING takes 0.1 ms, a busy client's threads need longer; and no handler waits for this.
 const FINISH_DELAY_MIN: Duration = Duration::from_millis(5);
 const FINISH_DELAY_MAX: Duration = Duration::from_millis(100);
 
-/// How long the PING between the two GOAWAYs may go unanswered; grpc-go waits as long (`goAwayPingTimeout`).
+/// How long the PING between the two GOAWAYs may go unanswered; grpc-go waits as long
+/// (`goAwayPingTimeout`).
 const GO_AWAY_CAP: Duration = Duration::from_secs(5);

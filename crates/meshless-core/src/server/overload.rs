@@ -1,22 +1,28 @@
-//! What a server does with more calls than it can work on: keep some waiting, and send the others away early.
+//! What a server does with more calls than it can work on: keep some waiting, and send the others
+//! away early.
 //!
-//! A server that takes every call makes all of them late. Two ways out, both before the handler runs:
+//! A server that takes every call makes all of them late. Two ways out, both before the handler
+//! runs:
 //!
-//! - **Queue, then shed**: calls wait in the order of their arrival; when the queue is full, the next call fails with
-//!   RESOURCE_EXHAUSTED, at once.
-//! - **Bounce**: a call that finds all workers busy is refused with REFUSED_STREAM, which proves to the client that nothing was
-//!   executed; a channel of this crate tries it elsewhere, and marks it. A marked call is not refused for being busy: it
-//!   may wait. So most calls find an idle server although no client knows which one is idle. Near the capacity, where
-//!   no server is idle, what counts is the shorter queue: a marked call that finds as many waiting as are worked on is refused once more,
-//!   in an answer that such a channel knows. Its third attempt, which may go back to the first server, is never bounced, so that no call
-//!   is sent round in circles: it runs or waits, or is shed if the queue is full, which one of length 0 always is. Simulated at 0.95
-//!   of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean service times without bouncing, 10 with
-//!   one refusal, 8 with two; and with one refusal, two servers and `least_request` every call that both refuse ends at the
-//!   busier one, whose queue then grows without limit.
+//! - **Queue, then shed**: calls wait in the order of their arrival; when the queue is full, the
+//!   next call fails with RESOURCE_EXHAUSTED, at once.
+//! - **Bounce**: a call that finds all workers busy is refused with REFUSED_STREAM, which proves to
+//!   the client that nothing was executed; a channel of this crate tries it elsewhere, and marks
+//!   it. A marked call is not refused for being busy: it may wait. So most calls find an idle
+//!   server although no client knows which one is idle. Near the capacity, where no server is idle,
+//!   what counts is the shorter queue: a marked call that finds as many waiting as are worked on is
+//!   refused once more, in an answer that such a channel knows. Its third attempt, which may go
+//!   back to the first server, is never bounced, so that no call is sent round in circles: it runs
+//!   or waits, or is shed if the queue is full, which one of length 0 always is. Simulated at 0.95
+//!   of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean service times
+//!   without bouncing, 10 with one refusal, 8 with two; and with one refusal, two servers and
+//!   `least_request` every call that both refuse ends at the busier one, whose queue then grows
+//!   without limit.
 //!
 //! Asked by the server for each call that finds every worker busy.
 
-/// How many calls a server works on at once, on all connections together, and what it does with the others.
+/// How many calls a server works on at once, on all connections together, and what it does with the
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimit {
     running: usize,
@@ -51,8 +57,8 @@ pub enum BusyAnswer {
 impl CallLimit {
     /// At most so many calls at once, and as many that wait. Zero counts as one.
     ///
-    /// A stream counts until it ends: this is for services of short calls. Health checks and load reports apart from calls are not
-    /// counted.
+    /// A stream counts until it ends: this is for services of short calls. Health checks and load
+    /// reports apart from calls are not counted.
     pub fn new(calls: usize) -> Self {
         let running = calls.clamp(1, RUNNING_MAX);
         Self { running, queued: running, bounces: false }
@@ -67,13 +73,14 @@ impl CallLimit {
 
     /// Refuses a call's first attempt when all workers are busy, rather than let it wait.
     ///
-    /// A channel's second attempt is refused as well where as many calls wait as are worked on, or as may wait. The third is never
-    /// bounced: when all workers are busy it waits, or fails with RESOURCE_EXHAUSTED if the queue is full, as it always is with
-    /// [`queue(0)`](Self::queue).
+    /// A channel's second attempt is refused as well where as many calls wait as are worked on, or
+    /// as may wait. The third is never bounced: when all workers are busy it waits, or fails with
+    /// RESOURCE_EXHAUSTED if the queue is full, as it always is with [`queue(0)`](Self::queue).
     ///
-    /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate do; so does a gRPC retry policy
-    /// (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a refused call once on their own and do not mark it; when
-    /// both servers are busy, they report UNAVAILABLE.
+    /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate
+    /// do; so does a gRPC retry policy (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a
+    /// refused call once on their own and do not mark it; when both servers are busy, they report
+    /// UNAVAILABLE.
     #[must_use]
     pub fn bounce(mut self) -> Self {
         self.bounces = true;

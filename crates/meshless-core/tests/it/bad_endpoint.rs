@@ -1,4 +1,5 @@
-//! One bad endpoint of 3 to 1000: the shares of the others stay equal whatever it does, and it costs few connects.
+//! One bad endpoint of 3 to 1000: the shares of the others stay equal whatever it does, and it
+//! costs few connects.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

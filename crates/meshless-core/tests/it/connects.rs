@@ -23,7 +23,8 @@ fn of_all_on_each_size() -> impl Iterator<Item = (Policy, u32)> {
 
 /// A fleet whose connections are all made.
 fn connected(policy: Policy, pods: u32, lifetime: impl Fn(PodId) -> Lifetime) -> Fleet {
-    // A rolling restart lists one pod more for a moment; a subset would exchange another one for it.
+    // A rolling restart lists one pod more for a moment; a subset would exchange another one for
+    // it.
     let config = BalancerConfig::new(policy).endpoints_max(ENDPOINTS_MAX);
     let mut fleet = Fleet::new(config, (1..=pods).map(|pod| (pod, lifetime(pod))));
     // At most 200 at once, and 100 a second after that.

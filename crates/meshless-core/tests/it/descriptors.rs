@@ -1,4 +1,5 @@
-//! More endpoints than the process has file descriptors: how many are used, and what happens when none is left.
+//! More endpoints than the process has file descriptors: how many are used, and what happens when
+//! none is left.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -153,7 +154,8 @@ fn no_descriptor_left_pauses_the_connects_and_asks_the_resolver() {
         assert!(process.refused <= 61 * 64, "{} refused in a minute", process.refused);
         assert!((1..=62).contains(&(process.resolutions_asked - asked + 1)));
         assert_eq!(process.balancer.connectivity(), ConnectivityState::Ready);
-        // The application closes its files: the rest is connected within seconds, with no backoff to wait for.
+        // The application closes its files: the rest is connected within seconds, with no backoff
+        // to wait for.
         process.limit = usize::MAX;
         let left = endpoints.min(1000) - 10;
         process.advance(SECOND + Duration::from_secs(1 + left as u64 / 100));

@@ -239,7 +239,8 @@ fn pick_first_ejects_nothing() {
     assert_eq!(distinct(&world.call(30, &[current])), distinct(&[current]));
 }
 
-/// One backend of ten fails at once; 1 000 calls a second of 10 ms for 30 s. Failed per 100 000, in the first second and after.
+/// One backend of ten fails at once; 1 000 calls a second of 10 ms for 30 s. Failed per 100 000, in
+/// the first second and after.
 fn failed_share(policy: Policy, ejection: EjectionConfig) -> (u32, f64) {
     let mut world = World::connected(BalancerConfig::new(policy).ejection(ejection), 1..=10);
     let mut running = std::collections::VecDeque::new();

@@ -9,7 +9,8 @@ use crate::support::{World, distinct};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A world that has lost servers 1 to 3, each of which now refuses connections. The resolver answers requests.
+/// A world that has lost servers 1 to 3, each of which now refuses connections. The resolver
+/// answers requests.
 fn bereft(policy: Policy) -> World {
     let mut world = World::new(BalancerConfig::new(policy), 1);
     world.balancer.set_resolver_answers(true);

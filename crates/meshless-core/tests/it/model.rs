@@ -1,4 +1,5 @@
-//! The invariants of the balancer under random sequences of events, whatever the order they come in.
+//! The invariants of the balancer under random sequences of events, whatever the order they come
+//! in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
@@ -441,7 +442,8 @@ fn two_hundred_endpoints_have_equal_shares_after_a_flap() {
     assert!(counts[1..].iter().all(|count| *count == 10), "{counts:?}");
 }
 
-/// Half of the endpoints are ejected, so that all are picked from; but one of them has no share, since others stand in for its zone.
+/// Half of the endpoints are ejected, so that all are picked from; but one of them has no share,
+/// since others stand in for its zone.
 #[test]
 fn who_gets_no_calls_in_a_panic_comes_back_all_the_same() {
     use Event::*;

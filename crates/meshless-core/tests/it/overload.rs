@@ -8,7 +8,8 @@ use meshless_core::{BalancerConfig, Lease, Outcome, Policy};
 use crate::support::{Handle, World, distinct};
 
 const SECOND: Duration = Duration::from_secs(1);
-/// Calls that a server works on at a time; it refuses more. Each takes 10 ms, half as much more or less.
+/// Calls that a server works on at a time; it refuses more. Each takes 10 ms, half as much more or
+/// less.
 const WORKERS: usize = 10;
 const WORK: Duration = Duration::from_millis(10);
 

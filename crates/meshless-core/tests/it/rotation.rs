@@ -64,7 +64,8 @@ fn due_dials(world: &World) -> Vec<meshless_core::ConnectionId> {
     world.dialing.iter().filter(|(_, dial)| is_due(dial)).map(|(id, _)| *id).collect()
 }
 
-/// The hazard of a uniform age in ±10 %: what is left of the window, spread evenly over its milliseconds.
+/// The hazard of a uniform age in ±10 %: what is left of the window, spread evenly over its
+/// milliseconds.
 fn due_goaways(world: &World, age: Duration, rng: &mut Rng) -> Vec<meshless_core::ConnectionId> {
     let (earliest, latest) = (age.mul_f64(0.9), age.mul_f64(1.1));
     let mut due = Vec::new();
@@ -135,7 +136,8 @@ fn two_choices_keep_shares_close() {
         for server in 0..3 {
             let calls: u32 = report.iter().map(|second| second.calls[server]).sum();
             let share = f64::from(calls) / f64::from(total);
-            // Were choices independent, a share would stray by √(⅓·⅔/N): five of those for N = 20 000 are 0.017.
+            // Were choices independent, a share would stray by √(⅓·⅔/N): five of those for N = 20
+            // 000 are 0.017.
             let tolerance = 5.0 * (2.0 / 9.0 / f64::from(total)).sqrt();
             assert!((share - 1.0 / 3.0).abs() < tolerance, "{policy}, server {server}: {share}");
         }

@@ -1,4 +1,5 @@
-//! A world of a few servers around one balancer: it carries out actions, and remembers what it was told.
+//! A world of a few servers around one balancer: it carries out actions, and remembers what it was
+//! told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

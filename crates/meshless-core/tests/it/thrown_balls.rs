@@ -1,8 +1,10 @@
-//! The table of docs/choosing-age.md, "What ageing cannot do": sticky connections lie as thrown balls do.
+//! The table of docs/choosing-age.md, "What ageing cannot do": sticky connections lie as thrown
+//! balls do.
 
 use meshless_core::Rng;
 
-/// Clients, then mean and 99th percentile of max / mean for 3, 10 and 100 servers, as the page has them.
+/// Clients, then mean and 99th percentile of max / mean for 3, 10 and 100 servers, as the page has
+/// them.
 const TABLE: [(usize, [(f64, f64); 3]); 4] = [
     (3, [(1.89, 3.0), (4.3, 10.0), (34.0, 67.0)]),
     (10, [(1.48, 2.4), (2.7, 5.0), (14.0, 30.0)]),
@@ -20,7 +22,8 @@ fn the_busiest_server_of_sticky_clients_is_as_the_docs_say() {
             let mut ratios: Vec<f64> = (0..THROWS).map(|_| busiest(clients, servers, &mut rng)).collect();
             ratios.sort_by(f64::total_cmp);
             let seen = (ratios.iter().sum::<f64>() / THROWS as f64, ratios[THROWS * 99 / 100]);
-            // The page rounds to two digits, and one more ball on the busiest is a step of servers / clients.
+            // The page rounds to two digits, and one more ball on the busiest is a step of servers
+            // / clients.
             let step = servers as f64 / clients as f64;
             assert!(
                 (seen.0 - mean).abs() <= 0.03 * mean,

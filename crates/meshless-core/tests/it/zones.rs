@@ -76,7 +76,8 @@ fn with_a_client_in_each_zone_every_endpoint_gets_its_share() {
             let fair = calls / servers.len() as f64;
             for server in servers {
                 let share = load.get(server).copied().unwrap_or(0.0) / fair;
-                // The zone of a call is drawn at random: of 300 calls or more, 4 standard deviations.
+                // The zone of a call is drawn at random: of 300 calls or more, 4 standard
+                // deviations.
                 assert!(
                     (0.8..1.2).contains(&share),
                     "{policy}: {server} of {servers:?} has {share}\n{load:?}"

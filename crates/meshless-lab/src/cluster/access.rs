@@ -1,6 +1,7 @@
 //! Whether the user may do what the run needs, asked before anything is applied.
 //!
-//! Asking is free: everybody may review their own access. All of it is within the ClusterRole `admin`, bound in one namespace.
+//! Asking is free: everybody may review their own access. All of it is within the ClusterRole
+//! `admin`, bound in one namespace.
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -11,7 +12,8 @@ use kube::{Api, Client};
 
 use super::error::ClusterError;
 
-/// Finds out whether there is such a namespace and whether the user may do there what the run needs.
+/// Finds out whether there is such a namespace and whether the user may do there what the run
+/// needs.
 ///
 /// # Errors
 /// One that names all that is missing.
@@ -23,7 +25,8 @@ pub(crate) async fn check(
     let seen = match Api::<Namespace>::all(client.clone()).get_opt(namespace).await {
         Ok(Some(_)) => true,
         Ok(None) => return Err(ClusterError::NoNamespace { namespace: namespace.into() }),
-        // To read namespaces is no condition; and who may do nothing in one is not told whether there is one.
+        // To read namespaces is no condition; and who may do nothing in one is not told whether
+        // there is one.
         Err(kube::Error::Api(status)) if status.code == 403 => false,
         Err(error) => return Err(ClusterError::of("read the namespace")(error)),
     };

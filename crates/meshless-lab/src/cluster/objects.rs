@@ -1,7 +1,8 @@
-//! What a run applies, as data: servers with their Services, the load, and the right to read EndpointSlices.
+//! What a run applies, as data: servers with their Services, the load, and the right to read
+//! EndpointSlices.
 //!
-//! The pods are those of `deploy/base` with other numbers; a test holds them to it. Everything carries the labels of its run, by
-//! which it is found and deleted.
+//! The pods are those of `deploy/base` with other numbers; a test holds them to it. Everything
+//! carries the labels of its run, by which it is found and deleted.
 
 use std::time::Duration;
 
@@ -83,7 +84,8 @@ pub(crate) fn servers(plan: &Plan, ages: bool) -> Vec<Object> {
     ]
 }
 
-/// A load whose workers all play `score`. It ends by itself after `limit`, also if nobody is left who waits for it.
+/// A load whose workers all play `score`. It ends by itself after `limit`, also if nobody is left
+/// who waits for it.
 pub(crate) fn load(plan: &Plan, name: &str, score: &str, limit: Duration) -> Object {
     let container = container(plan, "worker", vec!["worker".into(), format!("--score={score}")]);
     let labels = labels(plan, name);

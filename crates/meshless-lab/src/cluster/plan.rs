@@ -90,7 +90,8 @@ impl Plan {
         }
         let seed = compare.seed.unwrap_or_else(random_seed);
         let seconds = |default| Duration::from_secs(u64::from(compare.seconds.unwrap_or(default)));
-        // The run is named anew also when its seed is repeated: what an earlier one left behind does not stand in its way.
+        // The run is named anew also when its seed is repeated: what an earlier one left behind
+        // does not stand in its way.
         let run = format!("meshless-lab-{:05x}", Rng::new(random_seed().into(), 0).next_u64() & 0xf_ffff);
         Ok(Self {
             run,

@@ -1,6 +1,7 @@
 //! From bins to the rows of the results.
 //!
-//! The definitions are those of `stats`, as far as bins of a tenth of a second and the callers' knowledge carry them.
+//! The definitions are those of `stats`, as far as bins of a tenth of a second and the callers'
+//! knowledge carry them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

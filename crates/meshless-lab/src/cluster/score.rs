@@ -1,7 +1,9 @@
-//! What a worker is told and what it answers: a score in its arguments, and marked lines of JSON in its log.
+//! What a worker is told and what it answers: a score in its arguments, and marked lines of JSON in
+//! its log.
 //!
-//! A worker lays its calls into bins of a tenth of a second, counted from a moment that all workers are told, so that the size of
-//! its answer depends on the length of the run and not on the number of calls. Latencies are histograms that merge without loss.
+//! A worker lays its calls into bins of a tenth of a second, counted from a moment that all workers
+//! are told, so that the size of its answer depends on the length of the run and not on the number
+//! of calls. Latencies are histograms that merge without loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,8 +67,8 @@ pub(crate) struct Bin {
     pub(crate) latencies: PackedLatencies,
 }
 
-/// The calls of a bin while the worker still calls: eight bytes for each that was answered. They become a [`Bin`] when all is
-/// over, because packing takes time.
+/// The calls of a bin while the worker still calls: eight bytes for each that was answered. They
+/// become a [`Bin`] when all is over, because packing takes time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BinCalls {
     bin: Bin,
@@ -115,7 +117,8 @@ impl Bin {
         self.failed.iter().map(|(_, calls)| calls).sum()
     }
 
-    /// What became of the calls. No server told what it executed, so what may have been sent counts as sent.
+    /// What became of the calls. No server told what it executed, so what may have been sent counts
+    /// as sent.
     pub(crate) fn outcome(&self) -> Outcome {
         let (ok, failed) = (self.ok(), self.failed());
         let (mut statuses, mut causes) = (BTreeMap::<String, u64>::new(), Causes::default());

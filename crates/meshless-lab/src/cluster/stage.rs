@@ -67,10 +67,12 @@ impl Stage {
         }
     }
 
-    /// Makes the experiments and adds their rows. May be dropped at any point; what is applied by then is known.
+    /// Makes the experiments and adds their rows. May be dropped at any point; what is applied by
+    /// then is known.
     ///
     /// # Errors
-    /// If something does not start, or the cluster refuses. Rows that were finished by then are there.
+    /// If something does not start, or the cluster refuses. Rows that were finished by then are
+    /// there.
     pub(crate) async fn perform(
         &mut self,
         plan: &Plan,
@@ -90,7 +92,8 @@ impl Stage {
         for fleet in &fleets {
             fleet.settle(plan.start_within).await?;
         }
-        // Workers need no longer than the servers did: those were scheduled and their image pulled as well.
+        // Workers need no longer than the servers did: those were scheduled and their image pulled
+        // as well.
         self.lead = (begun.elapsed() * 3 / 2).clamp(LEAD_MIN, plan.start_within.max(LEAD_MIN));
         if !plan.spreads.is_empty() {
             self.spread(plan, &fleets, progress, results).await?;
@@ -393,7 +396,8 @@ impl Stage {
     }
 }
 
-/// Whether it has been told to go, with time for it. Others are not touched: their owner would only replace them.
+/// Whether it has been told to go, with time for it. Others are not touched: their owner would only
+/// replace them.
 fn goes_slowly(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
         && pod.metadata.deletion_grace_period_seconds.is_some_and(|s| s > 1)

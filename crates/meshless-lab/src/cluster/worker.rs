@@ -34,7 +34,8 @@ pub async fn work(score: &str, interrupt: Interrupt) -> io::Result<bool> {
         std::env::var("JOB_COMPLETION_INDEX").ok().and_then(|index| index.parse().ok()).unwrap_or(0);
     let dns = Dns::of(&fs::read_to_string("/etc/resolv.conf")?)?;
     let begin = UNIX_EPOCH + Duration::from_millis(score.begin_ms);
-    // Where the node's clock and ours are read once, the rest of the run counts on a clock that nobody sets.
+    // Where the node's clock and ours are read once, the rest of the run counts on a clock that
+    // nobody sets.
     let (now, here) = (SystemTime::now(), Instant::now());
     let late = now.duration_since(begin).unwrap_or_default();
     let begin = here + begin.duration_since(now).unwrap_or_default();
@@ -146,7 +147,8 @@ struct Dns {
 }
 
 impl Dns {
-    /// As `/etc/resolv.conf` says: in a pod its second search domain is `svc.` and the cluster's own.
+    /// As `/etc/resolv.conf` says: in a pod its second search domain is `svc.` and the cluster's
+    /// own.
     fn of(conf: &str) -> io::Result<Self> {
         let words = |keyword: &'static str| {
             conf.lines().filter_map(move |line| {

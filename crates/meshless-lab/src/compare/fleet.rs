@@ -1,7 +1,9 @@
-//! The backends of one strategy in the churn experiment, which can be hurt while its client calls them.
+//! The backends of one strategy in the churn experiment, which can be hurt while its client calls
+//! them.
 //!
-//! Each strategy has a fleet of its own, so that what one client does to its backends, such as sending calls again, is not
-//! felt by another. A fleet obeys [`Action`]s; when they are due is the business of `churn`.
+//! Each strategy has a fleet of its own, so that what one client does to its backends, such as
+//! sending calls again, is not felt by another. A fleet obeys [`Action`]s; when they are due is the
+//! business of `churn`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -260,8 +262,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Tells the API server, where there is one, of all pods that were ever started: one that is gone stays as the drained one
-    /// that it was.
+    /// Tells the API server, where there is one, of all pods that were ever started: one that is
+    /// gone stays as the drained one that it was.
     fn publish_pods(&self) {
         let Entry::EndpointSlices(api_server) = &self.entry else { return };
         let pods = self.backends.iter().filter_map(|backend| Some((backend.address, backend.pod?)));

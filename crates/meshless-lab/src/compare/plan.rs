@@ -1,6 +1,7 @@
 //! What a run will do, decided and checked before it begins.
 //!
-//! A [`Plan`] in hand can be run: what this machine cannot do has been left out of it, with a note that says so.
+//! A [`Plan`] in hand can be run: what this machine cannot do has been left out of it, with a note
+//! that says so.
 
 mod parts;
 
@@ -96,7 +97,8 @@ impl Plan {
         Ok(Self { network, ..plan })
     }
 
-    /// The plan on a machine with these limits, and as many addresses as are asked for, where there are so many.
+    /// The plan on a machine with these limits, and as many addresses as are asked for, where there
+    /// are so many.
     fn within(
         request: &CompareRequest,
         file_descriptors: u64,
@@ -218,7 +220,8 @@ impl Plan {
         bounce::run::WARM_UP.min(self.servers_watch) + self.servers_watch
     }
 
-    /// Steps of its progress: a round of a burst is one, a second of anything else, and an event one more.
+    /// Steps of its progress: a round of a burst is one, a second of anything else, and an event
+    /// one more.
     pub(crate) fn steps(&self) -> u64 {
         experiment::ALL.iter().map(|experiment| experiment.steps(self)).sum()
     }
@@ -230,17 +233,21 @@ const CHURN_SECONDS: u32 = 4;
 /// Both in a full run.
 const SECONDS_FULL: u32 = 8;
 
-/// How long each of their rows is measured: 48 ages, but only three relaxation times of a queue (`bounce::run::WARM_UP`). Rows see
-/// the same arrivals, so large differences show; a quantile itself moves by some ten per cent from run to run.
+/// How long each of their rows is measured: 48 ages, but only three relaxation times of a queue
+/// (`bounce::run::WARM_UP`). Rows see the same arrivals, so large differences show; a quantile
+/// itself moves by some ten per cent from run to run.
 const SERVERS_SECONDS: u32 = 24;
 
-/// Calls per second of each client in the churn: some in flight at any moment, and six clients at once do not fill a processor.
+/// Calls per second of each client in the churn: some in flight at any moment, and six clients at
+/// once do not fill a processor.
 const CHURN_RATE: f64 = 200.0;
 
-/// Many times the service time, so that only what is broken or queued misses it, and short beside the watch.
+/// Many times the service time, so that only what is broken or queued misses it, and short beside
+/// the watch.
 const CHURN_DEADLINE: Duration = Duration::from_millis(500);
 
-/// In the churn connections age so many times slower than elsewhere: what is lost should be lost to the event.
+/// In the churn connections age so many times slower than elsewhere: what is lost should be lost to
+/// the event.
 const CHURN_AGES: u32 = 3;
 
 /// Files without which not even a small run fits.

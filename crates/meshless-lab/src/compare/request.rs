@@ -37,7 +37,8 @@ pub struct CompareRequest {
     pub backends: u8,
     /// Calls per second of the spread.
     pub rate: f64,
-    /// Length in seconds of the spread, of an event's watch and of a row of the servers. `None`: each has its own.
+    /// Length in seconds of the spread, of an event's watch and of a row of the servers. `None`:
+    /// each has its own.
     pub seconds: Option<u32>,
     /// MaxConnectionAge of the strategies that age, ± 10 % per connection.
     pub max_connection_age: Duration,
@@ -88,7 +89,8 @@ impl CompareRequest {
         }
     }
 
-    /// The command line that makes the run again: as it was given, with the seed that it did not name.
+    /// The command line that makes the run again: as it was given, with the seed that it did not
+    /// name.
     pub(crate) fn command(&self, seed: u32) -> String {
         let mut words = vec!["meshless".to_owned()];
         words.extend(self.command.iter().cloned());

@@ -1,7 +1,7 @@
 //! The processes of one strategy: its backends, its client, and what stands between them.
 //!
-//! Set up for one row of the results and torn down after it, so that rows share nothing, neither warm caches nor memory
-//! that an earlier burst left behind.
+//! Set up for one row of the results and torn down after it, so that rows share nothing, neither
+//! warm caches nor memory that an earlier burst left behind.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -95,8 +95,9 @@ enum Between {
 }
 
 impl Rig {
-    /// Starts one backend per address, the client, and the strategy's entrance. `direct` leaves out the virtual address, where
-    /// there is one backend only, if the network's costs more than a ClusterIP does.
+    /// Starts one backend per address, the client, and the strategy's entrance. `direct` leaves out
+    /// the virtual address, where there is one backend only, if the network's costs more than a
+    /// ClusterIP does.
     ///
     /// # Errors
     /// If a process does not start or a port cannot be bound.
@@ -121,7 +122,8 @@ impl Rig {
         Ok(Self { strategy, servers, client, next_id: 1, _between: between })
     }
 
-    /// Makes the calls of one run and waits until the servers are done with them. `on_progress` hears how many have ended.
+    /// Makes the calls of one run and waits until the servers are done with them. `on_progress`
+    /// hears how many have ended.
     ///
     /// # Errors
     /// If a process dies.
@@ -151,7 +153,8 @@ impl Rig {
         on_progress: impl FnMut(u64),
         sample_every: Option<Duration>,
     ) -> Result<Round, RigError> {
-        // A service in use has its connection; what the first call after a connect costs is connection-per-call's row.
+        // A service in use has its connection; what the first call after a connect costs is
+        // connection-per-call's row.
         if self.strategy.keeps_connection() {
             warm_up(&mut self.client).await?;
         }
@@ -171,8 +174,8 @@ impl Rig {
         Ok(round)
     }
 
-    /// Waits until no handler works and the servers rest: a burst whose callers have all given up is not yet over for a
-    /// server that still reads what they sent.
+    /// Waits until no handler works and the servers rest: a burst whose callers have all given up
+    /// is not yet over for a server that still reads what they sent.
     async fn settle(&mut self) -> Result<ServerUsage, RigError> {
         let give_up = tokio::time::Instant::now() + SETTLE_LIMIT;
         let mut last = self.usage().await?;
@@ -294,7 +297,8 @@ pub(crate) fn backend_name(index: usize) -> String {
     format!("backend-{}", index + 1)
 }
 
-/// Starts the servers. Where each has an address of its own they share one port, because a DNS name carries no ports.
+/// Starts the servers. Where each has an address of its own they share one port, because a DNS name
+/// carries no ports.
 async fn start_servers(plan: &Plan, setup: &Setup) -> Result<(Vec<Process>, Vec<SocketAddr>), RigError> {
     let mut attempt = 1;
     loop {
@@ -336,8 +340,8 @@ fn server_arguments(plan: &Plan, setup: &Setup, index: usize, listen: SocketAddr
     arguments
 }
 
-/// The burst has up to 100 000 calls on one connection, and as many connections: `serve`'s defaults, which are the library's,
-/// bound what a hostile client can pin.
+/// The burst has up to 100 000 calls on one connection, and as many connections: `serve`'s
+/// defaults, which are the library's, bound what a hostile client can pin.
 pub(crate) const SERVER_LIMITS: [&str; 4] =
     ["--max-concurrent-streams", "100000", "--max-connections", "100000"];
 
@@ -409,7 +413,8 @@ const DNS_TTL_S: u32 = 1;
 /// Tries to find a port that is free on the addresses of all backends.
 const PORT_ATTEMPTS: u32 = 5;
 
-/// How often a server is asked whether it rests. One that uses less than a tenth of a processor does.
+/// How often a server is asked whether it rests. One that uses less than a tenth of a processor
+/// does.
 const SETTLE_PERIOD: Duration = Duration::from_millis(50);
 
 /// After this, a server that does not rest is left to itself, with a warning.

@@ -41,13 +41,14 @@ pub(crate) enum Action {
 }
 
 impl Event {
-    /// What is done, in order, to a fleet of three backends of which `hurt` is the one that something happens to.
+    /// What is done, in order, to a fleet of three backends of which `hurt` is the one that
+    /// something happens to.
     pub(crate) fn script(self, watch: Duration, hurt: usize) -> Vec<Step> {
         let all = || (0..BACKENDS).collect::<Vec<_>>();
         let but_hurt = || (0..BACKENDS).filter(|index| *index != hurt).collect::<Vec<_>>();
         let begin = |action| marked(Duration::ZERO, action, BEGINS);
-        // What a control plane needs to notice a death: a container's exit is seen at once, the list of endpoints and the
-        // records follow.
+        // What a control plane needs to notice a death: a container's exit is seen at once, the
+        // list of endpoints and the records follow.
         let unlisted = LISTING_LAG.min(watch / 4);
         match self {
             Self::Ageing => vec![begin(Action::Nothing)],
@@ -60,7 +61,8 @@ impl Event {
             Self::Scale => vec![
                 step(Duration::ZERO, Action::Start((BACKENDS..FLEET).collect())),
                 begin(Action::List((0..FLEET).collect())),
-                // A client may look only after 2 s, DNS's floor, and its share is read off the half second that follows.
+                // A client may look only after 2 s, DNS's floor, and its share is read off the half
+                // second that follows.
                 marked(watch * 16 / 20, Action::List(all()), "scale-in"),
                 step(watch * 21 / 20, Action::Terminate((BACKENDS..FLEET).collect())),
             ],
@@ -100,7 +102,8 @@ impl Event {
     }
 }
 
-/// The n-th old backend makes room for the n-th new one; the times overlap, as with a surge of one and a lame duck.
+/// The n-th old backend makes room for the n-th new one; the times overlap, as with a surge of one
+/// and a lame duck.
 fn rolling(watch: Duration) -> Vec<Step> {
     let mut steps = Vec::new();
     for turn in 0..BACKENDS {
@@ -131,7 +134,8 @@ fn marked(at: Duration, action: Action, mark: &'static str) -> Step {
 
 const SLOWNESS: f64 = 3.0;
 
-/// Longer than the 250 ms after which the lab's tonic clients ask again, shorter than the 5 s after which a channel gives up.
+/// Longer than the 250 ms after which the lab's tonic clients ask again, shorter than the 5 s after
+/// which a channel gives up.
 const DNS_SLOWNESS: Duration = Duration::from_millis(2500);
 
 /// How long a list of backends lasts while DNS flaps.

@@ -1,4 +1,5 @@
-//! A network of the kernel: a namespace per pod, routes between them, and rules as kube-proxy writes them.
+//! A network of the kernel: a namespace per pod, routes between them, and rules as kube-proxy
+//! writes them.
 //!
 //! ```text
 //!   node: this process, DNS server, proxy                    10.244.0.1
@@ -8,12 +9,14 @@
 //!     └── pod3 ═ eth0   the client                           10.244.1.3
 //! ```
 //!
-//! Each pod hangs on a link of its own and routes everything through the node, as with Calico: answers then come back
-//! the way they went, so that connection tracking can undo the translation. On a bridge they would take a short cut.
+//! Each pod hangs on a link of its own and routes everything through the node, as with Calico:
+//! answers then come back the way they went, so that connection tracking can undo the translation.
+//! On a bridge they would take a short cut.
 //!
-//! Nothing of the host's is touched. The run first moves into a fresh namespace ([`enter`]); pods are namespaces
-//! without a name, alive as long as a process is in them; each of those ends with this process's pipes. So everything is
-//! gone when the run is, even after SIGKILL, and there is nothing to clean up.
+//! Nothing of the host's is touched. The run first moves into a fresh namespace ([`enter`]); pods
+//! are namespaces without a name, alive as long as a process is in them; each of those ends with
+//! this process's pipes. So everything is gone when the run is, even after SIGKILL, and there is
+//! nothing to clean up.
 
 mod enter;
 mod pod;
@@ -34,8 +37,8 @@ pub use service::KernelService;
 #[derive(Clone, Debug)]
 pub struct KernelNetwork(Arc<Counters>);
 
-/// How many of each were given out. Every client and every service gets an address that none had before, so that
-/// connections which the kernel still remembers never meet new ones.
+/// How many of each were given out. Every client and every service gets an address that none had
+/// before, so that connections which the kernel still remembers never meet new ones.
 #[derive(Debug, Default)]
 struct Counters {
     links: AtomicU16,
@@ -47,8 +50,8 @@ impl KernelNetwork {
     /// The address of this process as pods see it.
     pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 
-    /// Moves into a namespace of its own and makes the node of it. The process that comes back is a new one with the same
-    /// id and the same arguments.
+    /// Moves into a namespace of its own and makes the node of it. The process that comes back is a
+    /// new one with the same id and the same arguments.
     ///
     /// # Errors
     /// If a program, a right or a part of the kernel is missing.
@@ -69,7 +72,8 @@ impl KernelNetwork {
         Ok(network)
     }
 
-    /// A pod at this address, which must be one of [`address`](Self::address) and nobody else's now.
+    /// A pod at this address, which must be one of [`address`](Self::address) and nobody else's
+    /// now.
     ///
     /// # Errors
     /// If its namespace or its link cannot be made.
@@ -92,8 +96,8 @@ impl KernelNetwork {
     }
 }
 
-/// The n-th address from `a.b.c.1` on, leaving out those that end in 0 or 255, which look like a network's. After 200
-/// blocks, some 50 000 addresses, they begin anew.
+/// The n-th address from `a.b.c.1` on, leaving out those that end in 0 or 255, which look like a
+/// network's. After 200 blocks, some 50 000 addresses, they begin anew.
 fn nth([a, b, c]: [u8; 3], n: u16) -> Ipv4Addr {
     let [third, fourth] = [n / 254 % 200, n % 254].map(|part| part.to_be_bytes()[1]);
     Ipv4Addr::new(a, b, c + third, fourth + 1)

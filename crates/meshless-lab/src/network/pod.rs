@@ -1,6 +1,8 @@
-//! A place where one process of a run lives, with an address of its own where the network has one to give.
+//! A place where one process of a run lives, with an address of its own where the network has one
+//! to give.
 //!
-//! Made by [`Network`](super::Network), held by the process that lives there, and gone when it is dropped.
+//! Made by [`Network`](super::Network), held by the process that lives there, and gone when it is
+//! dropped.
 
 use std::ffi::OsStr;
 
@@ -26,8 +28,8 @@ impl Pod {
         }
     }
 
-    /// From now on no packet gets in or out, and nobody is told: what the loss of a node looks like. No FIN, no RST, no
-    /// ICMP. The process runs on.
+    /// From now on no packet gets in or out, and nobody is told: what the loss of a node looks
+    /// like. No FIN, no RST, no ICMP. The process runs on.
     ///
     /// # Errors
     /// If this network cannot do that.

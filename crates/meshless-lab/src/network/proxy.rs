@@ -1,8 +1,9 @@
 //! A real L7 proxy between client and backends, standing in for a mesh's data plane.
 //!
-//! The `l7-proxy` strategy asks [`Proxy::find`] for one that is installed (HAProxy, nginx or Envoy), starts it on a
-//! generated configuration and stops it by dropping the [`RunningProxy`]. The configurations balance each *request*
-//! and are sized for [`CONCURRENT_CALLS`]; they never go beyond what a careful user would write.
+//! The `l7-proxy` strategy asks [`Proxy::find`] for one that is installed (HAProxy, nginx or
+//! Envoy), starts it on a generated configuration and stops it by dropping the [`RunningProxy`].
+//! The configurations balance each *request* and are sized for [`CONCURRENT_CALLS`]; they never go
+//! beyond what a careful user would write.
 
 mod config;
 
@@ -34,8 +35,8 @@ impl Proxy {
         Self::find_in(std::env::split_paths(&path).collect())
     }
 
-    /// Starts the proxy on `listen` in front of `backends`, plain-text HTTP/2 on both sides, and waits until it
-    /// accepts. Port 0 is replaced by a port that was free a moment ago.
+    /// Starts the proxy on `listen` in front of `backends`, plain-text HTTP/2 on both sides, and
+    /// waits until it accepts. Port 0 is replaced by a port that was free a moment ago.
     ///
     /// # Errors
     /// See [`ProxyError`].
@@ -138,8 +139,8 @@ impl RunningProxy {
 }
 
 impl Drop for RunningProxy {
-    /// Asks with SIGTERM first, which all three take as "now" and which nginx's master passes on to its workers; a killed
-    /// master would leave them behind.
+    /// Asks with SIGTERM first, which all three take as "now" and which nginx's master passes on to
+    /// its workers; a killed master would leave them behind.
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             // The child has not been waited for, so its id cannot belong to another process yet.
@@ -217,8 +218,9 @@ enum Kind {
 }
 
 impl Kind {
-    /// In order of preference: HAProxy shares HTTP/2 connections to the backends between calls, as a mesh's sidecar does,
-    /// while nginx opens one for each concurrent call. Envoy is what meshes use, and rarely installed on its own.
+    /// In order of preference: HAProxy shares HTTP/2 connections to the backends between calls, as
+    /// a mesh's sidecar does, while nginx opens one for each concurrent call. Envoy is what meshes
+    /// use, and rarely installed on its own.
     const ALL: [Self; 3] = [Self::HaProxy, Self::Nginx, Self::Envoy];
 
     fn program(self) -> &'static str {
@@ -268,8 +270,8 @@ fn parse_version(text: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Connections that a proxy may hold on each side: enough for one per call, and no more than the descriptors allow,
-/// because HAProxy refuses to start beyond that.
+/// Connections that a proxy may hold on each side: enough for one per call, and no more than the
+/// descriptors allow, because HAProxy refuses to start beyond that.
 fn max_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors =

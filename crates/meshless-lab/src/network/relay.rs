@@ -1,9 +1,10 @@
 //! The way to one backend, which can become a black hole.
 //!
-//! A forwarder like [`VirtualAddress`](super::VirtualAddress), with one backend behind it. [`Relay::swallow`] makes it do
-//! what a node does that lost its network: what is sent is never answered, no connection ends, and new ones are not
-//! made. One thing differs: the kernel still acknowledges what an established connection sends until the relay's buffers
-//! are full, so that a limit on unacknowledged data (`TCP_USER_TIMEOUT`) does not notice.
+//! A forwarder like [`VirtualAddress`](super::VirtualAddress), with one backend behind it.
+//! [`Relay::swallow`] makes it do what a node does that lost its network: what is sent is never
+//! answered, no connection ends, and new ones are not made. One thing differs: the kernel still
+//! acknowledges what an established connection sends until the relay's buffers are full, so that a
+//! limit on unacknowledged data (`TCP_USER_TIMEOUT`) does not notice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -94,8 +95,9 @@ async fn swallowing(swallowed: &mut watch::Receiver<bool>) {
     }
 }
 
-/// Fills the listener's queue, so that the kernel answers no SYN any more (listen(2): when the queue is full, "the request
-/// may be ignored so that a later reattempt at connection succeeds"). The connections that fill it are returned.
+/// Fills the listener's queue, so that the kernel answers no SYN any more (listen(2): when the
+/// queue is full, "the request may be ignored so that a later reattempt at connection succeeds").
+/// The connections that fill it are returned.
 async fn stop_accepting(listener: &TcpListener) -> Vec<TcpStream> {
     let mut held = Vec::new();
     let Ok(address) = listener.local_addr() else { return held };
@@ -160,7 +162,8 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), silent).await.expect("it goes silent");
         assert!(stream.try_write(b"c").is_ok(), "the connection stays open");
-        // Whoever connects late enough is not answered; the first few may still have found room in the queue.
+        // Whoever connects late enough is not answered; the first few may still have found room in
+        // the queue.
         let unanswered = async {
             let mut queued = Vec::new();
             while let Ok(connected) =

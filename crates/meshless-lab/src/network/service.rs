@@ -1,6 +1,7 @@
 //! What stands in for a ClusterIP: one address, and a random backend for each new connection.
 //!
-//! Rigs hold one per row and change its backends as pods come and go; it is gone when it is dropped.
+//! Rigs hold one per row and change its backends as pods come and go; it is gone when it is
+//! dropped.
 
 use std::net::SocketAddr;
 
@@ -16,7 +17,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// Sends new connections to `backends` from now on. Those that exist stay where they are, as kube-proxy leaves them.
+    /// Sends new connections to `backends` from now on. Those that exist stay where they are, as
+    /// kube-proxy leaves them.
     ///
     /// # Errors
     /// If the rules cannot be changed; they are then as before.

@@ -1,10 +1,11 @@
 //! One address in front of several backends, as a ClusterIP is.
 //!
-//! kube-proxy's iptables and nftables rules choose a backend at random for each new *connection* and leave the
-//! connection there for its life. [`VirtualAddress`] does the same with a TCP forwarder in this process: scenarios
-//! put it in front of the echo servers. It never looks into the bytes, so HTTP/2 sticks to one backend here
-//! exactly as it does on a cluster. What it cannot imitate is the price: packets rewritten by the kernel cost next to
-//! nothing, bytes copied through a process cost that process some µs per call.
+//! kube-proxy's iptables and nftables rules choose a backend at random for each new *connection*
+//! and leave the connection there for its life. [`VirtualAddress`] does the same with a TCP
+//! forwarder in this process: scenarios put it in front of the echo servers. It never looks into
+//! the bytes, so HTTP/2 sticks to one backend here exactly as it does on a cluster. What it cannot
+//! imitate is the price: packets rewritten by the kernel cost next to nothing, bytes copied through
+//! a process cost that process some µs per call.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,7 +30,8 @@ pub struct VirtualAddress {
 }
 
 impl VirtualAddress {
-    /// Listens on `listen` (port 0 picks a free one) and forwards to `backends`, chosen by the random stream of `seed`.
+    /// Listens on `listen` (port 0 picks a free one) and forwards to `backends`, chosen by the
+    /// random stream of `seed`.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -41,8 +43,8 @@ impl VirtualAddress {
         Ok(Self { local_addr, backends, forwarder })
     }
 
-    /// Forwards new connections to `backends` from now on. Connections that exist stay where they are, as kube-proxy
-    /// leaves them. With no backend at all, new connections are reset.
+    /// Forwards new connections to `backends` from now on. Connections that exist stay where they
+    /// are, as kube-proxy leaves them. With no backend at all, new connections are reset.
     pub fn set_backends(&self, backends: Vec<SocketAddr>) {
         self.backends.lock().current = backends;
     }
@@ -104,7 +106,8 @@ async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
                 }
                 // The client left before it was accepted; the next one is not concerned.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Out of descriptors or memory. The error returns at once for as long as that lasts, so wait.
+                // Out of descriptors or memory. The error returns at once for as long as that
+                // lasts, so wait.
                 Err(error) => {
                     tracing::warn!(%error, "the virtual address cannot accept; trying again in {ACCEPT_BACKOFF:?}");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -115,7 +118,8 @@ async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
     }
 }
 
-/// One connection from its acceptance to its end. A half-close passes through as such, a failure as a reset of both sides.
+/// One connection from its acceptance to its end. A half-close passes through as such, a failure as
+/// a reset of both sides.
 async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<Backends>) {
     let connected = match backend {
         Some(backend) => TcpStream::connect(backend).await.map(|stream| (backend, stream)),
@@ -126,7 +130,8 @@ async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<
         return;
     };
     backends.count(backend);
-    // Nagle's algorithm here would hold back small frames that client and server were careful to send at once.
+    // Nagle's algorithm here would hold back small frames that client and server were careful to
+    // send at once.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     if copy_bidirectional(&mut client, &mut server).await.is_err() {
@@ -149,11 +154,13 @@ pub(super) fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Connections that wait to be accepted. A burst beyond it loses SYNs, which come back only after 1 s.
+/// Connections that wait to be accepted. A burst beyond it loses SYNs, which come back only after 1
+/// s.
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
-/// The random stream's id under the seed ("vip"), so that it shares no draws with the lab's other entities.
+/// The random stream's id under the seed ("vip"), so that it shares no draws with the lab's other
+/// entities.
 const RNG_STREAM: u64 = 0x0076_6970;
 
 #[cfg(test)]
@@ -163,7 +170,8 @@ mod tests {
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-    /// A backend that answers each connection, once its sending side is closed, with `name` and what it read.
+    /// A backend that answers each connection, once its sending side is closed, with `name` and
+    /// what it read.
     async fn backend(name: &'static str) -> SocketAddr {
         let listener = TcpListener::bind(LOOPBACK).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,4 +1,5 @@
-//! A plot: its frame, axes, lines with markers, bands, and labels that keep out of each other's way.
+//! A plot: its frame, axes, lines with markers, bands, and labels that keep out of each other's
+//! way.
 //!
 //! Used by every figure; knows nothing of calls and backends.
 
@@ -81,7 +82,8 @@ impl Plot {
         self.svg.text("t name", (4.0, 12.0), Anchor::Start, name);
     }
 
-    /// Ticks below the plot; labels that would touch the one before are left out. The last one always stands.
+    /// Ticks below the plot; labels that would touch the one before are left out. The last one
+    /// always stands.
     pub(crate) fn x_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
         let Area { left, right, bottom, .. } = self.area;
         self.svg.line("axis", (left, bottom), (right, bottom));
@@ -123,7 +125,8 @@ impl Plot {
         self.svg.path(&format!("{class} s{slot}"), &d, tip);
     }
 
-    /// A horizontal line for a value worth comparing with, named at its left end: lines that rise are at the right.
+    /// A horizontal line for a value worth comparing with, named at its left end: lines that rise
+    /// are at the right.
     pub(crate) fn reference(&mut self, value: f64, name: &str) {
         let Area { left, right, .. } = self.area;
         let y = self.y.at(value);
@@ -131,7 +134,8 @@ impl Plot {
         self.svg.text("t reference-name", (left + 4.0, y - 5.0), Anchor::Start, name);
     }
 
-    /// Names lines beside their last points, moved apart where they would overlap, with a thin lead where moved.
+    /// Names lines beside their last points, moved apart where they would overlap, with a thin lead
+    /// where moved.
     pub(crate) fn names(&mut self, mut names: Vec<Name>) {
         const APART: f64 = 16.0;
         names.sort_by(|a, b| self.y.at(a.at.1).total_cmp(&self.y.at(b.at.1)));

@@ -1,6 +1,8 @@
-//! What a run shows, as data: where each strategy's bursts began to fail, what each did to the backends.
+//! What a run shows, as data: where each strategy's bursts began to fail, what each did to the
+//! backends.
 //!
-//! The only place that derives something from rows. Sentences, tables and pictures read this and [`Results`].
+//! The only place that derives something from rows. Sentences, tables and pictures read this and
+//! [`Results`].
 
 use crate::results::{BounceRow, BurstRow, Causes, ChurnRow, LevellingRow, Outcome, Results, SpreadRow};
 
@@ -17,7 +19,8 @@ impl<'a> BurstFact<'a> {
         self.rows.iter().copied().find(|row| row.outcome.failed > 0)
     }
 
-    /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0 if none.
+    /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0
+    /// if none.
     pub(crate) fn clean_to(&self) -> u64 {
         self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)
     }
@@ -26,7 +29,8 @@ impl<'a> BurstFact<'a> {
         self.rows[self.rows.len() - 1]
     }
 
-    /// True if the first failures came at the smallest burst, so that where they begin is not known.
+    /// True if the first failures came at the smallest burst, so that where they begin is not
+    /// known.
     pub(crate) fn fails_from_the_start(&self) -> bool {
         self.rows[0].outcome.failed > 0
     }

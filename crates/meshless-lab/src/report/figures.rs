@@ -1,4 +1,5 @@
-//! The figures of a report, in the order of the page: each with what you see, how it was measured, and its pictures.
+//! The figures of a report, in the order of the page: each with what you see, how it was measured,
+//! and its pictures.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Numbers as people read them: `1.2 %`, `104 ms`, `20 k`. Used by every part of the report but JSON and CSV.
+//! Numbers as people read them: `1.2 %`, `104 ms`, `20 k`. Used by every part of the report but
+//! JSON and CSV.
 //!
 //! The space before a unit does not break ([`NBSP`]), the one inside a number is narrow as well.
 
@@ -6,7 +7,8 @@
 pub(crate) const NBSP: char = '\u{a0}';
 const NARROW: char = '\u{202f}';
 
-/// A fraction as per cent; what is above zero never shows as zero, what is below one never as 100 %.
+/// A fraction as per cent; what is above zero never shows as zero, what is below one never as 100
+/// %.
 pub(crate) fn percent(fraction: f64) -> String {
     let p = fraction * 100.0;
     let number = match p {
@@ -27,7 +29,8 @@ pub(crate) fn percent(fraction: f64) -> String {
     format!("{number}{NBSP}%")
 }
 
-/// The same with all its digits, for the marks of a scale: those are round, and rounded further two may read alike.
+/// The same with all its digits, for the marks of a scale: those are round, and rounded further two
+/// may read alike.
 pub(crate) fn percent_mark(fraction: f64) -> String {
     format!("{}{NBSP}%", trim(format!("{:.6}", fraction * 100.0)))
 }

@@ -1,8 +1,8 @@
 //! Which colour and which marker a strategy has, the same in every picture and table of a report.
 //!
-//! Hues derive from Okabe and Ito's palette for all kinds of colour vision, darkened for the light page and lightened
-//! for the dark one until lines have a contrast of 3:1 (WCAG 2.1, 1.4.11: the test below). A marker's shape repeats
-//! what the colour says.
+//! Hues derive from Okabe and Ito's palette for all kinds of colour vision, darkened for the light
+//! page and lightened for the dark one until lines have a contrast of 3:1 (WCAG 2.1, 1.4.11: the
+//! test below). A marker's shape repeats what the colour says.
 
 use crate::results::Results;
 

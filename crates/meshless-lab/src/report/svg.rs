@@ -1,7 +1,7 @@
 //! A writer for the few SVG elements that charts need.
 //!
-//! Colours, strokes and fonts are CSS classes of the page, so that one picture serves light, dark and print.
-//! Text stays text, and every string is escaped.
+//! Colours, strokes and fonts are CSS classes of the page, so that one picture serves light, dark
+//! and print. Text stays text, and every string is escaped.
 
 use std::fmt::{Display, Write as _};
 
@@ -67,7 +67,8 @@ impl Svg {
         self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
     }
 
-    /// A bold name and, after it in the same line, a remark: only the browser knows how wide the name is.
+    /// A bold name and, after it in the same line, a remark: only the browser knows how wide the
+    /// name is.
     pub(crate) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
         let (x, y, name, remark) = (n(x), n(y), escape(name), escape(remark));
         self.push(format_args!(
@@ -104,7 +105,8 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Width of a text at the charts' 12 px, close enough to keep labels apart: 0.55 em a character for common sans faces.
+/// Width of a text at the charts' 12 px, close enough to keep labels apart: 0.55 em a character for
+/// common sans faces.
 pub(crate) fn text_width(text: &str) -> f64 {
     const PX_PER_CHARACTER: f64 = 6.7;
     text.chars().count() as f64 * PX_PER_CHARACTER
@@ -114,7 +116,8 @@ fn title(tip: &str) -> String {
     if tip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tip)) }
 }
 
-/// A tenth of a pixel is enough, and what is no number is drawn at 0 rather than breaks the picture.
+/// A tenth of a pixel is enough, and what is no number is drawn at 0 rather than breaks the
+/// picture.
 fn n(v: f64) -> f64 {
     if v.is_finite() { (v * 10.0).round() / 10.0 } else { 0.0 }
 }

@@ -70,7 +70,8 @@ fn wrap(text: &str, width: u16) -> String {
     out
 }
 
-/// ANSI sequences, or none. The table crate's own styling would ask the terminal; here the caller has decided.
+/// ANSI sequences, or none. The table crate's own styling would ask the terminal; here the caller
+/// has decided.
 struct Style {
     colour: bool,
 }

@@ -1,15 +1,16 @@
 //! The verdict: a few sentences on what a reader should do, each number in them from this run.
 //!
-//! The first says what not to do and why, the second what to do and what it costs, the third, where things broke, who took it
-//! well. Names of strategies stand in
-//! backticks, which the page shows as code. Where the run does not show something, the sentence does not say it.
+//! The first says what not to do and why, the second what to do and what it costs, the third, where
+//! things broke, who took it well. Names of strategies stand in backticks, which the page shows as
+//! code. Where the run does not show something, the sentence does not say it.
 
 use super::facts::{self, BurstFact, Kind, kind};
 use super::format::{count, list, percent, plural, ratio};
 use crate::experiment::{bounce, levelling};
 use crate::results::{Results, SpreadRow};
 
-/// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run has.
+/// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run
+/// has.
 pub(crate) fn verdict(results: &Results) -> Vec<String> {
     let steady = !results.burst.is_empty() || !results.spread.is_empty();
     let mut said = Vec::new();
@@ -236,7 +237,8 @@ fn clean_clause(row: &SpreadRow) -> String {
     )
 }
 
-/// A quarter above the mean in a typical second: what a fleet with the usual headroom does not feel.
+/// A quarter above the mean in a typical second: what a fleet with the usual headroom does not
+/// feel.
 const EVEN: f64 = 1.25;
 
 fn is_clean_and_even(row: &SpreadRow) -> bool {
@@ -276,7 +278,8 @@ fn contrast_clause(other: &BurstFact<'_>) -> String {
     }
 }
 
-/// The strategy that is known to hold longest: being clean at few sizes only does not count for more; of equals the first.
+/// The strategy that is known to hold longest: being clean at few sizes only does not count for
+/// more; of equals the first.
 fn longest_lasting<'a, 'b: 'a>(bursts: impl Iterator<Item = &'a BurstFact<'b>>) -> Option<&'a BurstFact<'b>> {
     bursts.fold(None, |best, fact| match best {
         Some(best) if best.clean_to() >= fact.clean_to() => Some(best),

@@ -1,4 +1,5 @@
-//! Latencies of answered calls, as quantiles that keep their precision from microseconds to minutes.
+//! Latencies of answered calls, as quantiles that keep their precision from microseconds to
+//! minutes.
 
 #[cfg(feature = "kubernetes")]
 mod wire;

@@ -1,4 +1,5 @@
-//! The report, from made-up runs: what it says, that it never says more, and that its JSON keeps its schema.
+//! The report, from made-up runs: what it says, that it never says more, and that its JSON keeps
+//! its schema.
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test that called them")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Objects, as far as `compare --kubernetes` goes until its load runs. The load never ends by itself: a worker says
-//! what it has measured when its pod is deleted.
+//! Objects, as far as `compare --kubernetes` goes until its load runs. The load never ends by
+//! itself: a worker says what it has measured when its pod is deleted.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -33,8 +33,8 @@ pub struct ClusterConfig {
     pub worker_log: Option<&'static [&'static str]>,
 }
 
-/// A cluster of one namespace, `shop`, and its kubeconfig. It runs in a thread of its own until it is dropped, since
-/// its clients are processes that a test waits for.
+/// A cluster of one namespace, `shop`, and its kubeconfig. It runs in a thread of its own until it
+/// is dropped, since its clients are processes that a test waits for.
 #[derive(Debug)]
 pub struct Cluster {
     folder: tempfile::TempDir,
@@ -153,7 +153,8 @@ impl State {
         json_reply(StatusCode::from_u16(code).unwrap(), &object)
     }
 
-    /// The log of a worker as it is followed: the last line comes when its pod is deleted, and then the end.
+    /// The log of a worker as it is followed: the last line comes when its pod is deleted, and then
+    /// the end.
     fn log(&mut self, pod: &str) -> Response<Reply> {
         let (lines, body) = mpsc::unbounded_channel();
         let written = self.cluster.worker_log.unwrap_or_default();
@@ -167,7 +168,8 @@ impl State {
         Response::new(Reply::Lines(body))
     }
 
-    /// Ends the log of a pod, if someone follows it. The pod is gone only then: a log that nobody follows keeps it.
+    /// Ends the log of a pod, if someone follows it. The pod is gone only then: a log that nobody
+    /// follows keeps it.
     fn end_log(&mut self, pod: &str) {
         if let Some(lines) = self.logs.remove(pod) {
             let last = self.cluster.worker_log.and_then(<[_]>::last).copied().unwrap_or_default();

@@ -20,8 +20,8 @@ pub enum PodCondition {
 }
 
 impl ApiServer {
-    /// The pods of the Service `echo` of the namespace `lab` from now on, all of which listen on `port`. What is no
-    /// change makes no event.
+    /// The pods of the Service `echo` of the namespace `lab` from now on, all of which listen on
+    /// `port`. What is no change makes no event.
     pub fn set_pods(&self, port: u16, pods: &[(IpAddr, PodCondition)]) {
         self.put_if_new(NAMESPACE, SERVICE, &format!("{SERVICE}-1"), slice(port, pods));
     }
@@ -38,7 +38,8 @@ fn slice(port: u16, pods: &[(IpAddr, PodCondition)]) -> Value {
         let [ready, serving, terminating] = match condition {
             PodCondition::Unready => [false, false, false],
             PodCondition::Ready => [true, true, false],
-            // "Should be marked ready if it is serving and not terminating" (discovery/v1, EndpointConditions).
+            // "Should be marked ready if it is serving and not terminating" (discovery/v1,
+            // EndpointConditions).
             PodCondition::Leaving => [false, true, true],
             PodCondition::Draining => [false, false, true],
         };

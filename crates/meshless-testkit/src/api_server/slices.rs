@@ -1,4 +1,5 @@
-//! EndpointSlices, whose state and manners a test decides: lists as JSON, watches as chunked lines of it.
+//! EndpointSlices, whose state and manners a test decides: lists as JSON, watches as chunked lines
+//! of it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

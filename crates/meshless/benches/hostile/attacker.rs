@@ -1,8 +1,8 @@
-//! The attacker, a process of its own that the system runs only when nobody else wants to (`nice`): elsewhere it would have
-//! its own processor.
+//! The attacker, a process of its own that the system runs only when nobody else wants to (`nice`):
+//! elsewhere it would have its own processor.
 //!
-//! It strikes at the server, or at a socket of its own that swallows everything: then it takes as much from the machine, and
-//! nothing from the server.
+//! It strikes at the server, or at a socket of its own that swallows everything: then it takes as
+//! much from the machine, and nothing from the server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};

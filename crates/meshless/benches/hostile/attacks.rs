@@ -24,7 +24,8 @@ pub(super) struct Attack {
 pub(super) const ATTACKS: &[Attack] = &[
     Attack { name: "none", connections: 0, opening: settings, each: |_| vec![], times: 0, pause: NO_PAUSE },
     Attack {
-        // No attack, but what any client may do, beside which the attacks are to be seen: as many calls as go through.
+        // No attack, but what any client may do, beside which the attacks are to be seen: as many
+        // calls as go through.
         name: "ordinary calls",
         connections: 1,
         opening: || [settings(), frame(WINDOW_UPDATE, 0, 0, &[0x3f, 0, 0, 0])].concat(),

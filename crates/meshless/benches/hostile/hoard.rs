@@ -1,4 +1,5 @@
-//! What a hostile client wants to meet: a service that lets go of nothing. Served by the benches `hostile` and `pinned`.
+//! What a hostile client wants to meet: a service that lets go of nothing. Served by the benches
+//! `hostile` and `pinned`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

@@ -1,10 +1,13 @@
-//! What hostile clients cost the others: the latency of a well-behaved one, and the memory of the server's process.
+//! What hostile clients cost the others: the latency of a well-behaved one, and the memory of the
+//! server's process.
 //!
-//! `cargo bench -p meshless --bench hostile` starts a server with its defaults as a process of its own and attacks it while a
-//! paced client calls. The server has one processor, client and attacker share another, on which the attacker (a third process)
-//! runs only when the client does not. An attacker whose connection is closed comes back at once. The ratio is against an
-//! attacker that strikes a void, so that the attacker's own work does not count, and all that it makes for the server does.
-//! `HOSTILE=idle` measures 10 000 idle connections instead, `HOSTILE=<name>` one attack.
+//! `cargo bench -p meshless --bench hostile` starts a server with its defaults as a process of its
+//! own and attacks it while a paced client calls. The server has one processor, client and attacker
+//! share another, on which the attacker (a third process) runs only when the client does not. An
+//! attacker whose connection is closed comes back at once. The ratio is against an attacker that
+//! strikes a void, so that the attacker's own work does not count, and all that it makes for the
+//! server does. `HOSTILE=idle` measures 10 000 idle connections instead, `HOSTILE=<name>` one
+//! attack.
 
 mod attacker;
 mod attacks;
@@ -114,7 +117,8 @@ async fn paced(
         let due = start + Duration::from_secs(1) * number / RATE;
         tokio::time::sleep_until(due).await;
         let mut client = client.clone();
-        // Not from when it was due: the timer's millisecond would hide what is measured, and calls do not wait for each other.
+        // Not from when it was due: the timer's millisecond would hide what is measured, and calls
+        // do not wait for each other.
         let begun = Instant::now();
         calls.spawn(async move {
             client.check(HealthCheckRequest::default()).await.expect("the others' calls do not fail");

@@ -55,7 +55,8 @@ pub(super) async fn bad(attack: &'static Attack) -> Bad {
     Bad { address, given }
 }
 
-/// One connection: calls are answered as they come, and the flood goes on beside them until the client closes.
+/// One connection: calls are answered as they come, and the flood goes on beside them until the
+/// client closes.
 async fn serve(io: TcpStream, attack: &'static Attack, given: Arc<Given>) {
     let _ = io.set_nodelay(true);
     let (read, mut write) = io.into_split();

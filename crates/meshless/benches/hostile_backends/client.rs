@@ -1,4 +1,5 @@
-//! The client under attack, a process of its own: paced unary calls with a deadline, for some seconds.
+//! The client under attack, a process of its own: paced unary calls with a deadline, for some
+//! seconds.
 
 use std::time::Duration;
 

@@ -1,12 +1,15 @@
-//! What one hostile backend of three costs a client: processor time, memory, connects, and the calls on the good ones.
+//! What one hostile backend of three costs a client: processor time, memory, connects, and the
+//! calls on the good ones.
 //!
-//! `cargo bench -p meshless --bench hostile_backends` starts, for each attack, two good backends and a bad one in this
-//! process, and a client with the channel's defaults (`round_robin`) as a process of its own, which makes paced calls. The bad
-//! one speaks HTTP/2 by hand and never stops: what bounds it is what the client reads. About two minutes in all;
-//! `ATTACK=<part of a name>` chooses.
+//! `cargo bench -p meshless --bench hostile_backends` starts, for each attack, two good backends
+//! and a bad one in this process, and a client with the channel's defaults (`round_robin`) as a
+//! process of its own, which makes paced calls. The bad one speaks HTTP/2 by hand and never stops:
+//! what bounds it is what the client reads. About two minutes in all; `ATTACK=<part of a name>`
+//! chooses.
 //!
-//! Columns: processor time of the client, its largest resident memory, the 50th and 99th percentile of the calls that were
-//! answered, calls that failed, calls that the bad one was given, and connections that it was given.
+//! Columns: processor time of the client, its largest resident memory, the 50th and 99th percentile
+//! of the calls that were answered, calls that failed, calls that the bad one was given, and
+//! connections that it was given.
 
 mod attacks;
 mod backend;

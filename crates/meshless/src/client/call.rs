@@ -1,8 +1,8 @@
 //! One call: what it needs to be sent, sent again, received, and judged when it fails.
 //!
-//! This file names the parts. [`attempt()`] runs a call once on one connection; the request that it sends belongs to
-//! [`Outgoing`], which survives the attempt, so that the channel can try elsewhere what the
-//! [`Failure`](failure::Failure) says was provably not processed.
+//! This file names the parts. [`attempt()`] runs a call once on one connection; the request that it
+//! sends belongs to [`Outgoing`], which survives the attempt, so that the channel can try elsewhere
+//! what the [`Failure`](failure::Failure) says was provably not processed.
 
 mod attempt;
 mod failure;

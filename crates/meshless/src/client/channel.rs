@@ -1,9 +1,9 @@
 //! A channel: what a tonic-generated client is built on, with every call balanced and none lost.
 //!
-//! This file is the handle that users hold and its face towards tonic. Behind it, one task ([`driver`](crate::client::driver)) decides
-//! what is connected and publishes a picker; [`place`] finds a backend for a call in it, [`exchange`] sees the call
-//! through (by way of [`hedge`], where several attempts run at a time), [`body`] the response. The handle itself decides
-//! nothing.
+//! This file is the handle that users hold and its face towards tonic. Behind it, one task
+//! ([`driver`](crate::client::driver)) decides what is connected and publishes a picker; [`place`]
+//! finds a backend for a call in it, [`exchange`] sees the call through (by way of [`hedge`], where
+//! several attempts run at a time), [`body`] the response. The handle itself decides nothing.
 
 mod body;
 mod builder;
@@ -40,8 +40,9 @@ pub(crate) use self::shared::{DriverEvent, Shared};
 
 /// Calls the backends of one target. Any tonic-generated client works on it.
 ///
-/// Cloning is cheap, and clones share everything: make one channel per target, at start, and clone it into every
-/// client. When the last clone is dropped, calls in flight finish and the connections are closed.
+/// Cloning is cheap, and clones share everything: make one channel per target, at start, and clone
+/// it into every client. When the last clone is dropped, calls in flight finish and the connections
+/// are closed.
 ///
 /// ```no_run
 /// # fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -52,11 +53,12 @@ pub(crate) use self::shared::{DriverEvent, Shared};
 /// # Ok(()) }
 /// ```
 ///
-/// A call's deadline (tonic's `Request::set_timeout`, or [`ChannelBuilder::timeout`]) covers all of it: waiting for a
-/// backend, connecting, every attempt, and the messages of the response. What a server provably did not process is
-/// sent again, unseen by the caller (gRFC A6, "transparent retries"); what it may have processed, only by a policy
-/// ([`ChannelBuilder::retry`]). A status that the channel makes, as opposed to the server, names the endpoints that were
-/// tried and what was wrong with each.
+/// A call's deadline (tonic's `Request::set_timeout`, or [`ChannelBuilder::timeout`]) covers all of
+/// it: waiting for a backend, connecting, every attempt, and the messages of the response. What a
+/// server provably did not process is sent again, unseen by the caller (gRFC A6, "transparent
+/// retries"); what it may have processed, only by a policy ([`ChannelBuilder::retry`]). A status
+/// that the channel makes, as opposed to the server, names the endpoints that were tried and what
+/// was wrong with each.
 #[derive(Clone)]
 pub struct Channel {
     handle: Arc<Handle>,
@@ -74,7 +76,8 @@ impl Channel {
         self.shared().tell(DriverEvent::StateWanted(reply));
         match state.await {
             Ok(state) => state,
-            // With the runtime that the channel was made in; else the driver outlives the channel's handles.
+            // With the runtime that the channel was made in; else the driver outlives the channel's
+            // handles.
             Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
         }
     }
@@ -84,8 +87,8 @@ impl Channel {
         self.shared().connectivity()
     }
 
-    /// Waits until [`connectivity`](Self::connectivity) is another than `last`, and returns it. A channel that has ended with
-    /// its runtime returns at once.
+    /// Waits until [`connectivity`](Self::connectivity) is another than `last`, and returns it. A
+    /// channel that has ended with its runtime returns at once.
     ///
     /// ```
     /// # async fn run(channel: meshless::Channel) {
@@ -162,7 +165,8 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-/// What the clones of a channel hold. The driver ends when it goes: events hold the shared state, not this.
+/// What the clones of a channel hold. The driver ends when it goes: events hold the shared state,
+/// not this.
 struct Handle {
     shared: Arc<Shared>,
 }

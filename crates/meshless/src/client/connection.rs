@@ -7,12 +7,13 @@
 //!                  └── connection lost, peer silent, abort() ──────────┘
 //! ```
 //!
-//! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is what gRPC calls READY.
-//! From then on one task drives h2 and tells the channel's driver what happens ([`Event`]); calls hold a [`Slot`],
-//! which is one stream within the peer's MAX_CONCURRENT_STREAMS.
+//! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is
+//! what gRPC calls READY. From then on one task drives h2 and tells the channel's driver what
+//! happens ([`Event`]); calls hold a [`Slot`], which is one stream within the peer's
+//! MAX_CONCURRENT_STREAMS.
 //!
-//! It never queues a call: a connection that is full or going away says so at once, with the call still in the
-//! caller's hands. Queueing, choosing and retrying are the channel's.
+//! It never queues a call: a connection that is full or going away says so at once, with the call
+//! still in the caller's hands. Queueing, choosing and retrying are the channel's.
 
 mod config;
 mod establish;
@@ -50,12 +51,14 @@ pub(crate) struct Connection {
 impl Connection {
     /// Reserves a stream; `None` if the peer's limit is reached or the connection is going away.
     ///
-    /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream is free.
+    /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream
+    /// is free.
     pub(crate) fn try_reserve(&self) -> Option<Slot> {
         self.shared().reserve().then(|| Slot::new(self.shared(), false))
     }
 
-    /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains does not wait for it.
+    /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains
+    /// does not wait for it.
     pub(crate) fn try_reserve_beside_calls(&self) -> Option<Slot> {
         self.shared().reserve().then(|| {
             self.shared().begin_beside_calls();
@@ -83,7 +86,8 @@ impl Connection {
         &self.shared().address
     }
 
-    /// Empty messages have come beyond the first of a call: work for nothing, of which the server may make only so much.
+    /// Empty messages have come beyond the first of a call: work for nothing, of which the server
+    /// may make only so much.
     pub(crate) fn note_empty_messages(&self, messages: u32) {
         self.shared().note_empty_messages(messages);
     }
@@ -103,8 +107,8 @@ impl Connection {
     }
 }
 
-/// One stream within the peer's limit, from before a call starts until nothing of it is left. Dropping it makes room
-/// for another call.
+/// One stream within the peer's limit, from before a call starts until nothing of it is left.
+/// Dropping it makes room for another call.
 pub(crate) struct Slot {
     shared: Arc<Shared>,
     beside_calls: bool,
@@ -117,7 +121,8 @@ impl Slot {
         Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0) }
     }
 
-    /// Opens the stream with these headers, which `head` builds only if the connection still accepts calls.
+    /// Opens the stream with these headers, which `head` builds only if the connection still
+    /// accepts calls.
     ///
     /// # Errors
     /// Whatever the error, nothing of the call was sent.
@@ -129,7 +134,8 @@ impl Slot {
         let mut sender = self.shared.sender().ok_or(OpenError::NotAccepting)?;
         let head = head();
         let max = self.shared.peer_header_list_max();
-        // Nearly every server has a limit or none that is within reach: the sum is made only if there is one.
+        // Nearly every server has a limit or none that is within reach: the sum is made only if
+        // there is one.
         if max < u32::MAX {
             let len = request_size(&head);
             if len > u64::from(max) {
@@ -137,10 +143,11 @@ impl Slot {
             }
         }
         let opened = sender.send_request(head, end_of_stream).map_err(|error| {
-            // An error of the connection: it ended between the check above and here. Any other is about the request.
+            // An error of the connection: it ended between the check above and here. Any other is
+            // about the request.
             if error.is_io() || error.is_go_away() {
-                // Said here too: the task says it in its last act, but a task that its runtime drops has none, and the
-                // calls would come back to this connection for ever.
+                // Said here too: the task says it in its last act, but a task that its runtime
+                // drops has none, and the calls would come back to this connection for ever.
                 self.shared.stop_accepting();
                 OpenError::NotAccepting
             } else {
@@ -159,7 +166,8 @@ impl Slot {
         self.shared.header_limit.check(headers, self.long_block())
     }
 
-    /// The response had headers or trailers above the limit, and perhaps h2 ended the stream or the connection for it.
+    /// The response had headers or trailers above the limit, and perhaps h2 ended the stream or the
+    /// connection for it.
     pub(crate) fn headers_too_long(&self) -> Option<HeadersTooLong> {
         let max = self.shared.header_limit.max();
         self.long_block().map(|len| HeadersTooLong { len, max })
@@ -174,8 +182,8 @@ impl Slot {
         &self.shared.address
     }
 
-    /// Whether any byte of a stream's HEADERS was handed to the operating system. If not, the server cannot have
-    /// seen the call.
+    /// Whether any byte of a stream's HEADERS was handed to the operating system. If not, the
+    /// server cannot have seen the call.
     pub(crate) fn was_written(&self, stream_id: u32) -> bool {
         stream_id <= self.shared.written_up_to()
     }
@@ -212,20 +220,21 @@ pub(crate) enum OpenError {
 pub(crate) enum Event {
     /// No new calls from now on; those in flight go on. Reported at most once.
     GoingAway(GoingAway),
-    /// A call was sent, and for a while nothing has been read, or something again: whether new calls had better go elsewhere.
+    /// A call was sent, and for a while nothing has been read, or something again: whether new
+    /// calls had better go elsewhere.
     Silent(bool),
     /// The peer changed how many streams it allows at a time. What it allowed at first is
     /// [`Connection::max_streams`].
     StreamLimit(u32),
-    /// The connection was full, a call wanted in, and now there is room. Reported at most once per call that was
-    /// turned away, so a queue of these is bounded by the calls.
+    /// The connection was full, a call wanted in, and now there is room. Reported at most once per
+    /// call that was turned away, so a queue of these is bounded by the calls.
     StreamsAvailable,
     /// The connection has ended, and with it every call on it. The last event.
     Closed(CloseReason),
 }
 
-/// Where a connection's events go. Called from the connection's task and from whichever thread ends a call; must not
-/// block.
+/// Where a connection's events go. Called from the connection's task and from whichever thread ends
+/// a call; must not block.
 pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Why a connection accepts no more calls while it is still alive.
@@ -233,7 +242,8 @@ pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
 pub(crate) enum GoingAway {
     /// The server sent GOAWAY.
     Server {
-        /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if it gave none.
+        /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if it
+        /// gave none.
         debug_data: String,
         code: h2::Reason,
         /// The server was pinged too often: the next connections to it must ping half as often (A8,
@@ -283,7 +293,8 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
-    /// Returns true if this client closed the connection since the server made it work for nothing; h2 has limits of its own.
+    /// Returns true if this client closed the connection since the server made it work for nothing;
+    /// h2 has limits of its own.
     pub(crate) fn is_flood(&self) -> bool {
         match self {
             Self::Flooded => true,

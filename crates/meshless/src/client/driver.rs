@@ -1,7 +1,8 @@
 //! The driver: one task per channel, which owns the channel's balancer and does what it asks.
 //!
-//! Events come in from calls, connections, the resolver and the clock, and are handed to the balancer; its actions go
-//! out as pickers for the calls, connects, closes and questions to the resolver. Decisions are all the balancer's.
+//! Events come in from calls, connections, the resolver and the clock, and are handed to the
+//! balancer; its actions go out as pickers for the calls, connects, closes and questions to the
+//! resolver. Decisions are all the balancer's.
 
 mod attempt;
 mod log;
@@ -129,8 +130,8 @@ impl Driver {
         }
     }
 
-    /// Runs until the last handle on the channel is gone. A panic, for instance of a user's resolver, ends the channel: calls
-    /// are told so at once.
+    /// Runs until the last handle on the channel is gone. A panic, for instance of a user's
+    /// resolver, ends the channel: calls are told so at once.
     pub(crate) async fn run(mut self) {
         if let Err(text) = catch_panic(self.drive()).await {
             self.log.panicked(&text);
@@ -195,7 +196,8 @@ impl Driver {
         match result {
             Ok(connection) => {
                 self.log.connected(id, connection.address());
-                // "If we end up discarding connection attempts […] we should not record" them (gRFC A94).
+                // "If we end up discarding connection attempts […] we should not record" them (gRFC
+                // A94).
                 if let Some(link) = self.links.get_mut(&id) {
                     link.measured = Some(self.shared.metrics.connected());
                 }
@@ -390,8 +392,8 @@ impl Driver {
     }
 }
 
-/// Whether nobody holds the channel any more, or its runtime ends: attempts are given up, open connections drain, and whoever
-/// still waits is told.
+/// Whether nobody holds the channel any more, or its runtime ends: attempts are given up, open
+/// connections drain, and whoever still waits is told.
 impl Drop for Driver {
     fn drop(&mut self) {
         for link in std::mem::take(&mut self.links).into_values() {

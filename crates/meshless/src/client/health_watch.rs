@@ -1,8 +1,10 @@
 //! Asks a backend's health service whether it serves, for as long as a connection lives (gRFC A17).
 //!
-//! Started by the driver on each new connection if the user named a service; one task with one `Watch` stream. It reports what it is told
-//! and what that means is the balancer's. A server without the health service counts as healthy, as A17 has it. It never keeps a
-//! connection open: the stream does not count as a call, and the task ends when the connection goes away or the watch is dropped.
+//! Started by the driver on each new connection if the user named a service; one task with one
+//! `Watch` stream. It reports what it is told and what that means is the balancer's. A server
+//! without the health service counts as healthy, as A17 has it. It never keeps a connection open:
+//! the stream does not count as a call, and the task ends when the connection goes away or the
+//! watch is dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,8 @@ use crate::shared::peer_text::peer_text;
 pub(crate) struct HealthWatch(AbortHandle);
 
 impl HealthWatch {
-    /// Watches `service` on `connection`. `report` is told that it serves, or why not, at every change.
+    /// Watches `service` on `connection`. `report` is told that it serves, or why not, at every
+    /// change.
     pub(crate) fn start(
         connection: Connection,
         service: Arc<str>,
@@ -62,13 +65,15 @@ async fn run(
             return;
         }
         if status.code() == Code::Unimplemented {
-            // "If the server … returns UNIMPLEMENTED, the client … will act as if the channel is healthy" (A17).
+            // "If the server … returns UNIMPLEMENTED, the client … will act as if the channel is
+            // healthy" (A17).
             let (channel, endpoint) = (on.channel(), on.address());
             tracing::warn!(channel, %endpoint, "the server has no health service: health checks are off for it");
             return report(Ok(()));
         }
         if started.elapsed() >= STEADY && status.code() != Code::DeadlineExceeded {
-            // It ended as streams do, by their age or a proxy's patience: what it last said holds until it is asked again.
+            // It ended as streams do, by their age or a proxy's patience: what it last said holds
+            // until it is asked again.
             backoff.reset();
             continue;
         }
@@ -105,10 +110,11 @@ async fn watch(
     Ok(())
 }
 
-/// "If at least one response was received, … retried immediately" (A17): for a watch that lasted, the pauses start over. One that is
-/// answered and ended in a loop is not followed at that speed.
+/// "If at least one response was received, … retried immediately" (A17): for a watch that lasted,
+/// the pauses start over. One that is answered and ended in a loop is not followed at that speed.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How long a server may take to say anything: as long as an attempt to connect, of which the first answer is the last step. Without a limit, a server that
-/// answers PINGs and no calls would hold the attempt for ever.
+/// How long a server may take to say anything: as long as an attempt to connect, of which the first
+/// answer is the last step. Without a limit, a server that answers PINGs and no calls would hold
+/// the attempt for ever.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);

@@ -1,8 +1,11 @@
-//! Calls that the channel makes for itself, on one connection and past the balancer: the health watch and the stream of load reports.
+//! Calls that the channel makes for itself, on one connection and past the balancer: the health
+//! watch and the stream of load reports.
 //!
-//! They are nobody's calls: they have no lease, so no policy, breaker or ejection counts them, no metric and no idle timeout. They carry
-//! nothing that the user's interceptors add to calls, such as credentials. Keepalive does not ping on their behalf. The watch for stalls
-//! does: to it, a stream that was opened and not answered is a question whoever asked. A connection that drains does not wait for them.
+//! They are nobody's calls: they have no lease, so no policy, breaker or ejection counts them, no
+//! metric and no idle timeout. They carry nothing that the user's interceptors add to calls, such
+//! as credentials. Keepalive does not ping on their behalf. The watch for stalls does: to it, a
+//! stream that was opened and not answered is a question whoever asked. A connection that drains
+//! does not wait for them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -43,7 +46,8 @@ impl OnConnection {
             .map_err(|error| Status::internal(format!("the target does not make a URI: {error}")))
     }
 
-    /// Whether the connection takes calls. What becomes of one that does not is known by other means.
+    /// Whether the connection takes calls. What becomes of one that does not is known by other
+    /// means.
     pub(crate) fn is_accepting(&self) -> bool {
         self.connection.is_accepting()
     }
@@ -57,8 +61,9 @@ impl OnConnection {
     }
 }
 
-/// The next message of a stream, in turn with the other tasks: a peer that sends as fast as it is read always has one ready, and tonic
-/// takes no part in tokio's budget, so a worker thread would be left to one stream.
+/// The next message of a stream, in turn with the other tasks: a peer that sends as fast as it is
+/// read always has one ready, and tonic takes no part in tokio's budget, so a worker thread would
+/// be left to one stream.
 pub(crate) async fn next<M>(stream: &mut Streaming<M>) -> Result<Option<M>, Status> {
     tokio::task::coop::consume_budget().await;
     stream.message().await

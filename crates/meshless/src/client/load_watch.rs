@@ -1,9 +1,12 @@
-//! Asks a backend's server for reports of its load, for as long as a connection lives (gRFC A51, "out of band").
+//! Asks a backend's server for reports of its load, for as long as a connection lives (gRFC A51,
+//! "out of band").
 //!
-//! Started by the driver on each connection in service if the balancer wants reports; one task with one stream of
-//! `xds.service.orca.v3.OpenRcaService`. What it is told goes into the balancer's [`ReportSink`], and what that means is decided there. It
-//! fails no call: an endpoint whose server does not report keeps the weight that such endpoints have. It never keeps a connection
-//! open: the stream does not count as a call, and the task ends when the connection goes away or the watch is dropped.
+//! Started by the driver on each connection in service if the balancer wants reports; one task with
+//! one stream of `xds.service.orca.v3.OpenRcaService`. What it is told goes into the balancer's
+//! [`ReportSink`], and what that means is decided there. It fails no call: an endpoint whose server
+//! does not report keeps the weight that such endpoints have. It never keeps a connection open: the
+//! stream does not count as a call, and the task ends when the connection goes away or the watch is
+//! dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +31,9 @@ use crate::shared::peer_text::peer_text;
 pub(crate) struct LoadWatch(AbortHandle);
 
 impl LoadWatch {
-    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the channel's. `give_up` is called if it
-    /// does not: it must not be asked again on this connection.
+    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the
+    /// channel's. `give_up` is called if it does not: it must not be asked again on this
+    /// connection.
     pub(crate) fn start(
         connection: Connection,
         sink: ReportSink,
@@ -43,7 +47,8 @@ impl LoadWatch {
     }
 }
 
-/// What was said aloud. Once for a channel is enough: what holds for a server holds for its next connection, and for its replicas.
+/// What was said aloud. Once for a channel is enough: what holds for a server holds for its next
+/// connection, and for its replicas.
 #[derive(Debug, Default)]
 pub(crate) struct Warned {
     not_offered: AtomicBool,
@@ -120,9 +125,11 @@ async fn listen(on: &OnConnection, sink: &ReportSink, reports: &mut u64) -> Resu
     Ok(())
 }
 
-/// "When the client receives a message from the server on a given call, the backoff state is reset, so the next attempt will occur
-/// immediately" (A51): for a stream that lasted. One that is answered and ended in a loop is not followed at that speed.
+/// "When the client receives a message from the server on a given call, the backoff state is reset,
+/// so the next attempt will occur immediately" (A51): for a stream that lasted. One that is
+/// answered and ended in a loop is not followed at that speed.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// A report has four numbers that are read, and whatever else the application names: some thousand metrics.
+/// A report has four numbers that are read, and whatever else the application names: some thousand
+/// metrics.
 const REPORT_LEN_MAX: usize = 256 << 10;

@@ -1,9 +1,11 @@
-//! gRPC's service config: what a service's owner says about calling it, as JSON (grpc/doc/service_config.md; gRFC A2).
+//! gRPC's service config: what a service's owner says about calling it, as JSON
+//! (grpc/doc/service_config.md; gRFC A2).
 //!
-//! This file is the parsed config and what a channel makes of it. [`method`] reads `methodConfig`, [`policy`] the retry
-//! and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`] `loadBalancingConfig`; [`json`] knows where in
-//! the document each value stands, and [`audit`] which values were read. A field that is known and invalid refuses the
-//! whole, so that no config is obeyed in part (gRFC A2). A field that is not known is ignored, with a warning.
+//! This file is the parsed config and what a channel makes of it. [`method`] reads `methodConfig`,
+//! [`policy`] the retry and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`]
+//! `loadBalancingConfig`; [`json`] knows where in the document each value stands, and [`audit`]
+//! which values were read. A field that is known and invalid refuses the whole, so that no config
+//! is obeyed in part (gRFC A2). A field that is not known is ignored, with a warning.
 
 mod audit;
 mod balancing;
@@ -47,18 +49,21 @@ use crate::client::channel::{MethodName, MethodSettings, Methods};
 /// # Ok::<_, meshless::client::ServiceConfigError>(())
 /// ```
 ///
-/// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`, `maxResponseMessageBytes`,
-/// `retryPolicy`, `hedgingPolicy`), `retryThrottling`, `loadBalancingConfig`, `loadBalancingPolicy` and
-/// `healthCheckConfig`. Of the policies, `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
+/// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`,
+/// `maxResponseMessageBytes`, `retryPolicy`, `hedgingPolicy`), `retryThrottling`,
+/// `loadBalancingConfig`, `loadBalancingPolicy` and `healthCheckConfig`. Of the policies,
+/// `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
 /// with their settings; of `outlier_detection`, a detection is on or off, whatever its
-/// `enforcementPercentage` above 0, `maxEjectionPercent` is the
-/// [panic threshold](crate::balancing::EjectionConfig::panic_percent), and numbers that are left out have the channel's defaults. Two things differ from other implementations: the lengths of messages count as on the wire,
-/// that is compressed, and a config without `retryThrottling` has the default throttle of
-/// [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
+/// `enforcementPercentage` above 0, `maxEjectionPercent` is the [panic
+/// threshold](crate::balancing::EjectionConfig::panic_percent), and numbers that are left out have
+/// the channel's defaults. Two things differ from other implementations: the lengths of messages
+/// count as on the wire, that is compressed, and a config without `retryThrottling` has the default
+/// throttle of [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
 ///
-/// Names of fields are read as grpc-go and protobuf read them: `maxAttempts`, `MaxAttempts` and `max_attempts` are the same.
-/// What has no effect is named by [`warnings`](Self::warnings), and logged when the config is read: fields and policies that
-/// are not known, names that match no call, fields that stand twice.
+/// Names of fields are read as grpc-go and protobuf read them: `maxAttempts`, `MaxAttempts` and
+/// `max_attempts` are the same. What has no effect is named by [`warnings`](Self::warnings), and
+/// logged when the config is read: fields and policies that are not known, names that match no
+/// call, fields that stand twice.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     methods: Vec<MethodConfig>,
@@ -93,7 +98,8 @@ impl ServiceConfig {
         Ok(config)
     }
 
-    /// What the document says to no effect, in words that begin with the path of the field. Empty if all of it is obeyed.
+    /// What the document says to no effect, in words that begin with the path of the field. Empty
+    /// if all of it is obeyed.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -150,7 +156,8 @@ pub struct ServiceConfigError {
 }
 
 impl ServiceConfigError {
-    /// The field, as in `methodConfig[0].retryPolicy.maxAttempts`. Empty for the document as a whole.
+    /// The field, as in `methodConfig[0].retryPolicy.maxAttempts`. Empty for the document as a
+    /// whole.
     pub fn path(&self) -> &str {
         &self.path
     }

@@ -14,10 +14,12 @@ use tower_service::Service;
 use super::connector::{Connect, Connecting};
 use crate::shared::io::BoxIo;
 
-/// Opens byte streams by any `tower::Service<Uri>`, such as one made for tonic's `connect_with_connector`.
+/// Opens byte streams by any `tower::Service<Uri>`, such as one made for tonic's
+/// `connect_with_connector`.
 ///
-/// The service is asked for `http://<address>`, once for each connection. TLS, if it is configured on the channel, runs
-/// over what the service returns. For a Unix socket it is asked for `http://localhost` with the socket's path.
+/// The service is asked for `http://<address>`, once for each connection. TLS, if it is configured
+/// on the channel, runs over what the service returns. For a Unix socket it is asked for
+/// `http://localhost` with the socket's path.
 ///
 /// ```
 /// # use hyper_util::rt::TokioIo;

@@ -1,4 +1,5 @@
-//! A peer that sends what it likes, in pieces and with pauses as it likes, to a whole server and to a whole channel.
+//! A peer that sends what it likes, in pieces and with pauses as it likes, to a whole server and to
+//! a whole channel.
 //!
 //! The first byte seeds pieces and pauses; the others are what the peer sends before it closes.
 

@@ -1,8 +1,9 @@
 //! Backends from DNS: every A and AAAA record of a name is an endpoint.
 //!
-//! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it the process looks each
-//! name up once for all its channels (`shared`), when `DnsSchedule` says so, with hickory (`lookup`, `client`, `families`). Nothing here
-//! decides what a failed lookup means: it is reported with its reason, and the balancer keeps the last good set.
+//! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it
+//! the process looks each name up once for all its channels (`shared`), when `DnsSchedule` says so,
+//! with hickory (`lookup`, `client`, `families`). Nothing here decides what a failed lookup means:
+//! it is reported with its reason, and the balancer keeps the last good set.
 
 mod client;
 mod config;
@@ -28,9 +29,10 @@ use shared::{Answer, Question, Shared};
 
 /// Resolves a host name to all its addresses, again and again.
 ///
-/// It asks when the records expire, a little earlier or later ([`DnsConfig::poll_floor`]), and when the channel has
-/// reason to ([`DnsConfig::min_interval`]). The system's configuration counts as it does in a pod: name servers, search
-/// path and `ndots` of `resolv.conf`, and the hosts file. Answers are never served from a cache of its own.
+/// It asks when the records expire, a little earlier or later ([`DnsConfig::poll_floor`]), and when
+/// the channel has reason to ([`DnsConfig::min_interval`]). The system's configuration counts as it
+/// does in a pod: name servers, search path and `ndots` of `resolv.conf`, and the hosts file.
+/// Answers are never served from a cache of its own.
 pub struct DnsResolver {
     question: Question,
     port: u16,
@@ -46,8 +48,8 @@ impl DnsResolver {
         Self { question, port, state: State::New }
     }
 
-    /// Asks this name server instead of the system's. The search path and `ndots` stay the system's; the hosts file
-    /// is not read.
+    /// Asks this name server instead of the system's. The search path and `ndots` stay the
+    /// system's; the hosts file is not read.
     pub fn name_server(mut self, name_server: SocketAddr) -> Self {
         self.question.name_server = Some(name_server);
         self
@@ -81,7 +83,8 @@ impl Resolver for DnsResolver {
             return Poll::Pending;
         };
         let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
-            // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
+            // Only the end of its runtime, or a panic below it, ends the shared task while someone
+            // is subscribed.
             self.state = State::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
             return Poll::Ready(Err(ResolveError::other(
                 "the DNS lookups of this name have ended; they begin again".to_owned(),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use meshless_core::ResolutionError;
 
-/// A resolution that failed. Calls that wait for a backend are failed with its text, so it says what to do.
+/// A resolution that failed. Calls that wait for a backend are failed with its text, so it says
+/// what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
@@ -55,7 +56,8 @@ pub enum ResolveError {
 pub struct OtherError(Arc<dyn Error + Send + Sync>);
 
 impl ResolveError {
-    /// The reason of a resolver of your own: an error, or a text. Calls that wait for a backend fail with it.
+    /// The reason of a resolver of your own: an error, or a text. Calls that wait for a backend
+    /// fail with it.
     pub fn other(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Other(OtherError(reason.into().into()))
     }

@@ -1,9 +1,10 @@
 //! Backends from Kubernetes itself: the EndpointSlices of a Service, watched.
 //!
-//! This is what `kubernetes:///` targets use. [`KubernetesResolver`] is one channel's view of a Service: behind it the
-//! process reads each Service once for all its channels (`shared`, `watch`) into a table (`table`, `slice`), and each
-//! channel chooses from it (`choice`). Nothing here connects to a backend. Where the cluster refuses, DNS takes over
-//! (`fallback`). The API server is spoken to by `client`, in the words of `request`, `lines` and `object`.
+//! This is what `kubernetes:///` targets use. [`KubernetesResolver`] is one channel's view of a
+//! Service: behind it the process reads each Service once for all its channels (`shared`, `watch`)
+//! into a table (`table`, `slice`), and each channel chooses from it (`choice`). Nothing here
+//! connects to a backend. Where the cluster refuses, DNS takes over (`fallback`). The API server is
+//! spoken to by `client`, in the words of `request`, `lines` and `object`.
 
 mod choice;
 mod client;
@@ -43,12 +44,14 @@ pub(crate) use fuzzing::fuzz as fuzz_endpoint_slices;
 use shared::Shared;
 use watch::{Feed, Service};
 
-/// Resolves a Service to its ready pods, as the cluster changes them: within a debounce of 100 ms, where DNS takes seconds.
+/// Resolves a Service to its ready pods, as the cluster changes them: within a debounce of 100 ms,
+/// where DNS takes seconds.
 ///
-/// Pods that are going get no new calls, and their streams finish. When the API server cannot be read, what is known stays
-/// in use, and the channel's [state](crate::ChannelState::resolution_error) says how old it is. Where nothing is known
-/// yet, where no token is mounted, or where reading is denied, DNS is asked instead (feature `dns`), which gives every pod
-/// of a headless Service; a port must then be a number.
+/// Pods that are going get no new calls, and their streams finish. When the API server cannot be
+/// read, what is known stays in use, and the channel's
+/// [state](crate::ChannelState::resolution_error) says how old it is. Where nothing is known yet,
+/// where no token is mounted, or where reading is denied, DNS is asked instead (feature `dns`),
+/// which gives every pod of a headless Service; a port must then be a number.
 ///
 /// The client needs, in the Service's namespace and nowhere else:
 ///
@@ -62,8 +65,9 @@ use watch::{Feed, Service};
 ///   verbs: [get, list, watch]
 /// ```
 ///
-/// An API server that is broken or hostile can fill no memory: a list has at most 32 MiB, an event 2 MiB, a Service 1 000
-/// slices and 50 000 endpoints. What goes beyond is an error, and what is known stays in use.
+/// An API server that is broken or hostile can fill no memory: a list has at most 32 MiB, an event
+/// 2 MiB, a Service 1 000 slices and 50 000 endpoints. What goes beyond is an error, and what is
+/// known stays in use.
 pub struct KubernetesResolver {
     service: Service,
     port: KubernetesPort,
@@ -78,7 +82,8 @@ pub struct KubernetesResolver {
 }
 
 impl KubernetesResolver {
-    /// Resolves the Service named `service`, of the client's own namespace, to endpoints with `port`.
+    /// Resolves the Service named `service`, of the client's own namespace, to endpoints with
+    /// `port`.
     ///
     /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
     pub fn new(service: impl Into<String>, port: KubernetesPort, config: KubernetesConfig) -> Self {
@@ -101,7 +106,8 @@ impl KubernetesResolver {
         self
     }
 
-    /// How DNS is asked where the API server denies. Default: as in [`DnsConfig`](crate::resolver::DnsConfig).
+    /// How DNS is asked where the API server denies. Default: as in
+    /// [`DnsConfig`](crate::resolver::DnsConfig).
     #[cfg(feature = "dns")]
     pub fn dns(mut self, config: super::DnsConfig) -> Self {
         self.fallback = Fallback::dns(config);
@@ -173,7 +179,8 @@ impl Resolver for KubernetesResolver {
         while let State::Subscribed(subscription) = &mut self.state {
             let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
             let Some(mut feed) = feed else {
-                // Only the end of its runtime, or a panic below it, ends the shared task while someone is subscribed.
+                // Only the end of its runtime, or a panic below it, ends the shared task while
+                // someone is subscribed.
                 return self.end(ResolveError::other(
                     "the reading of EndpointSlices in this process has ended".to_owned(),
                 ));
@@ -207,7 +214,8 @@ impl Resolver for KubernetesResolver {
     fn resolve_now(&mut self, hint: ResolveHint) {
         self.fallback.resolve_now(hint);
         let now = Instant::now();
-        // A connection that has ended says nothing of the slices: they tell of it by themselves. That all have, does.
+        // A connection that has ended says nothing of the slices: they tell of it by themselves.
+        // That all have, does.
         let due = match (&self.state, hint) {
             (State::Subscribed(subscription), ResolveHint::AllFailed) => {
                 subscription.shared.doubt();
@@ -288,6 +296,7 @@ fn change_of(
 
 /// A channel that asks again and again is answered at most so often.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
-/// A channel whose endpoints have all failed is told what a new list says, which takes an API server milliseconds. When it
-/// takes longer, or another channel has just had one made, it is told what is known.
+/// A channel whose endpoints have all failed is told what a new list says, which takes an API
+/// server milliseconds. When it takes longer, or another channel has just had one made, it is told
+/// what is known.
 const DOUBT_ANSWER_WAIT: Duration = Duration::from_millis(500);

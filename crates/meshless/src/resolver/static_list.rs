@@ -6,7 +6,8 @@ use meshless_core::{Address, Endpoint};
 
 use super::{Resolution, Resolver};
 
-/// Hands out one list, once: "IP literals resolve once". Hints are ignored; there is nowhere to look.
+/// Hands out one list, once: "IP literals resolve once". Hints are ignored; there is nowhere to
+/// look.
 #[derive(Clone, Debug)]
 pub struct StaticResolver {
     resolution: Option<Resolution>,

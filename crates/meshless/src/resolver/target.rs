@@ -1,9 +1,10 @@
 //! What a channel is told to connect to: a target in gRPC's naming.
 //!
-//! Parsed once, when a channel is built; the resolver, the connections and the `:authority` of calls read it. It
-//! never resolves anything. The syntax is that of gRPC's `doc/naming.md`, with one difference: **a port is always
-//! required**, except after `http://` (80) and `https://` (443). gRPC falls back to 443, and a plain-text service that
-//! listens on 50051 is then tried on 443 and times out, which helps nobody.
+//! Parsed once, when a channel is built; the resolver, the connections and the `:authority` of
+//! calls read it. It never resolves anything. The syntax is that of gRPC's `doc/naming.md`, with
+//! one difference: **a port is always required**, except after `http://` (80) and `https://` (443).
+//! gRPC falls back to 443, and a plain-text service that listens on 50051 is then tried on 443 and
+//! times out, which helps nobody.
 
 mod custom;
 mod error;
@@ -35,11 +36,13 @@ pub use kubernetes::KubernetesPort;
 /// | `http://echo.shop:50051` | `dns:///`, plain text |
 /// | `https://echo.shop` | `dns:///`, TLS; port 443 unless given |
 ///
-/// An IP address in place of a host name is that address, and DNS is not asked. `0.0.0.0` and `[::]` reach this host
-/// itself, as in other gRPC libraries. An IPv4 address with leading zeros is refused: programs disagree about its meaning.
-/// The zone of a link-local address is the number of its interface, as in `ipv6:[fe80::1%253]:50051` (RFC 6874).
+/// An IP address in place of a host name is that address, and DNS is not asked. `0.0.0.0` and
+/// `[::]` reach this host itself, as in other gRPC libraries. An IPv4 address with leading zeros is
+/// refused: programs disagree about its meaning. The zone of a link-local address is the number of
+/// its interface, as in `ipv6:[fe80::1%253]:50051` (RFC 6874).
 ///
-/// A channel with [its own resolver](crate::ChannelBuilder::resolver) takes any URI, such as `consul:///orders`.
+/// A channel with [its own resolver](crate::ChannelBuilder::resolver) takes any URI, such as
+/// `consul:///orders`.
 ///
 /// ```
 /// let target: meshless::Target = "dns:///echo.shop.svc.cluster.local:50051".parse()?;
@@ -102,8 +105,8 @@ impl Target {
         &self.kind
     }
 
-    /// Whether the target itself asks for TLS (`https://`) or for plain text (`http://`); `None` leaves it to the
-    /// channel's settings.
+    /// Whether the target itself asks for TLS (`https://`) or for plain text (`http://`); `None`
+    /// leaves it to the channel's settings.
     pub fn tls(&self) -> Option<bool> {
         match self.scheme {
             Scheme::Grpc => None,
@@ -112,9 +115,10 @@ impl Target {
         }
     }
 
-    /// What calls carry as `:authority`: host and port without the final dot of a name, the first address of a list,
-    /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`), the last segment of any other URI. The
-    /// scheme's own port is left out (RFC 9110 §4.2.3), and so are a port that only has a name and a zone (RFC 6874 §4).
+    /// What calls carry as `:authority`: host and port without the final dot of a name, the first
+    /// address of a list, `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`), the
+    /// last segment of any other URI. The scheme's own port is left out (RFC 9110 §4.2.3), and so
+    /// are a port that only has a name and a zone (RFC 6874 §4).
     pub fn authority(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, port, .. } => {
@@ -140,9 +144,9 @@ impl Target {
         }
     }
 
-    /// The name that a server's certificate must carry, and that SNI sends: host or address without port, and without
-    /// the final dot of a name (RFC 6066 §3). For a Service it is `service.namespace.svc`, which is what the API server
-    /// itself expects of one.
+    /// The name that a server's certificate must carry, and that SNI sends: host or address without
+    /// port, and without the final dot of a name (RFC 6066 §3). For a Service it is
+    /// `service.namespace.svc`, which is what the API server itself expects of one.
     pub fn server_name(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, .. } => host.trim_end_matches('.').to_owned(),

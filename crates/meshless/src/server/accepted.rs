@@ -1,4 +1,5 @@
-//! A connection as a listener hands it over: the byte stream, who is behind it, and what handlers learn of that.
+//! A connection as a listener hands it over: the byte stream, who is behind it, and what handlers
+//! learn of that.
 
 use std::any::Any;
 use std::fmt;
@@ -18,8 +19,8 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// A connection over `io`. What `io` tells of itself (tonic's [`Connected`]) reaches handlers as an extension of each
-    /// request; `peer` stands in logs and events.
+    /// A connection over `io`. What `io` tells of itself (tonic's [`Connected`]) reaches handlers
+    /// as an extension of each request; `peer` stands in logs and events.
     pub fn new<I: Io + Connected>(io: I, peer: impl Into<Peer>) -> Self {
         let info = ConnectInfo::new(io.connect_info());
         Self { io: Box::new(io), peer: peer.into(), info }

@@ -1,9 +1,11 @@
-//! Which connections a server lets in: not more than a number at once, and not more than so many in a second.
+//! Which connections a server lets in: not more than a number at once, and not more than so many in
+//! a second.
 //!
-//! The two limits answer differently. A connection above the number is accepted and told to go (GOAWAY, last stream 0), so that
-//! its client tries another backend at once; left in the kernel's backlog it would look connected, and its calls would
-//! wait until their deadlines. A connection that comes too soon waits in the backlog, for a moment: all clients of a server that
-//! has restarted come together, and sending them away would only bring them back.
+//! The two limits answer differently. A connection above the number is accepted and told to go
+//! (GOAWAY, last stream 0), so that its client tries another backend at once; left in the kernel's
+//! backlog it would look connected, and its calls would wait until their deadlines. A connection
+//! that comes too soon waits in the backlog, for a moment: all clients of a server that has
+//! restarted come together, and sending them away would only bring them back.
 //!
 //! Called by the accept loop.
 
@@ -87,14 +89,16 @@ impl Admission {
     }
 }
 
-/// Tells a client to go: whatever it has asked for was not processed, and is safe to ask of another.
+/// Tells a client to go: whatever it has asked for was not processed, and is safe to ask of
+/// another.
 pub(super) async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, refusal: OwnedSemaphorePermit) {
     let goodbye = async {
         let words = [&EMPTY_SETTINGS[..], &go_away(0, NO_ERROR, "max_connections")].concat();
         if io.write_all(&words).await.is_err() || io.shutdown().await.is_err() {
             return;
         }
-        // Closed with unread bytes, the socket would answer with a reset, and the words might be lost.
+        // Closed with unread bytes, the socket would answer with a reset, and the words might be
+        // lost.
         let mut discarded = [0; 1024];
         while matches!(io.read(&mut discarded).await, Ok(1..)) {}
     };
@@ -111,7 +115,8 @@ const EMPTY_SETTINGS: [u8; 9] = [0, 0, 0, 0x4, 0, 0, 0, 0, 0];
 /// NO_ERROR (RFC 9113 §7): a client repeats what an orderly GOAWAY left behind.
 const NO_ERROR: u32 = 0;
 
-/// Ten thousand connections hold some hundred megabytes while idle, and as many descriptors: more than a pod's clients are.
+/// Ten thousand connections hold some hundred megabytes while idle, and as many descriptors: more
+/// than a pod's clients are.
 const CONNECTIONS_MAX: usize = 10_000;
 
 /// How many connections are told to go at a time; those beyond are closed without a word.

@@ -14,7 +14,8 @@ use super::state::{Blocked, ConnectionState};
 
 /// What a handler may know of its call and its connection. In the extensions of each request.
 ///
-/// A handler that streams for long can end in good order before it is cut, and tell its client where to go on:
+/// A handler that streams for long can end in good order before it is cut, and tell its client
+/// where to go on:
 ///
 /// ```
 /// # async fn handle(request: tonic::Request<()>) -> Result<(), tonic::Status> {
@@ -43,10 +44,11 @@ impl CallContext {
         Self { call }
     }
 
-    /// How long the connection may still serve new calls; `None` if its age has no limit, zero once it was sent away. With
-    /// levelled ages it is an estimate.
+    /// How long the connection may still serve new calls; `None` if its age has no limit, zero once
+    /// it was sent away. With levelled ages it is an estimate.
     ///
-    /// The calls on it may go on for [`LifetimeConfig::max_age_grace`](crate::server::LifetimeConfig::max_age_grace) longer.
+    /// The calls on it may go on for
+    /// [`LifetimeConfig::max_age_grace`](crate::server::LifetimeConfig::max_age_grace) longer.
     pub fn remaining_connection_age(&self) -> Option<Duration> {
         let state = &self.call.connection;
         if state.going_away().is_some() {
@@ -56,14 +58,15 @@ impl CallContext {
         Some(ages_at.saturating_duration_since(Instant::now().into_std()))
     }
 
-    /// Waits until the connection is sent away: for its age, for idleness, or because the server shuts down.
+    /// Waits until the connection is sent away: for its age, for idleness, or because the server
+    /// shuts down.
     pub async fn connection_going_away(&self) -> GoAwayReason {
         self.call.connection.sent_away().await
     }
 
     /// Waits until the handler should bring its stream to an end: the stream has reached
-    /// [`LifetimeConfig::max_stream_age`](crate::server::LifetimeConfig::max_stream_age), or its connection was sent away. The
-    /// stream is cut when the grace of whichever it was is over.
+    /// [`LifetimeConfig::max_stream_age`](crate::server::LifetimeConfig::max_stream_age), or its
+    /// connection was sent away. The stream is cut when the grace of whichever it was is over.
     pub async fn stream_ending(&self) {
         let aged = async {
             match self.call.age.ending_at {
@@ -77,8 +80,8 @@ impl CallContext {
         }
     }
 
-    /// When the call must be over: the client's deadline (`grpc-timeout`), or the end of the grace after the maximum
-    /// stream age, whichever is sooner. `None`: no limit.
+    /// When the call must be over: the client's deadline (`grpc-timeout`), or the end of the grace
+    /// after the maximum stream age, whichever is sooner. `None`: no limit.
     pub fn ends_at(&self) -> Option<Instant> {
         self.call.end.at
     }
@@ -145,7 +148,8 @@ impl CallEnd {
         self.at
     }
 
-    /// What the call ends with, if its time is over. A call without limits does not look at the clock.
+    /// What the call ends with, if its time is over. A call without limits does not look at the
+    /// clock.
     pub(super) fn status(self) -> Option<Status> {
         let over = self.at.is_some_and(|at| at <= Instant::now());
         over.then(|| {

@@ -1,8 +1,9 @@
 //! The task of one call: hyper's future, watched from outside.
 //!
-//! hyper asks a response's body for its next message only when the client reads. A client that does not read would thus hold
-//! a call beyond every deadline, and nobody inside the call would notice. Its task does: it keeps the call's timer, tells the
-//! connection when a message waits, and drops a call that cannot end by itself, upon which h2 resets the stream.
+//! hyper asks a response's body for its next message only when the client reads. A client that does
+//! not read would thus hold a call beyond every deadline, and nobody inside the call would notice.
+//! Its task does: it keeps the call's timer, tells the connection when a message waits, and drops a
+//! call that cannot end by itself, upon which h2 resets the stream.
 //!
 //! Spawned by hyper through the executor here.
 
@@ -47,7 +48,8 @@ pin_project! {
         #[pin]
         future: F,
         call: Arc<Call>,
-        // Wakes the call when its time is over: what is inside looks at the clock, and keeps no timer.
+        // Wakes the call when its time is over: what is inside looks at the clock, and keeps no
+        // timer.
         timer: Option<Pin<Box<Sleep>>>,
         overdue: bool,
         blocked: Option<Blocked>,
@@ -88,6 +90,6 @@ impl<F: Future<Output = ()>> Future for CallTask<F> {
     }
 }
 
-/// How long after its end a call is reset that has not ended: for a client that reads on at the last moment, and to leave
-/// to services with a clock of their own the say in how they end.
+/// How long after its end a call is reset that has not ended: for a client that reads on at the
+/// last moment, and to leave to services with a clock of their own the say in how they end.
 const RESET_DELAY: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
 //! Counts the calls of one connection, under any HTTP/2 service, and holds their headers to limits.
 //!
-//! A call begins when its request was accepted and ends when its response body ended or was dropped, so a client's
-//! reset counts as an end too. hyper calls this; the lease in the future and then in the body does the rest.
+//! A call begins when its request was accepted and ends when its response body ended or was
+//! dropped, so a client's reset counts as an end too. hyper calls this; the lease in the future and
+//! then in the body does the rest.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -71,7 +72,8 @@ pin_project! {
 pin_project! {
     #[project = StageProjection]
     enum Stage<S, F> {
-        // A tower service wants to be asked whether it is ready; each call has its own clone to ask.
+        // A tower service wants to be asked whether it is ready; each call has its own clone to
+        // ask.
         Waiting { service: S, request: Option<Request<Incoming>> },
         Running { #[pin] response: F },
         Refused { answer: Option<Response<()>> },
@@ -152,7 +154,8 @@ impl<B: Body> Body for CountedBody<B> {
     }
 }
 
-/// A gRPC response whose head is longer than the client takes says so instead: its messages cannot be read without it.
+/// A gRPC response whose head is longer than the client takes says so instead: its messages cannot
+/// be read without it.
 fn in_place_of_long_head<B>(response: &Response<B>, lease: Option<&CallLease>) -> Option<Response<()>> {
     let max = lease?.call().client_header_list_max();
     let status = in_place_of_long(response.headers(), max, "headers")?;

@@ -11,13 +11,13 @@ use meshless_core::{Levelling, Lifetime, LifetimeConfig, Rng};
 use super::call_task::CallExecutor;
 use super::header_limits::HeaderLimits;
 
-/// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of randomness, and the level
-/// of connections.
+/// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of
+/// randomness, and the level of connections.
 ///
 /// # What one connection can pin
 ///
-/// What a hostile client can make the server hold on one connection under the defaults (measured: `cargo bench -p meshless
-/// --bench pinned`):
+/// What a hostile client can make the server hold on one connection under the defaults (measured:
+/// `cargo bench -p meshless --bench pinned`):
 ///
 /// | By | Bounded by | Default | Memory at most |
 /// |---|---|---|---|
@@ -30,16 +30,19 @@ use super::header_limits::HeaderLimits;
 /// | header blocks without end | h2: five CONTINUATION frames | | 100 KB |
 /// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 45 KB |
 ///
-/// All connections together are bounded by [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls) alone: 20 of them
-/// with 5 000 waiting calls each took 624 MB of the process.
+/// All connections together are bounded by
+/// [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls) alone: 20 of them with 5
+/// 000 waiting calls each took 624 MB of the process.
 ///
-/// So a server that strangers reach should set [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the
-/// memory falls with it. The default is for services that trust each other: a client whose streams are used up waits without
-/// an error, and gateways with thousands of streams on one connection exist.
+/// So a server that strangers reach should set
+/// [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the memory falls
+/// with it. The default is for services that trust each other: a client whose streams are used up
+/// waits without an error, and gateways with thousands of streams on one connection exist.
 ///
-/// The size of a message is up to its service: tonic's decode at most 4 MiB (`max_decoding_message_size`), and their
-/// handlers hold what they have decoded. A response that HTTP/2 has taken and whose client then gives too little window is not
-/// seen as waiting; it stays until the connection ends by age, idleness or keepalive.
+/// The size of a message is up to its service: tonic's decode at most 4 MiB
+/// (`max_decoding_message_size`), and their handlers hold what they have decoded. A response that
+/// HTTP/2 has taken and whose client then gives too little window is not seen as waiting; it stays
+/// until the connection ends by age, idleness or keepalive.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     lifetime: LifetimeConfig,
@@ -54,18 +57,19 @@ pub struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
-    /// When connections age, idle and drain, and which pings they bear. Default: [`LifetimeConfig::default`].
+    /// When connections age, idle and drain, and which pings they bear. Default:
+    /// [`LifetimeConfig::default`].
     #[must_use]
     pub fn lifetime(mut self, lifetime: LifetimeConfig) -> Self {
         self.lifetime = lifetime;
         self
     }
 
-    /// After how much silence of the client a PING is sent, and how long its acknowledgement, or any other byte, may take
-    /// before the connection is closed. Defaults: 2 h and 20 s (gRFC A9).
+    /// After how much silence of the client a PING is sent, and how long its acknowledgement, or
+    /// any other byte, may take before the connection is closed. Defaults: 2 h and 20 s (gRFC A9).
     ///
-    /// A `time` below 1 s counts as 1 s, as in grpc-go; `None` turns keepalive off. The PING is sent with or
-    /// without calls; that the socket takes no bytes does not put the end off.
+    /// A `time` below 1 s counts as 1 s, as in grpc-go; `None` turns keepalive off. The PING is
+    /// sent with or without calls; that the socket takes no bytes does not put the end off.
     #[must_use]
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.keepalive_time = time.into();
@@ -73,8 +77,9 @@ impl ConnectionConfig {
         self
     }
 
-    /// How many calls a client may have open on one connection; it queues the others. Default: 10 000 (grpc-go and tonic
-    /// have no limit). What else one connection may hold follows it: up to 64 MiB of unread request bytes from 65 536 on.
+    /// How many calls a client may have open on one connection; it queues the others. Default: 10
+    /// 000 (grpc-go and tonic have no limit). What else one connection may hold follows it: up to
+    /// 64 MiB of unread request bytes from 65 536 on.
     ///
     /// A client that needs more waits, or opens another connection.
     #[must_use]
@@ -83,32 +88,36 @@ impl ConnectionConfig {
         self
     }
 
-    /// How many bytes the headers of one request may have, as HTTP/2 counts them. Default: 64 KiB, as the channel's limit on
-    /// responses. A larger gRPC request is answered with RESOURCE_EXHAUSTED, which names the sizes, and any other with 431; the
-    /// connection goes on. One of more than 16 times as much ends it.
+    /// How many bytes the headers of one request may have, as HTTP/2 counts them. Default: 64 KiB,
+    /// as the channel's limit on responses. A larger gRPC request is answered with
+    /// RESOURCE_EXHAUSTED, which names the sizes, and any other with 431; the connection goes on.
+    /// One of more than 16 times as much ends it.
     ///
     /// What the headers of all open calls pin has a bound of its own, 6 KiB for each of
-    /// [`max_concurrent_streams`](Self::max_concurrent_streams), and at least 8 MiB. A call beyond it is answered likewise.
+    /// [`max_concurrent_streams`](Self::max_concurrent_streams), and at least 8 MiB. A call beyond
+    /// it is answered likewise.
     #[must_use]
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.max_header_list_size = bytes;
         self
     }
 
-    /// Lets connections age by how many there are: a server with n of them, n̄ on average, ends each with hazard (n/n̄)ᵃ over the
-    /// maximum age, so that clients which keep one connection are spread more evenly. Default: off, and without a maximum
-    /// age it does nothing. `exponent` is the a, at most 8; 3 is a good one: 0.55 of the spread for some per cent more rotations.
+    /// Lets connections age by how many there are: a server with n of them, n̄ on average, ends
+    /// each with hazard (n/n̄)ᵃ over the maximum age, so that clients which keep one connection are
+    /// spread more evenly. Default: off, and without a maximum age it does nothing. `exponent` is
+    /// the a, at most 8; 3 is a good one: 0.55 of the spread for some per cent more rotations.
     ///
-    /// Ages are then drawn with the maximum age as their mean (from a quarter of it to five times), no longer within ±10 %. A
-    /// fleet whose size changes all the time should leave it off: see the cost in `meshless-core`, `lifetime/levelling.rs`.
+    /// Ages are then drawn with the maximum age as their mean (from a quarter of it to five times),
+    /// no longer within ±10 %. A fleet whose size changes all the time should leave it off: see the
+    /// cost in `meshless-core`, `lifetime/levelling.rs`.
     #[must_use]
     pub fn level_connections(mut self, exponent: u32) -> Self {
         self.levelling = (exponent > 0).then(|| Arc::new(Levelling::new(exponent)));
         self
     }
 
-    /// Where the jitter of the connections' ages comes from, so that a run can be repeated. Default: drawn once from
-    /// the operating system.
+    /// Where the jitter of the connections' ages comes from, so that a run can be repeated.
+    /// Default: drawn once from the operating system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -145,11 +154,13 @@ impl ConnectionConfig {
             .initial_stream_window_size(STREAM_WINDOW)
             .max_concurrent_streams(self.max_concurrent_streams)
             .max_header_list_size(self.header_limits().for_h2())
-            // Streams that wait for their acceptance although the client has reset them: h2's 20 kills the connection when the
-            // deadlines of a burst pass while its requests are still unread. Each costs what a call costs.
+            // Streams that wait for their acceptance although the client has reset them: h2's 20
+            // kills the connection when the deadlines of a burst pass while its requests are still
+            // unread. Each costs what a call costs.
             .max_pending_accept_reset_streams(self.max_concurrent_streams as usize)
-            // h2 counts these over a connection's whole life, and resets are due to no fault too: a message can be on its way
-            // when its call has ended. The wire holds their rate to the budget for frames.
+            // h2 counts these over a connection's whole life, and resets are due to no fault too: a
+            // message can be on its way when its call has ended. The wire holds their rate to the
+            // budget for frames.
             .max_local_error_reset_streams(None)
             // No gRPC client reads a date, and every response would carry 29 bytes of it.
             .auto_date_header(false);
@@ -177,10 +188,11 @@ const MAX_CONCURRENT_STREAMS: u32 = 10_000;
 
 /// Unread request bytes that a client may have on the way, on all streams of a connection together.
 ///
-/// h2 ≥ 0.4.16 (`proto/streams/counts.rs`, `record_data_frame`) closes a connection with ENHANCE_YOUR_CALM when small unread
-/// DATA frames exhaust a budget of half this window: a frame of `len` < 256 bytes costs 256 − len. tonic's clients send
-/// messages without END_STREAM, so each call of a burst costs up to 256 bytes of that budget: hyper's default of 512 KiB
-/// holds 2 150 calls. The guard exists because each such frame pins memory (RUSTSEC-2026-0258).
+/// h2 ≥ 0.4.16 (`proto/streams/counts.rs`, `record_data_frame`) closes a connection with
+/// ENHANCE_YOUR_CALM when small unread DATA frames exhaust a budget of half this window: a frame of
+/// `len` < 256 bytes costs 256 − len. tonic's clients send messages without END_STREAM, so each
+/// call of a burst costs up to 256 bytes of that budget: hyper's default of 512 KiB holds 2 150
+/// calls. The guard exists because each such frame pins memory (RUSTSEC-2026-0258).
 fn connection_window(streams: u32) -> u32 {
     const COST_OF_A_CALL: u32 = 2 * 256;
     streams.saturating_mul(COST_OF_A_CALL).clamp(CONNECTION_WINDOW_MIN, CONNECTION_WINDOW_MAX)

@@ -1,7 +1,8 @@
 //! Drives one connection: hyper speaks HTTP/2, the lifetime machine decides, this obeys.
 //!
-//! Offered below tonic for any HTTP/2 service (hyper, axum); [`Server`](crate::Server) calls it for each connection that it
-//! accepts. It spawns nothing itself (hyper spawns a task per call), and when it returns the socket is closed.
+//! Offered below tonic for any HTTP/2 service (hyper, axum); [`Server`](crate::Server) calls it for
+//! each connection that it accepts. It spawns nothing itself (hyper spawns a task per call), and
+//! when it returns the socket is closed.
 
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
@@ -31,10 +32,12 @@ use super::wire::{self, Remains, Wire};
 
 /// Serves HTTP/2 on `io`, which is established (TLS included), until the connection has ended.
 ///
-/// The connection ages, idles and answers to pings as `config` says; when `drain` completes, it is sent away as at a
-/// server's shutdown. Each request carries a [`CallContext`](crate::CallContext). For gRPC the deadline of a call
-/// (`grpc-timeout`) is up to `service`; [`Server`](crate::Server) sees to it. A stream that has not ended one second after its
-/// deadline, or after its maximum age and grace, is reset. Must run on a Tokio runtime with its timer enabled. Dropping the future cuts the connection.
+/// The connection ages, idles and answers to pings as `config` says; when `drain` completes, it is
+/// sent away as at a server's shutdown. Each request carries a [`CallContext`](crate::CallContext).
+/// For gRPC the deadline of a call (`grpc-timeout`) is up to `service`; [`Server`](crate::Server)
+/// sees to it. A stream that has not ended one second after its deadline, or after its maximum age
+/// and grace, is reset. Must run on a Tokio runtime with its timer enabled. Dropping the future
+/// cuts the connection.
 ///
 /// ```no_run
 /// # async fn serve(app: impl tower_service::Service<
@@ -71,8 +74,8 @@ where
     drive(io, service, config, drain, std::future::pending(), |_, _| {}).await
 }
 
-/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why it is sent away and what it has
-/// carried.
+/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why it is
+/// sent away and what it has carried.
 pub(super) async fn drive<I, S, B, D>(
     io: I,
     service: S,
@@ -114,7 +117,8 @@ where
     };
     if let Ok(remains) = remains.try_recv() {
         let goodbye = async { tokio::join!(part(remains, &reason), state.no_calls()) };
-        // Handlers notice the end at their next poll; one that blocks its thread cannot be waited for.
+        // Handlers notice the end at their next poll; one that blocks its thread cannot be waited
+        // for.
         let _ = tokio::time::timeout(LINGER, goodbye).await;
     }
     let Carried { calls, health_checks } = state.carried();
@@ -175,7 +179,8 @@ where
         }
     }
 
-    /// The machine's next action; `None` once the timer is armed for the time when there may be one.
+    /// The machine's next action; `None` once the timer is armed for the time when there may be
+    /// one.
     fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<LifetimeAction> {
         let mut lifetime = self.state.lifetime();
         loop {
@@ -191,8 +196,8 @@ where
 
     fn ended(&self, result: hyper::Result<()>) -> CloseReason {
         match (result, self.state.going_away()) {
-            // A client that has all its answers may close its socket without a word, as health probes do. What
-            // hyper writes after that fails, and says nothing about the connection.
+            // A client that has all its answers may close its socket without a word, as health
+            // probes do. What hyper writes after that fails, and says nothing about the connection.
             (Err(error), _) if !is_hang_up(&error) || self.state.lifetime().calls() > 0 => {
                 CloseReason::Failed(chain(&error))
             }
@@ -248,7 +253,8 @@ impl Timer {
         }
         let Some(sleep) = this.sleep.as_pin_mut() else { return Poll::Pending };
         let will_wake = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        // Polling it again with every frame would cost more than all that the lifetime machine does.
+        // Polling it again with every frame would cost more than all that the lifetime machine
+        // does.
         if will_wake && !sleep.is_elapsed() {
             return Poll::Pending;
         }
@@ -260,8 +266,9 @@ impl Timer {
 
 /// Closes a socket so that what was sent arrives: FIN, then read until the client closes too.
 ///
-/// A socket that is closed with unread bytes answers with RST, and the client may lose what it has not read yet, the
-/// GOAWAY among it: a stream that was never processed then looks like one that broke in the middle.
+/// A socket that is closed with unread bytes answers with RST, and the client may lose what it has
+/// not read yet, the GOAWAY among it: a stream that was never processed then looks like one that
+/// broke in the middle.
 async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &CloseReason) {
     let last_words = match reason {
         CloseReason::TooManyPings => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
@@ -311,8 +318,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a closed connection is read from, and its handlers are waited for. A client that reads at all closes within
-/// a round trip.
+/// How long a closed connection is read from, and its handlers are waited for. A client that reads
+/// at all closes within a round trip.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// What a socket says whose other end was closed.

@@ -30,7 +30,8 @@ pub enum ServeError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Another process, or another server of this one, listens on the Unix socket, or the file there is none.
+    /// Another process, or another server of this one, listens on the Unix socket, or the file
+    /// there is none.
     #[error("cannot listen on unix:{}: it is in use; choose another path, or stop what listens there", path.display())]
     SocketInUse {
         /// Where.

@@ -7,7 +7,8 @@ use meshless_core::{CutReason, GoAwayReason};
 
 use super::peer::Peer;
 
-/// Something happened to a connection. See [`Server::on_connection_event`](crate::Server::on_connection_event).
+/// Something happened to a connection. See
+/// [`Server::on_connection_event`](crate::Server::on_connection_event).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
@@ -56,7 +57,8 @@ pub enum CloseReason {
     GraceOver,
     /// Calls still ran when the drain timeout was over.
     DrainTimeout,
-    /// The server's shutdown was hurried. See [`ShutdownHandle::hurry`](crate::ShutdownHandle::hurry).
+    /// The server's shutdown was hurried. See
+    /// [`ShutdownHandle::hurry`](crate::ShutdownHandle::hurry).
     Hurried,
     /// The client did not open the connection with the HTTP/2 preface in time.
     HandshakeTimeout,
@@ -64,7 +66,8 @@ pub enum CloseReason {
     KeepaliveTimeout,
     /// Responses waited, and the client took no byte of any for the slow reader timeout.
     SlowReader,
-    /// The client pinged more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) went before.
+    /// The client pinged more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) went
+    /// before.
     TooManyPings,
     /// The client sent more PINGs, SETTINGS, resets and the like than calls can explain:
     /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) went before.
@@ -88,10 +91,12 @@ pub struct ConnectionSummary {
 }
 
 impl ConnectionEvent {
-    /// Returns true if the event tells an operator nothing: a connection was opened, its client closed it, or it ended as
-    /// it was told to; and anything but abuse on a connection that carried only health checks, or nothing.
+    /// Returns true if the event tells an operator nothing: a connection was opened, its client
+    /// closed it, or it ended as it was told to; and anything but abuse on a connection that
+    /// carried only health checks, or nothing.
     ///
-    /// A server logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make 86 000 a day.
+    /// A server logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make
+    /// 86 000 a day.
     pub fn is_routine(&self) -> bool {
         let carried_calls = self.calls > self.health_checks;
         match &self.change {

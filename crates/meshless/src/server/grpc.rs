@@ -1,10 +1,11 @@
 //! What a gRPC server adds to each call: the client's deadline, and the client's address.
 //!
-//! A call with `grpc-timeout` ends with DEADLINE_EXCEEDED when the time is over, in the middle of its messages too; the
-//! handler is dropped. (tonic's own server ends such a call with CANCELLED, and leaves streams alone.) A call without the
-//! header costs one look at it and no timer. A stream that reaches the server's maximum age and its grace ends likewise,
-//! with UNAVAILABLE. The call's task keeps the timer, and resets a stream whose client has stopped reading: a body is only
-//! asked while the client reads.
+//! A call with `grpc-timeout` ends with DEADLINE_EXCEEDED when the time is over, in the middle of
+//! its messages too; the handler is dropped. (tonic's own server ends such a call with CANCELLED,
+//! and leaves streams alone.) A call without the header costs one look at it and no timer. A stream
+//! that reaches the server's maximum age and its grace ends likewise, with UNAVAILABLE. The call's
+//! task keeps the timer, and resets a stream whose client has stopped reading: a body is only asked
+//! while the client reads.
 //!
 //! Called by the connection, around the user's services.
 

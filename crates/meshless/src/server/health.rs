@@ -1,9 +1,11 @@
-//! `grpc.health.v1.Health`, in step with the server: SERVING while it runs, NOT_SERVING from the moment its shutdown begins.
+//! `grpc.health.v1.Health`, in step with the server: SERVING while it runs, NOT_SERVING from the
+//! moment its shutdown begins.
 //!
-//! tonic-health's messages are used, its service is not, for three reasons: once the server shuts down nothing may say
-//! SERVING again; a `Watch` must end when connections drain, or each watching client holds the shutdown up to the drain
-//! timeout; and a `Watch` of an unknown service is answered with SERVICE_UNKNOWN ("If the requested service name is
-//! unknown at call time, the server should immediately send back a message indicating SERVICE_UNKNOWN", health.proto).
+//! tonic-health's messages are used, its service is not, for three reasons: once the server shuts
+//! down nothing may say SERVING again; a `Watch` must end when connections drain, or each watching
+//! client holds the shutdown up to the drain timeout; and a `Watch` of an unknown service is
+//! answered with SERVICE_UNKNOWN ("If the requested service name is unknown at call time, the
+//! server should immediately send back a message indicating SERVICE_UNKNOWN", health.proto).
 //!
 //! The server moves the stage; users move the statuses.
 
@@ -19,18 +21,21 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use tonic::{Request, Response, Status};
 
-/// The statuses that a server's health service reports, from [`Server::health`](crate::Server::health).
+/// The statuses that a server's health service reports, from
+/// [`Server::health`](crate::Server::health).
 ///
-/// A service is SERVING from [`Server::add_service`](crate::Server::add_service) on, and so is the whole server, whose
-/// name is `""`. Kubernetes' gRPC probes ask for that one unless they name a service. Clones report to the same server.
+/// A service is SERVING from [`Server::add_service`](crate::Server::add_service) on, and so is the
+/// whole server, whose name is `""`. Kubernetes' gRPC probes ask for that one unless they name a
+/// service. Clones report to the same server.
 #[derive(Clone, Debug)]
 pub struct HealthReporter {
     board: watch::Sender<Board>,
 }
 
 impl HealthReporter {
-    /// Sets the status of a service, for instance to NOT_SERVING while a database is away. The name is that of the
-    /// `.proto` file with its package, or `""` for the whole server; the two do not influence each other.
+    /// Sets the status of a service, for instance to NOT_SERVING while a database is away. The name
+    /// is that of the `.proto` file with its package, or `""` for the whole server; the two do not
+    /// influence each other.
     ///
     /// Once the server shuts down this has no effect.
     pub fn set_status(&self, service: impl Into<String>, status: ServingStatus) {

@@ -1,5 +1,5 @@
-//! Where connections come from: listening sockets, made for bursts and not stopped by a failed accept, or a source of
-//! one's own.
+//! Where connections come from: listening sockets, made for bursts and not stopped by a failed
+//! accept, or a source of one's own.
 
 use std::fmt;
 use std::io;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::accepted::Accepted;
 use super::error::ServeError;
 
-/// A source of connections. Tokio's `TcpListener` and `UnixListener` are some; implement it for others, such as a tunnel, or
-/// an in-memory pipe in a test:
+/// A source of connections. Tokio's `TcpListener` and `UnixListener` are some; implement it for
+/// others, such as a tunnel, or an in-memory pipe in a test:
 ///
 /// ```
 /// use std::task::{Context, Poll};
@@ -36,11 +36,12 @@ use super::error::ServeError;
 ///
 /// Listeners of different kinds serve together as `Box<dyn Listener>`.
 pub trait Listener: Send + 'static {
-    /// The next connection. It must come back at once: a handshake, such as a proxy protocol's, belongs into the stream's
-    /// first read.
+    /// The next connection. It must come back at once: a handshake, such as a proxy protocol's,
+    /// belongs into the stream's first read.
     ///
     /// # Errors
-    /// The server logs an error, waits up to a second if it does not look like that of one connection, and asks again.
+    /// The server logs an error, waits up to a second if it does not look like that of one
+    /// connection, and asks again.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>>;
 }
 
@@ -61,8 +62,9 @@ impl<L: Listener + ?Sized> Listener for Box<L> {
 
 /// Listens on `addr` with a backlog of 4096 connections; port 0 lets the operating system choose.
 ///
-/// tonic listens with 128, and of a burst of 500 connections some then wait a second for their SYN to be sent again. The
-/// kernel may lower the number (Linux: `net.core.somaxconn`, 4096 by default). Must be called on a Tokio runtime.
+/// tonic listens with 128, and of a burst of 500 connections some then wait a second for their SYN
+/// to be sent again. The kernel may lower the number (Linux: `net.core.somaxconn`, 4096 by
+/// default). Must be called on a Tokio runtime.
 ///
 /// # Errors
 /// If the address cannot be listened on.
@@ -86,8 +88,8 @@ pub(super) struct Acceptor {
     listeners: Vec<Box<dyn Listener>>,
     next: usize,
     pause: Duration,
-    /// When the pause is over. An instant, because `accept` is dropped and called again whenever a connection ends: a
-    /// pause that began anew each time would never end on a busy server.
+    /// When the pause is over. An instant, because `accept` is dropped and called again whenever a
+    /// connection ends: a pause that began anew each time would never end on a busy server.
     resume_at: Option<Instant>,
 }
 
@@ -112,7 +114,8 @@ impl Acceptor {
                 }
                 Err(error) if concerns_one_connection(&error) => self.pause = Duration::ZERO,
                 Err(error) => {
-                    // Out of descriptors, most likely. The connection stays in the backlog, so an immediate retry would spin.
+                    // Out of descriptors, most likely. The connection stays in the backlog, so an
+                    // immediate retry would spin.
                     self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
                     self.resume_at = Some(Instant::now() + self.pause);
                     tracing::warn!(%error, pause = ?self.pause, "cannot accept connections");
@@ -121,7 +124,8 @@ impl Acceptor {
         }
     }
 
-    /// What clients have already connected to, at most a backlog for each listener. Stops listening.
+    /// What clients have already connected to, at most a backlog for each listener. Stops
+    /// listening.
     pub(super) fn close(mut self, cx: &mut Context<'_>) -> Vec<Accepted> {
         let mut accepted = Vec::new();
         for _ in 0..self.listeners.len() * BACKLOG as usize {

@@ -1,6 +1,8 @@
-//! Measures a server's calls, around everything else that it does with them: what a deadline or a full server makes of a call counts.
+//! Measures a server's calls, around everything else that it does with them: what a deadline or a
+//! full server makes of a call counts.
 //!
-//! Knows gRPC's framing and where a response says its status. What is counted, and whether, `metrics` knows.
+//! Knows gRPC's framing and where a response says its status. What is counted, and whether,
+//! `metrics` knows.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

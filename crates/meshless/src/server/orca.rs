@@ -1,8 +1,11 @@
-//! Servers that say how loaded they are: ORCA's reports (gRFC A51), which `weighted_round_robin` (gRFC A58) weighs backends by.
+//! Servers that say how loaded they are: ORCA's reports (gRFC A51), which `weighted_round_robin`
+//! (gRFC A58) weighs backends by.
 //!
-//! A server wraps its services; every response then ends with a report of what the process measured. Clients may rather have the same
-//! in a stream of its own, apart from calls: if the server offers that, too, and they ask for it
-//! ([`WeightedConfig::oob_load_report`](crate::balancing::WeightedConfig::oob_load_report), or `enableOobLoadReport` in a service config).
+//! A server wraps its services; every response then ends with a report of what the process
+//! measured. Clients may rather have the same in a stream of its own, apart from calls: if the
+//! server offers that, too, and they ask for it
+//! ([`WeightedConfig::oob_load_report`](crate::balancing::WeightedConfig::oob_load_report), or
+//! `enableOobLoadReport` in a service config).
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,8 +19,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Both ends speak gRPC's own format, so the other may be any gRPC implementation. Of the report only what weights are made of
-//! is written and read.
+//! Both ends speak gRPC's own format, so the other may be any gRPC implementation. Of the report
+//! only what weights are made of is written and read.
 
 mod measure;
 mod out_of_band;

@@ -1,4 +1,5 @@
-//! Obeys a [`CallLimit`]: keeps the workers and the queue of one server, and sends calls away when it says so.
+//! Obeys a [`CallLimit`]: keeps the workers and the queue of one server, and sends calls away when
+//! it says so.
 //!
 //! Called around the user's services, within the call's deadline.
 
@@ -112,8 +113,8 @@ where
     }
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        // A watch would hold a worker for as long as its client lives, and a probe that is shed would take a pod that only has much
-        // to do out of its Service.
+        // A watch would hold a worker for as long as its client lives, and a probe that is shed
+        // would take a pod that only has much to do out of its Service.
         let is_call = !BESIDE_CALLS.iter().any(|service| request.uri().path().starts_with(service));
         let gate = self.gate.as_ref().filter(|_| is_call);
         // A tonic service does nothing before it is polled.
@@ -182,7 +183,8 @@ where
 }
 
 pin_project! {
-    /// The response body of one call, which holds its worker until it ends; `None` when the call was shed.
+    /// The response body of one call, which holds its worker until it ends; `None` when the call
+    /// was shed.
     pub(super) struct GatedBody<B> {
         #[pin]
         body: Option<B>,
@@ -201,7 +203,8 @@ impl<B: Body> Body for GatedBody<B> {
         let mut this = self.project();
         let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let frame = body.poll_frame(cx);
-        // The handler is done when the trailers are there, however long the client takes to read them.
+        // The handler is done when the trailers are there, however long the client takes to read
+        // them.
         if matches!(&frame, Poll::Ready(None | Some(Err(_)))) || is_trailers(&frame) {
             *this.worker = None;
         }

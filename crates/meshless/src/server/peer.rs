@@ -10,8 +10,8 @@ use std::sync::Arc;
 pub enum Peer {
     /// A TCP client's address.
     Tcp(SocketAddr),
-    /// A client of a Unix socket. Such clients have no address; handlers find the user and process id in tonic's
-    /// `UdsConnectInfo`.
+    /// A client of a Unix socket. Such clients have no address; handlers find the user and process
+    /// id in tonic's `UdsConnectInfo`.
     Unix,
     /// In the words of a listener of one's own.
     Other(Arc<str>),

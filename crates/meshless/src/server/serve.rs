@@ -1,4 +1,5 @@
-//! The life of a running server, from the first connection to the last: the one function that owns the order of things.
+//! The life of a running server, from the first connection to the last: the one function that owns
+//! the order of things.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
         let _ = accept_until(over, &mut door, &mut connections).await;
     }
 
-    // A client whose connection waits in the backlog believes that it is connected: it is told to go, not reset.
+    // A client whose connection waits in the backlog believes that it is connected: it is told to
+    // go, not reset.
     let Door { acceptor, mut admission } = door;
     let mut acceptor = Some(acceptor);
     let waiting = std::future::poll_fn(|cx| {

@@ -7,8 +7,8 @@
 //!            still serving and accepting    hurry, from anywhere: what is left is cut ──────────────────┘
 //! ```
 //!
-//! [`Shutdown`] is what the server waits on; it knows nothing of connections. Whoever holds a [`ShutdownHandle`] can begin
-//! and hurry it; the server can do neither.
+//! [`Shutdown`] is what the server waits on; it knows nothing of connections. Whoever holds a
+//! [`ShutdownHandle`] can begin and hurry it; the server can do neither.
 
 use std::fmt;
 use std::io;
@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// When a server shuts down. See [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown), which takes any
-/// future in its place.
+/// When a server shuts down. See
+/// [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown), which takes any future in
+/// its place.
 ///
 /// ```no_run
 /// # async fn run(server: meshless::Server) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,12 +40,12 @@ impl Shutdown {
         Self { stage: watch::Sender::new(Stage::Serving), begin: None, signals: None }
     }
 
-    /// Begins at SIGTERM or Ctrl-C (SIGINT); a second signal of either kind hurries it. Its [`handle`](Self::handle) works as
-    /// well.
+    /// Begins at SIGTERM or Ctrl-C (SIGINT); a second signal of either kind hurries it. Its
+    /// [`handle`](Self::handle) works as well.
     ///
-    /// From this call on, neither signal ends the process by itself, so the signals that come before the server runs
-    /// are not lost. Every server of a process can have its own. Outside Unix only Ctrl-C is heard. Must be called on a
-    /// Tokio runtime with I/O enabled.
+    /// From this call on, neither signal ends the process by itself, so the signals that come
+    /// before the server runs are not lost. Every server of a process can have its own. Outside
+    /// Unix only Ctrl-C is heard. Must be called on a Tokio runtime with I/O enabled.
     ///
     /// # Errors
     /// If the operating system does not let the process listen to signals.
@@ -52,7 +53,8 @@ impl Shutdown {
         Ok(Self { signals: Some(Signals::new()?), ..Self::new() })
     }
 
-    /// Something that can begin and hurry this shutdown from elsewhere, before and while the server runs.
+    /// Something that can begin and hurry this shutdown from elsewhere, before and while the server
+    /// runs.
     pub fn handle(&self) -> ShutdownHandle {
         ShutdownHandle { stage: self.stage.clone() }
     }
@@ -108,13 +110,14 @@ pub struct ShutdownHandle {
 }
 
 impl ShutdownHandle {
-    /// Begins the shutdown: health turns to NOT_SERVING, and the rest follows in its order. Later calls change nothing.
+    /// Begins the shutdown: health turns to NOT_SERVING, and the rest follows in its order. Later
+    /// calls change nothing.
     pub fn begin(&self) {
         self.stage.send_if_modified(|stage| raise(stage, Stage::Begun));
     }
 
-    /// Ends the shutdown now, also one that has not begun: no lame duck and no wait for calls. Every connection gets a
-    /// GOAWAY and is cut.
+    /// Ends the shutdown now, also one that has not begun: no lame duck and no wait for calls.
+    /// Every connection gets a GOAWAY and is cut.
     pub fn hurry(&self) {
         self.stage.send_if_modified(|stage| raise(stage, Stage::Hurried));
     }
@@ -214,6 +217,7 @@ impl Signals {
     }
 }
 
-/// What a Kubernetes cluster takes, most of the time, until every kube-proxy and every client that watches knows that a pod
-/// is on its way out; it leaves 25 s of the default `terminationGracePeriodSeconds`.
+/// What a Kubernetes cluster takes, most of the time, until every kube-proxy and every client that
+/// watches knows that a pod is on its way out; it leaves 25 s of the default
+/// `terminationGracePeriodSeconds`.
 const LAME_DUCK: Duration = Duration::from_secs(5);

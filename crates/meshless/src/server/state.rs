@@ -1,7 +1,8 @@
 //! What the parts of one connection share: its driver, its wire, and its calls.
 //!
-//! The lifetime machine stands behind a lock that is held for a few instructions and never across an `await`; it is taken
-//! twice or three times per call (h2 takes its own dozens of times), and otherwise only when something happens.
+//! The lifetime machine stands behind a lock that is held for a few instructions and never across
+//! an `await`; it is taken twice or three times per call (h2 takes its own dozens of times), and
+//! otherwise only when something happens.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -93,7 +94,8 @@ impl ConnectionState {
 
     /// Counts a call in that may last for `timeout`, until its lease is dropped.
     ///
-    /// It is kept for [`ConnectionState::take_accepted`]: hyper spawns a call right after it has asked the service for it.
+    /// It is kept for [`ConnectionState::take_accepted`]: hyper spawns a call right after it has
+    /// asked the service for it.
     pub(super) fn start_call(self: &Arc<Self>, timeout: Option<Duration>) -> Arc<Call> {
         let now = Instant::now();
         self.calls_started.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +128,8 @@ impl ConnectionState {
         }
     }
 
-    /// The headers of a call take so many bytes, until they are unpinned. Returns what those of all take.
+    /// The headers of a call take so many bytes, until they are unpinned. Returns what those of all
+    /// take.
     pub(super) fn pin_headers(&self, bytes: usize) -> usize {
         self.pinned.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
     }
@@ -199,7 +202,8 @@ impl ConnectionState {
         take(&self.ping)
     }
 
-    /// A response, or the socket, waits for the client to take bytes, until what is returned is dropped.
+    /// A response, or the socket, waits for the client to take bytes, until what is returned is
+    /// dropped.
     pub(super) fn block(self: &Arc<Self>) -> Blocked {
         self.blocked.fetch_add(1, Ordering::Relaxed);
         self.lifetime().handle_blocked(Instant::now().into_std());

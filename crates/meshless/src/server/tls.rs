@@ -1,8 +1,8 @@
-//! TLS for a server's clients, with rustls: who the server is, which clients it lets in, and certificates that change
-//! under a running server.
+//! TLS for a server's clients, with rustls: who the server is, which clients it lets in, and
+//! certificates that change under a running server.
 //!
-//! [`ServerTlsConfig`] is what users fill in. Each connection's handshake runs as the first part of the connection, under its
-//! handshake timeout; `reload` keeps the certificate up to date.
+//! [`ServerTlsConfig`] is what users fill in. Each connection's handshake runs as the first part of
+//! the connection, under its handshake timeout; `reload` keeps the certificate up to date.
 
 mod expiry;
 mod handshake;
@@ -37,15 +37,17 @@ pub(super) use reload::{Current, Reload};
 ///
 /// # Certificates that change
 ///
-/// Files are read again every [`reload_interval`](Self::reload_interval) and compared with what was read before, which is as
-/// sure with the symbolic links of a Kubernetes volume as with files that are written in place. New handshakes use the new
-/// certificate; connections that stand keep the old one, until their age replaces them: with a
-/// [`max_connection_age`](crate::Server::max_connection_age) a new certificate, or a new list of client authorities, is in
-/// effect everywhere one such age later, with no restart. Files that cannot be read, or of which certificate and key do
-/// not belong together, as in the middle of a write, are refused with a warning, and the old ones stay.
+/// Files are read again every [`reload_interval`](Self::reload_interval) and compared with what was
+/// read before, which is as sure with the symbolic links of a Kubernetes volume as with files that
+/// are written in place. New handshakes use the new certificate; connections that stand keep the
+/// old one, until their age replaces them: with a
+/// [`max_connection_age`](crate::Server::max_connection_age) a new certificate, or a new list of
+/// client authorities, is in effect everywhere one such age later, with no restart. Files that
+/// cannot be read, or of which certificate and key do not belong together, as in the middle of a
+/// write, are refused with a warning, and the old ones stay.
 ///
-/// A certificate that expires within seven days, or has expired, is warned of (`tracing`) when it comes into use and once a
-/// day; [`not_after`](Self::not_after) tells when.
+/// A certificate that expires within seven days, or has expired, is warned of (`tracing`) when it
+/// comes into use and once a day; [`not_after`](Self::not_after) tells when.
 #[derive(Clone)]
 pub struct ServerTlsConfig {
     sources: Option<Sources>,
@@ -73,8 +75,9 @@ impl ServerTlsConfig {
         })
     }
 
-    /// Uses a configuration of your own, whose ALPN list is replaced by `h2`. Nothing is read again, but rustls' own
-    /// certificate resolvers work; the settings below that concern certificates have no effect.
+    /// Uses a configuration of your own, whose ALPN list is replaced by `h2`. Nothing is read
+    /// again, but rustls' own certificate resolvers work; the settings below that concern
+    /// certificates have no effect.
     pub fn from_rustls(mut config: ServerConfig) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         Self {
@@ -87,17 +90,18 @@ impl ServerTlsConfig {
         }
     }
 
-    /// Lets in only clients with a certificate that one of these authorities has signed (mutual TLS). Handlers find it
-    /// with tonic's `Request::peer_certs`.
+    /// Lets in only clients with a certificate that one of these authorities has signed (mutual
+    /// TLS). Handlers find it with tonic's `Request::peer_certs`.
     ///
     /// # Errors
-    /// If there is no certificate in it that can be used. Others are left out, with a warning when the server starts.
+    /// If there is no certificate in it that can be used. Others are left out, with a warning when
+    /// the server starts.
     pub fn client_ca(self, authorities: impl Into<Pem>) -> Result<Self, TlsError> {
         self.change(|sources| sources.client_ca = Some(authorities.into()))
     }
 
-    /// With [`client_ca`](Self::client_ca), also lets in clients without a certificate: handlers decide. A certificate that
-    /// is presented must be good. Default: every client needs one.
+    /// With [`client_ca`](Self::client_ca), also lets in clients without a certificate: handlers
+    /// decide. A certificate that is presented must be good. Default: every client needs one.
     ///
     /// # Errors
     /// If a file cannot be read any more.
@@ -105,8 +109,8 @@ impl ServerTlsConfig {
         self.change(|sources| sources.client_certificate_optional = true)
     }
 
-    /// How often files are looked at. Default: 60 s, which is about what a kubelet takes to bring a changed Secret into a
-    /// pod. At least 100 ms; `None`: never.
+    /// How often files are looked at. Default: 60 s, which is about what a kubelet takes to bring a
+    /// changed Secret into a pod. At least 100 ms; `None`: never.
     #[must_use]
     pub fn reload_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.reload_interval =
@@ -114,9 +118,9 @@ impl ServerTlsConfig {
         self
     }
 
-    /// Until when the certificate and its intermediates are all valid. A clone that is kept beside a running server tells it of
-    /// the certificate that is in use there, for a metric or a health check of your own. `None` with
-    /// [`from_rustls`](Self::from_rustls).
+    /// Until when the certificate and its intermediates are all valid. A clone that is kept beside
+    /// a running server tells it of the certificate that is in use there, for a metric or a health
+    /// check of your own. `None` with [`from_rustls`](Self::from_rustls).
     pub fn not_after(&self) -> Option<SystemTime> {
         let seconds = Duration::from_secs(self.expiry.not_after()?.max(0).unsigned_abs());
         UNIX_EPOCH.checked_add(seconds)
@@ -174,8 +178,9 @@ impl Sources {
         Ok(Contents { chain: self.chain.read()?, key: self.key.read()?, client_ca })
     }
 
-    /// The configuration, and what is to be said about authorities that were left out. Each configuration has its own session
-    /// cache, so no session outlives the authorities that let it in.
+    /// The configuration, and what is to be said about authorities that were left out. Each
+    /// configuration has its own session cache, so no session outlives the authorities that let it
+    /// in.
     fn build(&self, contents: &Contents) -> Result<(Arc<ServerConfig>, Vec<String>), TlsError> {
         let mut warnings = Vec::new();
         let provider = Arc::new(default_provider());

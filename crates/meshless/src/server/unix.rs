@@ -1,4 +1,5 @@
-//! Listening on a Unix socket, whose file outlives the process that made it unless somebody sees to it.
+//! Listening on a Unix socket, whose file outlives the process that made it unless somebody sees to
+//! it.
 
 use std::fs;
 use std::io;
@@ -15,9 +16,9 @@ use super::peer::Peer;
 
 /// Listens on a Unix socket at `path`.
 ///
-/// A socket file that a dead process has left there is replaced; one that somebody listens on is not, nor any other file.
-/// Who may connect is decided by the permissions of its directory, and by the process's umask. Must be called on a
-/// Tokio runtime.
+/// A socket file that a dead process has left there is replaced; one that somebody listens on is
+/// not, nor any other file. Who may connect is decided by the permissions of its directory, and by
+/// the process's umask. Must be called on a Tokio runtime.
 ///
 /// # Errors
 /// If somebody listens there, or the file cannot be made.
@@ -95,7 +96,8 @@ fn listen(path: &Path) -> io::Result<(tokio::net::UnixListener, FileId)> {
     Ok((tokio::net::UnixListener::from_std(socket.into())?, FileId::of(path)?))
 }
 
-/// Whether there is a socket that nobody listens on. With a full backlog the answer is "would block", which is somebody.
+/// Whether there is a socket that nobody listens on. With a full backlog the answer is "would
+/// block", which is somebody.
 fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     let connect = || {

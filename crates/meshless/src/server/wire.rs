@@ -1,8 +1,9 @@
 //! The byte stream under one HTTP/2 connection.
 //!
-//! h2 answers PINGs and sends GOAWAYs on its own, and shows neither; here, below it, both pass as frames. The wire
-//! reports what it sees to the lifetime machine, and carries out the three orders of the driver that h2 has no
-//! method for. When the HTTP/2 library drops it, it hands the socket to the driver for a decent goodbye.
+//! h2 answers PINGs and sends GOAWAYs on its own, and shows neither; here, below it, both pass as
+//! frames. The wire reports what it sees to the lifetime machine, and carries out the three orders
+//! of the driver that h2 has no method for. When the HTTP/2 library drops it, it hands the socket
+//! to the driver for a decent goodbye.
 //!
 //! Called by hyper through tokio's I/O traits. It never decides anything, and never spawns.
 
@@ -50,7 +51,8 @@ pub(super) struct Wire<I> {
     turn: u32,
     /// Held when that turn has brought enough.
     next_turn: Option<Arc<NextTurn>>,
-    /// What the socket gave beyond that turn. At most one read of the library, which are 8 KiB between large frames.
+    /// What the socket gave beyond that turn. At most one read of the library, which are 8 KiB
+    /// between large frames.
     kept: BytesMut,
 }
 
@@ -60,7 +62,8 @@ pub(super) struct Remains<I> {
     pub(super) io: I,
     /// The client has closed its side.
     pub(super) peer_closed: bool,
-    /// The library ended between two frames, and not within a header block: one more frame can be sent.
+    /// The library ended between two frames, and not within a header block: one more frame can be
+    /// sent.
     pub(super) may_insert: bool,
     /// The highest stream that the client opened.
     pub(super) last_stream: u32,
@@ -112,10 +115,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         }
         self.frames.add(seen.frames);
         let error_resets = std::mem::take(&mut self.outbound.sent().error_resets);
-        // h2 would count them over the whole life of the connection, and a busy one reaches any number.
+        // h2 would count them over the whole life of the connection, and a busy one reaches any
+        // number.
         self.frames.add(ControlFrames { idle: error_resets, ..ControlFrames::default() });
         let ControlFrames { pings, settings, resets, .. } = seen.frames;
-        // What is cheap is told in bulk: a client gives window back with each message that it reads.
+        // What is cheap is told in bulk: a client gives window back with each message that it
+        // reads.
         let is_urgent = seen.opened || seen.acknowledged || pings + settings + resets > 0;
         if !is_urgent && self.frames.count() < FRAMES_TOLD_AT_ONCE {
             return;
@@ -393,7 +398,8 @@ const FRAMES_TOLD_AT_ONCE: u32 = 50;
 /// How many bytes are read at once while they go through the filter.
 const FILTER_READ_LEN: usize = 8 * 1024;
 
-/// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the second GOAWAY.
+/// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the
+/// second GOAWAY.
 const READS_BEFORE_FINISH: u32 = 32;
 
 #[cfg(test)]

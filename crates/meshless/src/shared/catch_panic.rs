@@ -1,8 +1,9 @@
 //! Makes a panic in a task a value that the task's owner can act on.
 //!
-//! A task that panics ends without a word, and whoever waits for its next event waits for ever. So each task of the library
-//! that somebody waits for runs what can panic within [`catch_panic`], and reports the text like any other failure. What
-//! can panic is the code of others: a user's resolver, connector or request stream, and libraries fed by a peer.
+//! A task that panics ends without a word, and whoever waits for its next event waits for ever. So
+//! each task of the library that somebody waits for runs what can panic within [`catch_panic`], and
+//! reports the text like any other failure. What can panic is the code of others: a user's
+//! resolver, connector or request stream, and libraries fed by a peer.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -14,9 +15,11 @@ use crate::shared::peer_text::peer_text;
 /// Runs `future`.
 ///
 /// # Errors
-/// The panic's text, cut and escaped, if it panics. The panic hook has run by then, so the text is on stderr, too.
+/// The panic's text, cut and escaped, if it panics. The panic hook has run by then, so the text is
+/// on stderr, too.
 ///
-/// What `future` worked on must not be used afterwards unless it holds in any state: it was left in the middle.
+/// What `future` worked on must not be used afterwards unless it holds in any state: it was left in
+/// the middle.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| text(&*payload))
 }

@@ -1,7 +1,8 @@
-//! File descriptors: how many this process may have, how to tell that there is none left, and a few in reserve.
+//! File descriptors: how many this process may have, how to tell that there is none left, and a few
+//! in reserve.
 //!
-//! A channel to very many backends could take them all. Then neither the application nor the resolver could open a
-//! socket, and the set of backends would stay as it is.
+//! A channel to very many backends could take them all. Then neither the application nor the
+//! resolver could open a socket, and the set of backends would stay as it is.
 
 #[cfg(feature = "dns")]
 use std::fs::File;
@@ -28,8 +29,9 @@ fn soft_limit(limits: &str) -> Option<usize> {
     }
 }
 
-/// Descriptors that are held while no lookup runs and given back while one does, so that DNS can be asked when there is
-/// none left for anything else. Another thread may take them first; the next lookup follows within seconds.
+/// Descriptors that are held while no lookup runs and given back while one does, so that DNS can be
+/// asked when there is none left for anything else. Another thread may take them first; the next
+/// lookup follows within seconds.
 #[cfg(feature = "dns")]
 pub(crate) struct Reserve(Mutex<Held>);
 
@@ -80,7 +82,8 @@ impl Drop for InUse<'_> {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-/// A lookup needs one for `resolv.conf` and the hosts file in turn, two UDP sockets, and two for TCP.
+/// A lookup needs one for `resolv.conf` and the hosts file in turn, two UDP sockets, and two for
+/// TCP.
 #[cfg(feature = "dns")]
 const RESERVED: usize = 4;
 

@@ -1,5 +1,5 @@
-//! ORCA's load reports (gRFC A51) as they are on the wire: in a response's trailers, and in a stream of
-//! their own.
+//! ORCA's load reports (gRFC A51) as they are on the wire: in a response's trailers, and in a
+//! stream of their own.
 
 mod message;
 
@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_report_of_another_implementation_is_read() {
-        // The example in ORCA's documentation: { cpu_utilization: 0.1, rps_fractional: 2, named_metrics: { foo: 0.1, bar: 0.2 } }.
+        // The example in ORCA's documentation: { cpu_utilization: 0.1, rps_fractional: 2,
+        // named_metrics: { foo: 0.1, bar: 0.2 } }.
         let value =
             HeaderValue::from_static("CZqZmZmZmbk/MQAAAAAAAABAQg4KA2ZvbxGamZmZmZm5P0IOCgNiYXIRmpmZmZmZyT8=");
         let load = read(&HeaderMap::from_iter([(TRAILER, value)])).unwrap();

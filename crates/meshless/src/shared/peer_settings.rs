@@ -1,5 +1,5 @@
-//! Reads the entries of a SETTINGS frame as its payload passes: h2 applies them, and tells nobody of the longest header list
-//! that the peer takes.
+//! Reads the entries of a SETTINGS frame as its payload passes: h2 applies them, and tells nobody
+//! of the longest header list that the peer takes.
 
 /// Puts entries together, however the bytes are cut.
 #[derive(Debug, Default)]
@@ -9,7 +9,8 @@ pub(crate) struct SettingsReader {
 }
 
 impl SettingsReader {
-    /// Passes a part of the payload by, and calls `on_setting` with each identifier and value that ends in it.
+    /// Passes a part of the payload by, and calls `on_setting` with each identifier and value that
+    /// ends in it.
     pub(crate) fn pass(&mut self, payload: &[u8], mut on_setting: impl FnMut(u16, u32)) {
         for byte in payload {
             self.entry[self.filled] = *byte;

@@ -1,11 +1,12 @@
 //! Text that a peer, a name server or an API server has sent, made fit for statuses and logs.
 //!
-//! Whoever puts such a text into an error calls this first: a megabyte would travel into every status and log line, and
-//! control characters forge lines or steer a terminal.
+//! Whoever puts such a text into an error calls this first: a megabyte would travel into every
+//! status and log line, and control characters forge lines or steer a terminal.
 
 use std::fmt::Write;
 
-/// Returns at most [`PEER_TEXT_BYTES_MAX`] bytes of `text`, with control characters escaped; `…` stands for the rest.
+/// Returns at most [`PEER_TEXT_BYTES_MAX`] bytes of `text`, with control characters escaped; `…`
+/// stands for the rest.
 pub(crate) fn peer_text(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
     // An escaped character only gets longer, so what lies beyond the bound cannot be needed.
@@ -38,8 +39,8 @@ fn steers(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Long enough for the sentences that servers write, such as an API server's refusal with all its names (200 bytes);
-/// short enough for a log line.
+/// Long enough for the sentences that servers write, such as an API server's refusal with all its
+/// names (200 bytes); short enough for a log line.
 pub(crate) const PEER_TEXT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! TLS to backends, with rustls.
 //!
-//! [`TlsConfig`] is what users fill in; the connection runs the handshake with it. Trust is explicit: the certificates
-//! of the authority that signs the backends, as PEM. There is no built-in list of public authorities, since backends in
-//! a cluster are signed by the cluster's own; for a public one, give the bundle of the system (on most Linux images
-//! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your own.
+//! [`TlsConfig`] is what users fill in; the connection runs the handshake with it. Trust is
+//! explicit: the certificates of the authority that signs the backends, as PEM. There is no
+//! built-in list of public authorities, since backends in a cluster are signed by the cluster's
+//! own; for a public one, give the bundle of the system (on most Linux images
+//! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your
+//! own.
 
 mod credentials;
 mod explained;
@@ -30,13 +32,13 @@ use words::Whose;
 
 /// Whom to trust, who to be, and which name to expect.
 ///
-/// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret that changes, a channel
-/// presents its new certificate from the next connection on. Files that cannot be used are refused with a warning, and the
-/// old ones stay.
+/// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret
+/// that changes, a channel presents its new certificate from the next connection on. Files that
+/// cannot be used are refused with a warning, and the old ones stay.
 ///
-/// An authority in a bundle that cannot be used is left out with a warning (`tracing`), and the others are used. A private key
-/// must not be encrypted. A server's certificate that is an authority's too (`CA:TRUE`, which `openssl req -x509` makes
-/// unless told otherwise) is refused.
+/// An authority in a bundle that cannot be used is left out with a warning (`tracing`), and the
+/// others are used. A private key must not be encrypted. A server's certificate that is an
+/// authority's too (`CA:TRUE`, which `openssl req -x509` makes unless told otherwise) is refused.
 #[derive(Clone)]
 pub struct TlsConfig {
     trust: Trust,
@@ -52,13 +54,15 @@ impl TlsConfig {
         Self::from_sources(Sources { authorities: pem.into(), identity: None })
     }
 
-    /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does not work.
+    /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does
+    /// not work.
     pub fn from_rustls(config: ClientConfig) -> Self {
         Self { trust: Trust::Own(Arc::new(config)), server_name: None }
     }
 
-    /// Presents a certificate to servers that ask for one (mutual TLS): `chain` holds it and its intermediates, `key`
-    /// its private key. Has no effect with [`from_rustls`](Self::from_rustls), whose configuration holds its own.
+    /// Presents a certificate to servers that ask for one (mutual TLS): `chain` holds it and its
+    /// intermediates, `key` its private key. Has no effect with [`from_rustls`](Self::from_rustls),
+    /// whose configuration holds its own.
     ///
     /// # Errors
     /// If one of them is missing or cannot be read, or they do not belong together.
@@ -68,8 +72,8 @@ impl TlsConfig {
         Ok(Self { server_name: self.server_name, ..changed })
     }
 
-    /// Expects this name in the server's certificate, and asks for it with SNI. Default: the host in the channel's
-    /// target. The address that is dialled plays no part.
+    /// Expects this name in the server's certificate, and asks for it with SNI. Default: the host
+    /// in the channel's target. The address that is dialled plays no part.
     ///
     /// # Errors
     /// If it is neither a DNS name nor an IP address.

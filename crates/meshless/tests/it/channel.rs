@@ -1,5 +1,5 @@
-//! The channel, through what its users see of it: in-memory pipes under a paused clock where time matters, loopback sockets
-//! where the whole stack does.
+//! The channel, through what its users see of it: in-memory pipes under a paused clock where time
+//! matters, loopback sockets where the whole stack does.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 

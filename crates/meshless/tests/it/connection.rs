@@ -268,8 +268,8 @@ async fn a_peer_that_never_closes_is_waited_for_one_second() {
     assert!(peer.io.write_all(b"x").await.is_err());
 }
 
-/// Calls, is sent away, and then sends a WINDOW_UPDATE for a stream above the second GOAWAY's last id, as clients of
-/// C-core do. `at_once`: in one segment with the PING's acknowledgement.
+/// Calls, is sent away, and then sends a WINDOW_UPDATE for a stream above the second GOAWAY's last
+/// id, as clients of C-core do. `at_once`: in one segment with the PING's acknowledgement.
 async fn window_update_above_the_last_stream(peer: &mut RawPeer<DuplexStream>, at_once: bool) {
     assert!(matches!(peer.next().await, Received::GoAway { last_stream: ALL_STREAMS, .. }));
     let Received::Ping { payload, .. } = peer.next().await else { panic!("no ping") };
@@ -296,7 +296,8 @@ async fn a_window_update_for_a_ruled_out_stream_costs_no_call() {
     assert!(rest.len() == 2 && is_response(&rest[0], 1), "{rest:?}");
 }
 
-/// h2's client answers a PING before it writes the calls that it has queued: without transparent retry they would fail.
+/// h2's client answers a PING before it writes the calls that it has queued: without transparent
+/// retry they would fail.
 #[tokio::test(start_paused = true)]
 async fn calls_behind_the_pings_acknowledgement_are_served() {
     // In one segment with it, and in another that comes a moment later.

@@ -1,5 +1,5 @@
-//! The halves of the library stay apart: `client` and `server` never import each other, and what both
-//! use imports neither. Otherwise neither feature could be built without the other.
+//! The halves of the library stay apart: `client` and `server` never import each other, and what
+//! both use imports neither. Otherwise neither feature could be built without the other.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,8 @@ fn an_import_is_found_wherever_it_stands() {
     assert_eq!(imports(text).collect::<Vec<_>>(), ["client", "server", "shared", "", "z"]);
 }
 
-/// The name after each `crate::` in code, comments left out. It is empty for a group, which would hide its names.
+/// The name after each `crate::` in code, comments left out. It is empty for a group, which would
+/// hide its names.
 fn imports(text: &str) -> impl Iterator<Item = &str> {
     let code = text.lines().map(|line| line.split_once("//").map_or(line, |(code, _)| code));
     code.flat_map(|line| line.split("crate::").skip(1)).map(|rest| {

@@ -1,7 +1,8 @@
 //! `kubernetes://` targets against an API server on loopback that does as it is told.
 //!
-//! What is chosen from slices is tested beside the choice; here how they are read: lists, watches, and what goes wrong with
-//! them. Intervals are milliseconds; the one that cannot be, a watch's timeout in whole seconds, is waited for once.
+//! What is chosen from slices is tested beside the choice; here how they are read: lists, watches,
+//! and what goes wrong with them. Intervals are milliseconds; the one that cannot be, a watch's
+//! timeout in whole seconds, is waited for once.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;

@@ -15,8 +15,8 @@ pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 impl Log {
     /// Notes what this thread says, until the guard is dropped.
     ///
-    /// `tracing` remembers for each callsite whether anybody listens. One that another test's thread
-    /// registers while this one begins to listen may remember a no, so somebody always does.
+    /// `tracing` remembers for each callsite whether anybody listens. One that another test's
+    /// thread registers while this one begins to listen may remember a no, so somebody always does.
     pub(crate) fn listen(&self) -> DefaultGuard {
         static SOMEBODY: Once = Once::new();
         SOMEBODY.call_once(|| set_global_default(Deaf).expect("no test sets another"));

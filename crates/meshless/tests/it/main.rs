@@ -1,4 +1,5 @@
-//! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock, loopback sockets.
+//! Integration tests of the library: hand-written HTTP/2 peers, duplex pipes with a paused clock,
+//! loopback sockets.
 // A build of one half leaves unused what helps to test the other.
 #![cfg_attr(not(all(feature = "client", feature = "server")), allow(dead_code, unused_imports))]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]

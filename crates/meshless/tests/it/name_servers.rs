@@ -1,6 +1,7 @@
 //! Name servers as they are met: old, filtering, forwarding, slow, or wrong.
 //!
-//! Each test is a behaviour that real servers or the boxes before them show, at the level of datagrams.
+//! Each test is a behaviour that real servers or the boxes before them show, at the level of
+//! datagrams.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -351,7 +352,8 @@ async fn addresses_by_which_filters_block_a_name_are_a_failure_that_says_so() {
 
 #[tokio::test]
 async fn the_search_path_does_not_wait_for_aaaa_of_names_that_do_not_exist() {
-    // The system's search path may be empty here, and the name itself is tried in any case: it is the only one with A.
+    // The system's search path may be empty here, and the name itself is tried in any case: it is
+    // the only one with A.
     let server = RawNameServer::start(|query| match (kind(query), name(query).to_ascii().as_str()) {
         (RecordType::A, "echo.shop.test.") => now(with_addresses(query, &[V4], 30)),
         (RecordType::A, _) => code(query, ResponseCode::NXDomain),

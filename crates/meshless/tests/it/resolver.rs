@@ -1,7 +1,7 @@
 //! `dns://` targets against a real DNS server on loopback.
 //!
-//! When to ask is tested in virtual time beside the schedule; here only what is asked and what comes of it, with
-//! intervals of milliseconds so that nothing waits long.
+//! When to ask is tested in virtual time beside the schedule; here only what is asked and what
+//! comes of it, with intervals of milliseconds so that nothing waits long.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -21,7 +21,8 @@ const NAME: &str = "echo.shop.svc.cluster.local.";
 /// Longer than anything here takes; reaching it is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Polls every 10 to 60 ms, so that tests see a change soon. TTLs are whole seconds: 0 means the floor.
+/// Polls every 10 to 60 ms, so that tests see a change soon. TTLs are whole seconds: 0 means the
+/// floor.
 fn quick() -> DnsConfig {
     let ms = Duration::from_millis;
     DnsConfig::new().poll_floor(ms(50)).min_interval(ms(10)).lookup_timeout(Duration::from_secs(2))
@@ -255,7 +256,8 @@ fn outside_a_runtime_the_error_says_so() {
     assert!(error.to_string().contains("tokio runtime"), "{error}");
 }
 
-/// Takes every file descriptor that there is. The child of the test below runs it alone in its process.
+/// Takes every file descriptor that there is. The child of the test below runs it alone in its
+/// process.
 #[cfg(unix)]
 #[tokio::test]
 async fn child_without_descriptors() {

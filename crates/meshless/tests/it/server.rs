@@ -40,8 +40,8 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::raw_peer::{ALL_STREAMS, END_STREAM, RawPeer, Received, go_away, request};
 
-/// A service whose calls never end. `/test.Stuck/Stream` sends its response's head first, `/test.Stuck/Flood` data
-/// without an end too.
+/// A service whose calls never end. `/test.Stuck/Stream` sends its response's head first,
+/// `/test.Stuck/Flood` data without an end too.
 #[derive(Clone)]
 struct Stuck;
 

@@ -1,4 +1,5 @@
-//! The machines of one server and of one channel, without sockets: a million calls each, and ten thousand connections.
+//! The machines of one server and of one channel, without sockets: a million calls each, and ten
+//! thousand connections.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

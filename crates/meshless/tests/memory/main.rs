@@ -1,8 +1,10 @@
-//! Nothing that has ended keeps memory: calls, connections, rotations and channels, counted in bytes on the heap.
+//! Nothing that has ended keeps memory: calls, connections, rotations and channels, counted in
+//! bytes on the heap.
 //!
-//! A binary of its own, since its allocator counts everything in the process; the tests take turns. The decisions see a
-//! million calls and ten thousand rotations. The whole channel and the whole server see fewer, over pipes and under a
-//! paused clock: a byte kept of each call, or a word of each rotation, is more than [`SLACK`] there, too.
+//! A binary of its own, since its allocator counts everything in the process; the tests take turns.
+//! The decisions see a million calls and ten thousand rotations. The whole channel and the whole
+//! server see fewer, over pipes and under a paused clock: a byte kept of each call, or a word of
+//! each rotation, is more than [`SLACK`] there, too.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 

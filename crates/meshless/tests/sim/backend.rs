@@ -117,7 +117,8 @@ impl Backends {
         self.moods[host].send_replace(Mood { designed, service_time });
     }
 
-    /// Drains everything, and says how many processes had not ended after the time that a drain may take.
+    /// Drains everything, and says how many processes had not ended after the time that a drain may
+    /// take.
     pub(crate) async fn end(&self) -> usize {
         (0..self.moods.len()).for_each(|host| self.drain(host));
         let leaving = std::mem::take(&mut *self.leaving.lock().unwrap());

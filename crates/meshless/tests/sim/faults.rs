@@ -1,4 +1,5 @@
-//! What goes wrong, and when: faults at random instants, one at a time on each host, and the way back from each.
+//! What goes wrong, and when: faults at random instants, one at a time on each host, and the way
+//! back from each.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -184,7 +185,8 @@ impl World {
         self.log.recover(host);
     }
 
-    /// A rolling update of one backend. Its successor is ready before it is listed; it leaves before or after it is unlisted.
+    /// A rolling update of one backend. Its successor is ready before it is listed; it leaves
+    /// before or after it is unlisted.
     async fn replace(&self, host: usize, rng: &mut Rng) {
         let Some(successor) = (0..HOSTS_MAX).find(|host| {
             !self.backends.is_running(*host)

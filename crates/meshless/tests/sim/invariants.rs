@@ -1,12 +1,15 @@
 //! The invariants of ARCHITECTURE.md, in terms of what a run has noted.
 //!
-//! 1. *No unary call fails while a healthy backend existed for all its life and its deadline allowed one more attempt.* Healthy
-//!    is a host that was listed, ran, answered and was reachable from [`SETTLED`] before the call until its end. Then,
-//!    with a retry policy, a call with a generous deadline fails only with what a handler was told to say (which the
-//!    policy does not cover), or in a handler that hangs. Without one, it may also fail if some host was killed or
-//!    unreachable at a moment of its life. A call with a short deadline may end with DEADLINE_EXCEEDED besides.
-//! 2. *No call is executed twice unless a policy allows it*: with a retry policy, after an execution that failed as it was told
-//!    or whose host was killed or unreachable; with hedging, three times at most.
+//! 1. *No unary call fails while a healthy backend existed for all its life and its deadline
+//!    allowed one more attempt.* Healthy is a host that was listed, ran, answered and was reachable
+//!    from [`SETTLED`] before the call until its end. Then, with a retry policy, a call with a
+//!    generous deadline fails only with what a handler was told to say (which the policy does not
+//!    cover), or in a handler that hangs. Without one, it may also fail if some host was killed or
+//!    unreachable at a moment of its life. A call with a short deadline may end with
+//!    DEADLINE_EXCEEDED besides.
+//! 2. *No call is executed twice unless a policy allows it*: with a retry policy, after an
+//!    execution that failed as it was told or whose host was killed or unreachable; with hedging,
+//!    three times at most.
 //! 3. Checked on the wire, in `link.rs`.
 //! 4. *An endpoint that has been listed for long gets its share*, in the quiet time at the end.
 //! 5. *No task and no socket is left*: checked by the run itself.
@@ -71,8 +74,8 @@ fn failure(scenario: &Scenario, notes: &Notes, call: &Call) -> Option<String> {
     let by_design = executions.iter().any(|execution| match execution.designed {
         Designed::Answer => false,
         Designed::Hang => true,
-        // With a retry policy it is tried elsewhere, if there is time and (unlike with `pick_first`) an elsewhere that is
-        // there during one of five attempts.
+        // With a retry policy it is tried elsewhere, if there is time and (unlike with
+        // `pick_first`) an elsewhere that is there during one of five attempts.
         Designed::Fail(failed) => failed == *code && !(goes_on && failed == Code::Unavailable),
     });
     let was_short = call.deadline < GENEROUS && *code == Code::DeadlineExceeded;
@@ -100,8 +103,8 @@ fn is_healthy(notes: &Notes, host: usize, call: &Call) -> bool {
     listed && !disturbed
 }
 
-/// Whether a host's connections end by their age, and making another takes as long as all attempts of a call together. Then the other
-/// hosts may have failed each of these before it is back.
+/// Whether a host's connections end by their age, and making another takes as long as all attempts
+/// of a call together. Then the other hosts may have failed each of these before it is back.
 fn comes_and_goes(scenario: &Scenario, notes: &Notes, host: usize, call: &Call) -> bool {
     let from = call.begun - LOSS_IS_KNOWN;
     !scenario.age.is_zero()
@@ -138,8 +141,8 @@ fn duplicate(scenario: &Scenario, notes: &Notes, call: &Call) -> Option<String> 
             let failed = first.designed != Designed::Answer;
             failed
                 || is_struck(notes, first.at - LOSS_IS_KNOWN, second.at, Some(first.host))
-                // The attempt that was given up, whose bytes arrive once its host can be reached again: after the one that
-                // followed it.
+                // The attempt that was given up, whose bytes arrive once its host can be reached
+                // again: after the one that followed it.
                 || is_struck(notes, call.begun, second.at, Some(second.host))
         }),
     };
@@ -151,7 +154,8 @@ fn share(scenario: &Scenario, notes: &Notes, quiet_from: Instant, members: &[usi
         return Vec::new();
     }
     let least = match scenario.policy {
-        // A latency of some seconds is forgotten within a minute, and a quiet host is asked now and then.
+        // A latency of some seconds is forgotten within a minute, and a quiet host is asked now and
+        // then.
         Policy::PeakEwma => 0.02,
         _ => 0.4,
     };
@@ -201,19 +205,19 @@ fn needless(policy: Policy, notes: &Notes) -> Vec<String> {
         .collect()
 }
 
-/// Time for a host that is back to be found, and to be trusted again: pauses between attempts (3 s at most), ejections (5 s
-/// at most in this simulation), and the connect itself.
+/// Time for a host that is back to be found, and to be trusted again: pauses between attempts (3 s
+/// at most), ejections (5 s at most in this simulation), and the connect itself.
 const SETTLED: Duration = ms(10_000);
 
 /// From the moment when something is lost until the channel can know.
 const LOSS_IS_KNOWN: Duration = ms(1000);
 
-/// One-way trips until a connection serves: SYN, its answer, SETTINGS (which the server sends at once), and a health check's question
-/// and answer.
+/// One-way trips until a connection serves: SYN, its answer, SETTINGS (which the server sends at
+/// once), and a health check's question and answer.
 const CONNECTING: u32 = 5;
 
-/// What the pauses of [`RetryPolicy::new`](meshless::RetryPolicy::new) between the second attempt and the fifth come to at least:
-/// 50, 100 and 200 ms, less 20 %.
+/// What the pauses of [`RetryPolicy::new`](meshless::RetryPolicy::new) between the second attempt
+/// and the fifth come to at least: 50, 100 and 200 ms, less 20 %.
 const FIVE_ATTEMPTS: Duration = ms(280);
 
 /// The timer's granularity is a millisecond.

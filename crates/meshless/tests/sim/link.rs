@@ -1,7 +1,9 @@
-//! One simulated TCP connection: two ends, bytes that take their time, and the ways in which a network fails.
+//! One simulated TCP connection: two ends, bytes that take their time, and the ways in which a
+//! network fails.
 //!
-//! The network makes links and breaks them; the channel and the server read and write their ends. What passes the client's
-//! end is also watched frame by frame, because invariant 3 is about frames: no HEADERS after the first GOAWAY was read.
+//! The network makes links and breaks them; the channel and the server read and write their ends.
+//! What passes the client's end is also watched frame by frame, because invariant 3 is about
+//! frames: no HEADERS after the first GOAWAY was read.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -47,7 +49,8 @@ struct Direction {
     writer: Option<Waker>,
 }
 
-/// One end of a link. Dropping it closes the connection, with RST if bytes were left unread, as TCP does.
+/// One end of a link. Dropping it closes the connection, with RST if bytes were left unread, as TCP
+/// does.
 pub(crate) struct End {
     link: Arc<Link>,
     side: usize,

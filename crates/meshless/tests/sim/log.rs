@@ -1,4 +1,5 @@
-//! What a run leaves behind: calls, executions, disturbances, connects, and every breach that was seen on the way.
+//! What a run leaves behind: calls, executions, disturbances, connects, and every breach that was
+//! seen on the way.
 //!
 //! Everything of the simulation writes it; the invariants read it at the end.
 

@@ -1,5 +1,6 @@
-//! The whole channel and the library's own server in a simulated network, for a minute and a half of simulated time per
-//! seed, with everything going wrong that a network, a fleet and a resolver can do; at the end the invariants are checked.
+//! The whole channel and the library's own server in a simulated network, for a minute and a half
+//! of simulated time per seed, with everything going wrong that a network, a fleet and a resolver
+//! can do; at the end the invariants are checked.
 //!
 //! ```console
 //! $ cargo test -p meshless --test sim                             # a few seeds, always the same
@@ -9,8 +10,8 @@
 //! $ SEED=17 RUST_LOG=debug cargo test … -- --nocapture            # … and with all that happened, by the simulated clock
 //! ```
 //!
-//! One thread, tokio's paused clock and pipes in memory. A runtime for each host (as turmoil has) would not let the last
-//! invariant be asked: whether the runtime is left without a task.
+//! One thread, tokio's paused clock and pipes in memory. A runtime for each host (as turmoil has)
+//! would not let the last invariant be asked: whether the runtime is left without a task.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
 mod backend;

@@ -1,4 +1,5 @@
-//! The simulated network: hosts with an address each, the channel's way to dial them, and what can go wrong between.
+//! The simulated network: hosts with an address each, the channel's way to dial them, and what can
+//! go wrong between.
 
 use std::io;
 use std::net::SocketAddr;
@@ -66,7 +67,8 @@ impl Network {
         hosts[host].links().for_each(|link| link.reset());
     }
 
-    /// No packet reaches the host or leaves it, until it is no longer held; what was sent then arrives.
+    /// No packet reaches the host or leaves it, until it is no longer held; what was sent then
+    /// arrives.
     pub(crate) fn hold(&self, host: usize, held: bool) {
         let mut hosts = self.hosts();
         hosts[host].held = held;

@@ -57,7 +57,8 @@ pub(crate) enum Fault {
     Latency,
     /// The process drains, and is started again after a while.
     Drain,
-    /// A new backend takes an old one's place: listed, unlisted and drained in the order of a rolling update.
+    /// A new backend takes an old one's place: listed, unlisted and drained in the order of a
+    /// rolling update.
     Replace,
     /// The process drains and is followed by a new one at once, many times in a row.
     GoAwayStorm,

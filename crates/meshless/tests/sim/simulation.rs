@@ -1,4 +1,5 @@
-//! One run: a world, a channel in it, a minute of faults under load, half a minute of peace, and an end that leaves nothing.
+//! One run: a world, a channel in it, a minute of faults under load, half a minute of peace, and an
+//! end that leaves nothing.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -1,4 +1,5 @@
-//! What the channel, the servers and the faults say of a run, with the run's own clock: written if `RUST_LOG` asks for it.
+//! What the channel, the servers and the faults say of a run, with the run's own clock: written if
+//! `RUST_LOG` asks for it.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The callers: unary and streaming calls at random instants, most with a generous deadline, some with a short one, some
-//! cancelled.
+//! The callers: unary and streaming calls at random instants, most with a generous deadline, some
+//! with a short one, some cancelled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,5 +77,6 @@ fn message(length: usize) -> Bytes {
     message.freeze()
 }
 
-/// Room for an attempt on each of five backends, each of them a black hole that is left after some seconds.
+/// Room for an attempt on each of five backends, each of them a black hole that is left after some
+/// seconds.
 pub(crate) const GENEROUS: Duration = ms(40_000);

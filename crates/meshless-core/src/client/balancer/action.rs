@@ -14,11 +14,11 @@ use crate::endpoint::{Address, EndpointId};
 #[non_exhaustive]
 #[must_use]
 pub enum Action<C> {
-    /// Publish this picker, and wake the calls that wait for one. Precedes every other action of an event, so that
-    /// new calls have moved before a connection is closed.
+    /// Publish this picker, and wake the calls that wait for one. Precedes every other action of an
+    /// event, so that new calls have moved before a connection is closed.
     UpdatePicker(Arc<Picker<C>>),
-    /// Connect to `address`, within `timeout` for the TCP, TLS and HTTP/2 handshakes together. Answered by
-    /// `handle_connected` or `handle_connect_failed`, unless a `Close` comes first.
+    /// Connect to `address`, within `timeout` for the TCP, TLS and HTTP/2 handshakes together.
+    /// Answered by `handle_connected` or `handle_connect_failed`, unless a `Close` comes first.
     Connect {
         /// The name of the connection from here on.
         connection: ConnectionId,
@@ -33,8 +33,8 @@ pub enum Action<C> {
         /// ([`handle_too_many_pings`](crate::Balancer::handle_too_many_pings)).
         ping_doublings: u32,
     },
-    /// Close a connection, or abandon the attempt to make it. Answered by `handle_closed` once nothing of it
-    /// remains; an abandoned attempt needs no answer.
+    /// Close a connection, or abandon the attempt to make it. Answered by `handle_closed` once
+    /// nothing of it remains; an abandoned attempt needs no answer.
     Close {
         /// Which one.
         connection: ConnectionId,
@@ -50,8 +50,9 @@ pub enum Action<C> {
         /// Endpoints that are no longer in the set. Their calls finish.
         removed: Vec<Address>,
     },
-    /// The resolver has begun to name more endpoints than [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows.
-    /// A random subset is used. Something to tell people: nothing needs to be done.
+    /// The resolver has begun to name more endpoints than
+    /// [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows. A random subset is used.
+    /// Something to tell people: nothing needs to be done.
     ReportTooManyEndpoints {
         /// How many are used.
         used: usize,
@@ -67,7 +68,8 @@ pub enum Action<C> {
         /// Why.
         cause: EjectionCause,
     },
-    /// The call that tried an ejected endpoint again succeeded, and it is used like its peers. Likewise.
+    /// The call that tried an ejected endpoint again succeeded, and it is used like its peers.
+    /// Likewise.
     ReportRecovered {
         /// Which one.
         endpoint: EndpointId,
@@ -82,10 +84,11 @@ pub enum Action<C> {
 pub enum ResolveHint {
     /// A connection was closed, drained or refused: the set may have changed.
     Stale,
-    /// Another channel waits for an answer. Only resolvers whose lookups several channels share tell each other so.
+    /// Another channel waits for an answer. Only resolvers whose lookups several channels share
+    /// tell each other so.
     Newcomer,
-    /// Every known address failed: no call can succeed before the set changes or a backend comes back. The resolver's pause between
-    /// two questions does not apply.
+    /// Every known address failed: no call can succeed before the set changes or a backend comes
+    /// back. The resolver's pause between two questions does not apply.
     AllFailed,
 }
 

@@ -1,4 +1,5 @@
-//! What can be set on a balancer. Setters take only what is valid, so that a configuration in hand is.
+//! What can be set on a balancer. Setters take only what is valid, so that a configuration in hand
+//! is.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -78,34 +79,37 @@ impl BalancerConfig {
         self
     }
 
-    /// The pauses between attempts to connect to an endpoint. Default: gRPC's, 1 s × 1.6 up to 120 s.
+    /// The pauses between attempts to connect to an endpoint. Default: gRPC's, 1 s × 1.6 up to 120
+    /// s.
     pub fn backoff(mut self, backoff: BackoffConfig) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// How many endpoints `least_request` compares per call. Default 2. More is slower, and closer to the least.
+    /// How many endpoints `least_request` compares per call. Default 2. More is slower, and closer
+    /// to the least.
     pub fn choice_count(mut self, count: ChoiceCount) -> Self {
         self.choice_count = count;
         self
     }
 
-    /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. Shorter reacts sooner to a backend
-    /// that has recovered, and forgets sooner that one was slow.
+    /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. Shorter reacts
+    /// sooner to a backend that has recovered, and forgets sooner that one was slow.
     pub fn latency_decay(mut self, decay: Duration) -> Self {
         self.latency_decay = decay.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
-    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5 s; it is forgotten ten times as
-    /// fast as a latency, within seconds. 0 lets a backend that fails fast attract the traffic.
+    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5
+    /// s; it is forgotten ten times as fast as a latency, within seconds. 0 lets a backend that
+    /// fails fast attract the traffic.
     pub fn failure_penalty(mut self, penalty: Duration) -> Self {
         self.failure_penalty = penalty.min(LONGEST);
         self
     }
 
-    /// How many connections to one endpoint may take calls at a time; a further one is made when all are full
-    /// (gRFC A105). Default 4.
+    /// How many connections to one endpoint may take calls at a time; a further one is made when
+    /// all are full (gRFC A105). Default 4.
     pub fn connections_per_endpoint(mut self, max: NonZeroU32) -> Self {
         self.connections_per_endpoint = max;
         self
@@ -117,52 +121,54 @@ impl BalancerConfig {
         self
     }
 
-    /// How many connects may begin in a second, and how many at once after a quiet time: in any `t` seconds at most
-    /// `burst + rate × t` begin. Default 100 and 200. Too few, and a large set of endpoints takes long to be
-    /// connected, or short-lived connections cannot be replaced in time.
+    /// How many connects may begin in a second, and how many at once after a quiet time: in any `t`
+    /// seconds at most `burst + rate × t` begin. Default 100 and 200. Too few, and a large set of
+    /// endpoints takes long to be connected, or short-lived connections cannot be replaced in time.
     pub fn connects_per_second(mut self, rate: NonZeroU32, burst: NonZeroU32) -> Self {
         self.connects_per_second = rate;
         self.connect_burst = burst;
         self
     }
 
-    /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in a row, for 5 s.
-    /// `None`: never.
+    /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in
+    /// a row, for 5 s. `None`: never.
     pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
         let never = || EjectionConfig::default().consecutive_failures(None);
         self.ejection = ejection.into().unwrap_or_else(never);
         self
     }
 
-    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default `None`: all, up to
-    /// [`endpoints_max`](Self::endpoints_max). For a thousand
-    /// clients of a hundred endpoints, a hundred thousand connections; with few clients a subset is uneven. `pick_first`
-    /// connects to one, of all.
+    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default
+    /// `None`: all, up to [`endpoints_max`](Self::endpoints_max). For a thousand clients of a
+    /// hundred endpoints, a hundred thousand connections; with few clients a subset is uneven.
+    /// `pick_first` connects to one, of all.
     pub fn subset_size(mut self, size: impl Into<Option<NonZeroUsize>>) -> Self {
         self.subset_size = size.into();
         self
     }
 
     /// How many endpoints are used at most, if the resolver names more: a random subset, as with
-    /// [`subset_size`](Self::subset_size). Default 1 000: a connection takes a file descriptor, and 1 024 is what many
-    /// systems allow a process. The channel lowers the default to half of its process's limit. Raise it together with
-    /// that limit (`ulimit -n`), or name a smaller `subset_size`; a warning says when it applies. For `pick_first` it
-    /// bounds the list of addresses.
+    /// [`subset_size`](Self::subset_size). Default 1 000: a connection takes a file descriptor, and
+    /// 1 024 is what many systems allow a process. The channel lowers the default to half of its
+    /// process's limit. Raise it together with that limit (`ulimit -n`), or name a smaller
+    /// `subset_size`; a warning says when it applies. For `pick_first` it bounds the list of
+    /// addresses.
     pub fn endpoints_max(mut self, max: NonZeroUsize) -> Self {
         self.endpoints_max = Some(max);
         self
     }
 
-    /// Lowers the default of [`endpoints_max`](Self::endpoints_max) for a process that may open so many files. Half of
-    /// them are left to the application. No effect where `endpoints_max` is set.
+    /// Lowers the default of [`endpoints_max`](Self::endpoints_max) for a process that may open so
+    /// many files. Half of them are left to the application. No effect where `endpoints_max` is
+    /// set.
     pub fn file_descriptors(mut self, limit: usize) -> Self {
         let half = NonZeroUsize::new(limit / 2).unwrap_or(NonZeroUsize::MIN);
         self.default_endpoints_max = self.default_endpoints_max.min(half);
         self
     }
 
-    /// Whether endpoints that appear, or come back from being unreachable or ejected, get their share little by little. Default
-    /// `None`: at once. `pick_first` has no shares.
+    /// Whether endpoints that appear, or come back from being unreachable or ejected, get their
+    /// share little by little. Default `None`: at once. `pick_first` has no shares.
     pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStartConfig>>) -> Self {
         self.slow_start = slow_start.into();
         self
@@ -174,14 +180,15 @@ impl BalancerConfig {
         self
     }
 
-    /// Keeps calls in the client's zone as far as the endpoints there can take them, and spreads the rest over the zones with room.
-    /// Default `None`: zones do not matter.
+    /// Keeps calls in the client's zone as far as the endpoints there can take them, and spreads
+    /// the rest over the zones with room. Default `None`: zones do not matter.
     ///
-    /// It goes by the endpoints that are ready now, and by what each can take: alike, but for slow start and, in
-    /// `weighted_round_robin`, the weights; each zone gets its share, and within a zone the policy decides. One that
-    /// is slow, but neither ejected nor unhealthy, keeps its zone's calls. Endpoints whose zone is not known, as all
-    /// that come from DNS, count as in none: where no zone is known, nothing changes. `pick_first` has no shares. Of a
-    /// subset, the shares are those within it.
+    /// It goes by the endpoints that are ready now, and by what each can take: alike, but for slow
+    /// start and, in `weighted_round_robin`, the weights; each zone gets its share, and within a
+    /// zone the policy decides. One that is slow, but neither ejected nor unhealthy, keeps its
+    /// zone's calls. Endpoints whose zone is not known, as all that come from DNS, count as in
+    /// none: where no zone is known, nothing changes. `pick_first` has no shares. Of a subset, the
+    /// shares are those within it.
     pub fn zone(mut self, preference: impl Into<Option<ZonePreference>>) -> Self {
         self.zone = preference.into();
         self
@@ -208,9 +215,10 @@ impl BalancerConfig {
 }
 
 impl BalancerConfig {
-    /// How long endpoints without a connection are kept while the resolver says that there are none: NXDOMAIN, or an empty answer.
-    /// Default 1 h, which outlasts most mistakes made in DNS. Longer risks that an address is given to a stranger and dialled. A resolver
-    /// that fails to answer changes nothing, and an endpoint that is connected is kept however long this lasts.
+    /// How long endpoints without a connection are kept while the resolver says that there are
+    /// none: NXDOMAIN, or an empty answer. Default 1 h, which outlasts most mistakes made in DNS.
+    /// Longer risks that an address is given to a stranger and dialled. A resolver that fails to
+    /// answer changes nothing, and an endpoint that is connected is kept however long this lasts.
     pub fn stale_max(mut self, max: Duration) -> Self {
         self.stale_max = max.min(LONGEST);
         self

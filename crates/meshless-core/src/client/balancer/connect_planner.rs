@@ -1,5 +1,5 @@
-//! What to connect next. Recomputed as a whole after every event, so that no order of events can leave an endpoint
-//! forgotten; the same pass finds when it has to run again.
+//! What to connect next. Recomputed as a whole after every event, so that no order of events can
+//! leave an endpoint forgotten; the same pass finds when it has to run again.
 
 mod connect_budget;
 mod descriptor_pause;
@@ -53,7 +53,8 @@ impl ConnectPlanner {
         }
     }
 
-    /// A connection is made. In `pick_first` it replaces all others, unless it was made because they are full.
+    /// A connection is made. In `pick_first` it replaces all others, unless it was made because
+    /// they are full.
     pub(super) fn handle_connected<C>(
         &mut self,
         endpoint: EndpointId,
@@ -84,8 +85,8 @@ impl ConnectPlanner {
         self.addresses.connected(endpoint);
     }
 
-    /// A connection in service is lost. Returns true if the channel is idle now: "on loss of the connection, pick_first goes IDLE and
-    /// reconnects on the next call" (gRFC A61).
+    /// A connection in service is lost. Returns true if the channel is idle now: "on loss of the
+    /// connection, pick_first goes IDLE and reconnects on the next call" (gRFC A61).
     pub(super) fn handle_lost<C>(&mut self, subchannels: &Subchannels<C>) -> bool {
         let in_use = |subchannel: &Subchannel<C>| subchannel.is_ready() || subchannel.attempt.is_some();
         let becomes_idle = self.is_pick_first && !subchannels.listed().any(in_use);
@@ -105,12 +106,14 @@ impl ConnectPlanner {
         self.addresses.end_pass();
     }
 
-    /// Returns true if `pick_first` is connected, so that it needs no connection to any other endpoint.
+    /// Returns true if `pick_first` is connected, so that it needs no connection to any other
+    /// endpoint.
     pub(super) fn has_settled<C>(&self, subchannels: &Subchannels<C>) -> bool {
         self.is_pick_first && subchannels.any_ready()
     }
 
-    /// Returns true if a call that finds all connections to the endpoint full may have another one made.
+    /// Returns true if a call that finds all connections to the endpoint full may have another one
+    /// made.
     pub(super) fn may_grow<C>(&self, subchannel: &Subchannel<C>) -> bool {
         (1..self.connections_per_endpoint).contains(&subchannel.serving().count())
     }
@@ -142,7 +145,8 @@ impl ConnectPlanner {
         self.connect_each(now, wanted, subchannels)
     }
 
-    /// Connects to those whose backoff is over, as far as the budget goes. Returns when the next attempt may begin.
+    /// Connects to those whose backoff is over, as far as the budget goes. Returns when the next
+    /// attempt may begin.
     fn connect_each<C>(
         &mut self,
         now: Instant,

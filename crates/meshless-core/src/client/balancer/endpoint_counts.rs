@@ -4,11 +4,13 @@ use super::outlier_detection::OutlierDetector;
 use super::subchannels::Subchannels;
 use crate::client::subchannel::SubchannelState;
 
-/// Numbers of endpoints of one channel. An endpoint counts in `listed`, and in each of the others that it fits.
+/// Numbers of endpoints of one channel. An endpoint counts in `listed`, and in each of the others
+/// that it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointCounts {
-    /// Those that the channel uses. Endpoints that have left and finish their calls are not among them.
+    /// Those that the channel uses. Endpoints that have left and finish their calls are not among
+    /// them.
     pub listed: usize,
     /// Those without an open connection that are being connected to.
     pub connecting: usize,

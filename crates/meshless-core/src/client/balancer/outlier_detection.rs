@@ -1,5 +1,6 @@
-//! Which endpoints are ejected, and which of those calls may go to all the same. Recomputed as a whole after every event, like
-//! the plan: a report that is late, or lost, changes when something happens and not whether.
+//! Which endpoints are ejected, and which of those calls may go to all the same. Recomputed as a
+//! whole after every event, like the plan: a report that is late, or lost, changes when something
+//! happens and not whether.
 
 mod cause;
 mod comparison;
@@ -60,7 +61,8 @@ impl OutlierDetector {
         }
     }
 
-    /// A call has ended in a way that matters beyond its endpoint's averages. Returns true if that ends the endpoint's ejection.
+    /// A call has ended in a way that matters beyond its endpoint's averages. Returns true if that
+    /// ends the endpoint's ejection.
     pub(super) fn handle_outcome<C>(
         &mut self,
         now: Instant,
@@ -121,7 +123,8 @@ impl OutlierDetector {
                 subchannels.outbox.outdate_picker();
             }
         }
-        // Nobody tells when an endpoint that should be ejected, but is not, does well again, nor when its peers do better again.
+        // Nobody tells when an endpoint that should be ejected, but is not, does well again, nor
+        // when its peers do better again.
         let recheck = match panicking {
             true => true,
             false => to_judge && self.eject_tripped(now, subchannels, rng),
@@ -131,7 +134,8 @@ impl OutlierDetector {
         timers.set(Timer::Ejection, next);
     }
 
-    /// Ejects endpoints whose run of failures says something about them. Returns true if there are others.
+    /// Ejects endpoints whose run of failures says something about them. Returns true if there are
+    /// others.
     fn eject_tripped<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>, rng: &mut Rng) -> bool {
         let tripped = subchannels.listed().filter(|sub| self.is_admitted(sub.id) && self.is_tripped(sub));
         let judged: Vec<_> = tripped
@@ -181,7 +185,8 @@ impl OutlierDetector {
             }
         }
         for (position, cause) in config.outliers(&tallies) {
-            // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its maximum, too.
+            // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its
+            // maximum, too.
             let id = compared[position];
             if subchannels.get(id).is_none_or(|subchannel| self.is_tripped(subchannel)) {
                 continue;
@@ -235,8 +240,9 @@ impl OutlierDetector {
         self.counts
     }
 
-    /// Which endpoints calls are sent to: those that are ready and not ejected. While there is none, an ejected endpoint is better than
-    /// a connection that is suspected to be dead, and that better than nothing.
+    /// Which endpoints calls are sent to: those that are ready and not ejected. While there is
+    /// none, an ejected endpoint is better than a connection that is suspected to be dead, and that
+    /// better than nothing.
     pub(super) fn eligible<C>(&self, subchannels: &Subchannels<C>) -> impl Fn(&Subchannel<C>) -> bool {
         let is_admitted =
             |sub: &Subchannel<C>| sub.is_ready() && (self.panicking || self.is_admitted(sub.id));
@@ -273,12 +279,14 @@ impl OutlierDetector {
     }
 }
 
-/// Whether a run of failures says something about the endpoint, and not about all of them: whether such a run would be rarer than one
-/// in a million if it failed like most of the others that are ready.
+/// Whether a run of failures says something about the endpoint, and not about all of them: whether
+/// such a run would be rarer than one in a million if it failed like most of the others that are
+/// ready.
 ///
-/// In an overload, or when what they all depend on is down, every endpoint runs up five failures soon. Ejecting it would leave
-/// less capacity, and be about nothing it has done. If the others fail half of their calls, twenty in a row are needed; if one in ten,
-/// six; if next to none, five as ever.
+/// In an overload, or when what they all depend on is down, every endpoint runs up five failures
+/// soon. Ejecting it would leave less capacity, and be about nothing it has done. If the others
+/// fail half of their calls, twenty in a row are needed; if one in ten, six; if next to none, five
+/// as ever.
 fn stands_out<C>(subchannel: &Subchannel<C>, subchannels: &Subchannels<C>) -> bool {
     let run = subchannel.load.outcomes.consecutive_failures();
     let others = || subchannels.listed().filter(|other| other.id != subchannel.id && other.is_ready());
@@ -294,8 +302,8 @@ fn tally<C>(subchannel: &Subchannel<C>) -> Tally {
     Tally { successes: outcomes.successes(), failures: outcomes.failures() }
 }
 
-/// How likely a run of failures may be among peers and still be held against an endpoint. A busy client sees a million runs begin within
-/// hours.
+/// How likely a run of failures may be among peers and still be held against an endpoint. A busy
+/// client sees a million runs begin within hours.
 const CHANCE_MAX: f64 = 1e-6;
 
 /// How long a panic may outlast its reason, or a forbearance.

@@ -57,8 +57,8 @@ impl<C> PickerBuilder<C> {
         self.policy
     }
 
-    /// Returns true if the published picker says what a channel in `state` should. In TRANSIENT_FAILURE it carries the errors, which any
-    /// event may have changed.
+    /// Returns true if the published picker says what a channel in `state` should. In
+    /// TRANSIENT_FAILURE it carries the errors, which any event may have changed.
     pub(super) fn is_current(&self, state: ConnectivityState) -> bool {
         state == self.published_state && state != ConnectivityState::TransientFailure
     }
@@ -111,7 +111,8 @@ impl<C> PickerBuilder<C> {
         let is_eligible = outliers.eligible(subchannels);
         let eligible = subchannels.listed().filter(|subchannel| is_eligible(subchannel));
         let decision = self.decide(candidates(eligible, weights)?);
-        // Also in a panic, when all are picked from: one that another zone stands in for gets no other call to be judged by.
+        // Also in a panic, when all are picked from: one that another zone stands in for gets no
+        // other call to be judged by.
         let on_probation =
             subchannels.listed().filter(|sub| sub.is_ready() && outliers.is_on_probation(sub.id));
         Some(Picker::new(match candidates(on_probation, weights) {
@@ -145,7 +146,8 @@ fn candidates<'a, C: 'a>(
     Candidates::new(of.filter_map(|subchannel| candidate(subchannel, weights)).collect())
 }
 
-/// An endpoint with its connections that serve; if none does, with those that are suspected to be dead.
+/// An endpoint with its connections that serve; if none does, with those that are suspected to be
+/// dead.
 fn candidate<C>(subchannel: &Subchannel<C>, weights: &Weights) -> Option<Candidate<C>> {
     let is_ready = subchannel.is_ready();
     let serving = subchannel.serving().filter(|_| is_ready);
@@ -181,5 +183,6 @@ fn unavailable<C>(
     UnavailableError(text.into())
 }
 
-/// A thousand dead endpoints must not make a status message of 100 kB: HTTP/2 peers refuse such trailers.
+/// A thousand dead endpoints must not make a status message of 100 kB: HTTP/2 peers refuse such
+/// trailers.
 const ENDPOINTS_NAMED_MAX: usize = 8;

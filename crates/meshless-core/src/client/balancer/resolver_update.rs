@@ -1,13 +1,17 @@
-//! From the resolver's answers to the set of endpoints in use, without a moment in which nothing serves.
+//! From the resolver's answers to the set of endpoints in use, without a moment in which nothing
+//! serves.
 //!
-//! Usually sets overlap, and what has left is drained at once. But an answer that leaves none of the ready endpoints (a move to other
-//! nodes, two name servers that disagree, an answer that is simply wrong) would have every call wait for a handshake, or fail if the new
-//! addresses are dead. So the old set's connections serve until the first of the new set is ready ("make before break"). They get no
-//! successors: a backend that ends them is not dialled again.
+//! Usually sets overlap, and what has left is drained at once. But an answer that leaves none of
+//! the ready endpoints (a move to other nodes, two name servers that disagree, an answer that is
+//! simply wrong) would have every call wait for a handshake, or fail if the new addresses are dead.
+//! So the old set's connections serve until the first of the new set is ready ("make before
+//! break"). They get no successors: a backend that ends them is not dialled again.
 //!
-//! `pick_first` changes at once, as gRFC A61 describes: it has one connection, which the new set either lists or not.
+//! `pick_first` changes at once, as gRFC A61 describes: it has one connection, which the new set
+//! either lists or not.
 //!
-//! This part also owns the questions to the resolver: at most one waits to be polled, and none follows an urgent one before the answer.
+//! This part also owns the questions to the resolver: at most one waits to be polled, and none
+//! follows an urgent one before the answer.
 
 mod lookup_wait;
 mod staleness;
@@ -88,7 +92,8 @@ impl ResolverUpdate {
         self.error = Some(error.0.into());
     }
 
-    /// The resolver says that there is no endpoint. Once that has lasted, the set becomes what is connected: the others are forgotten.
+    /// The resolver says that there is no endpoint. Once that has lasted, the set becomes what is
+    /// connected: the others are forgotten.
     pub(super) fn handle_gone<C>(
         &mut self,
         now: Instant,
@@ -111,7 +116,8 @@ impl ResolverUpdate {
         subchannels.all_mut().for_each(|subchannel| subchannel.failed_since_resolution = false);
     }
 
-    /// Goes on with a change of sets, if one is under way, and returns what it changed. Precedes every plan.
+    /// Goes on with a change of sets, if one is under way, and returns what it changed. Precedes
+    /// every plan.
     pub(super) fn advance<C>(&mut self, subchannels: &mut Subchannels<C>) -> EndpointDiff {
         let Some(incoming) = self.incoming.take() else { return EndpointDiff::default() };
         let leaving = self.needed_beside(&incoming, subchannels);
@@ -173,7 +179,8 @@ impl ResolverUpdate {
         self.lookup_wait.set_resolver_answers(answers);
     }
 
-    /// The channel leaves idle. What the resolver said last stays known, an error too: it may never say it again.
+    /// The channel leaves idle. What the resolver said last stays known, an error too: it may never
+    /// say it again.
     pub(super) fn leave_idle(&mut self) {
         self.lookup_wait.rearm();
         if self.endpoints.is_empty() {
@@ -181,7 +188,8 @@ impl ResolverUpdate {
         }
     }
 
-    /// Lets calls wait for the resolver after the last backend is lost, or ends that wait. Follows every plan.
+    /// Lets calls wait for the resolver after the last backend is lost, or ends that wait. Follows
+    /// every plan.
     pub(super) fn wait_for_lookup<C>(
         &mut self,
         now: Instant,

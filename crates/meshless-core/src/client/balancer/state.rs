@@ -60,8 +60,8 @@ pub struct EndpointState {
     pub ejection: Option<Ejection>,
     /// The zone it runs in, if the resolver knows.
     pub zone: Option<Arc<str>>,
-    /// Its share relative to its peers', where shares are not equal: by slow start, by zone, or in `weighted_round_robin`. 0 while
-    /// the client's zone has no need of it.
+    /// Its share relative to its peers', where shares are not equal: by slow start, by zone, or in
+    /// `weighted_round_robin`. 0 while the client's zone has no need of it.
     pub weight: f32,
     /// Calls in a row that failed, up to now.
     pub consecutive_failures: u32,
@@ -72,8 +72,8 @@ pub struct EndpointState {
 }
 
 impl ChannelState {
-    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the poll ceiling while all is well; a
-    /// fixed list answers once.
+    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the
+    /// poll ceiling while all is well; a fixed list answers once.
     pub fn resolution_age(&self, now: Instant) -> Option<Duration> {
         self.resolved_at.map(|at| now.saturating_duration_since(at))
     }

@@ -1,7 +1,9 @@
-//! The subchannels of one channel: which endpoint each connection belongs to, and what becomes of connections.
+//! The subchannels of one channel: which endpoint each connection belongs to, and what becomes of
+//! connections.
 //!
-//! Only the bookkeeping: taking over, draining, being given up. When each of these happens is decided by the events in `balancer.rs`
-//! and by the connect planner. A connection leaves by one of these ways:
+//! Only the bookkeeping: taking over, draining, being given up. When each of these happens is
+//! decided by the events in `balancer.rs` and by the connect planner. A connection leaves by one of
+//! these ways:
 //!
 //! ```text
 //!    attempt ── abandon ──▶ Close { graceful: false }, forgotten at once
@@ -27,7 +29,8 @@ pub(super) struct Subchannels<C> {
     owners: BTreeMap<ConnectionId, EndpointId>,
     last_connection: u64,
     backoff: BackoffConfig,
-    /// What the driver is to do about them, and has not polled yet. Every part of the balancer adds to it.
+    /// What the driver is to do about them, and has not polled yet. Every part of the balancer adds
+    /// to it.
     pub(super) outbox: Outbox<C>,
 }
 
@@ -37,8 +40,8 @@ impl<C> Subchannels<C> {
         Self { by_endpoint: BTreeMap::new(), owners: BTreeMap::new(), last_connection: 0, backoff, outbox }
     }
 
-    /// The subchannel of an endpoint that the resolver lists; a new one if there is none. `newcomer` says that it was not there when
-    /// the channel began.
+    /// The subchannel of an endpoint that the resolver lists; a new one if there is none.
+    /// `newcomer` says that it was not there when the channel began.
     pub(super) fn list(&mut self, id: EndpointId, endpoint: &Endpoint, newcomer: bool) -> &mut Subchannel<C> {
         let new = || Subchannel::new(id, endpoint.address.clone(), self.backoff, newcomer);
         self.by_endpoint.entry(id).or_insert_with(new)
@@ -164,7 +167,8 @@ impl<C> Subchannels<C> {
         self.listed().any(Subchannel::is_ready)
     }
 
-    /// How many attempts are under way, without those that are held back because their server does not serve.
+    /// How many attempts are under way, without those that are held back because their server does
+    /// not serve.
     pub(super) fn dialing(&self) -> usize {
         self.all().filter(|subchannel| subchannel.attempt.is_some_and(|attempt| !attempt.is_held())).count()
     }
@@ -206,6 +210,7 @@ fn abort_excess<C>(connections: &mut [Connection<C>]) -> Option<ConnectionId> {
     Some(oldest.slot.id)
 }
 
-/// Streams that outlive many connections to their endpoint would otherwise pile up connections without limit. A server's grace, at its
-/// usual 10 s to 30 s and ages above a second, stays below it.
+/// Streams that outlive many connections to their endpoint would otherwise pile up connections
+/// without limit. A server's grace, at its usual 10 s to 30 s and ages above a second, stays below
+/// it.
 const DRAINING_PER_ENDPOINT_MAX: usize = 32;

@@ -1,4 +1,5 @@
-//! The timers of a balancer: each belongs to one part, which sets it whenever it has looked at what it is for.
+//! The timers of a balancer: each belongs to one part, which sets it whenever it has looked at what
+//! it is for.
 
 use crate::timers::TimerName;
 

@@ -1,10 +1,11 @@
-//! The weights of endpoints: slow start for those that are new or have recovered, what servers report of their load, and the
-//! zone that the client prefers.
+//! The weights of endpoints: slow start for those that are new or have recovered, what servers
+//! report of their load, and the zone that the client prefers.
 //!
-//! `round_robin`, `least_request` and `peak_ewma` know slow start only; gRPC's `round_robin` ignores the weights of endpoints, and
-//! so do they. `weighted_round_robin` multiplies the weight that the resolver gave, the reported one and slow start. The
-//! product is what an endpoint can take; a preference for a zone then decides how much of this client's calls it does.
-//! Weights are computed here, by the clock, and kept with the endpoint until the next picker is made of them.
+//! `round_robin`, `least_request` and `peak_ewma` know slow start only; gRPC's `round_robin`
+//! ignores the weights of endpoints, and so do they. `weighted_round_robin` multiplies the weight
+//! that the resolver gave, the reported one and slow start. The product is what an endpoint can
+//! take; a preference for a zone then decides how much of this client's calls it does. Weights are
+//! computed here, by the clock, and kept with the endpoint until the next picker is made of them.
 
 mod config;
 mod out_of_band;
@@ -82,8 +83,8 @@ impl Weights {
         }
     }
 
-    /// Weighs every endpoint, if it is time or a picker is to be made anyway. `is_eligible` says which of them calls are sent to. Returns
-    /// true if that changed a weight.
+    /// Weighs every endpoint, if it is time or a picker is to be made anyway. `is_eligible` says
+    /// which of them calls are sent to. Returns true if that changed a weight.
     pub(super) fn weigh<C>(
         &mut self,
         now: Instant,
@@ -140,7 +141,8 @@ impl Weights {
         has_changed
     }
 
-    /// What each endpoint can take: the weight that the resolver gave, the reported one and slow start.
+    /// What each endpoint can take: the weight that the resolver gave, the reported one and slow
+    /// start.
     fn capacities<C>(&mut self, now: Instant, listed: &[&Subchannel<C>]) -> Vec<f32> {
         let by_reports = self.policy == Policy::WeightedRoundRobin;
         let mut reported = vec![None; listed.len()];
@@ -199,7 +201,8 @@ impl Weights {
         }
     }
 
-    /// The weights of these endpoints, in the order of their ids, which both have: one pass, whatever their number.
+    /// The weights of these endpoints, in the order of their ids, which both have: one pass,
+    /// whatever their number.
     fn weights_of<C>(&mut self, listed: &[&Subchannel<C>]) -> impl Iterator<Item = &mut Weight> {
         let mut known = self.by_endpoint.iter_mut();
         listed.iter().filter_map(move |subchannel| {
@@ -232,7 +235,8 @@ impl Weights {
         self.policy == Policy::WeightedRoundRobin && self.config.out_of_band
     }
 
-    /// Where the reports of the server at the other end of a connection go; `None` if none are wanted of it.
+    /// Where the reports of the server at the other end of a connection go; `None` if none are
+    /// wanted of it.
     pub(super) fn report_sink<C>(
         &self,
         id: ConnectionId,

@@ -1,7 +1,8 @@
 //! The mark that a picker with nothing to pick from leaves when a call asks it.
 //!
-//! A call that fails at once tells nobody, and the balancer sees no call. So that it knows whether anyone still asks, its pickers
-//! share this with it. Set by `pick`, taken by the balancer's probing.
+//! A call that fails at once tells nobody, and the balancer sees no call. So that it knows whether
+//! anyone still asks, its pickers share this with it. Set by `pick`, taken by the balancer's
+//! probing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,8 +1,9 @@
 //! A call's hold on a connection, and the counters behind it.
 //!
-//! Measurement by guard: a lease counts its call from the pick until it is dropped, so that a cancelled call is
-//! counted out like any other. Counters live with the connection ([`Slot`]) and with the endpoint ([`Load`]), never with a
-//! snapshot, so that an update of the picker forgets nothing. Made by the picker, held by the call.
+//! Measurement by guard: a lease counts its call from the pick until it is dropped, so that a
+//! cancelled call is counted out like any other. Counters live with the connection ([`Slot`]) and
+//! with the endpoint ([`Load`]), never with a snapshot, so that an update of the picker forgets
+//! nothing. Made by the picker, held by the call.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use crate::ewma::{EwmaDecay, PeakEwma};
 
 /// One call on one connection.
 ///
-/// Dropping it says that the call has ended, in whatever way; [`finish`](Self::finish) also says how, which
-/// `peak_ewma` and ejection learn from. Purposefully not `Clone`: one call, one count.
+/// Dropping it says that the call has ended, in whatever way; [`finish`](Self::finish) also says
+/// how, which `peak_ewma` and ejection learn from. Purposefully not `Clone`: one call, one count.
 #[derive(Debug)]
 #[must_use = "dropping a lease ends its call"]
 pub struct Lease<C> {
@@ -73,8 +74,9 @@ impl<C> Lease<C> {
         to_report.then_some(OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
     }
 
-    /// Ends the call without an answer, since another was quicker. `peak_ewma` learns that this one would have taken longer than it has;
-    /// ejection learns nothing, for it did not fail (gRFC A50 counts calls by their status, and a cancelled one has none).
+    /// Ends the call without an answer, since another was quicker. `peak_ewma` learns that this one
+    /// would have taken longer than it has; ejection learns nothing, for it did not fail (gRFC A50
+    /// counts calls by their status, and a cancelled one has none).
     pub fn outlasted(self, now: Instant) {
         if let Some(measure) = &self.slot.measure {
             let waited = now.saturating_duration_since(self.started);
@@ -104,7 +106,8 @@ pub(crate) struct Slot<C> {
     /// Calls that it may carry at a time. 0 closes it for new calls, in snapshots of the past too.
     limit: AtomicU32,
     pub(crate) load: Arc<Load>,
-    /// Whether the policy compares endpoints by load. Those that do not are spared the second counter.
+    /// Whether the policy compares endpoints by load. Those that do not are spared the second
+    /// counter.
     counts_load: bool,
     measure: Option<Measure>,
     /// After how many failures in a row the balancer wants to hear of it.
@@ -155,8 +158,8 @@ impl<C> Slot<C> {
     /// Counts a call in, if there is room for one more.
     #[inline]
     pub(crate) fn lease(self: &Arc<Self>, now: Instant) -> Option<Lease<C>> {
-        // Not `fetch_add` and take back: for that moment another caller would find a full connection that is not,
-        // and wait for a wake-up that has already been.
+        // Not `fetch_add` and take back: for that moment another caller would find a full
+        // connection that is not, and wait for a wake-up that has already been.
         let limit = self.limit.load(Ordering::Relaxed);
         let one_more = |calls| (calls < limit).then(|| calls + 1);
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;

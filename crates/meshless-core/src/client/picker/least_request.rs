@@ -1,13 +1,17 @@
-//! `least_request`: the endpoint with the fewest calls in flight, of a few chosen at random (gRFC A48).
+//! `least_request`: the endpoint with the fewest calls in flight, of a few chosen at random (gRFC
+//! A48).
 //!
-//! "The picker should pick the address with the least number of outstanding requests" of `choiceCount` samples, drawn
-//! with replacement; of equals, the first drawn. The count goes up at the pick and down when the call ends, whatever its
-//! status, and belongs to the endpoint, so that calls on a draining connection still weigh.
+//! "The picker should pick the address with the least number of outstanding requests" of
+//! `choiceCount` samples, drawn with replacement; of equals, the first drawn. The count goes up at
+//! the pick and down when the call ends, whatever its status, and belongs to the endpoint, so that
+//! calls on a draining connection still weigh.
 //!
-//! One addition: an endpoint that fails a share *f* of its calls at once has a response time that is shorter by that share,
-//! thus fewer calls in flight, and would draw 1/(1 - f) times its share. So its calls in flight count 1/(1 - f) times. What
-//! that adds is rounded to whole calls at random, or an endpoint that has failed two calls would lose every draw against one
-//! that has failed none. One draw in ten leaves failures out: what does well again must be called to show it.
+//! One addition: an endpoint that fails a share *f* of its calls at once has a response time that
+//! is shorter by that share, thus fewer calls in flight, and would draw 1/(1 - f) times its share.
+//! So its calls in flight count 1/(1 - f) times. What that adds is rounded to whole calls at
+//! random, or an endpoint that has failed two calls would lose every draw against one that has
+//! failed none. One draw in ten leaves failures out: what does well again must be called to show
+//! it.
 
 use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
@@ -32,7 +36,8 @@ impl<C> LeastRequest<C> {
         let (offset, entries) = Zones::draw(self.zones.as_ref(), &self.candidates, rng);
         let random = rng.next_u64();
         let mut best = scaled((random >> 32) as u32, entries.len());
-        // With weights other than 1 (slow start), Envoy's rule: calls that there would be, per weight.
+        // With weights other than 1 (slow start), Envoy's rule: calls that there would be, per
+        // weight.
         let calls = |entry: &Candidate<C>, rng: &mut Rng| {
             let calls = (entry.load.in_flight() + 1) as f32;
             let failed = entry.load.outcomes.recent_failure_share() as f32;
@@ -84,8 +89,8 @@ mod tests {
     use crate::endpoint::EndpointId;
     use crate::virtual_time::epoch;
 
-    /// Shares of `n` endpoints, the first of which fails this share of its calls at once; all others take 20 ms. `per_20_ms` calls
-    /// arrive in that time.
+    /// Shares of `n` endpoints, the first of which fails this share of its calls at once; all
+    /// others take 20 ms. `per_20_ms` calls arrive in that time.
     fn shares(n: u64, failing: f64, per_20_ms: u32, calls: u32) -> Vec<u32> {
         let tracking = LoadTracking { counts_load: true, ..LoadTracking::default() };
         let candidate = |n| {

@@ -1,8 +1,9 @@
 //! How the calls of an endpoint end, counted where they end.
 //!
-//! Written by every [`Lease::finish`](super::lease::Lease::finish), read by the balancer, which ejects endpoints that fail.
-//! Relaxed counters only: a success costs one atomic addition, a load and a branch (five instructions), whatever the policy. The balancer is not
-//! asked at every end; it hears only of those that change something, which `record` points out.
+//! Written by every [`Lease::finish`](super::lease::Lease::finish), read by the balancer, which
+//! ejects endpoints that fail. Relaxed counters only: a success costs one atomic addition, a load
+//! and a branch (five instructions), whatever the policy. The balancer is not asked at every end;
+//! it hears only of those that change something, which `record` points out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,10 +12,11 @@ use crate::client::outcome::Outcome;
 use crate::endpoint::EndpointId;
 
 /// The end of a call that the balancer has to hear of
-/// ([`Balancer::handle_outcome`](crate::Balancer::handle_outcome)): it tripped its endpoint's breaker, or was the probe of an
-/// endpoint on probation.
+/// ([`Balancer::handle_outcome`](crate::Balancer::handle_outcome)): it tripped its endpoint's
+/// breaker, or was the probe of an endpoint on probation.
 ///
-/// There are few of them: for each run of failures one, and one more each time it has doubled; and one for each probation.
+/// There are few of them: for each run of failures one, and one more each time it has doubled; and
+/// one for each probation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an endpoint is ejected, and comes back, when the balancer hears of it"]
 pub struct OutcomeReport {
@@ -36,7 +38,8 @@ impl OutcomeReport {
 pub(crate) struct Outcomes {
     successes: AtomicU64,
     failures: AtomicU64,
-    /// What both were when the window began that [`recent_failure_share`](Self::recent_failure_share) looks at.
+    /// What both were when the window began that
+    /// [`recent_failure_share`](Self::recent_failure_share) looks at.
     window: (AtomicU64, AtomicU64),
     /// Failures since the last success; and whether the next end is to be reported, [`WATCHED`].
     run: AtomicU32,
@@ -71,9 +74,9 @@ impl Outcomes {
         run.is_multiple_of(breaker) && (run / breaker).is_power_of_two()
     }
 
-    /// Keeps the window to the last [`WINDOW`] calls, roughly, by moving its beginning at a failure: what has not failed since the
-    /// window grew too large for it need not look, so successes pay nothing. Two failures at once may move it twice; it is an
-    /// estimate.
+    /// Keeps the window to the last [`WINDOW`] calls, roughly, by moving its beginning at a
+    /// failure: what has not failed since the window grew too large for it need not look, so
+    /// successes pay nothing. Two failures at once may move it twice; it is an estimate.
     fn move_window(&self, failures: u64) {
         let (ok, failed) = (self.successes(), self.failures_since_window(failures));
         let succeeded = ok.saturating_sub(self.window.0.load(Ordering::Relaxed));
@@ -93,7 +96,8 @@ impl Outcomes {
         failures.saturating_sub(self.window.1.load(Ordering::Relaxed))
     }
 
-    /// Which share of its last calls failed: of some 32 to 64 calls if it fails more than now and then, else of those since its last failures.
+    /// Which share of its last calls failed: of some 32 to 64 calls if it fails more than now and
+    /// then, else of those since its last failures.
     pub(crate) fn recent_failure_share(&self) -> f64 {
         let failures = self.failures_since_window(self.failures());
         let successes = self.successes().saturating_sub(self.window.0.load(Ordering::Relaxed));
@@ -148,7 +152,8 @@ impl Outcomes {
     }
 }
 
-/// Calls enough to tell one failure in ten from five, and few enough to be of the last second in a busy service.
+/// Calls enough to tell one failure in ten from five, and few enough to be of the last second in a
+/// busy service.
 const WINDOW: u64 = 64;
 
 /// One failure in so many calls, or less, is no trouble.

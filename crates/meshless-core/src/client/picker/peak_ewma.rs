@@ -1,21 +1,24 @@
 //! `peak_ewma`: the endpoint where a call is likely to end soonest, of two chosen at random.
 //!
-//! Cost = response time² × (calls in flight + 1) / weight; the two choices are distinct. Finagle and Linkerd do not square, which is
-//! right for a server that works on one call after the other: there calls in flight are calls ahead. One that works on many at
-//! once answers in its own time however many there are, and equal products would keep a server that is three times
-//! as slow as its peers in use as soon as they have three calls each. With the square they have nine, which in a server
-//! with work to queue already shows in its response time.
+//! Cost = response time² × (calls in flight + 1) / weight; the two choices are distinct. Finagle
+//! and Linkerd do not square, which is right for a server that works on one call after the other:
+//! there calls in flight are calls ahead. One that works on many at once answers in its own time
+//! however many there are, and equal products would keep a server that is three times as slow as
+//! its peers in use as soon as they have three calls each. With the square they have nine, which in
+//! a server with work to queue already shows in its response time.
 //!
-//! Though not under more load: an endpoint that works on any number at once gets a ninth of the calls in flight of a fast one, a third as
-//! often, which is one call in fifty, and with it the 99th percentile. So where it takes usually more than twice as long as the other, its
-//! cost counts eight times. Usually: that is an average without peaks ([`ewma`](crate::ewma)), for after a pause that hits
-//! one call in a thousand an endpoint must not be left alone, with its peers under its load. A third power instead would do
-//! that. Not for ever, either: averages fade when nothing is measured, so that one that is three times as slow is tried
-//! again every 4 s, and calls in flight still count, which is what shows that a fast one hangs. If the fast ones queue, they
-//! are no longer fast.
+//! Though not under more load: an endpoint that works on any number at once gets a ninth of the
+//! calls in flight of a fast one, a third as often, which is one call in fifty, and with it the
+//! 99th percentile. So where it takes usually more than twice as long as the other, its cost counts
+//! eight times. Usually: that is an average without peaks ([`ewma`](crate::ewma)), for after a
+//! pause that hits one call in a thousand an endpoint must not be left alone, with its peers under
+//! its load. A third power instead would do that. Not for ever, either: averages fade when nothing
+//! is measured, so that one that is three times as slow is tried again every 4 s, and calls in
+//! flight still count, which is what shows that a fast one hangs. If the fast ones queue, they are
+//! no longer fast.
 //!
-//! Chosen by simulation; the 99th percentile in ms, of exponent 1, 2, 3, and 2 with the factor (three backends, 20 ms, in the last three
-//! rows 10 ms):
+//! Chosen by simulation; the 99th percentile in ms, of exponent 1, 2, 3, and 2 with the factor
+//! (three backends, 20 ms, in the last three rows 10 ms):
 //!
 //! | | 1 | 2 | 3 | this |
 //! |---|---|---|---|---|
@@ -28,8 +31,9 @@
 //! | all well, log-normal times (σ 1), 10 at once, ρ 0.7 | 63 | 65 | 73 | 64 |
 //! | ten, all well, exponential times, 4 at once, ρ 0.9, 100 clients | 83 | 93 | 121 | 93 |
 //!
-//! An endpoint that has not been measured is taken to be as fast as the one it is compared with, so that calls in flight decide: it starts
-//! like its peers, neither flooded (as with a cost of 0) nor shunned (as with a default of seconds).
+//! An endpoint that has not been measured is taken to be as fast as the one it is compared with, so
+//! that calls in flight decide: it starts like its peers, neither flooded (as with a cost of 0) nor
+//! shunned (as with a default of seconds).
 
 use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
@@ -89,14 +93,16 @@ fn surcharge(own: Latency, other: Latency) -> f32 {
     }
 }
 
-/// So many times as slow as the other is slow. With 1.5, a server that is well and had bad luck with its calls is taken for slow.
+/// So many times as slow as the other is slow. With 1.5, a server that is well and had bad luck
+/// with its calls is taken for slow.
 const SLOW: f32 = 2.0;
 
-/// With the square of [`SLOW`]: calls in flight at a fast one, for each at a slow one, are at least 32.
+/// With the square of [`SLOW`]: calls in flight at a fast one, for each at a slow one, are at
+/// least 32.
 const SURCHARGE: f32 = 8.0;
 
-/// An average that has faded below 1 µs says nothing any more; without a floor, calls in flight would be multiplied by
-/// nothing, and an idle endpoint would receive a burst.
+/// An average that has faded below 1 µs says nothing any more; without a floor, calls in flight
+/// would be multiplied by nothing, and an idle endpoint would receive a burst.
 const FLOOR_NANOS: f32 = 1000.0;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! A channel with `peak_ewma` in virtual time, under load from outside: what becomes of a backend that is slow, or only unlucky.
+//! A channel with `peak_ewma` in virtual time, under load from outside: what becomes of a backend
+//! that is slow, or only unlucky.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

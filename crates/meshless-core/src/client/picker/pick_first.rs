@@ -1,7 +1,7 @@
 //! `pick_first`: every call to the one endpoint that the balancer's walk has reached.
 //!
-//! All the thinking is in `balancer/walk.rs`; here is only one endpoint, or for a moment two: while a successor takes over
-//! from a connection that the server ages.
+//! All the thinking is in `balancer/walk.rs`; here is only one endpoint, or for a moment two: while
+//! a successor takes over from a connection that the server ages.
 
 use super::Candidates;
 

@@ -1,8 +1,10 @@
-//! A picker while endpoints are on probation: each gets one call ahead of all others, everything else is picked as ever.
+//! A picker while endpoints are on probation: each gets one call ahead of all others, everything
+//! else is picked as ever.
 //!
-//! The permit for that call lives with the endpoint, not here: however often the snapshot is replaced, and however many calls race for
-//! it, one call goes ahead. It does not wait for the policy's choice, or `peak_ewma`, which remembers the failures, would
-//! hardly ever try the endpoint again.
+//! The permit for that call lives with the endpoint, not here: however often the snapshot is
+//! replaced, and however many calls race for it, one call goes ahead. It does not wait for the
+//! policy's choice, or `peak_ewma`, which remembers the failures, would hardly ever try the
+//! endpoint again.
 
 use std::time::Instant;
 

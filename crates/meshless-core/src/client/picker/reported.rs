@@ -1,16 +1,18 @@
-//! The weight of an endpoint by what its server reports of its load (gRFC A58): the calls that it would serve at full utilization.
+//! The weight of an endpoint by what its server reports of its load (gRFC A58): the calls that it
+//! would serve at full utilization.
 //!
-//! Written by the calls whose responses carry a report, or by a stream of reports; read by the balancer when it weighs
-//! endpoints. One word, like the average of `ewma.rs`, and without a lock.
+//! Written by the calls whose responses carry a report, or by a stream of reports; read by the
+//! balancer when it weighs endpoints. One word, like the average of `ewma.rs`, and without a lock.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that weights are made of. What it does
-/// not say is 0.
+/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that
+/// weights are made of. What it does not say is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadReport {
-    /// How busy the application says it is; 1 is as much as it should be, and more is possible. Counts before the processor.
+    /// How busy the application says it is; 1 is as much as it should be, and more is possible.
+    /// Counts before the processor.
     pub application_utilization: f64,
     /// How busy its processors are, of what it may use.
     pub cpu_utilization: f64,
@@ -21,8 +23,8 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the report does not say
-    /// enough, or says what cannot be.
+    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the
+    /// report does not say enough, or says what cannot be.
     pub(crate) fn weight(&self, error_penalty: f32) -> Option<f32> {
         let utilization = if self.application_utilization > 0.0 {
             self.application_utilization
@@ -63,7 +65,8 @@ impl ReportedWeight {
     }
 }
 
-/// What any server may have. Beyond, sums of weights overflow or vanish, and with them the shares of all the others.
+/// What any server may have. Beyond, sums of weights overflow or vanish, and with them the shares
+/// of all the others.
 const PLAUSIBLE: RangeInclusive<f32> = 1e-6..=1e12;
 
 #[cfg(test)]

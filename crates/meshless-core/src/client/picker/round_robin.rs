@@ -1,8 +1,9 @@
 //! `round_robin`: endpoints in turn (gRFC A61).
 //!
-//! The turn is one counter that all snapshots of a channel share. An update that keeps the set of endpoints does not
-//! disturb it at all; one that changes the set continues after the endpoint that was picked last. Were every snapshot to start anew, at
-//! zero or at random, a set that changes at every rotation would favour some endpoint or lose the evenness that this policy is chosen for.
+//! The turn is one counter that all snapshots of a channel share. An update that keeps the set of
+//! endpoints does not disturb it at all; one that changes the set continues after the endpoint that
+//! was picked last. Were every snapshot to start anew, at zero or at random, a set that changes at
+//! every rotation would favour some endpoint or lose the evenness that this policy is chosen for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +14,8 @@ use crate::endpoint::EndpointId;
 #[derive(Debug)]
 pub(crate) struct RoundRobin<C> {
     pub(super) candidates: Candidates<C>,
-    /// Picks so far, over all snapshots. It starts at random, so that clients that start together do not walk in step.
+    /// Picks so far, over all snapshots. It starts at random, so that clients that start together
+    /// do not walk in step.
     turn: Arc<AtomicU32>,
     /// What this snapshot adds to the turn to continue where the one before stood.
     offset: u32,

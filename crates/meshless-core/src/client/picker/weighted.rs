@@ -1,8 +1,10 @@
-//! Endpoints in turn, in proportion to their weights: gRPC's static stride scheduler (gRFC A58, C-core).
+//! Endpoints in turn, in proportion to their weights: gRPC's static stride scheduler (gRFC A58,
+//! C-core).
 //!
-//! Turn after turn, each endpoint is looked at once per generation, and taken in as many generations as its weight says of the
-//! largest, evenly spread. One atomic addition per look, no state to lock; of equal weights every look is a pick, as in
-//! `round_robin`. Weights change by a new snapshot, which goes on counting where the last one stood.
+//! Turn after turn, each endpoint is looked at once per generation, and taken in as many
+//! generations as its weight says of the largest, evenly spread. One atomic addition per look, no
+//! state to lock; of equal weights every look is a pick, as in `round_robin`. Weights change by a
+//! new snapshot, which goes on counting where the last one stood.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +33,8 @@ impl<C> WeightedRoundRobin<C> {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let (generation, position) = (turn / n, turn % n);
             let weight = u64::from(self.weights[position as usize]);
-            // The offset keeps endpoints of one weight from being passed over in the same generations.
+            // The offset keeps endpoints of one weight from being passed over in the same
+            // generations.
             let phase = weight * u64::from(generation) + u64::from(position) * (WEIGHT_MAX / 2);
             if phase % WEIGHT_MAX >= WEIGHT_MAX - weight {
                 return position as usize;
@@ -40,9 +43,10 @@ impl<C> WeightedRoundRobin<C> {
     }
 }
 
-/// Scaled so that the largest is [`WEIGHT_MAX`]; before that, none is left above ten times the mean, which bounds the looks
-/// per pick, nor below a hundredth, which keeps what is never called from never being measured again (C-core's bounds). What weighs
-/// nothing is never taken, unless nothing weighs anything.
+/// Scaled so that the largest is [`WEIGHT_MAX`]; before that, none is left above ten times the
+/// mean, which bounds the looks per pick, nor below a hundredth, which keeps what is never called
+/// from never being measured again (C-core's bounds). What weighs nothing is never taken, unless
+/// nothing weighs anything.
 fn scale(weights: &[f32]) -> Box<[u16]> {
     let weighty = || weights.iter().filter(|weight| **weight > 0.0);
     let mean = weighty().sum::<f32>() / weighty().count() as f32;

@@ -1,8 +1,9 @@
 //! From which zone a call's choices are drawn, where a zone is preferred.
 //!
-//! `least_request` and `peak_ewma` take the better of two endpoints, so weights alone do not fix shares: of a near and a far endpoint that
-//! are both at rest, the nearer one would always win, and be overrun by its whole zone. So the zone is drawn first, by the weight of
-//! its endpoints, and two of that zone are compared. Policies that go by turns need none of this.
+//! `least_request` and `peak_ewma` take the better of two endpoints, so weights alone do not fix
+//! shares: of a near and a far endpoint that are both at rest, the nearer one would always win, and
+//! be overrun by its whole zone. So the zone is drawn first, by the weight of its endpoints, and
+//! two of that zone are compared. Policies that go by turns need none of this.
 
 use super::{Candidate, Candidates};
 use crate::rng::Rng;

@@ -1,4 +1,5 @@
-//! The retries of one call (gRFC A6): asked after every attempt that failed, it says whether there is another, and when.
+//! The retries of one call (gRFC A6): asked after every attempt that failed, it says whether there
+//! is another, and when.
 //!
 //! ```text
 //!               never sent, left behind, refused or bounced once
@@ -106,8 +107,8 @@ impl<'a> CallRetry<'a> {
         }
     }
 
-    /// Attempts that count and came before the next one: the header `grpc-previous-rpc-attempts`, which the first attempt
-    /// goes without.
+    /// Attempts that count and came before the next one: the header `grpc-previous-rpc-attempts`,
+    /// which the first attempt goes without.
     pub fn previous_attempts(&self) -> u32 {
         self.failed
     }
@@ -123,9 +124,10 @@ impl<'a> CallRetry<'a> {
         self.failed += 1;
         let retryable = end.timed_out || policy.retryable().contains(end.code);
         let objected = end.pushback == Some(Pushback::Stop);
-        // Counted as failures are "RPCs that fail with a status code that qualifies as a retryable or non-fatal status
-        // code, or that receive a pushback response indicating not to retry": whether attempts are left or not.
-        // Not what reached no server: an outage of all of them would empty the bucket of those that come back.
+        // Counted as failures are "RPCs that fail with a status code that qualifies as a retryable
+        // or non-fatal status code, or that receive a pushback response indicating not to retry":
+        // whether attempts are left or not. Not what reached no server: an outage of all of them
+        // would empty the bucket of those that come back.
         let throttled = (retryable || objected)
             && end.fate != AttemptFate::Unplaced
             && self.throttle.is_some_and(|throttle| !throttle.record_failure());
@@ -156,7 +158,8 @@ impl<'a> CallRetry<'a> {
     ) -> Option<Instant> {
         let delay = match pushback {
             Some(Pushback::After(delay)) => {
-                // "If this attempt also fails, retry delay will reset to initial backoff for the following retry."
+                // "If this attempt also fails, retry delay will reset to initial backoff for the
+                // following retry."
                 self.since_pushback = 0;
                 delay
             }

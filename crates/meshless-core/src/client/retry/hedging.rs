@@ -1,12 +1,14 @@
-//! The hedges of one call (gRFC A6, "Hedging Policy"): when to start another attempt beside those under way, and which
-//! answer is the call's.
+//! The hedges of one call (gRFC A6, "Hedging Policy"): when to start another attempt beside those
+//! under way, and which answer is the call's.
 //!
 //! The driver starts an attempt whenever [`poll_start`](Hedging::poll_start) says so, asks again at
-//! [`poll_timeout`](Hedging::poll_timeout), and hands in how each attempt ended. On [`HedgeDecision::Finish`] it returns
-//! that answer and cancels the attempts still under way. Transparent retries happen within an attempt, unseen here.
+//! [`poll_timeout`](Hedging::poll_timeout), and hands in how each attempt ended. On
+//! [`HedgeDecision::Finish`] it returns that answer and cancels the attempts still under way.
+//! Transparent retries happen within an attempt, unseen here.
 //!
-//! While an attempt waits for a backend none is started beside it: it would stand behind in the same line, and once there is room again,
-//! all of them would run at once without any of them being slow. The delay counts from when the last one was placed.
+//! While an attempt waits for a backend none is started beside it: it would stand behind in the
+//! same line, and once there is room again, all of them would run at once without any of them being
+//! slow. The delay counts from when the last one was placed.
 
 use std::time::Instant;
 
@@ -50,8 +52,8 @@ impl<'a> Hedging<'a> {
         Self { policy, throttle, deadline, started: 0, ended: 0, waiting: 0, next: Some(now) }
     }
 
-    /// Whether to start an attempt at `now`. It counts as waiting for a backend until [`handle_waiting`](Self::handle_waiting) says
-    /// otherwise.
+    /// Whether to start an attempt at `now`. It counts as waiting for a backend until
+    /// [`handle_waiting`](Self::handle_waiting) says otherwise.
     #[must_use]
     pub fn poll_start(&mut self, now: Instant) -> bool {
         if self.waiting > 0 || self.next.is_none_or(|next| now < next) {
@@ -70,7 +72,8 @@ impl<'a> Hedging<'a> {
         true
     }
 
-    /// How many attempts under way wait for a backend, now. To be told before every question for another one.
+    /// How many attempts under way wait for a backend, now. To be told before every question for
+    /// another one.
     pub fn handle_waiting(&mut self, now: Instant, waiting: u32) {
         let placed = waiting == 0 && self.waiting > 0;
         self.waiting = waiting;
@@ -95,7 +98,8 @@ impl<'a> Hedging<'a> {
         self.started
     }
 
-    /// An attempt has ended with this code. An answer that has begun counts as OK: what it will end with is not awaited.
+    /// An attempt has ended with this code. An answer that has begun counts as OK: what it will end
+    /// with is not awaited.
     pub fn after(&mut self, now: Instant, code: Code, pushback: Option<Pushback>) -> HedgeDecision {
         self.ended += 1;
         let fatal = !self.policy.non_fatal().contains(code);
@@ -111,8 +115,8 @@ impl<'a> Hedging<'a> {
                 // "If the pushback says not to retry, no further hedged requests will be sent."
                 Some(Pushback::Stop) => None,
                 Some(Pushback::After(delay)) => now.checked_add(delay),
-                // "Immediately send next scheduled hedged request, if any. Subsequent hedged requests will resume at
-                // hedgingDelay."
+                // "Immediately send next scheduled hedged request, if any. Subsequent hedged
+                // requests will resume at hedgingDelay."
                 None => Some(now),
             };
         }

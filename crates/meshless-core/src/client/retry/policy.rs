@@ -8,8 +8,9 @@ use crate::rng::Rng;
 
 /// Which failed calls are sent again, how often, and after what pause. A value in hand is valid.
 ///
-/// A call that is sent again may have been executed before it failed: set this for methods that can bear it.
-/// Calls that a server provably did not process need no policy; they are always sent again.
+/// A call that is sent again may have been executed before it failed: set this for methods that can
+/// bear it. Calls that a server provably did not process need no policy; they are always sent
+/// again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     max_attempts: u32,
@@ -21,8 +22,9 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For most services: four attempts on UNAVAILABLE, 25 ms apart at first, doubling up to 250 ms (Envoy's pauses).
-    /// UNAVAILABLE is what the calls in flight on a pod that is killed end with, and what servers say that cannot serve.
+    /// For most services: four attempts on UNAVAILABLE, 25 ms apart at first, doubling up to 250 ms
+    /// (Envoy's pauses). UNAVAILABLE is what the calls in flight on a pod that is killed end with,
+    /// and what servers say that cannot serve.
     pub fn unavailable() -> Self {
         Self {
             max_attempts: 4,
@@ -34,8 +36,8 @@ impl RetryPolicy {
         }
     }
 
-    /// At most `max_attempts` in all, the first included, while calls end with one of these codes; with the pauses of
-    /// [`unavailable`](Self::unavailable). More than 5 count as 5.
+    /// At most `max_attempts` in all, the first included, while calls end with one of these codes;
+    /// with the pauses of [`unavailable`](Self::unavailable). More than 5 count as 5.
     ///
     /// # Errors
     /// If `max_attempts` is below 2, or there is no code, or OK is one.
@@ -74,8 +76,9 @@ impl RetryPolicy {
         Ok(self)
     }
 
-    /// How long an attempt may take from being sent to its first answer (waiting for a backend is not part of it); one that takes longer is cancelled and counts as failed
-    /// with a code of the policy. Default: as long as the call may.
+    /// How long an attempt may take from being sent to its first answer (waiting for a backend is
+    /// not part of it); one that takes longer is cancelled and counts as failed with a code of the
+    /// policy. Default: as long as the call may.
     ///
     /// # Errors
     /// If it is zero.
@@ -112,10 +115,12 @@ impl RetryPolicy {
     }
 }
 
-/// When a call is sent a second time without waiting for the first to fail. A value in hand is valid.
+/// When a call is sent a second time without waiting for the first to fail. A value in hand is
+/// valid.
 ///
-/// The first answer counts, the other attempts are cancelled. So one call may be executed several times: set this
-/// only for methods that can bear it, and that are worth the load. Calls with a streaming request are sent once.
+/// The first answer counts, the other attempts are cancelled. So one call may be executed several
+/// times: set this only for methods that can bear it, and that are worth the load. Calls with a
+/// streaming request are sent once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HedgingPolicy {
     max_attempts: u32,
@@ -124,8 +129,8 @@ pub struct HedgingPolicy {
 }
 
 impl HedgingPolicy {
-    /// At most `max_attempts` in all, each `delay` after the one before was placed on a backend; zero sends all of them at once. More than 5
-    /// count as 5.
+    /// At most `max_attempts` in all, each `delay` after the one before was placed on a backend;
+    /// zero sends all of them at once. More than 5 count as 5.
     ///
     /// # Errors
     /// If `max_attempts` is below 2.
@@ -137,8 +142,8 @@ impl HedgingPolicy {
         })
     }
 
-    /// Codes that do not end the call: the next attempt starts at once, and those under way go on. Any other
-    /// answer ends it. Default: none.
+    /// Codes that do not end the call: the next attempt starts at once, and those under way go on.
+    /// Any other answer ends it. Default: none.
     pub fn with_non_fatal(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
         self.non_fatal = codes.into_iter().collect();
         self
@@ -190,8 +195,8 @@ pub enum InvalidRetryError {
     TokenRatio(f64),
 }
 
-/// At most 5: "service owners may specify a higher value for these parameters, but higher values will be treated as equal
-/// to the maximum value by the client implementation".
+/// At most 5: "service owners may specify a higher value for these parameters, but higher values
+/// will be treated as equal to the maximum value by the client implementation".
 fn checked_attempts(max_attempts: u32) -> Result<u32, InvalidRetryError> {
     if max_attempts < 2 { Err(InvalidRetryError::MaxAttempts(max_attempts)) } else { Ok(max_attempts.min(5)) }
 }

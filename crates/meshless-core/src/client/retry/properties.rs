@@ -16,7 +16,8 @@ fn pushback() -> impl Strategy<Value = Option<Pushback>> {
     ]
 }
 
-/// Runs `calls` one after the other; each attempt takes its result out of `results`. Returns the attempts and successes.
+/// Runs `calls` one after the other; each attempt takes its result out of `results`. Returns the
+/// attempts and successes.
 fn run(
     calls: usize,
     policy: &RetryPolicy,
@@ -72,7 +73,8 @@ proptest! {
         prop_assert!((0.0..=f64::from(max_tokens)).contains(&throttle.tokens()));
     }
 
-    /// At twice the capacity half of what is sent fails: attempts are hardly more than the calls, and soon no more.
+    /// At twice the capacity half of what is sent fails: attempts are hardly more than the calls,
+    /// and soon no more.
     #[test]
     fn an_overload_is_not_made_worse(seed in any::<u64>()) {
         let throttle = RetryThrottle::new(RetryThrottling::default());

@@ -1,4 +1,5 @@
-//! What a server says about sending a failed call again: the trailer `grpc-retry-pushback-ms` (gRFC A6, "Pushback").
+//! What a server says about sending a failed call again: the trailer `grpc-retry-pushback-ms` (gRFC
+//! A6, "Pushback").
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ impl Pushback {
     /// The metadata's name.
     pub const METADATA: &'static str = "grpc-retry-pushback-ms";
 
-    /// Reads the metadata's value: an ASCII-encoded signed 32-bit integer. "If the value for pushback is negative or
-    /// unparseable, then it will be seen as the server asking the client not to retry at all."
+    /// Reads the metadata's value: an ASCII-encoded signed 32-bit integer. "If the value for
+    /// pushback is negative or unparseable, then it will be seen as the server asking the client
+    /// not to retry at all."
     pub fn parse(value: &[u8]) -> Self {
         let ms = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i32>().ok());
         match ms.and_then(|ms| u64::try_from(ms).ok()) {

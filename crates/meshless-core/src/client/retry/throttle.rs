@@ -1,12 +1,14 @@
-//! The retry throttle of a channel: a bucket of tokens that failures empty and successes fill (gRFC A6, "Throttling
-//! Retry Attempts and Hedged RPCs").
+//! The retry throttle of a channel: a bucket of tokens that failures empty and successes fill (gRFC
+//! A6, "Throttling Retry Attempts and Hedged RPCs").
 //!
-//! Retries help against a backend that fails, and harm when all of them have too much to do. The bucket tells the two
-//! apart: while more than half of it is left, what failed is sent again; an overload empties it, and then nothing is.
-//! However calls go, attempts beyond the calls are at most `max_tokens / 2 + token_ratio × successes`.
+//! Retries help against a backend that fails, and harm when all of them have too much to do. The
+//! bucket tells the two apart: while more than half of it is left, what failed is sent again; an
+//! overload empties it, and then nothing is. However calls go, attempts beyond the calls are at
+//! most `max_tokens / 2 + token_ratio × successes`.
 //!
-//! One per channel, shared by its calls without a lock. Transparent retries never touch it. Calls without a retry or hedging
-//! policy do not either: for want of a policy, nothing says which of their failures are the server's.
+//! One per channel, shared by its calls without a lock. Transparent retries never touch it. Calls
+//! without a retry or hedging policy do not either: for want of a policy, nothing says which of
+//! their failures are the server's.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -20,9 +22,9 @@ pub struct RetryThrottling {
 }
 
 impl RetryThrottling {
-    /// A bucket of `max_tokens` (1 to 1000), full at first. A failed attempt takes one token, a call that succeeds
-    /// puts `token_ratio` back, of which three decimals count. Calls are sent again while more than half of the
-    /// tokens are left.
+    /// A bucket of `max_tokens` (1 to 1000), full at first. A failed attempt takes one token, a
+    /// call that succeeds puts `token_ratio` back, of which three decimals count. Calls are sent
+    /// again while more than half of the tokens are left.
     ///
     /// # Errors
     /// If either is out of its range.
@@ -52,15 +54,17 @@ impl RetryThrottling {
 }
 
 impl Default for RetryThrottling {
-    /// 1000 tokens, 0.1 for a success: a backend that dies with 499 calls in flight loses none of them, and in the long run attempts
-    /// are at most 1.1 × calls, which an overloaded service can bear. (gRFC A6's example of 10 tokens would lose all
-    /// but four of the calls that a dead pod takes with it.)
+    /// 1000 tokens, 0.1 for a success: a backend that dies with 499 calls in flight loses none of
+    /// them, and in the long run attempts are at most 1.1 × calls, which an overloaded service can
+    /// bear. (gRFC A6's example of 10 tokens would lose all but four of the calls that a dead pod
+    /// takes with it.)
     fn default() -> Self {
         Self { max_milli: 1_000_000, ratio_milli: 100 }
     }
 }
 
-/// The bucket. gRFC A6: a `token_count`, "initially set to `maxTokens`", which "can take values between 0 and `maxTokens`".
+/// The bucket. gRFC A6: a `token_count`, "initially set to `maxTokens`", which "can take values
+/// between 0 and `maxTokens`".
 #[derive(Debug)]
 pub struct RetryThrottle {
     config: RetryThrottling,
@@ -74,7 +78,8 @@ impl RetryThrottle {
         Self { config, tokens_milli: AtomicU32::new(config.max_milli) }
     }
 
-    /// "Every failed RPC will decrement the token_count by 1." Returns whether a failed call may be sent again now.
+    /// "Every failed RPC will decrement the token_count by 1." Returns whether a failed call may be
+    /// sent again now.
     pub fn record_failure(&self) -> bool {
         let take = |tokens: u32| Some(tokens.saturating_sub(1000));
         let before = self.tokens_milli.fetch_update(Relaxed, Relaxed, take).unwrap_or_else(|tokens| tokens);
@@ -84,15 +89,17 @@ impl RetryThrottle {
     /// "Every successful RPC will increment the token_count by tokenRatio."
     #[inline]
     pub fn record_success(&self) {
-        // The bucket of a healthy channel is full: reading it costs its calls no turn at a contended cache line.
+        // The bucket of a healthy channel is full: reading it costs its calls no turn at a
+        // contended cache line.
         if self.tokens_milli.load(Relaxed) < self.config.max_milli {
             let put = |tokens: u32| Some((tokens + self.config.ratio_milli).min(self.config.max_milli));
             let _ = self.tokens_milli.fetch_update(Relaxed, Relaxed, put);
         }
     }
 
-    /// Whether more attempts than calls are allowed now: "if `token_count` is less than or equal to the threshold, defined
-    /// to be `(maxTokens / 2)`, then RPCs will not be retried until `token_count` rises over the threshold".
+    /// Whether more attempts than calls are allowed now: "if `token_count` is less than or equal to
+    /// the threshold, defined to be `(maxTokens / 2)`, then RPCs will not be retried until
+    /// `token_count` rises over the threshold".
     pub fn allows(&self) -> bool {
         self.is_above_half(self.tokens_milli.load(Relaxed))
     }

@@ -1,16 +1,19 @@
-//! Transparent retry: calls that the server provably did not process are sent again, unseen by the caller.
+//! Transparent retry: calls that the server provably did not process are sent again, unseen by the
+//! caller.
 //!
-//! gRFC A6: a call that "never leaves the client" is retried without limit until its deadline; one that reached the
-//! "gRPC server library, but has never been seen by the server application logic" is retried once. RFC 9113 §8.7
-//! names the proofs: REFUSED_STREAM, and a stream id above the last id of a GOAWAY. Neither counts as an attempt
-//! of a retry policy nor draws on its budget, and both are safe for calls that are not idempotent.
+//! gRFC A6: a call that "never leaves the client" is retried without limit until its deadline; one
+//! that reached the "gRPC server library, but has never been seen by the server application logic"
+//! is retried once. RFC 9113 §8.7 names the proofs: REFUSED_STREAM, and a stream id above the last
+//! id of a GOAWAY. Neither counts as an attempt of a retry policy nor draws on its budget, and both
+//! are safe for calls that are not idempotent.
 //!
-//! "Once" guards a server that refuses because it has too much to do. One that leaves a connection in good order has not
-//! refused anything, and while connections age quickly a call can be left behind twice in a row: such a call is sent again
-//! up to [`LEFT_BEHIND_MAX`] times, each of them on another connection. With A6's limit it would fail although every backend is well.
+//! "Once" guards a server that refuses because it has too much to do. One that leaves a connection
+//! in good order has not refused anything, and while connections age quickly a call can be left
+//! behind twice in a row: such a call is sent again up to [`LEFT_BEHIND_MAX`] times, each of them
+//! on another connection. With A6's limit it would fail although every backend is well.
 //!
-//! A server of this project that bounces calls can say so in its answer, once a client has shown that it understands that: such an
-//! answer is not just any refusal, and allows one more.
+//! A server of this project that bounces calls can say so in its answer, once a client has shown
+//! that it understands that: such an answer is not just any refusal, and allows one more.
 //!
 //! Part of [`CallRetry`](super::CallRetry), which asks it first after every attempt that failed.
 
@@ -18,15 +21,16 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptFate {
-    /// There was none: no backend could be reached. For a retry policy an attempt like another, but nothing to protect
-    /// backends from.
+    /// There was none: no backend could be reached. For a retry policy an attempt like another, but
+    /// nothing to protect backends from.
     Unplaced,
     /// No byte of it was written to a connection.
     NeverSent,
-    /// Its stream id was above the last id of a GOAWAY with NO_ERROR: the server is leaving this connection, and did not
-    /// process it.
+    /// Its stream id was above the last id of a GOAWAY with NO_ERROR: the server is leaving this
+    /// connection, and did not process it.
     LeftBehind,
-    /// The peer says otherwise that it was not processed: REFUSED_STREAM, or a GOAWAY with an error.
+    /// The peer says otherwise that it was not processed: REFUSED_STREAM, or a GOAWAY with an
+    /// error.
     Refused,
     /// A busy server answered that another should take it, and that no handler has seen it.
     Bounced,

@@ -1,6 +1,7 @@
 //! One connection to an endpoint, as the balancer sees it: where it is in its life.
 //!
-//! Kept by its subchannel. It holds the slot that calls share, and never decides when to leave a phase.
+//! Kept by its subchannel. It holds the slot that calls share, and never decides when to leave a
+//! phase.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ impl<C> Connection<C> {
     }
 }
 
-/// The specification resets the backoff when a connection is READY. That lets a server which accepts and hangs up be
-/// reconnected without a pause, so READY has to last this long. Short, because a deliberate end (GOAWAY of a server that ages
-/// its connections) must not be taken for a failure; within it, the bound on connects per second still holds.
+/// The specification resets the backoff when a connection is READY. That lets a server which
+/// accepts and hangs up be reconnected without a pause, so READY has to last this long. Short,
+/// because a deliberate end (GOAWAY of a server that ages its connections) must not be taken for a
+/// failure; within it, the bound on connects per second still holds.
 pub(super) const PROVEN_AFTER: Duration = Duration::from_millis(20);

@@ -146,8 +146,8 @@ mod any_events {
     }
 
     proptest! {
-        /// However events fall: lookups are bounded in number, never two at once, and the next one is never out of
-        /// sight.
+        /// However events fall: lookups are bounded in number, never two at once, and the next one
+        /// is never out of sight.
         #[test]
         fn lookups_stay_within_their_bounds(seed in any::<u64>(), events in prop::collection::vec(event(), 1..400)) {
             let config = DnsScheduleConfig::default();

@@ -1,6 +1,7 @@
 //! What the lifetime machine tells its driver, and why.
 //!
-//! Read off [`Lifetime::poll_action`](super::Lifetime::poll_action). Plain data: nothing here decides.
+//! Read off [`Lifetime::poll_action`](super::Lifetime::poll_action). Plain data: nothing here
+//! decides.
 
 /// What the driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,10 +12,11 @@ pub enum LifetimeAction {
         /// Why, which the GOAWAY's debug data should carry.
         reason: GoAwayReason,
     },
-    /// Let the second GOAWAY follow, with the highest stream that has arrived: the PING was acknowledged a round trip ago, or
-    /// is not acknowledged at all.
+    /// Let the second GOAWAY follow, with the highest stream that has arrived: the PING was
+    /// acknowledged a round trip ago, or is not acknowledged at all.
     FinishGoAway,
-    /// Send a PING, and see that it is flushed; whether it can be sent or not, the time for its answer runs.
+    /// Send a PING, and see that it is flushed; whether it can be sent or not, the time for its
+    /// answer runs.
     Ping,
     /// Close the connection now, whatever runs on it.
     Close {
@@ -42,12 +44,13 @@ pub enum CutReason {
     GraceOver,
     /// Calls still ran when the drain timeout was over.
     DrainTimeout,
-    /// The client pings more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) goes before.
+    /// The client pings more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) goes
+    /// before.
     TooManyPings,
     /// The peer did not open the connection with the HTTP/2 preface in time.
     HandshakeTimeout,
-    /// The client sends more PINGs, SETTINGS and resets than calls can explain: GOAWAY(ENHANCE_YOUR_CALM,
-    /// `too_many_control_frames`) goes before.
+    /// The client sends more PINGs, SETTINGS and resets than calls can explain:
+    /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) goes before.
     FrameFlood,
     /// Responses waited, and the client took no byte of any for the slow reader timeout.
     SlowReader,

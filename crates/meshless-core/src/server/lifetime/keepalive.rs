@@ -1,5 +1,5 @@
-//! The silence of a client (gRFC A9): with or without calls, and on a connection that is going away too, as in grpc-go
-//! (`http2_server.go`, `keepalive`).
+//! The silence of a client (gRFC A9): with or without calls, and on a connection that is going away
+//! too, as in grpc-go (`http2_server.go`, `keepalive`).
 
 use super::*;
 use crate::virtual_time::epoch;

@@ -1,6 +1,7 @@
 //! One connection's age by the clock of its server (see [`Levelling`]).
 //!
-//! Owned by the lifetime machine, which looks now and then, and counts the connection off by dropping this.
+//! Owned by the lifetime machine, which looks now and then, and counts the connection off by
+//! dropping this.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +25,8 @@ impl Levelled {
         Self { levelling, age, due: None, kept_until: None }
     }
 
-    /// When to look at the clock next, and when the connection will be due if the clock keeps its pace.
+    /// When to look at the clock next, and when the connection will be due if the clock keeps its
+    /// pace.
     pub(super) fn begin(&mut self, now: Instant, rng: &mut Rng) -> (Instant, Instant) {
         let reading = self.levelling.handle_opened(now, self.age);
         let age = self.age.as_secs_f64() * draw_age(rng);

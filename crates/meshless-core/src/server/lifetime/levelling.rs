@@ -1,18 +1,23 @@
-//! Self-levelling age: a server with more connections than usual ages them sooner, one with fewer later.
+//! Self-levelling age: a server with more connections than usual ages them sooner, one with fewer
+//! later.
 //!
-//! Clients that keep one connection choose a server anew, at random, when the connection's age has come. The numbers of
-//! connections then scatter like thrown balls: their variance is the mean n̄. If every connection of a server with n of
-//! them ends with hazard (n/n̄)ᵃ/T instead, the variance is n̄/(1+a): half the spread for a = 3. No server needs to know
-//! of another; n̄ is the server's own average over the last W ages, which wanders a little, so that the variance is
-//! n̄/(1 + a − a/(W+1)) (the linear noise of both together): 0.55 of the spread for a = 3, W = 3.
+//! Clients that keep one connection choose a server anew, at random, when the connection's age has
+//! come. The numbers of connections then scatter like thrown balls: their variance is the mean n̄.
+//! If every connection of a server with n of them ends with hazard (n/n̄)ᵃ/T instead, the variance
+//! is n̄/(1+a): half the spread for a = 3. No server needs to know of another; n̄ is the server's
+//! own average over the last W ages, which wanders a little, so that the variance is n̄/(1 + a −
+//! a/(W+1)) (the linear noise of both together): 0.55 of the spread for a = 3, W = 3.
 //!
-//! What it costs: when the fleet's size changes, n̄ is wrong at first. After a scale-out the old servers give connections
-//! away more slowly, at least at half the pace; after a scale-in all age faster, at most fourfold, until n̄ has followed (some
-//! W(1+a) ages). A fleet that scales all day long should leave it off.
+//! What it costs: when the fleet's size changes, n̄ is wrong at first. After a scale-out the old
+//! servers give connections away more slowly, at least at half the pace; after a scale-in all age
+//! faster, at most fourfold, until n̄ has followed (some W(1+a) ages). A fleet that scales all day
+//! long should leave it off.
 //!
-//! The hazard of all connections of a server is the same at any moment, so one clock per server suffices: it runs
-//! (n/n̄)ᵃ times as fast as time, and a connection is due when the clock has advanced by an age that it drew once: exponentially
-//! distributed, as a hazard is, but not below a quarter of the mean. Shared by the lifetime machines of one server; none decides anything about another's connection.
+//! The hazard of all connections of a server is the same at any moment, so one clock per server
+//! suffices: it runs (n/n̄)ᵃ times as fast as time, and a connection is due when the clock has
+//! advanced by an age that it drew once: exponentially distributed, as a hazard is, but not below a
+//! quarter of the mean. Shared by the lifetime machines of one server; none decides anything about
+//! another's connection.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -94,7 +99,8 @@ impl State {
         self.elapsed += passed * self.rate(exponent);
         let connections = self.connections as f64;
         if now < warm_at || self.mean == 0.0 {
-            // A server that fills up has more connections than its average all the time: it would shed them as they come.
+            // A server that fills up has more connections than its average all the time: it would
+            // shed them as they come.
             self.mean = connections;
         } else {
             let window = (age * MEAN_AGES).as_secs_f64();
@@ -117,29 +123,32 @@ pub(super) fn draw_age(rng: &mut Rng) -> f64 {
     (AGE_MIN + (1.0 - AGE_MIN) * exponential).min(AGE_MAX)
 }
 
-/// How often a connection looks at the clock: so many times within a mean age. Between two looks the rate may change.
+/// How often a connection looks at the clock: so many times within a mean age. Between two looks
+/// the rate may change.
 pub(super) const LOOKS_PER_AGE: u32 = 16;
 
 /// Above this a single connection too many makes all age at once.
 const EXPONENT_MAX: u32 = 8;
 
-/// W, the ages that the average looks back: long beside the time in which the spread corrects itself, T/(1+a), and short enough
-/// that a change of scale, which also moves the number of connections, becomes the new normal.
+/// W, the ages that the average looks back: long beside the time in which the spread corrects
+/// itself, T/(1+a), and short enough that a change of scale, which also moves the number of
+/// connections, becomes the new normal.
 pub(super) const MEAN_AGES: u32 = 3;
 
 /// For so long a server that starts fills up, and does not level.
 const WARM_UP_AGES: u32 = 2;
 
-/// A server with few connections keeps them at most twice as long: after a scale-out those that lose connections to the
-/// new ones must not hold on to the rest.
+/// A server with few connections keeps them at most twice as long: after a scale-out those that
+/// lose connections to the new ones must not hold on to the rest.
 const RATE_MIN: f64 = 0.5;
 
 /// A server with very many ages them at most this much faster: the bound of the churn.
 const RATE_MAX: f64 = 4.0;
 
-/// A connection that is sent away as soon as it has come costs its client a backoff; so this much of the mean age holds in real
-/// time as well, however fast the clock runs. The spread does not feel the difference: the number
-/// of connections depends on the mean of their ages alone (M/G/∞), and on their distribution hardly when levelled.
+/// A connection that is sent away as soon as it has come costs its client a backoff; so this much
+/// of the mean age holds in real time as well, however fast the clock runs. The spread does not
+/// feel the difference: the number of connections depends on the mean of their ages alone (M/G/∞),
+/// and on their distribution hardly when levelled.
 pub(super) const AGE_MIN: f64 = 0.25;
 
 /// One connection in 500 would live longer than this many mean ages.

@@ -1,7 +1,7 @@
 //! Counts the pings that come too often (gRFC A8), for one connection of a server.
 //!
-//! Called by the lifetime machine. It never looks at what the pings carry: keepalive and a measurement of bandwidth
-//! look alike, and the reset by sent data is what lets the latter pass.
+//! Called by the lifetime machine. It never looks at what the pings carry: keepalive and a
+//! measurement of bandwidth look alike, and the reset by sent data is what lets the latter pass.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ impl PingStrikes {
         }
     }
 
-    /// HEADERS or DATA were sent: "the ping strikes are reset when a data or header frame is sent" (gRFC A8).
+    /// HEADERS or DATA were sent: "the ping strikes are reset when a data or header frame is sent"
+    /// (gRFC A8).
     pub(super) fn handle_response_sent(&mut self) {
         self.forgiven = true;
     }
@@ -53,7 +54,8 @@ impl PingStrikes {
 /// "MAX_PING_STRIKES: 2" (gRFC A8): the third closes the connection.
 const MAX_PING_STRIKES: u32 = 2;
 
-/// Without calls a client that needs no keepalive may ping as rarely as the TCP keepalive does: 2 h (gRFC A8).
+/// Without calls a client that needs no keepalive may ping as rarely as the TCP keepalive does: 2 h
+/// (gRFC A8).
 const PING_INTERVAL_MIN_WITHOUT_CALLS: Duration = Duration::from_secs(2 * 3600);
 
 #[cfg(test)]

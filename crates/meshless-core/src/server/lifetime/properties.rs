@@ -210,7 +210,8 @@ enum Event {
     Drain,
     /// The driver comes when `poll_timeout` says so.
     Timer,
-    /// Milliseconds pass, as far as `poll_timeout` lets them: a driver is never early, but events may come any time.
+    /// Milliseconds pass, as far as `poll_timeout` lets them: a driver is never early, but events
+    /// may come any time.
     Pass(u64),
 }
 

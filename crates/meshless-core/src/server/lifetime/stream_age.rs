@@ -1,8 +1,9 @@
 //! When one call, above all a long stream, has to come to its end.
 //!
-//! A stream that never ends keeps its connection, and with it its backend, for ever: age tells the client to connect
-//! again, but only new calls follow. So the handler is told to end the stream, and after a grace it is ended.
-//! Made by the lifetime machine when a call begins; the driver keeps the time.
+//! A stream that never ends keeps its connection, and with it its backend, for ever: age tells the
+//! client to connect again, but only new calls follow. So the handler is told to end the stream,
+//! and after a grace it is ended. Made by the lifetime machine when a call begins; the driver keeps
+//! the time.
 
 use std::time::Instant;
 

@@ -65,7 +65,8 @@ impl Fleet {
         }
     }
 
-    /// Lets the event happen at its time: `before` after the load's begin, over when it has been watched.
+    /// Lets the event happen at its time: `before` after the load's begin, over when it has been
+    /// watched.
     ///
     /// # Errors
     /// If the cluster refuses.

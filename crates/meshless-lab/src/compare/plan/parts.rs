@@ -1,5 +1,5 @@
-//! Who takes part in a plan: strategies, sizes of bursts and events, as they were asked for and as far as this machine and
-//! this build can.
+//! Who takes part in a plan: strategies, sizes of bursts and events, as they were asked for and as
+//! far as this machine and this build can.
 //!
 //! What is left out leaves a note that says why, and how to get it.
 
@@ -99,7 +99,8 @@ pub(super) fn spreads(
     strategies
 }
 
-/// All strategies that can take part. Each has all its backends at the same port, so on addresses of their own.
+/// All strategies that can take part. Each has all its backends at the same port, so on addresses
+/// of their own.
 pub(super) fn churns(
     mut strategies: Vec<Strategy>,
     many_addresses: bool,
@@ -159,7 +160,8 @@ pub(super) fn events(request: &CompareRequest) -> Vec<Event> {
     Event::ALL.into_iter().filter(|event| asked.contains(event)).collect()
 }
 
-/// Clients of one connection each, which come back through the virtual address: today's tonic, and the channel.
+/// Clients of one connection each, which come back through the virtual address: today's tonic, and
+/// the channel.
 const LEVELLINGS: [Strategy; 2] = [Strategy::MaxAgeL4, Strategy::PickFirst];
 
 /// Policies on servers that queue (false) and bounce (true).
@@ -171,7 +173,8 @@ const BOUNCES: [(Strategy, bool); 5] = [
     (Strategy::PeakEwma, false),
 ];
 
-/// Calls at once by default: the part of the original experiment's range that decides, in a minute or two.
+/// Calls at once by default: the part of the original experiment's range that decides, in a minute
+/// or two.
 const CALLS: [u64; 7] = [100, 500, 1000, 2000, 5000, 10_000, 20_000];
 
 /// The original experiment's whole range.

@@ -1,4 +1,5 @@
-//! Latency near the capacity: quantiles of each policy, on servers that queue and on servers that bounce.
+//! Latency near the capacity: quantiles of each policy, on servers that queue and on servers that
+//! bounce.
 
 use super::text;
 use crate::report::chart::{Frame, Name, Plot};

@@ -1,8 +1,8 @@
-//! The bounce: load near the capacity of the servers, which queue what they cannot work on, or refuse it so that the client tries
-//! another.
+//! The bounce: load near the capacity of the servers, which queue what they cannot work on, or
+//! refuse it so that the client tries another.
 //!
-//! Many clients, none of which sees much of the load, and service times that scatter: where every policy of a client is half
-//! blind, and queues grow at one server while another is idle.
+//! Many clients, none of which sees much of the load, and service times that scatter: where every
+//! policy of a client is half blind, and queues grow at one server while another is idle.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::progress::Progress;
 use crate::results::BounceRow;
 use crate::strategy::{Entrance, Strategy};
 
-/// Measures the strategies of the plan, on servers that queue and on servers that bounce. One that is interrupted gives no
-/// row.
+/// Measures the strategies of the plan, on servers that queue and on servers that bounce. One that
+/// is interrupted gives no row.
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.
@@ -81,8 +81,8 @@ const CLIENTS: usize = 100;
 /// Work that arrives over what can be done.
 const LOAD: f64 = 0.95;
 
-/// Mean of an exponential distribution. Long beside what a call costs this machine, so that servers wait and processors do
-/// not.
+/// Mean of an exponential distribution. Long beside what a call costs this machine, so that servers
+/// wait and processors do not.
 const SERVICE_TIME: Duration = Duration::from_millis(20);
 
 /// Nothing is shed.
@@ -91,6 +91,6 @@ const QUEUE: u32 = 1_000_000;
 /// Far above what a call waits for: what fails is lost.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// One relaxation time of a queue, in which it comes most of the way from empty: for four workers at 0.95 this is 1/(4(1 − √0.95)²) =
-/// 390 service times, 7.8 s.
+/// One relaxation time of a queue, in which it comes most of the way from empty: for four workers
+/// at 0.95 this is 1/(4(1 − √0.95)²) = 390 service times, 7.8 s.
 pub(crate) const WARM_UP: Duration = Duration::from_secs(8);

@@ -42,7 +42,8 @@ fn rows(results: &Results) -> String {
     csv::table(&head, rows)
 }
 
-/// A row per strategy, a column per size; the smallest sizes go first where the width does not hold all.
+/// A row per strategy, a column per size; the smallest sizes go first where the width does not hold
+/// all.
 pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let facts = facts::bursts(results);
     let mut sizes: Vec<u64> = facts.iter().flat_map(|f| &f.rows).map(|row| row.calls).collect();

@@ -1,4 +1,5 @@
-//! What breaks, and what each strategy makes of it: a matrix of events and strategies, and each event in time.
+//! What breaks, and what each strategy makes of it: a matrix of events and strategies, and each
+//! event in time.
 
 use std::fmt::Write as _;
 
@@ -235,7 +236,8 @@ fn part(calls: u64, slice: &ChurnSlice) -> f64 {
     calls as f64 / (slice.ok + slice.failed).max(1) as f64
 }
 
-/// Error rates below which a cell has the shade, and what the key calls them. The first is for none at all.
+/// Error rates below which a cell has the shade, and what the key calls them. The first is for none
+/// at all.
 const SHADES: [(f64, &str); 5] = [
     (0.0, "no call failed"),
     (0.01, "fewer than 1 % failed"),

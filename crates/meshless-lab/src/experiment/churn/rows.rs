@@ -1,4 +1,5 @@
-//! The row of one strategy in one event: what failed, how long it took to get over it, and how that went in time.
+//! The row of one strategy in one event: what failed, how long it took to get over it, and how that
+//! went in time.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -113,7 +114,8 @@ impl Seen {
         }
     }
 
-    /// From the event's begin to the last failed call of the last window in which more failed than rotations cost.
+    /// From the event's begin to the last failed call of the last window in which more failed than
+    /// rotations cost.
     fn few_fail(&self, calls: &[CallRecord]) -> Option<u64> {
         let starts = (self.begin..).step_by(SLICE_NS as usize).take_while(|at| at + WINDOW_NS <= self.end);
         let windows = starts.map(|from| within(calls, from, from + WINDOW_NS));
@@ -134,7 +136,8 @@ impl Seen {
         self.end.saturating_sub((self.end - self.begin) / END_PART)
     }
 
-    /// From the event's begin to the first window in which the share of the concerned backends is as wanted.
+    /// From the event's begin to the first window in which the share of the concerned backends is
+    /// as wanted.
     fn first_window(&self, end: u64, calls: &[CallRecord], wanted: impl Fn(f64) -> bool) -> Option<u64> {
         let starts = (self.begin..).step_by(SLICE_NS as usize).take_while(|at| at + WINDOW_NS <= end);
         let mut windows = starts.filter(|from| {
@@ -241,7 +244,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// One call each 10 ms of six seconds, answered after 20 ms by the backend that `end` gives, or failed.
+    /// One call each 10 ms of six seconds, answered after 20 ms by the backend that `end` gives, or
+    /// failed.
     fn run(marks: &[(&'static str, u64)], end: impl Fn(u64) -> Option<usize>) -> ChurnRun {
         let backends: Vec<String> = (1..=FLEET).map(|n| format!("backend-{n}")).collect();
         let call = |at: u64| CallRecord {
@@ -273,7 +277,8 @@ mod tests {
     #[test]
     fn calls_of_an_event_are_those_that_ended_after_its_begin() {
         let row = row(Event::Sigkill, run(&[(BEGINS, 1000)], |at| (at >= 990).then_some(0)));
-        // Due at 990, the first that was answered, ended at 1010; the one before it failed at exactly 1000.
+        // Due at 990, the first that was answered, ended at 1010; the one before it failed at
+        // exactly 1000.
         assert_eq!((row.calls, row.failed), (502, 1));
         assert_eq!(row.converged_ms, Some(0.0));
         // Over all 600, not over the 502.

@@ -1,7 +1,8 @@
 //! The churn: steady load while things break, and what each client makes of it.
 //!
-//! Event by event, all strategies at the same time, each with a client and backends of its own: the load is light, so that
-//! they do not disturb each other, and an event takes no longer for six strategies than for one.
+//! Event by event, all strategies at the same time, each with a client and backends of its own: the
+//! load is light, so that they do not disturb each other, and an event takes no longer for six
+//! strategies than for one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use crate::results::{ChurnRow, EventNote, Results};
 use crate::stats::Round;
 use crate::strategy::Strategy;
 
-/// Makes the events of the plan and adds a row for each strategy. An event that is interrupted gives none.
+/// Makes the events of the plan and adds a row for each strategy. An event that is interrupted
+/// gives none.
 ///
 /// # Errors
 /// If a process dies that was not to. Rows that were finished by then are there.
@@ -115,7 +117,8 @@ impl Stand {
         let calls = run_client(&mut self.client, pacing, FIRST_ID, |_| {});
         let (called, happened) = tokio::join!(calls, happen(&mut self.fleet, event, plan.churn_watch));
         let ((calls, totals), (hurt, marks)) = (called?, happened?);
-        // The last handlers may still be at work for a caller who gave up; they had begun long before, so nothing is missed.
+        // The last handlers may still be at work for a caller who gave up; they had begun long
+        // before, so nothing is missed.
         let executed = self.fleet.executed()?;
         let run = ChurnRun {
             round: Round { calls, totals, executed, ..Round::default() },
@@ -150,7 +153,8 @@ async fn happen(
     Ok((hurt, marks))
 }
 
-/// The backend that got most calls just now: to hurt one that a client on a single connection does not use would show nothing.
+/// The backend that got most calls just now: to hurt one that a client on a single connection does
+/// not use would show nothing.
 fn busiest(earlier: &[u64], now: &[u64]) -> usize {
     let grown = |index: &usize| now[*index].saturating_sub(earlier[*index]);
     (0..BACKENDS).max_by_key(grown).unwrap_or(0)

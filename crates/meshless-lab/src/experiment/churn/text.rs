@@ -4,7 +4,8 @@ use crate::report::facts;
 use crate::report::format::{list, percent, ratio};
 use crate::results::Results;
 
-/// Which event cost most, which strategies lost nothing to which, and who sent calls again how often.
+/// Which event cost most, which strategies lost nothing to which, and who sent calls again how
+/// often.
 pub(crate) fn losses(results: &Results) -> String {
     let mut text = hardest_blow(results);
     if let Some((row, attempts)) = facts::most_attempts(results) {

@@ -84,8 +84,8 @@ fn draw(row: &LevellingRow, highest: f64, palette: &Palette) -> Panel {
     Panel { slot: Some(slot), title: format!("{}, {kind}", row.strategy), note, svg: plot.finish() }
 }
 
-/// Relative standard deviation of a deviation that was measured for so many ages: half of √(2/(D(M−1))), which is that of a variance
-/// whose memory is one age.
+/// Relative standard deviation of a deviation that was measured for so many ages: half of
+/// √(2/(D(M−1))), which is that of a variance whose memory is one age.
 fn scatter(row: &LevellingRow) -> f64 {
     let draws = row.ages.max(1.0) * row.backends.saturating_sub(1).max(1) as f64;
     (2.0 / draws).sqrt() / 2.0

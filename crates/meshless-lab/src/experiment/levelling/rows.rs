@@ -1,4 +1,5 @@
-//! The row of a levelling run: how unevenly the connections of many clients lay on the servers, beside the closed form.
+//! The row of a levelling run: how unevenly the connections of many clients lay on the servers,
+//! beside the closed form.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ pub(crate) struct LevellingSettings {
     /// The a of (n/n̄)ᵃ; 0 without levelling.
     pub(crate) exponent: u32,
     pub(crate) age: Duration,
-    /// What comes before this is not counted: connections that were made together must forget it, servers learn what is usual.
+    /// What comes before this is not counted: connections that were made together must forget it,
+    /// servers learn what is usual.
     pub(crate) warm_up: Duration,
 }
 
@@ -72,8 +74,9 @@ pub(crate) fn levelling_row(
     }
 }
 
-/// Relative standard deviation of binomial numbers of connections, n̄(1 − 1/M), over 1 + a − a/(W+1) for servers that level with exponent
-/// a and look back over W = 3 ages (`meshless-core`, `lifetime/levelling.rs`).
+/// Relative standard deviation of binomial numbers of connections, n̄(1 − 1/M), over 1 + a −
+/// a/(W+1) for servers that level with exponent a and look back over W = 3 ages (`meshless-core`,
+/// `lifetime/levelling.rs`).
 fn expected(backends: usize, connections: f64, exponent: u32) -> f64 {
     let a = f64::from(exponent);
     let binomial = ratio(1.0 - ratio(1.0, backends as f64), connections);
@@ -84,7 +87,8 @@ fn mean_of(connections: &[u64]) -> f64 {
     ratio(connections.iter().sum::<u64>() as f64, connections.len() as f64)
 }
 
-/// Around the mean of the moment: a client between two connections is on no server, and no server's fault.
+/// Around the mean of the moment: a client between two connections is on no server, and no server's
+/// fault.
 fn relative_variance(connections: &[u64]) -> f64 {
     let mean = mean_of(connections);
     let squares: f64 = connections.iter().map(|n| (*n as f64 - mean).powi(2)).sum();

@@ -1,8 +1,10 @@
-//! The levelling: many clients that keep one connection each, on servers that age connections, with levelled ages and without.
+//! The levelling: many clients that keep one connection each, on servers that age connections, with
+//! levelled ages and without.
 //!
-//! Clients come back through the virtual address, which picks a server at random, as a ClusterIP does: how many connections a
-//! server has is then a matter of luck, and what levelling does about it is what is measured. All variants of a
-//! strategy run at the same time: the load only shows clients that their connection is gone.
+//! Clients come back through the virtual address, which picks a server at random, as a ClusterIP
+//! does: how many connections a server has is then a matter of luck, and what levelling does about
+//! it is what is measured. All variants of a strategy run at the same time: the load only shows
+//! clients that their connection is gone.
 
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use crate::progress::Progress;
 use crate::results::LevellingRow;
 use crate::strategy::{Entrance, Strategy};
 
-/// Measures the strategies of the plan, each without levelling and with it. One that is interrupted gives no row.
+/// Measures the strategies of the plan, each without levelling and with it. One that is interrupted
+/// gives no row.
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.
@@ -74,7 +77,8 @@ fn setup(plan: &Plan, strategy: Strategy, exponent: u32) -> Setup {
 /// Servers.
 pub(crate) const SERVERS: usize = 3;
 
-/// Many enough that the closed form, which is one of large numbers, applies; few enough that nobody is surprised to be hit.
+/// Many enough that the closed form, which is one of large numbers, applies; few enough that nobody
+/// is surprised to be hit.
 const CLIENTS: usize = 60;
 
 /// So short that a run of half a minute sees dozens of them.

@@ -1,4 +1,5 @@
-//! What a reader sees in the figures of the levelling, in a sentence each: from this run, or nothing.
+//! What a reader sees in the figures of the levelling, in a sentence each: from this run, or
+//! nothing.
 
 use crate::report::facts;
 use crate::report::format::{list, percent, ratio};
@@ -9,7 +10,8 @@ pub(crate) fn takeaway(results: &Results) -> String {
     let said: Vec<String> = facts::levelled(results)
         .into_iter()
         .map(|(without, with)| {
-            // Not rotations: a channel that replaces connections ahead of their age sees to some of them itself.
+            // Not rotations: a channel that replaces connections ahead of their age sees to some of
+            // them itself.
             let price = with.connections_opened as f64 / without.connections_opened as f64;
             format!(
                 "with `{}` from {} to {} of the mean, {} of it, for {}\u{a0}× the new connections",

@@ -1,4 +1,5 @@
-//! The row of a spread run: who answered how much, when, and what a rotation did to the calls around it.
+//! The row of a spread run: who answered how much, when, and what a rotation did to the calls
+//! around it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,8 +45,8 @@ pub(crate) fn spread_row(strategy: Strategy, settings: &SpreadSettings, mut roun
     }
 }
 
-/// Rotations during the run, as offsets from its start. Those of the warm-up and of the time after the last call are not the
-/// run's.
+/// Rotations during the run, as offsets from its start. Those of the warm-up and of the time after
+/// the last call are not the run's.
 fn rotations(round: &Round) -> Vec<u64> {
     let end = round.calls.iter().map(|call| call.finished_ns).max().unwrap_or(0);
     let offsets = round.rotations_ns.iter().filter_map(|at| at.checked_sub(round.totals.start_ns));
@@ -68,7 +69,8 @@ fn timeline(settings: &SpreadSettings, calls: &[CallRecord]) -> Vec<Second> {
     timeline
 }
 
-/// Only full seconds, and only those in which anything was answered: an imbalance of nothing is none.
+/// Only full seconds, and only those in which anything was answered: an imbalance of nothing is
+/// none.
 fn per_second(settings: &SpreadSettings, timeline: &[Second]) -> PerSecond {
     let full = timeline.iter().take(settings.length.as_secs() as usize);
     let mut values: Vec<f64> =
@@ -78,7 +80,8 @@ fn per_second(settings: &SpreadSettings, timeline: &[Second]) -> PerSecond {
     PerSecond { p50, max: values.last().copied().unwrap_or(0.0) }
 }
 
-/// A call near two rotations counts for both: each rotation is looked at with all that happened around it.
+/// A call near two rotations counts for both: each rotation is looked at with all that happened
+/// around it.
 fn around_rotation(around: Duration, rotations: &[u64], calls: &[CallRecord]) -> Vec<AroundRotation> {
     if rotations.is_empty() {
         return Vec::new();

@@ -11,8 +11,8 @@ use crate::progress::Progress;
 use crate::results::SpreadRow;
 use crate::strategy::Strategy;
 
-/// Measures the strategies of the plan and adds a row for each. One that is interrupted half-way gives none: its share of a
-/// shorter time would not compare with the others.
+/// Measures the strategies of the plan and adds a row for each. One that is interrupted half-way
+/// gives none: its share of a shorter time would not compare with the others.
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.

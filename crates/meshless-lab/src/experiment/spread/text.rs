@@ -89,7 +89,8 @@ pub(crate) fn rotation(results: &Results) -> String {
     text + &lost_at_rotations(results)
 }
 
-/// What becomes of calls at rotations is a matter of the client: today's tonic beside whatever else took part.
+/// What becomes of calls at rotations is a matter of the client: today's tonic beside whatever else
+/// took part.
 fn lost_at_rotations(results: &Results) -> String {
     let (mut tonic, mut ours) = (Rotated::default(), Rotated::default());
     for row in results.spread.iter().filter(|row| row.rotations > 0) {

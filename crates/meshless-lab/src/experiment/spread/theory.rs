@@ -1,12 +1,13 @@
 //! Closed forms for the spread of sticky connections, drawn beside what was measured.
 //!
-//! Model: N connections, each chosen uniformly among M backends again whenever its age T ends. The calls per backend
-//! are then Binomial(N, 1/M); their relative standard deviation at an instant is √((M−1)/N). For one connection this is
-//! exact, and so is max/mean = M: everything is on one backend. (The common 1 + e_M·√((M−1)/N), with e_M the mean of the
-//! largest of M normals, holds for many connections only; at N = 1, M = 3 it says 2.2 where the truth is 3.)
+//! Model: N connections, each chosen uniformly among M backends again whenever its age T ends. The
+//! calls per backend are then Binomial(N, 1/M); their relative standard deviation at an instant is
+//! √((M−1)/N). For one connection this is exact, and so is max/mean = M: everything is on one
+//! backend. (The common 1 + e_M·√((M−1)/N), with e_M the mean of the largest of M normals, holds
+//! for many connections only; at N = 1, M = 3 it says 2.2 where the truth is 3.)
 
-/// Relative standard deviation over a window of `window` ages: √((M−1)/N · g), where g averages the autocorrelation
-/// max(0, 1 − |τ|/T) of "this backend has the connection" over the window.
+/// Relative standard deviation over a window of `window` ages: √((M−1)/N · g), where g averages the
+/// autocorrelation max(0, 1 − |τ|/T) of "this backend has the connection" over the window.
 pub(crate) fn relative_deviation(backends: usize, connections: f64, window: f64) -> f64 {
     (backends.saturating_sub(1) as f64 / connections * averaging(window)).sqrt()
 }

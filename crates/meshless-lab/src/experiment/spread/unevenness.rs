@@ -194,7 +194,8 @@ fn draw_since_start(
 /// Its name, and the expected deviation after so many seconds.
 type Theory = (&'static str, Box<dyn Fn(f64) -> f64>);
 
-/// Expected deviation after so many seconds, for what the run has: one ageing connection, a connection per call.
+/// Expected deviation after so many seconds, for what the run has: one ageing connection, a
+/// connection per call.
 fn theories(rows: &[&SpreadRow], backends: usize, age_ms: f64) -> Vec<Theory> {
     let mut theories: Vec<Theory> = Vec::new();
     if rows.iter().any(|row| facts::kind(&row.strategy) == Kind::Ageing) && age_ms > 0.0 {

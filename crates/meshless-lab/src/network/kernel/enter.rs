@@ -1,7 +1,8 @@
 //! Moves this process into a network namespace of its own, by starting itself again inside.
 //!
-//! A namespace belongs to a thread, and a runtime has many; `unshare(1)` makes the namespace first and becomes this
-//! program then. The process id stays, so that signals, pipes and the exit code need nobody to pass them on.
+//! A namespace belongs to a thread, and a runtime has many; `unshare(1)` makes the namespace first
+//! and becomes this program then. The process id stays, so that signals, pipes and the exit code
+//! need nobody to pass them on.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -31,7 +32,8 @@ pub(super) fn namespace_of_its_own() -> Result<(), NetworkError> {
         Some(_) => return Err(NetworkError::Namespace("unshare changed nothing".into())),
         None => {}
     }
-    // Asked first: once it has taken this process's place, its failure could not be told from the run's.
+    // Asked first: once it has taken this process's place, its failure could not be told from the
+    // run's.
     let trial = Command::new("unshare").args(["--net", "--", "true"]).output()?;
     if !trial.status.success() {
         return Err(NetworkError::Namespace(first_line(&trial.stderr, &trial.status.to_string())));
@@ -42,7 +44,8 @@ pub(super) fn namespace_of_its_own() -> Result<(), NetworkError> {
     Err(again.env(mark::NAME, mark::of_this_process(&namespace)).exec().into())
 }
 
-/// The mark by which a process knows that it has moved: its own id, which its children do not share, and where it was.
+/// The mark by which a process knows that it has moved: its own id, which its children do not
+/// share, and where it was.
 mod mark {
     pub(super) const NAME: &str = "MESHLESS_MOVED_FROM";
 

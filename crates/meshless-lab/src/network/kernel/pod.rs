@@ -1,7 +1,8 @@
 //! A pod: a network namespace with one link to the node.
 //!
-//! The namespace has no name. It lives as long as a process is in it, and the first is a `cat` that waits for its stdin to
-//! close, which happens when the pod is dropped or this process ends in whatever way.
+//! The namespace has no name. It lives as long as a process is in it, and the first is a `cat` that
+//! waits for its stdin to close, which happens when the pod is dropped or this process ends in
+//! whatever way.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +19,8 @@ use tokio::time::{sleep, timeout};
 use super::{KernelNetwork, program};
 use crate::network::NetworkError;
 
-/// A network namespace with an address. It is gone when it is dropped and the processes in it have ended.
+/// A network namespace with an address. It is gone when it is dropped and the processes in it have
+/// ended.
 #[derive(Debug)]
 pub struct KernelPod {
     address: Ipv4Addr,
@@ -59,9 +61,10 @@ impl KernelPod {
             _keeper: keeper,
         };
         let node = KernelNetwork::NODE_ADDRESS;
-        // `replace`: the route of a pod that had this address may not be gone yet. The index differs from eth0's, which is 2: a
-        // link whose index equals its peer's counts as no link to elsewhere, and the kernel takes up to a second longer to
-        // notice that it is up (linkwatch_urgent_event).
+        // `replace`: the route of a pod that had this address may not be gone yet. The index
+        // differs from eth0's, which is 2: a link whose index equals its peer's counts as no link
+        // to elsewhere, and the kernel takes up to a second longer to notice that it is up
+        // (linkwatch_urgent_event).
         let index = u32::from(n) + INDEX_FIRST;
         let outside = format!(
             "link add pod{n} index {index} type veth peer name eth0 netns {pid}\nlink set pod{n} up\n\
@@ -79,8 +82,9 @@ impl KernelPod {
         Ok(pod)
     }
 
-    /// A new link loses packets until the kernel has noticed on both sides that it is up, and a lost SYN costs its
-    /// connection a second. So the first is ours: nobody listens in there yet, and a refusal is the answer that we want.
+    /// A new link loses packets until the kernel has noticed on both sides that it is up, and a
+    /// lost SYN costs its connection a second. So the first is ours: nobody listens in there yet,
+    /// and a refusal is the answer that we want.
     async fn wait_until_reachable(&self) -> Result<(), NetworkError> {
         for _ in 0..REACH_ATTEMPTS {
             match timeout(REACH_TIMEOUT, TcpStream::connect((self.address, REACH_PORT))).await {
@@ -132,7 +136,8 @@ impl Drop for KernelPod {
         if !*self.is_cut_off.get_mut() {
             return;
         }
-        // The next pod at this address must not be born cut off. If this fails the run is over anyway.
+        // The next pod at this address must not be born cut off. If this fails the run is over
+        // anyway.
         let mut nft = std::process::Command::new("nft");
         nft.arg(format!("delete element ip {CUT_OFF} {{ {} }}", self.address));
         let _ = nft.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -142,7 +147,8 @@ impl Drop for KernelPod {
 /// Table and set of the addresses that are cut off.
 const CUT_OFF: &str = "meshless-faults cut-off";
 
-/// Before connection tracking on the way in, after everything on the way out: translated or not, the address is the pod's.
+/// Before connection tracking on the way in, after everything on the way out: translated or not,
+/// the address is the pod's.
 pub(super) const CUT_OFF_RULES: &str = "\
 table ip meshless-faults {
   set cut-off {
@@ -173,8 +179,9 @@ const REACH_ATTEMPTS: u32 = 200;
 
 /// Says a word when the namespace stands, then keeps it until stdin closes.
 ///
-/// A client that opens a connection per call needs more ports than Linux gives by default, and may not wait a minute for
-/// each to be free again; on loopback the kernel reuses them by itself (tcp_tw_reuse = 2).
+/// A client that opens a connection per call needs more ports than Linux gives by default, and may
+/// not wait a minute for each to be free again; on loopback the kernel reuses them by itself
+/// (tcp_tw_reuse = 2).
 const KEEP: &str = "\
 ip link set lo up && \
 echo '1024 65535' > /proc/sys/net/ipv4/ip_local_port_range && \

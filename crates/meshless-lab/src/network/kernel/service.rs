@@ -1,8 +1,9 @@
 //! A ClusterIP in the form of kube-proxy's nftables mode.
 //!
-//! `numgen random mod N` draws once per connection, because translation is decided by a connection's first packet and
-//! remembered by connection tracking. A change of the backends replaces the rules in one transaction and leaves
-//! connections that exist where they are. What is drawn is the kernel's own and follows no seed.
+//! `numgen random mod N` draws once per connection, because translation is decided by a
+//! connection's first packet and remembered by connection tracking. A change of the backends
+//! replaces the rules in one transaction and leaves connections that exist where they are. What is
+//! drawn is the kernel's own and follows no seed.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -83,9 +84,10 @@ fn rules(table: &str, address: SocketAddr, backends: &[SocketAddr]) -> String {
     text + "}\n"
 }
 
-/// What keeps connections that exist going while tables of services come and go, or have no backends: the kernel translates
-/// only while there is a chain of type nat, and tracks connections only while there is a rule that asks for it. Without
-/// either, packets of old connections would pass untranslated. The rule is one that kube-proxy has as well.
+/// What keeps connections that exist going while tables of services come and go, or have no
+/// backends: the kernel translates only while there is a chain of type nat, and tracks connections
+/// only while there is a rule that asks for it. Without either, packets of old connections would
+/// pass untranslated. The rule is one that kube-proxy has as well.
 pub(super) const BASE_RULES: &str = "\
 table ip meshless-node {
   chain translation {

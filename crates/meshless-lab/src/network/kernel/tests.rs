@@ -1,7 +1,8 @@
 //! The kernel's network with real namespaces and rules.
 //!
-//! Ignored unless asked for, because they need root, `nft` and `ip`: `cargo test -p meshless-lab --lib kernel -- --ignored`.
-//! Each starts itself again in a namespace of its own, so that the host's network is not touched.
+//! Ignored unless asked for, because they need root, `nft` and `ip`: `cargo test -p meshless-lab
+//! --lib kernel -- --ignored`. Each starts itself again in a namespace of its own, so that the
+//! host's network is not touched.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -38,7 +39,8 @@ fn each_connection_reaches_a_random_backend() {
         for _ in 0..n {
             counts[usize::from(Connection::open(&client, service.local_addr()).unwrap().ask().unwrap())] += 1;
         }
-        // Five standard deviations of a binomial count, √(n · ⅓ · ⅔): the kernel's draw has no seed to repeat.
+        // Five standard deviations of a binomial count, √(n · ⅓ · ⅔): the kernel's draw has no seed
+        // to repeat.
         let tolerance = 5.0 * (f64::from(n) * 2.0 / 9.0).sqrt();
         assert!(counts.iter().all(|count| (f64::from(*count) - 100.0).abs() <= tolerance), "{counts:?}");
     });
@@ -146,7 +148,8 @@ impl Connection {
     }
 }
 
-/// Makes a socket in the pod. It stays there, whoever uses it; only the thread that makes it has to go in.
+/// Makes a socket in the pod. It stays there, whoever uses it; only the thread that makes it has to
+/// go in.
 fn inside<T: Send + 'static>(pod: &KernelPod, make: impl FnOnce() -> T + Send + 'static) -> T {
     let namespace = fs::File::open(pod.namespace()).unwrap();
     let made = thread::spawn(move || {

@@ -1,6 +1,7 @@
 //! The proxies' configurations: plain-text HTTP/2 on both sides, a backend chosen for each request.
 //!
-//! Called by [`Proxy::start`](super::Proxy::start) alone. Pure text: nothing here touches a file or a process.
+//! Called by [`Proxy::start`](super::Proxy::start) alone. Pure text: nothing here touches a file or
+//! a process.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -15,8 +16,9 @@ pub(super) fn haproxy(
     threads: usize,
     max_connections: usize,
 ) -> String {
-    // The default is 100 streams a connection, on both sides: the rest would wait in line. `http-reuse always` lets any
-    // request use any backend connection; with the default `safe` the first one of a client waits for its own.
+    // The default is 100 streams a connection, on both sides: the rest would wait in line.
+    // `http-reuse always` lets any request use any backend connection; with the default `safe` the
+    // first one of a client waits for its own.
     let mut text = format!(
         "global
     nbthread {threads}
@@ -62,8 +64,8 @@ pub(super) fn nginx(
     let folder = folder.display();
     let servers: String =
         backends.iter().map(|backend| format!("        server {backend} max_fails=0;\n")).collect();
-    // Requests per connection are limited to 1000 by default, after which nginx sends GOAWAY: a rotation of its own that
-    // would be measured as the mesh's.
+    // Requests per connection are limited to 1000 by default, after which nginx sends GOAWAY: a
+    // rotation of its own that would be measured as the mesh's.
     format!(
         "daemon off;
 worker_processes {threads};
@@ -118,14 +120,16 @@ pub(super) fn envoy(listen: SocketAddr, backends: &[SocketAddr]) -> String {
         "codec_type": "HTTP2",
         "http2_protocol_options": { "max_concurrent_streams": CONCURRENT_CALLS },
         "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [
-            // Envoy ends a response after 15 s unless told otherwise; 0 leaves that to the client's deadline.
+            // Envoy ends a response after 15 s unless told otherwise; 0 leaves that to the client's
+            // deadline.
             { "match": { "prefix": "/" }, "route": { "cluster": "servers", "timeout": "0s" } }
         ] }] },
         "http_filters": [{ "name": "router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
         } }]
     });
-    // The circuit breaker's defaults of 1024 connections, waiting and running requests would be hit by any burst.
+    // The circuit breaker's defaults of 1024 connections, waiting and running requests would be hit
+    // by any burst.
     let thresholds = serde_json::json!([{
         "max_connections": CONCURRENT_CALLS, "max_pending_requests": CONCURRENT_CALLS, "max_requests": CONCURRENT_CALLS
     }]);

@@ -1,7 +1,9 @@
-//! Latencies as text: the compressed V2 encoding of HdrHistogram in base64, from which nothing is lost.
+//! Latencies as text: the compressed V2 encoding of HdrHistogram in base64, from which nothing is
+//! lost.
 //!
-//! For `cluster`, whose workers hand their histograms over through the logs of their pods, a few hundred bytes each; spread out
-//! one takes a quarter of a megabyte, so they stay packed until they are summed up.
+//! For `cluster`, whose workers hand their histograms over through the logs of their pods, a few
+//! hundred bytes each; spread out one takes a quarter of a megabyte, so they stay packed until they
+//! are summed up.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -180,7 +180,8 @@ fn burst(strategy: &str, calls: u64, rate: f64, slowness: f64) -> BurstRow {
     }
 }
 
-/// Calls of `share(second, …)` among three backends at 1 000 calls a second, with failures spread over the rotations.
+/// Calls of `share(second, …)` among three backends at 1 000 calls a second, with failures spread
+/// over the rotations.
 fn spread(strategy: &str, share: &dyn Fn(usize, f64) -> [f64; 3], rotations: u64, failed: u64) -> SpreadRow {
     let mut timeline = Vec::new();
     let mut totals: BTreeMap<String, u64> = BTreeMap::new();
@@ -273,7 +274,8 @@ fn outcome(ok: u64, failed: u64, late: f64, latency: Latency, connections: u64) 
     }
 }
 
-/// Four events for three strategies: one that loses much, one that loses little, one that loses nothing.
+/// Four events for three strategies: one that loses much, one that loses little, one that loses
+/// nothing.
 fn churn_into(results: &mut Results) {
     let events =
         [("sigkill", [34, 7, 0]), ("hung", [800, 260, 0]), ("scale", [0, 0, 0]), ("ageing", [0, 9, 0])];
@@ -326,7 +328,8 @@ fn churn(strategy: &str, event: &str, failed: u64) -> ChurnRow {
     }
 }
 
-/// One strategy on plain ages and on levelled ones, one on servers that queue and on servers that bounce.
+/// One strategy on plain ages and on levelled ones, one on servers that queue and on servers that
+/// bounce.
 fn servers_into(results: &mut Results) {
     results.levelling = vec![levelling(0), levelling(3)];
     results.bounce = vec![bounce(false), bounce(true)];

@@ -1,8 +1,8 @@
 //! Runs a call once, on one connection, up to the response's headers.
 //!
-//! Called by the channel for each attempt. It decides nothing: a failure comes back with its meaning, the request
-//! stays in [`Outgoing`]. Dropping the future cancels the attempt: h2 sends RST_STREAM(CANCEL) when the last handle to
-//! a stream goes, and the slot is freed after that.
+//! Called by the channel for each attempt. It decides nothing: a failure comes back with its
+//! meaning, the request stays in [`Outgoing`]. Dropping the future cancels the attempt: h2 sends
+//! RST_STREAM(CANCEL) when the last handle to a stream goes, and the slot is freed after that.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -67,8 +67,8 @@ pub(crate) async fn attempt(
     Ok(http::Response::from_parts(head, body))
 }
 
-/// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in the same turn as the
-/// headers, so that both leave in one write.
+/// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in
+/// the same turn as the headers, so that both leave in one write.
 fn start(
     slot: &Slot,
     outgoing: &mut Outgoing,
@@ -101,8 +101,8 @@ fn start(
     }
 }
 
-/// Hands the whole body to h2, which sends it as the peer's windows allow. There is no use in waiting for the windows
-/// here: the bytes are in memory either way.
+/// Hands the whole body to h2, which sends it as the peer's windows allow. There is no use in
+/// waiting for the windows here: the bytes are in memory either way.
 fn send_whole(mut sink: SendStream<Bytes>, bytes: Bytes) {
     if !bytes.is_empty() {
         // Fails only if the stream has ended; the response then says how.

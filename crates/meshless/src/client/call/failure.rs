@@ -13,8 +13,8 @@
 //! | headers or trailers above the channel's limit | none, reset or GOAWAY of our own | `TooLong` |
 //! | it broke later, after a GOAWAY or without one | I/O, or GOAWAY of our own | `ConnectionLost` |
 //!
-//! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the connection breaks then,
-//! the server may have run the call.
+//! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the
+//! connection breaks then, the server may have run the call.
 
 use std::time::Duration;
 
@@ -42,10 +42,11 @@ enum FailureKind {
     LeftBehind,
     /// The server said that its application did not see the call.
     Unprocessed,
-    /// The stream was reset with this code, by the server or (`by_us`) over its breach of protocol. Processed for all that is
-    /// known.
+    /// The stream was reset with this code, by the server or (`by_us`) over its breach of protocol.
+    /// Processed for all that is known.
     Reset { reason: Reason, by_us: bool },
-    /// The connection ended under the call, by the channel's decision (`by_us`) or not. Processed for all that is known.
+    /// The connection ended under the call, by the channel's decision (`by_us`) or not. Processed
+    /// for all that is known.
     ConnectionLost { by_us: bool },
     /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
     TimedOut,
@@ -177,7 +178,8 @@ impl Failure {
         matches!(self.kind, FailureKind::TimedOut)
     }
 
-    /// True if the call would fail on every backend: because of its request, or by the channel's own limit.
+    /// True if the call would fail on every backend: because of its request, or by the channel's
+    /// own limit.
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self.kind,
@@ -232,14 +234,16 @@ impl Failure {
     }
 }
 
-/// PROTOCOL-HTTP2.md: "The following mapping from RST_STREAM error codes to GRPC error codes is applied."
+/// PROTOCOL-HTTP2.md: "The following mapping from RST_STREAM error codes to GRPC error codes is
+/// applied."
 fn reset_code(reason: Reason) -> Code {
     match reason {
         Reason::REFUSED_STREAM => Code::Unavailable,
         Reason::CANCEL => Code::Cancelled,
         Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
         Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
-        // NO_ERROR included: a stream that ends without a status is a broken promise whatever its code.
+        // NO_ERROR included: a stream that ends without a status is a broken promise whatever its
+        // code.
         _ => Code::Internal,
     }
 }

@@ -1,6 +1,8 @@
-//! What reads a response's head and trailers, as functions of bytes: see [`fuzzing`](crate::fuzzing).
+//! What reads a response's head and trailers, as functions of bytes: see
+//! [`fuzzing`](crate::fuzzing).
 //!
-//! A response is written as text: lines of `name: value`, an empty line, the body, a line with a dot, and lines of trailers.
+//! A response is written as text: lines of `name: value`, an empty line, the body, a line with a
+//! dot, and lines of trailers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -67,7 +69,8 @@ fn read_as_callers_do(headers: &HeaderMap) {
     }
 }
 
-/// A whole response, of gRPC or not. The first two bytes are its HTTP status and whether it ends with its head.
+/// A whole response, of gRPC or not. The first two bytes are its HTTP status and whether it ends
+/// with its head.
 pub(crate) fn http_answer(data: &[u8]) {
     let Some(([status, flags], text)) = data.split_first_chunk() else { return };
     let (head, rest) = cut(text, b"\n\n");

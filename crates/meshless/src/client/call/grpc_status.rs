@@ -1,8 +1,9 @@
-//! The status that ends a response, repaired before tonic reads it: `grpc-status`, `grpc-message`, `grpc-status-details-bin`.
+//! The status that ends a response, repaired before tonic reads it: `grpc-status`, `grpc-message`,
+//! `grpc-status-details-bin`.
 //!
-//! tonic panics if the details are not base64, replaces the code by UNKNOWN if the message is not UTF-8, and knows each code
-//! in one spelling only. So every head and every trailers pass here first. What a peer sends then neither panics nor
-//! changes the code:
+//! tonic panics if the details are not base64, replaces the code by UNKNOWN if the message is not
+//! UTF-8, and knows each code in one spelling only. So every head and every trailers pass here
+//! first. What a peer sends then neither panics nor changes the code:
 //!
 //! | header | what other implementations do | here |
 //! |---|---|---|
@@ -21,7 +22,8 @@ use tonic::{Code, Status};
 
 use crate::shared::peer_text::peer_text;
 
-/// Brings the status in `headers` into the form that tonic reads, and returns its code. `None` if there is no status.
+/// Brings the status in `headers` into the form that tonic reads, and returns its code. `None` if
+/// there is no status.
 pub(super) fn repair(headers: &mut HeaderMap) -> Option<Code> {
     let code = repair_code(headers)?;
     repair_message(headers);
@@ -122,12 +124,13 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 /// UNAUTHENTICATED, the last code that gRPC has.
 const CODE_MAX: i32 = 16;
 
-/// Bytes of a server's message that the caller gets: 16 KiB. The message is the application's own, so it is neither escaped
-/// nor cut to a line. C-core refuses responses with more than 16 KiB of metadata, so a longer message would not reach
-/// every client anyway.
+/// Bytes of a server's message that the caller gets: 16 KiB. The message is the application's own,
+/// so it is neither escaped nor cut to a line. C-core refuses responses with more than 16 KiB of
+/// metadata, so a longer message would not reach every client anyway.
 const STATUS_MESSAGE_MAX: usize = 16 << 10;
 
-/// What is percent-encoded in `grpc-message` besides what is not ASCII (PROTOCOL-HTTP2.md, "Percent-Byte-Unencoded").
+/// What is percent-encoded in `grpc-message` besides what is not ASCII (PROTOCOL-HTTP2.md,
+/// "Percent-Byte-Unencoded").
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The head of a request (method, URI, headers), so kept that another attempt can have it again.
 //!
-//! h2 takes the headers by value, and nearly every call is one attempt. So that one gets the map itself, and what stays
-//! here is a flat list in the call's own memory, whose names and values share the map's bytes: a second map would be
-//! two allocations for every call. A replay builds a map out of the list again.
+//! h2 takes the headers by value, and nearly every call is one attempt. So that one gets the map
+//! itself, and what stays here is a flat list in the call's own memory, whose names and values
+//! share the map's bytes: a second map would be two allocations for every call. A replay builds a
+//! map out of the list again.
 //!
-//! Owned by [`Outgoing`](super::Outgoing). Knows nothing of bodies, nor of why there is another attempt.
+//! Owned by [`Outgoing`](super::Outgoing). Knows nothing of bodies, nor of why there is another
+//! attempt.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -40,7 +42,8 @@ impl Head {
         }
     }
 
-    /// The method's path, `/package.Service/Method`. Cheap to clone if it is a generated client's, which is static.
+    /// The method's path, `/package.Service/Method`. Cheap to clone if it is a generated client's,
+    /// which is static.
     pub(super) fn path(&self) -> Option<PathAndQuery> {
         self.uri.path_and_query().cloned()
     }
@@ -65,8 +68,8 @@ impl Head {
     }
 }
 
-/// Headers that are kept without an allocation: `te`, `content-type`, `user-agent`, `grpc-timeout`, and two of the
-/// caller's own. 72 bytes each.
+/// Headers that are kept without an allocation: `te`, `content-type`, `user-agent`, `grpc-timeout`,
+/// and two of the caller's own. 72 bytes each.
 const INLINE_HEADERS: usize = 6;
 
 #[cfg(test)]

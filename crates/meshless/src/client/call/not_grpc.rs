@@ -1,7 +1,9 @@
-//! An answer that is not gRPC: a proxy's error page, a load balancer's redirect, a web server on the wrong port.
+//! An answer that is not gRPC: a proxy's error page, a load balancer's redirect, a web server on
+//! the wrong port.
 //!
-//! The code follows from the HTTP status alone, by gRPC's table, whatever the body is. The message says what came: HTTP
-//! status, content type, and the start of the body, which often names the proxy and its reason.
+//! The code follows from the HTTP status alone, by gRPC's table, whatever the body is. The message
+//! says what came: HTTP status, content type, and the start of the body, which often names the
+//! proxy and its reason.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -94,8 +96,9 @@ fn code(status: StatusCode) -> Code {
 /// Bytes of the body that are read: as many as are quoted, and one that shows that there are more.
 const BODY_START_MAX: usize = PEER_TEXT_BYTES_MAX + 1;
 
-/// How long the start of the body may take to come. Longer than a round trip, and short for a caller whose call has failed
-/// already: a page that is never finished must not hold the call until its deadline.
+/// How long the start of the body may take to come. Longer than a round trip, and short for a
+/// caller whose call has failed already: a page that is never finished must not hold the call until
+/// its deadline.
 const BODY_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! A request on its way out, kept so that it can be sent again.
 //!
-//! h2 takes a request's headers and bytes by value and never gives them back, and whether a server processed them may
-//! only be known from the GOAWAY that answers. So the channel keeps the request here until the response's headers have
-//! come ("committed", in gRFC A6's word): the [`Head`], and of the body
+//! h2 takes a request's headers and bytes by value and never gives them back, and whether a server
+//! processed them may only be known from the GOAWAY that answers. So the channel keeps the request
+//! here until the response's headers have come ("committed", in gRFC A6's word): the [`Head`], and
+//! of the body
 //!
-//! - all of it, if it is one frame that was ready at once, as in every unary call: its bytes are shared with h2, so
-//!   that keeping them costs nothing before they are written, and nothing is spawned or polled for them later;
+//! - all of it, if it is one frame that was ready at once, as in every unary call: its bytes are
+//!   shared with h2, so that keeping them costs nothing before they are written, and nothing is
+//!   spawned or polled for them later;
 //! - what was sent so far, if it is a stream, up to [`STREAM_REPLAY_LIMIT`].
 
 use std::collections::VecDeque;
@@ -24,7 +26,8 @@ use super::head::Head;
 use crate::shared::grpc::message_limit::{MessageLimit, TooLong};
 use crate::shared::metrics::MessageMeter;
 
-/// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says so.
+/// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says
+/// so.
 pub(crate) struct Outgoing {
     head: Head,
     body: State,
@@ -123,7 +126,8 @@ impl Outgoing {
         }
     }
 
-    /// The same request once more, to be attempted beside this one. `None` if its body is a stream, or too long to be kept.
+    /// The same request once more, to be attempted beside this one. `None` if its body is a stream,
+    /// or too long to be kept.
     pub(crate) fn fork(&mut self, cx: &mut Context<'_>) -> Option<Self> {
         self.look(cx);
         let State::Whole(bytes) = &self.body else { return None };
@@ -203,11 +207,13 @@ impl Outgoing {
     }
 }
 
-/// The frames of a streaming body: those that were taken out before and are kept, then those still to come.
+/// The frames of a streaming body: those that were taken out before and are kept, then those still
+/// to come.
 pub(super) struct RequestStream {
     rest: Body,
     ended: bool,
-    /// Frames that were taken out of `rest`: from `next` on those to be sent, before it those that were.
+    /// Frames that were taken out of `rest`: from `next` on those to be sent, before it those that
+    /// were.
     kept: VecDeque<Bytes>,
     kept_len: usize,
     next: usize,
@@ -313,8 +319,8 @@ impl RequestStream {
     }
 }
 
-/// Takes up to two frames out of a body: a unary call's body is one frame, and only asking for a second shows that there
-/// is none (tonic's encoder does not announce its end).
+/// Takes up to two frames out of a body: a unary call's body is one frame, and only asking for a
+/// second shows that there is none (tonic's encoder does not announce its end).
 fn look_into(mut stream: RequestStream, cx: &mut Context<'_>) -> State {
     let first = match stream.poll_rest(cx) {
         Poll::Ready(Some(Ok(bytes))) => bytes,
@@ -346,14 +352,17 @@ fn too_long(TooLong { len, max }: TooLong) -> Status {
     ))
 }
 
-/// Longest body that is handed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses longer ones.
+/// Longest body that is handed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses
+/// longer ones.
 pub(super) const WHOLE_MAX: usize = 1 << 30;
 
-/// Longest unary request that is kept for another attempt: 4 MiB, which is also the longest that a gRPC server accepts
-/// unless told otherwise. The bytes are shared with h2; kept is what h2 has already written.
+/// Longest unary request that is kept for another attempt: 4 MiB, which is also the longest that a
+/// gRPC server accepts unless told otherwise. The bytes are shared with h2; kept is what h2 has
+/// already written.
 pub(crate) const UNARY_REPLAY_LIMIT: usize = 4 << 20;
 
-/// Bytes of a streaming request that are kept for another attempt: 256 KiB, grpc-go's `MaxRetryRPCBufferSize`.
+/// Bytes of a streaming request that are kept for another attempt: 256 KiB, grpc-go's
+/// `MaxRetryRPCBufferSize`.
 pub(crate) const STREAM_REPLAY_LIMIT: usize = 256 << 10;
 
 #[cfg(test)]

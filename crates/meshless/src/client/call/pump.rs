@@ -1,9 +1,10 @@
 //! Moves the frames of a streaming request into an HTTP/2 stream, as fast as flow control allows.
 //!
-//! Until the response's headers have come, the attempt polls the pump itself: the request stays in the caller's task
-//! and can be taken back for another attempt. After that a task of its own does ([`PumpTask`]), because the caller may
-//! hold the response without reading it while its request goes on: awaiting room in a channel that feeds the request
-//! would otherwise wait for ever. tonic's own channel behaves the same.
+//! Until the response's headers have come, the attempt polls the pump itself: the request stays in
+//! the caller's task and can be taken back for another attempt. After that a task of its own does
+//! ([`PumpTask`]), because the caller may hold the response without reading it while its request
+//! goes on: awaiting room in a channel that feeds the request would otherwise wait for ever.
+//! tonic's own channel behaves the same.
 //!
 //! A unary call has no pump.
 
@@ -45,7 +46,8 @@ impl Pump {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Status>> {
         loop {
-            // Asked in every round, because it also wakes the pump when the stream ends while the body is silent.
+            // Asked in every round, because it also wakes the pump when the stream ends while the
+            // body is silent.
             if self.sink.poll_reset(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
@@ -83,7 +85,8 @@ impl Pump {
         // In parts, since h2 counts windows in 32 bits.
         self.sink.reserve_capacity(self.waiting.len().min(WHOLE_MAX));
         loop {
-            // `poll_capacity` reports increases only: what was assigned before must be asked for first.
+            // `poll_capacity` reports increases only: what was assigned before must be asked for
+            // first.
             let capacity = self.sink.capacity();
             if capacity > 0 {
                 return Poll::Ready(Some(capacity));
@@ -103,8 +106,9 @@ pub(super) struct PumpTask {
 }
 
 impl PumpTask {
-    /// Lets the pump run on without the attempt, until the call's deadline: nobody else looks at the clock while the
-    /// response is not read. The slot stays taken until the pump has let go of the stream, too.
+    /// Lets the pump run on without the attempt, until the call's deadline: nobody else looks at
+    /// the clock while the response is not read. The slot stays taken until the pump has let go of
+    /// the stream, too.
     pub(super) fn spawn(
         mut pump: Pump,
         mut source: RequestStream,
@@ -116,7 +120,8 @@ impl PumpTask {
         let task = tokio::spawn(async move {
             let sending = async {
                 let sent = catch_panic(poll_fn(|cx| pump.poll(&mut source, cx))).await;
-                // Without this the server would wait for the rest of the request, and the caller for its answer.
+                // Without this the server would wait for the rest of the request, and the caller
+                // for its answer.
                 sent.unwrap_or_else(|text| {
                     pump.sink.send_reset(Reason::CANCEL);
                     Err(Status::internal(format!("the request's stream panicked: {text}")))
@@ -146,8 +151,8 @@ impl PumpTask {
         &self.slot
     }
 
-    /// The error of the request's body, if that is what ended the stream. Ready at the latest soon after the stream
-    /// was reset from this side, which is the only time to ask.
+    /// The error of the request's body, if that is what ended the stream. Ready at the latest soon
+    /// after the stream was reset from this side, which is the only time to ask.
     pub(super) fn poll_body_error(&mut self, cx: &mut Context<'_>) -> Poll<Option<Status>> {
         Pin::new(&mut self.task).poll(cx).map(|ended| ended.ok().and_then(Result::err))
     }

@@ -1,7 +1,7 @@
 //! A response that is an error before it has begun: what a retry policy may send again.
 //!
-//! gRFC A6: a call is committed when "the client receives Response-Headers". A Trailers-Only response has none: its
-//! one block of headers is the trailers.
+//! gRFC A6: a call is committed when "the client receives Response-Headers". A Trailers-Only
+//! response has none: its one block of headers is the trailers.
 
 use http::HeaderMap;
 use http_body::Body;
@@ -30,7 +30,8 @@ impl Refusal {
         (code != Code::Ok).then_some(Self { code, pushback })
     }
 
-    /// The code, and the server's message, for the status of a call that fails elsewhere in the end.
+    /// The code, and the server's message, for the status of a call that fails elsewhere in the
+    /// end.
     pub(crate) fn describe(self, headers: &HeaderMap) -> String {
         let code = self.code;
         match grpc_status::message(headers) {

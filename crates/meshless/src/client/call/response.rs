@@ -1,8 +1,9 @@
-//! The body of a response: hands out what arrives, gives the room back to the server, and ends the call.
+//! The body of a response: hands out what arrives, gives the room back to the server, and ends the
+//! call.
 //!
-//! Everything that a call holds hangs on it: the stream, the slot, the request's pump, and the channel's guard. They go
-//! when the last frame was read, or when the body is dropped, whichever is first; in the second case h2 sends
-//! RST_STREAM(CANCEL).
+//! Everything that a call holds hangs on it: the stream, the slot, the request's pump, and the
+//! channel's guard. They go when the last frame was read, or when the body is dropped, whichever is
+//! first; in the second case h2 sends RST_STREAM(CANCEL).
 
 use std::fmt;
 use std::pin::Pin;
@@ -21,8 +22,8 @@ use super::pump::PumpTask;
 use crate::client::connection::Slot;
 use crate::shared::grpc::{core_code, grpc_code};
 
-/// What the channel attaches to a call in order to learn how it ended: dropped without [`ended`](Self::ended), the call
-/// was cancelled.
+/// What the channel attaches to a call in order to learn how it ended: dropped without
+/// [`ended`](Self::ended), the call was cancelled.
 pub(crate) trait CallGuard: Unpin {
     /// Bytes of messages have come.
     #[inline]
@@ -47,14 +48,16 @@ impl CallGuard for () {
     fn ended(self, _code: Code, _ending: Ending) {}
 }
 
-/// The body of a response. The guard goes last: by then the slot is free for the call that takes its place.
+/// The body of a response. The guard goes last: by then the slot is free for the call that takes
+/// its place.
 pub(crate) struct ResponseBody<G: CallGuard = ()> {
     /// `None` after the end.
     open: Option<Open>,
     guard: Option<G>,
 }
 
-/// What an unfinished response holds. In this order: the stream is let go before its slot is free for another.
+/// What an unfinished response holds. In this order: the stream is let go before its slot is free
+/// for another.
 struct Open {
     stream: RecvStream,
     data_ended: bool,
@@ -86,8 +89,8 @@ impl ResponseBody {
         Self { open: None, guard: Some(()) }
     }
 
-    /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its status there, and
-    /// ends the call here.
+    /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its
+    /// status there, and ends the call here.
     pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> ResponseBody<G> {
         let guard = if self.open.is_some() {
             Some(guard)
@@ -199,8 +202,8 @@ impl Open {
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
-                    // The reader takes the bytes now, so the server may send as many more. Fails only for a stream
-                    // that has ended.
+                    // The reader takes the bytes now, so the server may send as many more. Fails
+                    // only for a stream that has ended.
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
                     if !bytes.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
@@ -216,7 +219,8 @@ impl Open {
         }
     }
 
-    /// What becomes of a response that has no status. The code is that of gRPC's table for HTTP statuses, which lacks 200.
+    /// What becomes of a response that has no status. The code is that of gRPC's table for HTTP
+    /// statuses, which lacks 200.
     fn without_status(&self, ended_with: &str) -> (Status, Ending) {
         let endpoint = self.held.slot().address();
         let status = Status::unknown(format!(

@@ -1,7 +1,8 @@
-//! What the head of a response says about the rest of it: messages follow, or the call has ended, or it is not gRPC.
+//! What the head of a response says about the rest of it: messages follow, or the call has ended,
+//! or it is not gRPC.
 //!
-//! Called by [`attempt`](super::attempt()) for every response. It changes the head where tonic would read something
-//! into it that the server did not say.
+//! Called by [`attempt`](super::attempt()) for every response. It changes the head where tonic
+//! would read something into it that the server did not say.
 
 use http::StatusCode;
 use http::header::HeaderName;
@@ -26,9 +27,9 @@ pub(super) enum Follows {
 /// Reads a head, and repairs it.
 pub(super) fn read(head: &mut Parts, is_end_stream: bool, request: &Outgoing) -> Follows {
     match grpc_status::repair(&mut head.headers) {
-        // "If grpc-status was provided, it must be used" (http-grpc-status-mapping.md), whatever the HTTP status. An error
-        // ends the call with the head even if END_STREAM comes later: some HTTP/2 libraries cannot end a stream with
-        // headers, and send an empty DATA.
+        // "If grpc-status was provided, it must be used" (http-grpc-status-mapping.md), whatever
+        // the HTTP status. An error ends the call with the head even if END_STREAM comes later:
+        // some HTTP/2 libraries cannot end a stream with headers, and send an empty DATA.
         Some(code) if is_end_stream || code != Code::Ok => {
             // tonic fails the call over an unknown encoding before it looks at the status.
             head.headers.remove(ENCODING);
@@ -45,12 +46,13 @@ pub(super) fn read(head: &mut Parts, is_end_stream: bool, request: &Outgoing) ->
     Follows::Messages
 }
 
-/// The response names an encoding that the request did not offer. A message that uses it cannot be read.
+/// The response names an encoding that the request did not offer. A message that uses it cannot be
+/// read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnofferedEncoding;
 
-/// Takes an encoding out that was not offered. tonic would end the call with UNIMPLEMENTED, as if the method did not exist.
-/// As in grpc-go, the call goes on until a message is compressed.
+/// Takes an encoding out that was not offered. tonic would end the call with UNIMPLEMENTED, as if
+/// the method did not exist. As in grpc-go, the call goes on until a message is compressed.
 fn check_encoding(head: &mut Parts, request: &Outgoing) {
     let Some(encoding) = head.headers.get(ENCODING) else { return };
     if encoding != "identity" && !request.offers(encoding) {

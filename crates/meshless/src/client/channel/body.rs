@@ -27,8 +27,8 @@ use crate::shared::orca;
 
 /// The body of a response, as tonic's generated clients read it.
 ///
-/// Dropping it before its end cancels the call on the server. The default is a body without content: an interceptor of
-/// tonic that refuses a call answers with it.
+/// Dropping it before its end cancels the call on the server. The default is a body without
+/// content: an interceptor of tonic that refuses a call answers with it.
 #[derive(Default)]
 pub struct ResponseBody {
     received: call::ResponseBody<CallEnd>,
@@ -137,15 +137,17 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Ends an attempt's accounts: the lease, what the balancer learns from it, and the call that waits for its room.
+/// Ends an attempt's accounts: the lease, what the balancer learns from it, and the call that waits
+/// for its room.
 pub(super) struct CallEnd {
     lease: Option<Lease<Connection>>,
-    /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a stream that lives for
-    /// an hour would count as a latency of an hour.
+    /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a
+    /// stream that lives for an hour would count as a latency of an hour.
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
-    /// The server sent the call on to another, as a busy one may: whatever the response says, it is not held against it.
+    /// The server sent the call on to another, as a busy one may: whatever the response says, it is
+    /// not held against it.
     is_blameless: bool,
     messages: MessageScanner,
     /// Why the messages cannot be read on.
@@ -185,8 +187,8 @@ impl CallEnd {
         self
     }
 
-    /// The backend has answered, now. From here on the end of the call counts for the retry throttle: against it if its
-    /// code is one of `failures`.
+    /// The backend has answered, now. From here on the end of the call counts for the retry
+    /// throttle: against it if its code is one of `failures`.
     pub(super) fn answered(mut self, failures: CodeSet) -> Self {
         self.answered = Some(Instant::now().into_std());
         self.failures = failures;
@@ -320,7 +322,8 @@ impl CallGuard for CallEnd {
     }
 }
 
-/// Without an end before, the caller has left: counted out, and nothing learned, unless it left since it could not read on.
+/// Without an end before, the caller has left: counted out, and nothing learned, unless it left
+/// since it could not read on.
 impl Drop for CallEnd {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {

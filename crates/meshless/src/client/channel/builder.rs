@@ -1,4 +1,5 @@
-//! What can be set on a channel. [`build`] checks it: a channel in hand has a target that parses and settings that fit.
+//! What can be set on a channel. [`build`] checks it: a channel in hand has a target that parses
+//! and settings that fit.
 
 mod build;
 
@@ -105,51 +106,58 @@ impl ChannelBuilder {
         self
     }
 
-    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting. What
-    /// [`policy`](Self::policy), [`ejection`](Self::ejection) and [`zone`](Self::zone) set comes before it.
+    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting.
+    /// What [`policy`](Self::policy), [`ejection`](Self::ejection) and [`zone`](Self::zone) set
+    /// comes before it.
     pub fn balancer(mut self, config: BalancerConfig) -> Self {
         self.balancer = config;
         self
     }
 
-    /// When backends whose calls fail get no more of them for a while. Default: after five failures in a row, for 5 s, then one
-    /// call tries; never more than half of the backends. `None`: never.
+    /// When backends whose calls fail get no more of them for a while. Default: after five failures
+    /// in a row, for 5 s, then one call tries; never more than half of the backends. `None`: never.
     pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
         self.ejection = Some(ejection.into());
         self
     }
 
-    /// The zone that this process runs in, as the resolver names those of the backends: calls stay there as far as its
-    /// backends can take their share, and the rest goes where there is room ([`BalancerConfig::zone`]). An empty name is none, so that
-    /// an environment variable may be missing.
+    /// The zone that this process runs in, as the resolver names those of the backends: calls stay
+    /// there as far as its backends can take their share, and the rest goes where there is room
+    /// ([`BalancerConfig::zone`]). An empty name is none, so that an environment variable may be
+    /// missing.
     ///
-    /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A `kubernetes:///` target first looks for hints for
-    /// this zone, as with `KubernetesConfig::zone`; where the Service has them, they alone decide.
+    /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A
+    /// `kubernetes:///` target first looks for hints for this zone, as with
+    /// `KubernetesConfig::zone`; where the Service has them, they alone decide.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         let zone = Some(zone.into()).filter(|zone| !zone.is_empty());
         self.zone = Some(zone.map(ZonePreference::new));
         self
     }
 
-    /// The longest that a call may take, from the moment it is made. Default: as long as the call's own deadline says,
-    /// for ever without one. Where both are set, the shorter counts. Zero fails every call; `None` is the default.
+    /// The longest that a call may take, from the moment it is made. Default: as long as the call's
+    /// own deadline says, for ever without one. Where both are set, the shorter counts. Zero fails
+    /// every call; `None` is the default.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.method.timeout = timeout.into();
         self
     }
 
-    /// Whether calls wait when no backend can be reached, until their deadline, rather than fail with UNAVAILABLE at
-    /// once (gRPC's "wait for ready"). Default `false`. One call can differ: [`WaitForReady`](crate::WaitForReady).
+    /// Whether calls wait when no backend can be reached, until their deadline, rather than fail
+    /// with UNAVAILABLE at once (gRPC's "wait for ready"). Default `false`. One call can differ:
+    /// [`WaitForReady`](crate::WaitForReady).
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.method.wait_for_ready = wait;
         self
     }
 
-    /// Sends calls that failed again (gRFC A6). Default: only those that no server has processed, which needs no
-    /// policy. One call can differ: [`Retry`](crate::Retry); methods can: [`service_config`](Self::service_config).
+    /// Sends calls that failed again (gRFC A6). Default: only those that no server has processed,
+    /// which needs no policy. One call can differ: [`Retry`](crate::Retry); methods can:
+    /// [`service_config`](Self::service_config).
     ///
-    /// The next attempt goes to another backend, if there is one. A call whose response has begun is not sent again, nor one
-    /// whose request is longer than what is kept of it: 4 MiB if unary, 256 KiB if a stream.
+    /// The next attempt goes to another backend, if there is one. A call whose response has begun
+    /// is not sent again, nor one whose request is longer than what is kept of it: 4 MiB if unary,
+    /// 256 KiB if a stream.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.method.repeat = Some(Repeat::Retry(policy));
         self
@@ -162,105 +170,117 @@ impl ChannelBuilder {
         self
     }
 
-    /// Bounds what retries and hedges add to the load of backends that fail: one bucket for the channel. Default, where
-    /// there is a policy: 1000 tokens, 0.1 for a success. `None` removes the bound; do that only where something else
-    /// protects the backends from a storm of retries.
+    /// Bounds what retries and hedges add to the load of backends that fail: one bucket for the
+    /// channel. Default, where there is a policy: 1000 tokens, 0.1 for a success. `None` removes
+    /// the bound; do that only where something else protects the backends from a storm of retries.
     pub fn retry_throttle(mut self, throttling: impl Into<Option<RetryThrottling>>) -> Self {
         self.retry_throttle = Some(throttling.into());
         self
     }
 
-    /// Takes gRPC's service config, as Go and Java channels read it. What it says comes before what is set here,
-    /// field by field and method by method; of two timeouts the shorter counts. Only
+    /// Takes gRPC's service config, as Go and Java channels read it. What it says comes before what
+    /// is set here, field by field and method by method; of two timeouts the shorter counts. Only
     /// [`retry_throttle`](Self::retry_throttle) comes before the config's.
     pub fn service_config(mut self, config: ServiceConfig) -> Self {
         self.service_config = Some(config);
         self
     }
 
-    /// How many calls may wait for a backend at a time; one more fails with RESOURCE_EXHAUSTED. Default 100 000. A
-    /// call that waits costs about 2 kB and its request.
+    /// How many calls may wait for a backend at a time; one more fails with RESOURCE_EXHAUSTED.
+    /// Default 100 000. A call that waits costs about 2 kB and its request.
     pub fn waiting_calls_max(mut self, max: usize) -> Self {
         self.waiting_calls_max = max;
         self
     }
 
-    /// Whether statuses that the channel makes name the endpoints that they are about, as in `10.0.3.7:50051: the connection
-    /// was lost`. Default `true`: whoever reads the log then knows which pod to look at.
+    /// Whether statuses that the channel makes name the endpoints that they are about, as in
+    /// `10.0.3.7:50051: the connection was lost`. Default `true`: whoever reads the log then knows
+    /// which pod to look at.
     ///
-    /// A handler that passes such a status on with `?` shows the addresses of pods to its own clients. `false` puts
-    /// `<endpoint>` in the place of each IP address. What a server says in its own statuses stays as it is.
+    /// A handler that passes such a status on with `?` shows the addresses of pods to its own
+    /// clients. `false` puts `<endpoint>` in the place of each IP address. What a server says in
+    /// its own statuses stays as it is.
     pub fn endpoints_in_statuses(mut self, shown: bool) -> Self {
         self.endpoints_in_statuses = shown;
         self
     }
 
-    /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together. Default as in gRPC: 20 s, or
-    /// the pause before the next attempt if that has grown longer. An attempt goes on in the background when the call that asked for it has given up.
-    /// At least 1 ms; `None` is the default.
+    /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together.
+    /// Default as in gRPC: 20 s, or the pause before the next attempt if that has grown longer. An
+    /// attempt goes on in the background when the call that asked for it has given up. At least 1
+    /// ms; `None` is the default.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = timeout.into().map(|timeout| timeout.clamp(CONNECT_TIMEOUT_MIN, LONGEST));
         self
     }
 
-    /// After how long without a call the connections are closed; the next call connects again. Default 30 min, as in
-    /// grpc-go. At least 10 ms; `None` keeps them.
+    /// After how long without a call the connections are closed; the next call connects again.
+    /// Default 30 min, as in grpc-go. At least 10 ms; `None` keeps them.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into().map(|timeout| timeout.clamp(IDLE_TIMEOUT_MIN, LONGEST));
         self
     }
 
-    /// When a connection with calls in flight is given up because its peer is silent (gRFC A8): a PING after `time`
-    /// without a byte from it, and the end `timeout` later. Default 20 s and 20 s; `time` below 10 s counts as 10 s,
-    /// since servers close connections that ping more often. A server may allow less: grpc-go's default is one PING in
-    /// 5 min, enforced while no data flows; the channel then doubles its interval, as A8 asks. Where this is not set, it does not come to
-    /// that: after two PINGs without an answer to a call, the next ones are 5 min apart.
+    /// When a connection with calls in flight is given up because its peer is silent (gRFC A8): a
+    /// PING after `time` without a byte from it, and the end `timeout` later. Default 20 s and 20
+    /// s; `time` below 10 s counts as 10 s, since servers close connections that ping more often. A
+    /// server may allow less: grpc-go's default is one PING in 5 min, enforced while no data flows;
+    /// the channel then doubles its interval, as A8 asks. Where this is not set, it does not come
+    /// to that: after two PINGs without an answer to a call, the next ones are 5 min apart.
     ///
-    /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is apart from it.
+    /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is
+    /// apart from it.
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.connection.keepalive = time.into().map(|time| LivenessConfig::keepalive(time).timeout(timeout));
         self
     }
 
-    /// Whether to send PINGs on connections without calls, too. Default `false`; many servers answer `true` with
-    /// GOAWAY.
+    /// Whether to send PINGs on connections without calls, too. Default `false`; many servers
+    /// answer `true` with GOAWAY.
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
         self.keepalive_without_calls = without_calls;
         self
     }
 
-    /// The longest headers, and the longest trailers, of a response, in bytes as HTTP/2 counts them: name, value and 32 for each
-    /// field. Default 64 KiB; C-core's default is 16 KiB, grpc-java's 8 KiB, grpc-go's 16 MiB.
+    /// The longest headers, and the longest trailers, of a response, in bytes as HTTP/2 counts
+    /// them: name, value and 32 for each field. Default 64 KiB; C-core's default is 16 KiB,
+    /// grpc-java's 8 KiB, grpc-go's 16 MiB.
     ///
-    /// A call whose response has more fails with RESOURCE_EXHAUSTED, which says how long it was; its backend is not blamed. A
-    /// response whose frames carry more than about three times as much ends its whole connection.
+    /// A call whose response has more fails with RESOURCE_EXHAUSTED, which says how long it was;
+    /// its backend is not blamed. A response whose frames carry more than about three times as much
+    /// ends its whole connection.
     ///
-    /// A backend may let this pin memory until the response is read: up to 2.7 times as much for the headers and again for the
-    /// trailers of each call in flight, and up to five times that if it sends nothing but tiny fields, so 1.8 MB a call
-    /// by default.
+    /// A backend may let this pin memory until the response is read: up to 2.7 times as much for
+    /// the headers and again for the trailers of each call in flight, and up to five times that if
+    /// it sends nothing but tiny fields, so 1.8 MB a call by default.
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.connection.header_limit = HeaderLimit::new(bytes);
         self
     }
 
-    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a black hole, a node that is gone, a
-    /// process that stands still. After this long a PING is sent; when its answer is a quarter of this late, new calls go to other
-    /// connections and another one is made; after five times this the connection is closed, and calls on it fail with UNAVAILABLE.
-    /// Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
+    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a
+    /// black hole, a node that is gone, a process that stands still. After this long a PING is
+    /// sent; when its answer is a quarter of this late, new calls go to other connections and
+    /// another one is made; after five times this the connection is closed, and calls on it fail
+    /// with UNAVAILABLE. Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
     ///
-    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream that rests costs none. A server that
-    /// stands still for longer than five times this, as in a collection of garbage, loses the calls that it has.
+    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream
+    /// that rests costs none. A server that stands still for longer than five times this, as in a
+    /// collection of garbage, loses the calls that it has.
     pub fn stall_timeout(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.connection.stall = silence.into().map(LivenessConfig::stall);
         self
     }
 
-    /// Watches the gRPC health service of each backend for `service` (gRFC A17, `healthCheckConfig.serviceName`); the empty name asks about
-    /// the server as a whole. A backend gets calls once it says SERVING, and no more when it says anything else, with its connection left
-    /// open. Default: no watch. A backend without the health service counts as healthy. Off for [`Policy::PickFirst`], as in gRPC.
+    /// Watches the gRPC health service of each backend for `service` (gRFC A17,
+    /// `healthCheckConfig.serviceName`); the empty name asks about the server as a whole. A backend
+    /// gets calls once it says SERVING, and no more when it says anything else, with its connection
+    /// left open. Default: no watch. A backend without the health service counts as healthy. Off
+    /// for [`Policy::PickFirst`], as in gRPC.
     ///
-    /// The watch is a stream on each connection, as in gRPC, and takes one of those that the backend allows (`MAX_CONCURRENT_STREAMS`). A
-    /// backend that allows only one cannot be watched: its calls wait for the watch to end, until their deadline.
+    /// The watch is a stream on each connection, as in gRPC, and takes one of those that the
+    /// backend allows (`MAX_CONCURRENT_STREAMS`). A backend that allows only one cannot be watched:
+    /// its calls wait for the watch to end, until their deadline.
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.health_service = Some(service.into());
         self
@@ -287,8 +307,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// Finds the backends by your own means. The target may then be any URI, such as `consul:///orders`, or a name without
-    /// a port. Of it, only the authority is used: its last segment.
+    /// Finds the backends by your own means. The target may then be any URI, such as
+    /// `consul:///orders`, or a name without a port. Of it, only the authority is used: its last
+    /// segment.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Box::new(resolver));
         self
@@ -300,7 +321,8 @@ impl ChannelBuilder {
         self
     }
 
-    /// Put before the channel's own name in `user-agent`, as in `shop/1.2 grpc-rust-meshless/0.1.0`.
+    /// Put before the channel's own name in `user-agent`, as in `shop/1.2
+    /// grpc-rust-meshless/0.1.0`.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self
@@ -312,22 +334,24 @@ impl ChannelBuilder {
         self
     }
 
-    /// Seed of the channel's random choices: order of endpoints, jitter, picks. Default: another one each time.
+    /// Seed of the channel's random choices: order of endpoints, jitter, picks. Default: another
+    /// one each time.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// Measures calls, attempts, connections and ejections with this meter: see [`metrics`](crate::metrics). Default: nothing is
-    /// measured.
+    /// Measures calls, attempts, connections and ejections with this meter: see
+    /// [`metrics`](crate::metrics). Default: nothing is measured.
     #[cfg(feature = "otel")]
     pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
         self.meter = Some(meter);
         self
     }
 
-    /// The label `grpc.target` of the channel's metrics. Default: its target in the canonical form, which is too much where a
-    /// process has many channels, to addresses above all; gRFC A66 suggests "other" for those.
+    /// The label `grpc.target` of the channel's metrics. Default: its target in the canonical form,
+    /// which is too much where a process has many channels, to addresses above all; gRFC A66
+    /// suggests "other" for those.
     #[cfg(feature = "otel")]
     pub fn metrics_target(mut self, name: impl Into<String>) -> Self {
         self.metrics_target = Some(name.into());
@@ -345,7 +369,8 @@ fn default_keepalive() -> LivenessConfig {
     LivenessConfig::keepalive(KEEPALIVE_TIME).sparing()
 }
 
-/// On while calls are open, since a node that is lost sends neither FIN nor RST, and TCP alone notices after 15 min.
+/// On while calls are open, since a node that is lost sends neither FIN nor RST, and TCP alone
+/// notices after 15 min.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(20);
 
 /// As in grpc-go and grpc-java.

@@ -1,4 +1,5 @@
-//! One call's deadline: from the header and the channel's settings to an instant, and back into the header.
+//! One call's deadline: from the header and the channel's settings to an instant, and back into the
+//! header.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use tokio::time::Instant;
 
 use crate::shared::grpc::timeout::{self, GRPC_TIMEOUT};
 
-/// When a call must have ended. The earlier of what its caller and the settings of its method allow.
+/// When a call must have ended. The earlier of what its caller and the settings of its method
+/// allow.
 pub(super) fn deadline(headers: &HeaderMap, most: Option<Duration>, now: Instant) -> Option<Instant> {
     let timeout = match (timeout::read(headers), most) {
         (Some(own), Some(most)) => Some(own.min(most)),

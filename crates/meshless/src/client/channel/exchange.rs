@@ -1,6 +1,7 @@
-//! Sees one call through, up to the headers of its response: place it, attempt it, and attempt it again if the server
-//! provably did not process it, or the call's retry policy says so. The only place that repeats an attempt; whether to,
-//! `meshless-core` decides. [`hedge`](super::hedge) runs several of these at a time.
+//! Sees one call through, up to the headers of its response: place it, attempt it, and attempt it
+//! again if the server provably did not process it, or the call's retry policy says so. The only
+//! place that repeats an attempt; whether to, `meshless-core` decides. [`hedge`](super::hedge) runs
+//! several of these at a time.
 
 mod after;
 mod own;
@@ -115,7 +116,8 @@ pub(super) struct Call<'a> {
     kind: AttemptKind,
     /// The attempt that has no place yet.
     attempt: AttemptSpan,
-    /// The attempt under way. Here rather than in `run`, so that a deadline counts against the backend.
+    /// The attempt under way. Here rather than in `run`, so that a deadline counts against the
+    /// backend.
     attempted: Option<CallEnd>,
     policy: Option<&'a RetryPolicy>,
     /// Codes that count against the throttle; none without a policy.
@@ -144,7 +146,8 @@ impl<'a> Call<'a> {
         self.outgoing.deadline()
     }
 
-    /// The call once more, to be attempted beside those that share `beside`. `None` if its request is a stream.
+    /// The call once more, to be attempted beside those that share `beside`. `None` if its request
+    /// is a stream.
     pub(super) async fn fork(&mut self, previous_attempts: u32, beside: &Arc<Beside>) -> Option<Self> {
         let mut outgoing = std::future::poll_fn(|cx| std::task::Poll::Ready(self.outgoing.fork(cx))).await?;
         if previous_attempts > 0 {
@@ -268,7 +271,8 @@ impl<'a> Call<'a> {
     }
 
     async fn pause(&mut self, again: Again) {
-        // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a thread to itself.
+        // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a
+        // thread to itself.
         tokio::task::yield_now().await;
         self.kind = AttemptKind::TransparentRetry;
         if let Again::At(at) = again {
@@ -293,8 +297,8 @@ fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
     outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
 }
 
-/// Completes the URI, which HTTP/2 sends with every request, names the client, and leaves out what is HTTP's and not the
-/// caller's to say.
+/// Completes the URI, which HTTP/2 sends with every request, names the client, and leaves out what
+/// is HTTP's and not the caller's to say.
 fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result<(), Status> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(settings.scheme.clone());
@@ -307,9 +311,11 @@ fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result
     Ok(())
 }
 
-/// Headers that describe one HTTP message or one connection. A caller has them as metadata who passes on what another
-/// request had, and they are wrong here: a `content-length` that differs from the body makes servers reset the stream, `host` contradicts
-/// `:authority`, and HTTP/2 forbids the others (RFC 9113 §8.2.2). C-core leaves `content-length` out, and grpc-go's server `host`.
+/// Headers that describe one HTTP message or one connection. A caller has them as metadata who
+/// passes on what another request had, and they are wrong here: a `content-length` that differs
+/// from the body makes servers reset the stream, `host` contradicts `:authority`, and HTTP/2
+/// forbids the others (RFC 9113 §8.2.2). C-core leaves `content-length` out, and grpc-go's server
+/// `host`.
 const NOT_METADATA: [HeaderName; 7] = [
     CONTENT_LENGTH,
     HOST,

@@ -1,8 +1,9 @@
 //! Sees a hedged call through: several attempts at a time, of which the first answer counts.
 //!
-//! When to start one and which answer counts, `meshless-core` decides. Each attempt is a call of its own that shares the
-//! request, goes where no other has gone, and may be sent again transparently. Dropping an attempt cancels it. All of
-//! them run in the caller's task, so that nothing outlives the call.
+//! When to start one and which answer counts, `meshless-core` decides. Each attempt is a call of
+//! its own that shares the request, goes where no other has gone, and may be sent again
+//! transparently. Dropping an attempt cancels it. All of them run in the caller's task, so that
+//! nothing outlives the call.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -57,8 +58,9 @@ impl Beside {
         let _ = self.quickest.set(end.elapsed());
     }
 
-    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend is slow, or hangs; without this,
-    /// hedging would hide that from `peak_ewma` for good, since no call to it ever ends.
+    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend
+    /// is slow, or hangs; without this, hedging would hide that from `peak_ewma` for good, since no
+    /// call to it ever ends.
     pub(super) fn gave_up(&self, end: CallEnd) {
         if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
             end.outlasted();
@@ -77,7 +79,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their transparent retries.
+    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their
+    /// transparent retries.
     pub(super) fn placed(self, endpoint: EndpointId) {
         self.beside.endpoints().push((self.number, endpoint));
     }
@@ -89,7 +92,8 @@ impl Drop for Waiting {
     }
 }
 
-/// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot read it at a time.
+/// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot
+/// read it at a time.
 pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer {
     let retries = &call.shared().retries;
     let deadline = call.deadline();
@@ -133,8 +137,8 @@ pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer 
     }
 }
 
-/// The answer of the attempt that has one first, which is then taken out; `None` when `hedging` wants to be asked, or has to
-/// be told.
+/// The answer of the attempt that has one first, which is then taken out; `None` when `hedging`
+/// wants to be asked, or has to be told.
 async fn next_answer(
     attempts: &mut Vec<Attempt<'_>>,
     beside: &Beside,

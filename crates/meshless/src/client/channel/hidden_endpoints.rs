@@ -1,9 +1,11 @@
 //! Takes the addresses of endpoints out of the statuses that a channel makes itself.
 //!
-//! A handler that passes an error on with `?` shows its own clients the addresses of the pods behind it. With
-//! [`ChannelBuilder::endpoints_in_statuses`](super::ChannelBuilder::endpoints_in_statuses) switched off, every status that
-//! does not come from a server passes through here. Texts are searched for addresses, rather than made without them: an
-//! address can come in from anywhere, an error of the operating system or a name server among them.
+//! A handler that passes an error on with `?` shows its own clients the addresses of the pods
+//! behind it. With
+//! [`ChannelBuilder::endpoints_in_statuses`](super::ChannelBuilder::endpoints_in_statuses) switched
+//! off, every status that does not come from a server passes through here. Texts are searched for
+//! addresses, rather than made without them: an address can come in from anywhere, an error of the
+//! operating system or a name server among them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -38,7 +40,8 @@ fn without_addresses(text: &str) -> String {
     shown
 }
 
-/// Length of the address that `text` begins with: of IPv4 with or without a port, of IPv6 in brackets and with a port.
+/// Length of the address that `text` begins with: of IPv4 with or without a port, of IPv6 in
+/// brackets and with a port.
 fn address_len(text: &str) -> Option<usize> {
     if !text.starts_with(|first: char| first == '[' || first.is_ascii_digit()) {
         return None;

@@ -1,4 +1,5 @@
-//! What holds for the calls of one method: the channel's settings, and what the service config says in place of them.
+//! What holds for the calls of one method: the channel's settings, and what the service config says
+//! in place of them.
 //!
 //! Put together once, when the channel is made; a call finds its own by the path of its method.
 
@@ -30,7 +31,8 @@ pub(crate) struct MethodSettings {
     pub(crate) repeat: Option<Repeat>,
 }
 
-/// How a call is sent more than once. gRFC A6: "may be governed by a retry policy or a hedge policy, but not both".
+/// How a call is sent more than once. gRFC A6: "may be governed by a retry policy or a hedge
+/// policy, but not both".
 #[derive(Clone, Debug)]
 pub(crate) enum Repeat {
     Retry(RetryPolicy),
@@ -63,8 +65,8 @@ impl Methods {
         }
     }
 
-    /// The settings for a method's path, as in `/package.Service/Method`: its own before those of its service before
-    /// those of all others (gRFC A2; grpc/doc/service_config.md).
+    /// The settings for a method's path, as in `/package.Service/Method`: its own before those of
+    /// its service before those of all others (gRFC A2; grpc/doc/service_config.md).
     pub(crate) fn of(&self, path: &str) -> &MethodSettings {
         if self.methods.is_empty() && self.services.is_empty() {
             return &self.others;

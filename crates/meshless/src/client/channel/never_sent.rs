@@ -1,15 +1,17 @@
-//! What the channel knows of a failed call and its status does not say: that nothing of it was sent.
+//! What the channel knows of a failed call and its status does not say: that nothing of it was
+//! sent.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tonic::Status;
 
-/// The [source](std::error::Error::source) of the status of a call that never left this process: no attempt of it had a
-/// connection whose HEADERS were written. No server has seen it, so it is safe to make it again.
+/// The [source](std::error::Error::source) of the status of a call that never left this process: no
+/// attempt of it had a connection whose HEADERS were written. No server has seen it, so it is safe
+/// to make it again.
 ///
-/// A status without it says nothing of the kind: its call may have been sent, and may have been executed. A hedged call
-/// never has it.
+/// A status without it says nothing of the kind: its call may have been sent, and may have been
+/// executed. A hedged call never has it.
 ///
 /// ```
 /// # let status = tonic::Status::unavailable("");

@@ -1,7 +1,7 @@
 //! Finds a backend for an attempt: at once in nearly every call, else as soon as there is one.
 //!
-//! Calls wait here, and only here, so that a call that waits is never inside a connection that may go away. What the
-//! picker says is taken at its word; nothing is decided about endpoints.
+//! Calls wait here, and only here, so that a call that waits is never inside a connection that may
+//! go away. What the picker says is taken at its word; nothing is decided about endpoints.
 
 use std::pin::pin;
 
@@ -12,7 +12,8 @@ use tonic::Status;
 use super::shared::{DriverEvent, Shared};
 use crate::client::connection::{Connection, Slot};
 
-/// A backend that takes the attempt: counted in by the balancer, and a stream reserved on the connection.
+/// A backend that takes the attempt: counted in by the balancer, and a stream reserved on the
+/// connection.
 pub(super) struct Place {
     pub(super) slot: Slot,
     pub(super) lease: Lease<Connection>,
@@ -39,13 +40,14 @@ pub(super) enum NoPlace {
 
 /// Waits for a place, behind the calls that wait already. The caller bounds the time.
 ///
-/// The calls stand in line, and only the one at its head looks for a place. So they are placed in the order in which they
-/// came; one that found nothing keeps its turn; and however many places become free at once, by whatever event, one
-/// wake-up is enough, since each call that is placed hands the head on to the next, which looks for itself.
+/// The calls stand in line, and only the one at its head looks for a place. So they are placed in
+/// the order in which they came; one that found nothing keeps its turn; and however many places
+/// become free at once, by whatever event, one wake-up is enough, since each call that is placed
+/// hands the head on to the next, which looks for itself.
 ///
 /// # Errors
-/// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`; RESOURCE_EXHAUSTED if too many
-/// calls wait already.
+/// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`;
+/// RESOURCE_EXHAUSTED if too many calls wait already.
 pub(super) async fn wait_for_place(
     shared: &Shared,
     rng: &mut Rng,
@@ -104,7 +106,8 @@ fn find_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Pl
         match picker.pick(now, rng, avoid) {
             Pick::Ready(lease) => match lease.connection().try_reserve() {
                 Some(slot) => return Ok(Place { slot, lease }),
-                // The snapshot is older than a GOAWAY or a SETTINGS on this connection. The others may do.
+                // The snapshot is older than a GOAWAY or a SETTINGS on this connection. The others
+                // may do.
                 None if picker.endpoints() > 1 => {}
                 None if lease.connection().is_accepting() => return Err(NoPlace::Full(lease.endpoint())),
                 None => return Err(NoPlace::Connecting),
@@ -170,5 +173,6 @@ fn unavailable(shared: &Shared, error: &UnavailableError) -> Status {
     Status::unavailable(format!("{}: {error}", shared.target))
 }
 
-/// How many connections that have closed since the snapshot a call tries before it waits for the next snapshot.
+/// How many connections that have closed since the snapshot a call tries before it waits for the
+/// next snapshot.
 const OUTDATED_PICKS_MAX: usize = 4;

@@ -1,4 +1,5 @@
-//! What a channel's calls were sent again: the throttle that they share, and counters for people and metrics.
+//! What a channel's calls were sent again: the throttle that they share, and counters for people
+//! and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -17,12 +18,13 @@ pub struct RetryStats {
     pub hedges: u64,
     /// Pauses before retries, all together.
     pub retry_delay: Duration,
-    /// Tokens left in the retry throttle, if there is one. At half of the maximum or below, nothing is sent again
-    /// by a policy.
+    /// Tokens left in the retry throttle, if there is one. At half of the maximum or below, nothing
+    /// is sent again by a policy.
     pub throttle_tokens: Option<f64>,
 }
 
-/// The throttle and the counters of one channel. Touched by calls that fail, and by those that a policy covers.
+/// The throttle and the counters of one channel. Touched by calls that fail, and by those that a
+/// policy covers.
 #[derive(Debug)]
 pub(crate) struct Retries {
     throttle: Option<RetryThrottle>,

@@ -1,4 +1,5 @@
-//! What a channel's calls and its driver know in common: the picker that the one publishes and the others read.
+//! What a channel's calls and its driver know in common: the picker that the one publishes and the
+//! others read.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -34,13 +35,15 @@ pub(crate) struct Shared {
     pub(super) published: Notify,
     /// A call has ended while others waited. Wakes the one at the head of the line.
     pub(super) room: Notify,
-    /// The head of the line of calls that wait: it alone looks for a place, and hands the head on when it has one.
+    /// The head of the line of calls that wait: it alone looks for a place, and hands the head on
+    /// when it has one.
     pub(super) head: Mutex<()>,
     /// The head found no room. What becomes free is its own, not that of a call that comes by.
     contended: AtomicBool,
     /// Calls that wait for a backend.
     waiting: AtomicUsize,
-    /// Calls begun so far: numbers their random streams, and tells the driver whether the channel is in use.
+    /// Calls begun so far: numbers their random streams, and tells the driver whether the channel
+    /// is in use.
     calls: AtomicU64,
     seed: u64,
     events: mpsc::UnboundedSender<DriverEvent>,
@@ -73,8 +76,8 @@ impl CallSettings {
     }
 }
 
-/// What the driver is told. Their number is bounded: a few per connection, one at a time per waiting call, and one per
-/// run of failures.
+/// What the driver is told. Their number is bounded: a few per connection, one at a time per
+/// waiting call, and one per run of failures.
 #[derive(Debug)]
 pub(crate) enum DriverEvent {
     /// A call waits, and the channel is idle.
@@ -135,8 +138,8 @@ impl Shared {
 
     /// A call that waits for room may try again.
     pub(crate) fn announce_room(&self) {
-        // With the fence in `start_waiting`: whoever begins to wait sees the room, or is seen here. The counter of a
-        // lease that ends is too weakly ordered to promise it.
+        // With the fence in `start_waiting`: whoever begins to wait sees the room, or is seen here.
+        // The counter of a lease that ends is too weakly ordered to promise it.
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.room.notify_one();
@@ -148,7 +151,8 @@ impl Shared {
         let _ = self.events.send(event);
     }
 
-    /// The driver has ended: because nobody holds the channel any more, with its runtime, or with this panic.
+    /// The driver has ended: because nobody holds the channel any more, with its runtime, or with
+    /// this panic.
     pub(crate) fn end(&self, last_state: ChannelState, panic: Option<String>) {
         if let Some(panic) = panic {
             let _ = self.panic.set(panic);
@@ -258,5 +262,6 @@ fn label(target: &str) -> String {
     }
 }
 
-/// A target such as `kubernetes:///orders.shop.svc.cluster.local:50051` is named whole; a list of addresses is not.
+/// A target such as `kubernetes:///orders.shop.svc.cluster.local:50051` is named whole; a list of
+/// addresses is not.
 const LABEL_CHARS_MAX: usize = 64;

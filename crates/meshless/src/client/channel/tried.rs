@@ -1,5 +1,5 @@
-//! What became of the earlier attempts of a call: where the next one should not go, and what the caller is told in the
-//! end.
+//! What became of the earlier attempts of a call: where the next one should not go, and what the
+//! caller is told in the end.
 //!
 //! Empty, and without an allocation, in every call whose first attempt succeeds.
 
@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use meshless_core::{EndpointId, GiveUpReason};
 use tonic::Status;
 
-/// The failed attempts of one call. Boxed once there is one: few calls have any, and each pays for the room.
+/// The failed attempts of one call. Boxed once there is one: few calls have any, and each pays for
+/// the room.
 #[derive(Debug, Default)]
 pub(super) struct Tried(Option<Box<Attempts>>);
 
@@ -101,14 +102,16 @@ fn shortened(cause: &str) -> String {
     }
 }
 
-/// Endpoints that a call remembers as not having taken it. More failures than this are the same few, again.
+/// Endpoints that a call remembers as not having taken it. More failures than this are the same
+/// few, again.
 const AVOIDED_MAX: usize = 16;
 
-/// Causes that a status names. As many as a retry policy has attempts; those of transparent retries are much alike.
+/// Causes that a status names. As many as a retry policy has attempts; those of transparent retries
+/// are much alike.
 const CAUSES_MAX: usize = 5;
 
-/// Characters of a cause in a list of several. With [`CAUSES_MAX`] the list stays below 2 kB, and a status below the 8 kB
-/// that peers allow for all headers.
+/// Characters of a cause in a list of several. With [`CAUSES_MAX`] the list stays below 2 kB, and a
+/// status below the 8 kB that peers allow for all headers.
 const CAUSE_CHARS_MAX: usize = 300;
 
 #[cfg(test)]

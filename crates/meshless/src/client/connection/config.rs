@@ -11,8 +11,8 @@ use super::header_limit::{HEADER_LIST_SIZE, HeaderLimit};
 /// How the connections of one channel behave.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionConfig {
-    /// Longest time from the first SYN to the server's SETTINGS. Default 20 s, gRPC's minimum connect timeout
-    /// (connection-backoff.md).
+    /// Longest time from the first SYN to the server's SETTINGS. Default 20 s, gRPC's minimum
+    /// connect timeout (connection-backoff.md).
     pub(crate) connect_timeout: Duration,
     /// PINGs that find out whether the peer is still there. Default: none.
     pub(crate) keepalive: Option<LivenessConfig>,
@@ -20,16 +20,19 @@ pub(crate) struct ConnectionConfig {
     pub(crate) stall: Option<LivenessConfig>,
     /// Bytes of one response that the server may send ahead of the reader. Default 2 MiB.
     pub(crate) stream_window: u32,
-    /// Bytes of all responses together that the server may send ahead of their readers. Default 64 MiB.
+    /// Bytes of all responses together that the server may send ahead of their readers. Default 64
+    /// MiB.
     ///
-    /// Two things follow from it. `connection_window / stream_window` responses whose readers stand still stop
-    /// the whole connection, so it is 32 times the stream's. And h2 allows half of it as the overhead of small
-    /// unread DATA frames (256 bytes less the payload, each) before it closes the connection with
-    /// ENHANCE_YOUR_CALM: at 32 MiB a burst of 100 000 calls, answered before the first answer is read, passes.
+    /// Two things follow from it. `connection_window / stream_window` responses whose readers stand
+    /// still stop the whole connection, so it is 32 times the stream's. And h2 allows half of it as
+    /// the overhead of small unread DATA frames (256 bytes less the payload, each) before it closes
+    /// the connection with ENHANCE_YOUR_CALM: at 32 MiB a burst of 100 000 calls, answered before
+    /// the first answer is read, passes.
     ///
-    /// The memory that one hostile backend can pin is bounded by the window for payload and by the same 32 MiB
-    /// for the frames' bookkeeping: 96 MiB. What readers have taken is theirs: a generated client keeps an unfinished message of
-    /// up to its own limit (tonic's default is 4 MiB) for each call.
+    /// The memory that one hostile backend can pin is bounded by the window for payload and by the
+    /// same 32 MiB for the frames' bookkeeping: 96 MiB. What readers have taken is theirs: a
+    /// generated client keeps an unfinished message of up to its own limit (tonic's default is 4
+    /// MiB) for each call.
     pub(crate) connection_window: u32,
     /// Bytes of headers or trailers of one response. Default 64 KiB.
     pub(crate) header_limit: HeaderLimit,
@@ -63,21 +66,25 @@ impl Default for ConnectionConfig {
     }
 }
 
-/// Cancelled streams that h2 remembers, so that what the server had already sent on them is passed over.
+/// Cancelled streams that h2 remembers, so that what the server had already sent on them is passed
+/// over.
 ///
-/// A cancellation itself is free: h2 sends RST_STREAM and counts nothing. But a frame for a stream that it no longer
-/// remembers counts as an error of the peer, and a lifetime total of those (below) closes the connection. A full memory
-/// takes no further stream, so this many may be cancelled in each [`RESET_MEMORY`]: 16 000 a second, where h2's own
-/// 50 streams are exceeded by the first storm of client deadlines. About 0.4 kB each, 13 MB at the worst.
+/// A cancellation itself is free: h2 sends RST_STREAM and counts nothing. But a frame for a stream
+/// that it no longer remembers counts as an error of the peer, and a lifetime total of those
+/// (below) closes the connection. A full memory takes no further stream, so this many may be
+/// cancelled in each [`RESET_MEMORY`]: 16 000 a second, where h2's own 50 streams are exceeded by
+/// the first storm of client deadlines. About 0.4 kB each, 13 MB at the worst.
 const REMEMBERED_RESETS: usize = 32_768;
 
 /// How long a cancelled stream is remembered: some round trips to a server that is busy.
 const RESET_MEMORY: Duration = Duration::from_secs(2);
 
-/// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default is 1024.
+/// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default
+/// is 1024.
 ///
-/// With the memory above, only a server that goes on sending on streams seconds after they were reset comes near. A
-/// limit must remain, since each error queues a RST_STREAM that a hostile server need not read (RUSTSEC-2024-0003).
+/// With the memory above, only a server that goes on sending on streams seconds after they were
+/// reset comes near. A limit must remain, since each error queues a RST_STREAM that a hostile
+/// server need not read (RUSTSEC-2024-0003).
 const LOCAL_ERROR_RESETS: usize = 100_000;
 
 /// The default of `stall`.

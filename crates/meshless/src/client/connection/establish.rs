@@ -33,8 +33,8 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Connection {
-    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" of gRPC's
-    /// connectivity semantics. h2's own handshake returns before the server has said a word.
+    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" of
+    /// gRPC's connectivity semantics. h2's own handshake returns before the server has said a word.
     ///
     /// # Errors
     /// If any step fails, or all of them together take longer than `config.connect_timeout`.

@@ -1,9 +1,11 @@
-//! How long the headers and the trailers of a response may be, and who is told when they are longer.
+//! How long the headers and the trailers of a response may be, and who is told when they are
+//! longer.
 //!
-//! h2 has a limit of its own, which is no use to a caller: it drops the fields of trailers that are above it without a word,
-//! it says PROTOCOL_ERROR of headers, and a list four times as long ends the connection. So h2 gets a larger limit, and the
-//! one that the user set is held here: by the fields that h2 hands out, and by the lengths of the frames that carried them.
-//! Together they find every list that is too long, also one of which h2 dropped fields (see [`HeaderLimit::for_h2`]).
+//! h2 has a limit of its own, which is no use to a caller: it drops the fields of trailers that are
+//! above it without a word, it says PROTOCOL_ERROR of headers, and a list four times as long ends
+//! the connection. So h2 gets a larger limit, and the one that the user set is held here: by the
+//! fields that h2 hands out, and by the lengths of the frames that carried them. Together they find
+//! every list that is too long, also one of which h2 dropped fields (see [`HeaderLimit::for_h2`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -37,11 +39,12 @@ impl HeaderLimit {
 
     /// What h2 is told: so much more that no list is passed as shorter than it was.
     ///
-    /// h2 hands out the fields before the one with which a list reaches h2's limit. If these fields alone are longer than ours,
-    /// they show it. Else the dropped field is longer than the difference of the two limits. At most 4 096 bytes of it come
-    /// out of HPACK's table; the others take five bits each on the wire at the least (RFC 7541, appendix B), so that
-    /// the frames themselves are longer than our limit, which [`BlockWatch`] sees. For that the difference has to be
-    /// 8/5 of our limit, and the table.
+    /// h2 hands out the fields before the one with which a list reaches h2's limit. If these fields
+    /// alone are longer than ours, they show it. Else the dropped field is longer than the
+    /// difference of the two limits. At most 4 096 bytes of it come out of HPACK's table; the
+    /// others take five bits each on the wire at the least (RFC 7541, appendix B), so that the
+    /// frames themselves are longer than our limit, which [`BlockWatch`] sees. For that the
+    /// difference has to be 8/5 of our limit, and the table.
     pub(super) fn for_h2(self) -> u32 {
         let max = u64::from(self.0) * 13 / 5 + 2 * HPACK_TABLE;
         u32::try_from(max).unwrap_or(u32::MAX)
@@ -88,7 +91,8 @@ impl BlockWatch {
         Self { limit, stream: 0, len: 0 }
     }
 
-    /// Passes a frame by. Returns stream and length of its block if that is longer than the limit by now.
+    /// Passes a frame by. Returns stream and length of its block if that is longer than the limit
+    /// by now.
     pub(super) fn pass(&mut self, frame: &FrameHeader) -> Option<(u32, u64)> {
         match frame.kind {
             FrameKind::Headers => {
@@ -141,18 +145,20 @@ impl LongBlocks {
 
 /// The default limit: 64 KiB, as in Node and four times C-core's.
 ///
-/// What it lets a hostile backend pin: h2 keeps up to 174 KiB for the headers and as much for the trailers of each call in
-/// flight, as HTTP/2 counts. Fields of two bytes take about five times that in memory, so at the worst a call pins 1.8 MB,
-/// until it is read or dropped.
+/// What it lets a hostile backend pin: h2 keeps up to 174 KiB for the headers and as much for the
+/// trailers of each call in flight, as HTTP/2 counts. Fields of two bytes take about five times
+/// that in memory, so at the worst a call pins 1.8 MB, until it is read or dropped.
 pub(super) const HEADER_LIST_SIZE: u32 = 64 << 10;
 
 /// SETTINGS_HEADER_TABLE_SIZE, which this client leaves at its initial value (RFC 9113 §6.5.2).
 const HPACK_TABLE: u64 = 4096;
 
-/// What the frames of a block may have besides its fields: padding and priority of HEADERS, changes of HPACK's table.
+/// What the frames of a block may have besides its fields: padding and priority of HEADERS, changes
+/// of HPACK's table.
 const BLOCK_OVERHEAD: u64 = 1024;
 
-/// Calls whose response was too long and that have not been told yet. To note one costs the peer a block above the limit.
+/// Calls whose response was too long and that have not been told yet. To note one costs the peer a
+/// block above the limit.
 const LONG_BLOCKS_MAX: usize = 4096;
 
 #[cfg(test)]
@@ -163,7 +169,8 @@ mod tests {
     fn a_dropped_field_is_longer_on_the_wire_than_the_limit() {
         for max in [0, 1, 1000, 64 << 10, 16 << 20] {
             let limit = HeaderLimit::new(max);
-            // The shortest field with which a list of at most `max` bytes reaches h2's limit, in Huffman's shortest code.
+            // The shortest field with which a list of at most `max` bytes reaches h2's limit, in
+            // Huffman's shortest code.
             let field = u64::from(limit.for_h2()) - u64::from(max);
             let on_the_wire = (field - HPACK_TABLE - FIELD_OVERHEAD as u64) * 5 / 8;
             assert!(limit.is_long_block(on_the_wire), "{max}: {on_the_wire}");

@@ -1,8 +1,9 @@
 //! What the calls on a connection, its task and its byte stream know in common.
 //!
-//! Everything that a call needs in order to start is an atomic here, so that a GOAWAY whose header the byte stream
-//! has just read turns away the very next call, whichever thread it is on. The one lock guards the handle that opens
-//! streams; taking that handle out is how the task closes the door.
+//! Everything that a call needs in order to start is an atomic here, so that a GOAWAY whose header
+//! the byte stream has just read turns away the very next call, whichever thread it is on. The one
+//! lock guards the handle that opens streams; taking that handle out is how the task closes the
+//! door.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -20,7 +21,8 @@ pub(super) struct Shared {
     pub(super) address: Address,
     /// Opens streams. `None` before the handshake, and again once no call may start any more.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// Cleared by whichever comes first: GOAWAY read, drain asked for, connection ended. Never set again.
+    /// Cleared by whichever comes first: GOAWAY read, drain asked for, connection ended. Never set
+    /// again.
     accepting: AtomicBool,
     /// Streams that calls hold or have reserved.
     open: AtomicU32,
@@ -28,13 +30,15 @@ pub(super) struct Shared {
     beside_calls: AtomicU32,
     /// The peer's MAX_CONCURRENT_STREAMS as last applied.
     max_streams: AtomicU32,
-    /// A call was turned away because the connection was full, and wants to hear when it no longer is.
+    /// A call was turned away because the connection was full, and wants to hear when it no longer
+    /// is.
     room_wanted: AtomicBool,
     /// Streams that may still be opened before the ids run out.
     ids_left: AtomicU32,
     /// The highest stream whose HEADERS were handed to the byte stream, in whole or in part.
     written_up_to: AtomicU32,
-    /// Our acknowledgement of the server's SETTINGS was written: they have been received and applied.
+    /// Our acknowledgement of the server's SETTINGS was written: they have been received and
+    /// applied.
     settled: AtomicBool,
     /// Bytes were read since this was last asked.
     read: AtomicBool,
@@ -131,7 +135,8 @@ impl Shared {
         if self.take_stream() {
             return true;
         }
-        // Set before the second try: a stream freed after that try sees the wish, one freed before it is taken.
+        // Set before the second try: a stream freed after that try sees the wish, one freed before
+        // it is taken.
         self.room_wanted.store(true, SeqCst);
         self.take_stream()
     }
@@ -148,13 +153,13 @@ impl Shared {
 
     /// A handle for opening one stream; `None` once the connection accepts no more.
     pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
-        // After the last id h2 refuses every request. Stop a little before: a call that is past this check must
-        // still find one.
+        // After the last id h2 refuses every request. Stop a little before: a call that is past
+        // this check must still find one.
         if self.ids_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
             self.stop_accepting();
         }
-        // A clone, because the original would keep a reference to a stream that the peer's limit holds back, and
-        // with it the stream itself after its call was dropped.
+        // A clone, because the original would keep a reference to a stream that the peer's limit
+        // holds back, and with it the stream itself after its call was dropped.
         if self.is_accepting() { self.lock_sender().clone() } else { None }
     }
 
@@ -224,7 +229,8 @@ impl Shared {
         *self.lock_sender() = Some(sender);
     }
 
-    /// Takes the handle that opens streams away. Without it h2 closes the connection after the last stream.
+    /// Takes the handle that opens streams away. Without it h2 closes the connection after the last
+    /// stream.
     pub(super) fn take_sender(&self) -> Option<SendRequest<Bytes>> {
         self.lock_sender().take()
     }
@@ -311,7 +317,8 @@ fn clamp(streams: usize) -> u32 {
     u32::try_from(streams).unwrap_or(u32::MAX)
 }
 
-/// Ids that a client may give: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last twelve days.
+/// Ids that a client may give: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last
+/// twelve days.
 const STREAM_IDS: u32 = 1 << 30;
 
 /// Ids left unused, for calls that are being opened while the last ones are given out.

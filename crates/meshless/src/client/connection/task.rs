@@ -1,7 +1,9 @@
-//! The one task of a connection: drives h2, keeps the peer's limit and the GOAWAY in view, pings, and closes.
+//! The one task of a connection: drives h2, keeps the peer's limit and the GOAWAY in view, pings,
+//! and closes.
 //!
-//! Spawned by `establish`, ended by the connection's end. Nothing in it waits without a bound except for the peer and
-//! for the calls: once the last call has ended, [`CLOSE_TIMEOUT`] is all the time that closing may take.
+//! Spawned by `establish`, ended by the connection's end. Nothing in it waits without a bound
+//! except for the peer and for the calls: once the last call has ended, [`CLOSE_TIMEOUT`] is all
+//! the time that closing may take.
 
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
@@ -59,8 +61,8 @@ impl Task {
     pub(super) async fn run(mut self) {
         let reason = catch_panic(self.drive()).await.unwrap_or_else(CloseReason::Panicked);
         let Self { http2, shared, .. } = self;
-        // In this order: no new call; the reason, for those that fail now; their failure, which is what dropping the
-        // connection does; the driver's turn.
+        // In this order: no new call; the reason, for those that fail now; their failure, which is
+        // what dropping the connection does; the driver's turn.
         shared.set_closed(reason.clone());
         shared.take_sender();
         // h2 panics here if it has panicked before: the driver must hear of the end nevertheless.
@@ -93,8 +95,8 @@ impl Task {
         }
     }
 
-    /// Drives h2 as far as it goes. Ready with the reason when the connection has ended, and without one when the
-    /// deadline that the task sleeps for has come nearer.
+    /// Drives h2 as far as it goes. Ready with the reason when the connection has ended, and
+    /// without one when the deadline that the task sleeps for has come nearer.
     fn poll_http2(&mut self, cx: &mut Context<'_>, armed: Option<Instant>) -> Poll<Option<CloseReason>> {
         let polled = Pin::new(&mut self.http2).poll(cx);
         self.shared.set_max_streams(self.http2.max_concurrent_send_streams());
@@ -108,8 +110,9 @@ impl Task {
             Poll::Ready(Err(error)) => Poll::Ready(Some(self.close_reason(error))),
             Poll::Pending => {
                 if self.drained() && self.close_by.is_none() {
-                    // Without a handle that could open another stream, h2 says GOAWAY, flushes and closes. It does so
-                    // unasked after the server's GOAWAY, whose reason the handle must first be asked for.
+                    // Without a handle that could open another stream, h2 says GOAWAY, flushes and
+                    // closes. It does so unasked after the server's GOAWAY, whose reason the handle
+                    // must first be asked for.
                     if self.going_away_reported || !self.shared.goaway_read() {
                         self.shared.take_sender();
                     }
@@ -207,7 +210,8 @@ impl Task {
         Some(CloseReason::Keepalive(keepalive.patience()))
     }
 
-    /// Does what the silence calls for. Returns the settings by which the peer is given up, if it is.
+    /// Does what the silence calls for. Returns the settings by which the peer is given up, if it
+    /// is.
     fn check_silence(
         &mut self,
         now: Instant,
@@ -231,5 +235,6 @@ impl Task {
     }
 }
 
-/// The longest time that h2's GOAWAY, the flush and the close may take on a connection without calls.
+/// The longest time that h2's GOAWAY, the flush and the close may take on a connection without
+/// calls.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

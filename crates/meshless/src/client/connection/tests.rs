@@ -1,7 +1,7 @@
 //! A connection against a scripted peer: what it does, frame by frame.
 //!
-//! Everything runs over in-memory pipes under a paused clock: where a test waits for what never comes, time jumps to
-//! the next limit instead of hanging.
+//! Everything runs over in-memory pipes under a paused clock: where a test waits for what never
+//! comes, time jumps to the next limit instead of hanging.
 
 mod calls;
 mod goaway;

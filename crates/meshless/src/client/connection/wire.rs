@@ -1,18 +1,22 @@
 //! The byte stream as h2 sees it, with an eye on the frames that pass.
 //!
-//! h2 keeps three things to itself that decide whether a call is lost: that a GOAWAY has arrived (its requests fail
-//! on it, after they were taken), which streams' HEADERS were written at all (when the connection breaks, the others
-//! were provably never sent), and that the server's SETTINGS were applied (gRPC calls a connection ready from then
-//! on). All three are frame headers, so [`Wire`] reads them off as the bytes pass and notes them in [`Shared`].
+//! h2 keeps three things to itself that decide whether a call is lost: that a GOAWAY has arrived
+//! (its requests fail on it, after they were taken), which streams' HEADERS were written at all
+//! (when the connection breaks, the others were provably never sent), and that the server's
+//! SETTINGS were applied (gRPC calls a connection ready from then on). All three are frame headers,
+//! so [`Wire`] reads them off as the bytes pass and notes them in [`Shared`].
 //!
-//! And it holds the bytes around a GOAWAY back for one turn, in which h2 writes the HEADERS that it has queued. A graceful
-//! server sends GOAWAY and PING, and takes the PING's answer to mean that nothing is under way (RFC 9113 §6.8). But h2
-//! answers a PING before it writes what is queued, and the server would refuse every call in that queue.
+//! And it holds the bytes around a GOAWAY back for one turn, in which h2 writes the HEADERS that it
+//! has queued. A graceful server sends GOAWAY and PING, and takes the PING's answer to mean that
+//! nothing is under way (RFC 9113 §6.8). But h2 answers a PING before it writes what is queued, and
+//! the server would refuse every call in that queue.
 //!
-//! It counts the frames that carry nothing against the server's budget for them ([`AnswerBudget`]), and when that is spent
-//! says GOAWAY(ENHANCE_YOUR_CALM) and reads no more, which ends the connection.
+//! It counts the frames that carry nothing against the server's budget for them ([`AnswerBudget`]),
+//! and when that is spent says GOAWAY(ENHANCE_YOUR_CALM) and reads no more, which ends the
+//! connection.
 //!
-//! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame with invalid size".
+//! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame
+//! with invalid size".
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -41,10 +45,11 @@ pub(super) struct Wire {
     settings: Option<SettingsReader>,
     /// The server's first bytes, until they are known to be the header of SETTINGS.
     greeting: Option<Vec<u8>>,
-    /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At most one read's.
+    /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At
+    /// most one read's.
     held_back: Bytes,
-    /// Whether a write that fails may have sent some of its bytes. A socket's has not; TLS sends several records in one
-    /// write, the first of which may arrive before the second fails.
+    /// Whether a write that fails may have sent some of its bytes. A socket's has not; TLS sends
+    /// several records in one write, the first of which may arrive before the second fails.
     fails_in_part: bool,
 }
 
@@ -126,7 +131,8 @@ impl Wire {
         });
     }
 
-    /// Pays for what has come. If there is not enough left, says so to the server, as far as it goes in without waiting.
+    /// Pays for what has come. If there is not enough left, says so to the server, as far as it
+    /// goes in without waiting.
     fn check_budget(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.shared.take_empty_messages() {
             0 => {}
@@ -145,8 +151,9 @@ impl Wire {
 
     /// What h2 is told of a write that failed.
     ///
-    /// While a GOAWAY is held back, that all is well: h2 gives the connection up at a failed write, and would not read which
-    /// calls the GOAWAY leaves behind. The socket stays dead, so the next use of it tells.
+    /// While a GOAWAY is held back, that all is well: h2 gives the connection up at a failed write,
+    /// and would not read which calls the GOAWAY leaves behind. The socket stays dead, so the next
+    /// use of it tells.
     fn write_failed(&mut self, error: io::Error, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.fails_in_part {
             bufs.iter().for_each(|buf| self.note_written(buf));
@@ -154,8 +161,8 @@ impl Wire {
         if self.held_back.is_empty() { Err(error) } else { Ok(bufs.iter().map(|buf| buf.len()).sum()) }
     }
 
-    /// "The server connection preface consists of a potentially empty SETTINGS frame that MUST be the first frame
-    /// the server sends" (RFC 9113 §3.4).
+    /// "The server connection preface consists of a potentially empty SETTINGS frame that MUST be
+    /// the first frame the server sends" (RFC 9113 §3.4).
     fn check_greeting(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(greeting) = &mut self.greeting else { return Ok(()) };
         greeting.extend(bytes.iter().take(FRAME_HEADER_LEN - greeting.len()));

@@ -1,4 +1,5 @@
-//! How an attempt to connect ended, as the driver is told whatever becomes of the task that made it.
+//! How an attempt to connect ended, as the driver is told whatever becomes of the task that made
+//! it.
 
 use meshless_core::{Address, ConnectionId};
 use tokio::sync::mpsc;
@@ -6,8 +7,8 @@ use tokio::sync::mpsc;
 use crate::client::channel::DriverEvent;
 use crate::client::connection::{ConnectError, Connection};
 
-/// Reports how an attempt to connect has ended when it goes, so that a connector that panics is a failure like any other
-/// and not an attempt without an end.
+/// Reports how an attempt to connect has ended when it goes, so that a connector that panics is a
+/// failure like any other and not an attempt without an end.
 pub(super) struct AttemptOutcome {
     id: ConnectionId,
     address: Address,

@@ -1,8 +1,10 @@
-//! What a channel tells an operator through `tracing`: what matters, once; everything else at DEBUG.
+//! What a channel tells an operator through `tracing`: what matters, once; everything else at
+//! DEBUG.
 //!
-//! What is lost and comes back is told at the same level both times, so that a filter shows both or neither. Lines name the
-//! endpoint that they are about in the field `endpoint`. The field `channel` tells channels apart: the target, cut, because
-//! an `ipv4:` target may name a thousand addresses.
+//! What is lost and comes back is told at the same level both times, so that a filter shows both or
+//! neither. Lines name the endpoint that they are about in the field `endpoint`. The field
+//! `channel` tells channels apart: the target, cut, because an `ipv4:` target may name a thousand
+//! addresses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -170,5 +172,6 @@ impl ChannelLog {
     }
 }
 
-/// Changes of the set of endpoints that have a line at INFO each. Where there are more, one line counts them.
+/// Changes of the set of endpoints that have a line at INFO each. Where there are more, one line
+/// counts them.
 const CHANGES_NAMED_MAX: usize = 3;

@@ -1,7 +1,9 @@
-//! What runs beside the calls on a channel's connections: the health watch (gRFC A17) and the stream of load reports (A51).
+//! What runs beside the calls on a channel's connections: the health watch (gRFC A17) and the
+//! stream of load reports (A51).
 //!
-//! The driver has them begun and ends them with their connections, by dropping them. Their streams are among those that a peer allows
-//! at a time, so it is here that these are divided between them and the calls.
+//! The driver has them begun and ends them with their connections, by dropping them. Their streams
+//! are among those that a peer allows at a time, so it is here that these are divided between them
+//! and the calls.
 
 use std::sync::Arc;
 
@@ -84,7 +86,8 @@ impl Watches {
 }
 
 impl Driver {
-    /// Divides the streams that a connection's peer allows, as soon as it takes calls and whenever their number or need changes.
+    /// Divides the streams that a connection's peer allows, as soon as it takes calls and whenever
+    /// their number or need changes.
     pub(super) fn share_streams(&mut self, id: ConnectionId, max_streams: u32) {
         let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
             return;

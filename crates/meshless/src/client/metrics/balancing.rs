@@ -1,5 +1,5 @@
-//! What a channel as a whole does: ejections (gRFC A91), shares by weight (A78), calls that wait, and what becomes of
-//! resolutions.
+//! What a channel as a whole does: ejections (gRFC A91), shares by weight (A78), calls that wait,
+//! and what becomes of resolutions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -184,5 +184,6 @@ fn counts(counts: CountsByCause) -> [(&'static str, u64); 4] {
 const METHOD: &str = "grpc.lb.outlier_detection.detection_method";
 const REASON: &str = "grpc.lb.outlier_detection.unenforced_reason";
 
-/// "Currently one of {"enforcement_percentage", "max_ejection_overflow"}" (A91); there is no enforcement percentage here.
+/// "Currently one of {"enforcement_percentage", "max_ejection_overflow"}" (A91); there is no
+/// enforcement percentage here.
 const MAX_EJECTION_OVERFLOW: &str = "max_ejection_overflow";

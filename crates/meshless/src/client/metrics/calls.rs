@@ -1,7 +1,8 @@
 //! A channel's calls and their attempts: gRFC A66, and A96 for what is sent again.
 //!
-//! A call and each of its attempts are spans: made when they begin, and told how they ended; one that is dropped before was cancelled.
-//! The channel holds them beside what it has of the call itself, so that no way out of a call is forgotten.
+//! A call and each of its attempts are spans: made when they begin, and told how they ended; one
+//! that is dropped before was cancelled. The channel holds them beside what it has of the call
+//! itself, so that no way out of a call is forgotten.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -193,7 +194,8 @@ impl Drop for CallSpan {
 }
 
 impl Attempts {
-    /// An attempt begins, before a backend is picked: "attempts are created […] before the LB pick" (A66).
+    /// An attempt begins, before a backend is picked: "attempts are created […] before the LB pick"
+    /// (A66).
     #[inline]
     pub(crate) fn begin(&self, kind: AttemptKind) -> AttemptSpan {
         AttemptSpan(self.0.as_ref().map(|call| Box::new(AttemptRecord::new(call, kind))))

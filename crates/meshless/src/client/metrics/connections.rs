@@ -154,8 +154,9 @@ fn goaway(code: Reason) -> &'static str {
         Reason::ENHANCE_YOUR_CALM => "GOAWAY ENHANCE_YOUR_CALM",
         Reason::INADEQUATE_SECURITY => "GOAWAY INADEQUATE_SECURITY",
         Reason::HTTP_1_1_REQUIRED => "GOAWAY HTTP_1_1_REQUIRED",
-        // "Unknown or unsupported error codes […] MAY be treated by an implementation as being equivalent to INTERNAL_ERROR" (RFC
-        // 9113 §7). A label for each would let a server make labels up.
+        // "Unknown or unsupported error codes […] MAY be treated by an implementation as being
+        // equivalent to INTERNAL_ERROR" (RFC 9113 §7). A label for each would let a server make
+        // labels up.
         _ => "GOAWAY INTERNAL_ERROR",
     }
 }

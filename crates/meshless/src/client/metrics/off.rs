@@ -1,6 +1,6 @@
-//! The same as with the feature `otel`, and nothing of it: types without a size and methods without a
-//! body, so that the code that measures reads alike either way. Made by `default()` like those, hence
-//! no unit structs.
+//! The same as with the feature `otel`, and nothing of it: types without a size and methods without
+//! a body, so that the code that measures reads alike either way. Made by `default()` like those,
+//! hence no unit structs.
 
 use meshless_core::{EjectionCounts, EndpointCounts, WeightUpdate};
 use tonic::Code;

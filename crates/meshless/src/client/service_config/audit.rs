@@ -1,8 +1,8 @@
 //! What of a document was read, and what is to be said about the rest.
 //!
-//! Every field that is read is noted here. At the end, the fields that nobody read are named in warnings, each with the
-//! fields that would have been understood in its place. Objects of which no field was asked for are passed over: they are
-//! the settings of policies that are not used.
+//! Every field that is read is noted here. At the end, the fields that nobody read are named in
+//! warnings, each with the fields that would have been understood in its place. Objects of which no
+//! field was asked for are passed over: they are the settings of policies that are not used.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
 //! `loadBalancingConfig`: a list of policies, of which the first that is known counts (gRFC A24).
 //!
-//! Some policies wrap another (`outlier_detection_experimental` around `round_robin`). The one inside is what picks;
-//! [`outlier`](super::outlier) and this file make of the wrappers what the balancer has in their place.
+//! Some policies wrap another (`outlier_detection_experimental` around `round_robin`). The one
+//! inside is what picks; [`outlier`](super::outlier) and this file make of the wrappers what the
+//! balancer has in their place.
 
 use std::num::NonZeroUsize;
 

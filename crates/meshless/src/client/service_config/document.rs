@@ -1,6 +1,8 @@
-//! A JSON document as it was written: with the order of its fields, and with fields that stand twice.
+//! A JSON document as it was written: with the order of its fields, and with fields that stand
+//! twice.
 //!
-//! `serde_json::Value` keeps one of two fields with the same name and says nothing. Whoever wrote both deserves a word.
+//! `serde_json::Value` keeps one of two fields with the same name and says nothing. Whoever wrote
+//! both deserves a word.
 
 use std::fmt;
 

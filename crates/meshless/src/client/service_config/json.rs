@@ -1,8 +1,9 @@
 //! A JSON value and where in its document it stands, so that an error can say which field is wrong.
 //!
-//! Reads what grpc-go and protobuf's JSON mapping read. Names of fields match in any case (grpc-go decodes with
-//! `encoding/json`) and with or without underscores (protobuf: "parsers accept both the lowerCamelCase name and the
-//! original proto field name"). Absent and `null` are the same. Numbers may come as strings.
+//! Reads what grpc-go and protobuf's JSON mapping read. Names of fields match in any case (grpc-go
+//! decodes with `encoding/json`) and with or without underscores (protobuf: "parsers accept both
+//! the lowerCamelCase name and the original proto field name"). Absent and `null` are the same.
+//! Numbers may come as strings.
 
 use std::time::Duration;
 
@@ -40,13 +41,15 @@ impl<'a> Node<'a> {
         self.audit.warn(&self.path, what);
     }
 
-    /// Returns an error unless the value is an object. Fields of it that nobody asks for are warned of.
+    /// Returns an error unless the value is an object. Fields of it that nobody asks for are warned
+    /// of.
     pub(super) fn expect_object(&self) -> Result<(), ServiceConfigError> {
         self.audit.ask(self.value, None);
         self.fields().map(drop)
     }
 
-    /// A field of the value, which is an object. Of fields that stand twice the last one counts, as in Go.
+    /// A field of the value, which is an object. Of fields that stand twice the last one counts, as
+    /// in Go.
     pub(super) fn field(&self, name: &'static str) -> Result<Option<Self>, ServiceConfigError> {
         self.audit.ask(self.value, Some(name));
         let matching = self.fields()?.iter().filter(|(given, _)| is_same_name(given, name));
@@ -165,7 +168,8 @@ impl<'a> Node<'a> {
     }
 }
 
-/// Compares a name in a document with a name that is known, in any case and with or without underscores.
+/// Compares a name in a document with a name that is known, in any case and with or without
+/// underscores.
 fn is_same_name(given: &str, known: &str) -> bool {
     let letters = |name: &str| -> Vec<u8> {
         name.bytes().filter(|&byte| byte != b'_').map(|byte| byte.to_ascii_lowercase()).collect()

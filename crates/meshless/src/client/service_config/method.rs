@@ -63,7 +63,8 @@ fn method(entry: &Node<'_>, seen: &mut Names) -> Result<MethodConfig, ServiceCon
     })
 }
 
-/// Without a method, a name stands for all of its service; without a service too, for all that has no entry of its own.
+/// Without a method, a name stands for all of its service; without a service too, for all that has
+/// no entry of its own.
 fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
     let text = |field: &'static str| -> Result<&str, ServiceConfigError> {
         let Some(node) = node.field(field)? else { return Ok("") };
@@ -79,8 +80,8 @@ fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
     }
 }
 
-/// The path of a call is `/service/method`, and neither part holds a slash (gRPC over HTTP/2, "Path"). What cannot be part
-/// of a path matches no call.
+/// The path of a call is `/service/method`, and neither part holds a slash (gRPC over HTTP/2,
+/// "Path"). What cannot be part of a path matches no call.
 fn warn_of_mismatch(node: &Node<'_>, text: &str) {
     let trimmed = text.trim_matches(|c: char| c == '/' || c.is_whitespace());
     if trimmed.bytes().any(|byte| byte == b'/') {

@@ -10,8 +10,9 @@
 //! | `enforcementPercentage` of either | 0 switches that one off, everything else on |
 //! | `minimumHosts`, `requestVolume` of either | [`OutlierConfig::hosts`], [`volume`](OutlierConfig::volume): the larger, for both |
 //!
-//! As in A50, a detection that is left out is off. A number that is left out has the channel's default and not A50's, which suit
-//! larger services than most. The breaker is not A50's, and stays as it is.
+//! As in A50, a detection that is left out is off. A number that is left out has the channel's
+//! default and not A50's, which suit larger services than most. The breaker is not A50's, and stays
+//! as it is.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,9 +1,10 @@
 //! One hickory client for one lookup, and what makes name servers of all ages answer it.
 //!
-//! hickory does the protocol: retransmissions, ids, the change to TCP when an answer is truncated, CNAMEs, `resolv.conf` and
-//! the hosts file. Two things are added. *Without EDNS*: servers and middleboxes that do not know EDNS answer FORMERR,
-//! NOTIMP or SERVFAIL, or nothing (RFC 6891 §6.2.2, RFC 8906 §3.1.2). *The other name servers*: hickory returns the first
-//! error code that any server sends; the C library asks the next server.
+//! hickory does the protocol: retransmissions, ids, the change to TCP when an answer is truncated,
+//! CNAMEs, `resolv.conf` and the hosts file. Two things are added. *Without EDNS*: servers and
+//! middleboxes that do not know EDNS answer FORMERR, NOTIMP or SERVFAIL, or nothing (RFC 6891
+//! §6.2.2, RFC 8906 §3.1.2). *The other name servers*: hickory returns the first error code that
+//! any server sends; the C library asks the next server.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +54,8 @@ impl Client {
         };
         // The schedule decides when to ask, and a client lives for one lookup: no cache.
         options.cache_size = 0;
-        // Without EDNS, 30 addresses are already too many for a datagram, whatever `resolv.conf` says of it.
+        // Without EDNS, 30 addresses are already too many for a datagram, whatever `resolv.conf`
+        // says of it.
         options.edns0 = true;
         // Which records are the name's own is seen from its aliases.
         options.preserve_intermediates = true;
@@ -65,7 +67,8 @@ impl Client {
         Ok(Self { resolver, edns: AtomicBool::new(edns), servers, options, names })
     }
 
-    /// Whether the next lookup should begin with EDNS. Waiting for its silence takes half of a lookup's time.
+    /// Whether the next lookup should begin with EDNS. Waiting for its silence takes half of a
+    /// lookup's time.
     pub(super) fn uses_edns(&self) -> bool {
         self.edns.load(Ordering::Relaxed)
     }
@@ -145,8 +148,8 @@ impl Negative {
     }
 }
 
-/// The names to try, as the C library does: a name with a final dot as it is, one with at least `ndots` dots as it is
-/// before the search path, any other after it.
+/// The names to try, as the C library does: a name with a final dot as it is, one with at least
+/// `ndots` dots as it is before the search path, any other after it.
 pub(super) fn names(host: &str, ndots: usize, search: &[Name]) -> Result<Vec<Name>, NetError> {
     let mut plain = Name::from_ascii(host)?;
     if plain.is_fqdn() {
@@ -177,7 +180,8 @@ fn name_server_at(address: SocketAddr) -> NameServerConfig {
 
 /// Suffixes that are tried; Kubernetes allows a pod 32.
 const SEARCH_MAX: usize = 32;
-/// Name servers that are asked one by one after an error code: as many as the C library reads (`MAXNS` of resolv.conf(5)).
+/// Name servers that are asked one by one after an error code: as many as the C library reads
+/// (`MAXNS` of resolv.conf(5)).
 const SERVERS_MAX: usize = 3;
 
 #[cfg(test)]

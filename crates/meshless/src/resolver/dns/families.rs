@@ -1,8 +1,9 @@
 //! The answers for A and AAAA, joined, and what is kept of a family that did not answer.
 //!
-//! One family must not wait for the other: filters drop AAAA queries, and one lost datagram must not halve a dual-stack
-//! service. So a family that fails, or is late, keeps its last addresses while the other one is up to date, at most for
-//! [`FAMILY_KEPT_MAX`]. If neither has addresses, a failure is a failure, and the balancer keeps the last good set.
+//! One family must not wait for the other: filters drop AAAA queries, and one lost datagram must
+//! not halve a dual-stack service. So a family that fails, or is late, keeps its last addresses
+//! while the other one is up to date, at most for [`FAMILY_KEPT_MAX`]. If neither has addresses, a
+//! failure is a failure, and the balancer keeps the last good set.
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -115,8 +116,9 @@ impl Family {
     }
 }
 
-/// The addresses of `name` and of its aliases that a server can have, and the shortest TTL on the way there. Filters block
-/// a name by answering `0.0.0.0` or `::`, which the system would connect to this very host.
+/// The addresses of `name` and of its aliases that a server can have, and the shortest TTL on the
+/// way there. Filters block a name by answering `0.0.0.0` or `::`, which the system would connect
+/// to this very host.
 fn addresses(lookup: &Lookup, name: &Name) -> Result<(Vec<IpAddr>, u32), NetError> {
     let ours: Vec<_> = records_of(name, lookup.answers()).collect();
     let ttl_s = ours.iter().map(|record| record.ttl).min().unwrap_or(u32::MAX);
@@ -130,7 +132,8 @@ fn addresses(lookup: &Lookup, name: &Name) -> Result<(Vec<IpAddr>, u32), NetErro
     }
 }
 
-/// The records of a name and of its aliases. hickory hands over whatever else a server has put beside them.
+/// The records of a name and of its aliases. hickory hands over whatever else a server has put
+/// beside them.
 fn records_of<'a>(name: &'a Name, answers: &'a [Record]) -> impl Iterator<Item = &'a Record> {
     let mut names = vec![name];
     for _ in 0..ALIASES_MAX {
@@ -151,7 +154,8 @@ fn is_of_a_server(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_multicast() || broadcast)
 }
 
-/// Leaves out the family that this host has no route for, if the other one has addresses it can reach.
+/// Leaves out the family that this host has no route for, if the other one has addresses it can
+/// reach.
 fn reachable([ipv4, ipv6]: [Vec<IpAddr>; 2], has_route: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
     let (routed4, routed6) = match (ipv4.first(), ipv6.first()) {
         (Some(v4), Some(v6)) => (has_route(*v4), has_route(*v6)),
@@ -173,10 +177,11 @@ pub(super) fn has_route(to: IpAddr) -> bool {
     UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((to, DISCARD_PORT))).is_ok()
 }
 
-/// How long a family that fails is used while the other one answers. Long beside a restart of the name servers, short
-/// beside the reuse of a pod's address.
+/// How long a family that fails is used while the other one answers. Long beside a restart of the
+/// name servers, short beside the reuse of a pod's address.
 const FAMILY_KEPT_MAX: Duration = Duration::from_secs(60);
-/// More aliases than the 8 that hickory follows by further queries; recursive name servers follow about a dozen.
+/// More aliases than the 8 that hickory follows by further queries; recursive name servers follow
+/// about a dozen.
 const ALIASES_MAX: usize = 16;
 /// Any port will do to ask for a route.
 const DISCARD_PORT: u16 = 9;

@@ -1,9 +1,10 @@
 //! One lookup: names to try, A and AAAA at once, within the time it is given.
 //!
-//! Two things are decided here, because a client that keeps long-lived sets needs them stricter than a program that wants
-//! one address once. *The search path* goes on to the next name only when DNS says that this one has no address; after a
-//! failure, the next name could be another service's. *A late family* does not hold up the other one: what has arrived
-//! is used after RFC 8305's resolution delay, and the rest is added when it comes, or asked for again.
+//! Two things are decided here, because a client that keeps long-lived sets needs them stricter
+//! than a program that wants one address once. *The search path* goes on to the next name only when
+//! DNS says that this one has no address; after a failure, the next name could be another
+//! service's. *A late family* does not hold up the other one: what has arrived is used after RFC
+//! 8305's resolution delay, and the rest is added when it comes, or asked for again.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -33,8 +34,8 @@ impl DnsLookup {
     }
 
     async fn look_once(&mut self, early: &Early<'_>) -> Result<Found, ResolveError> {
-        // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two lookups no TCP
-        // connection occupies the name server or waits to be found dead.
+        // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two
+        // lookups no TCP connection occupies the name server or waits to be found dead.
         let client = Client::new(&self.question, self.edns).map_err(|error| self.failure(&error))?;
         let mut negative = Negative::NoSuchName;
         for name in &client.names {
@@ -163,8 +164,8 @@ fn has_addresses(answer: &Records) -> bool {
     matches!(answer, Some(Ok(lookup)) if lookup.answers().iter().any(is_address))
 }
 
-/// Speaks for both families if it is said of A. Old servers say it of AAAA when they only mean that there is none
-/// (RFC 4074 §4.2).
+/// Speaks for both families if it is said of A. Old servers say it of AAAA when they only mean that
+/// there is none (RFC 4074 §4.2).
 fn says_no_such_name(answer: &Records) -> bool {
     let code = |error: &NetError| matches!(Negative::of(error), Some(Negative::NoSuchName));
     matches!(answer, Some(Err(error)) if code(error))
@@ -172,8 +173,8 @@ fn says_no_such_name(answer: &Records) -> bool {
 
 /// "A recommended value for the Resolution Delay is 50 milliseconds" (RFC 8305 §8).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// How much longer the other family is waited for while the first is in use. hickory sends a query again after 0.33 s or
-/// more, so one or two lost datagrams do no harm.
+/// How much longer the other family is waited for while the first is in use. hickory sends a query
+/// again after 0.33 s or more, so one or two lost datagrams do no harm.
 const REST_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(any(test, feature = "fuzzing"))]

@@ -1,9 +1,10 @@
 //! One task per name looks it up for every channel of the process.
 //!
-//! A process often has many channels to one service, and a rotation or an outage makes them all doubt its addresses at
-//! the same moment. The first [`Shared::subscribe`] to a [`Question`] starts a task that follows the [`DnsSchedule`]; later
-//! ones join it; it ends with the last. A task lives on the runtime of its subscribers, since a lookup's sockets
-//! belong to one, so runtimes do not share.
+//! A process often has many channels to one service, and a rotation or an outage makes them all
+//! doubt its addresses at the same moment. The first [`Shared::subscribe`] to a [`Question`] starts
+//! a task that follows the [`DnsSchedule`]; later ones join it; it ends with the last. A task lives
+//! on the runtime of its subscribers, since a lookup's sockets belong to one, so runtimes do not
+//! share.
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
@@ -91,8 +92,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there at once, and looked up
-    /// again soon; an old failure is not, and a fresh answer is asked for instead.
+    /// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there
+    /// at once, and looked up again soon; an old failure is not, and a fresh answer is asked for
+    /// instead.
     pub(super) fn subscribe(question: &Question, runtime: &Handle) -> (Arc<Self>, watch::Receiver<Answer>) {
         let key = (runtime.id(), question.clone());
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,7 +124,8 @@ impl Shared {
     fn spawn(look: impl Look, config: DnsConfig, runtime: &Handle) -> Self {
         let hints = Arc::new(Hints::default());
         let (sender, answers) = watch::channel(None);
-        // Only keeps clients out of step with each other, so a hash that differs from process to process is enough.
+        // Only keeps clients out of step with each other, so a hash that differs from process to
+        // process is enough.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "dns");
         let schedule = DnsSchedule::new(config.schedule, Rng::new(seed, 0), Instant::now().into_std());
         DESCRIPTORS.fill();
@@ -189,7 +192,8 @@ async fn run(
                     outcome = &mut lookup => break outcome.unwrap_or_else(|text| Err(panicked(&text))),
                     hint = hints.next() => {
                         schedule.handle_hint(hint, now());
-                        // The rest of a known answer is not worth the wait; a lookup that is due is.
+                        // The rest of a known answer is not worth the wait; a lookup that is due
+                        // is.
                         if let (ResolveHint::AllFailed, Some(found)) = (hint, early.take()) {
                             break Ok(found);
                         }
@@ -207,7 +211,8 @@ async fn run(
                 Err(error)
             }
         };
-        // It is older than the hint that the next lookup, due now, answers. So it says nothing unless it is news.
+        // It is older than the hint that the next lookup, due now, answers. So it says nothing
+        // unless it is news.
         let follows = schedule.poll_timeout().is_some_and(|due| due <= now());
         if !(follows && (answer.is_err() || is_known(&answers, &answer))) {
             publish(&answers, answer);
@@ -234,8 +239,8 @@ fn panicked(text: &str) -> ResolveError {
     ResolveError::other(format!("the DNS lookup panicked, which is a bug: {text}"))
 }
 
-/// Logs what is new: every change of the addresses, and the first failure of a row. At DEBUG, because each channel that asks
-/// says what fails.
+/// Logs what is new: every change of the addresses, and the first failure of a row. At DEBUG,
+/// because each channel that asks says what fails.
 fn report(before: Option<&Addresses>, answer: &Addresses) {
     match (before, answer) {
         (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
@@ -254,7 +259,8 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
 /// So that DNS can be asked when nothing else can be opened.
 static DESCRIPTORS: Reserve = Reserve::new();
 
-/// The names that are being looked up. An entry without subscribers is swept when the next name is added.
+/// The names that are being looked up. An entry without subscribers is swept when the next name is
+/// added.
 static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
 
 type Names = HashMap<(Id, Question), Weak<Shared>>;

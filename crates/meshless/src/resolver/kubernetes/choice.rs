@@ -1,14 +1,16 @@
-//! Which endpoints of a Service a channel uses: the rules of kube-proxy, applied to the slices by the client itself.
+//! Which endpoints of a Service a channel uses: the rules of kube-proxy, applied to the slices by
+//! the client itself.
 //!
-//! In this order: the wanted port; one address family for each pod; pods that are ready, or if there are none those that
-//! are going but still answer (KEP-1669); of those that are ready the ones hinted for the client's zone, if there are any.
-//! Pure: called by the resolver for each snapshot of the table. An endpoint that is not chosen is drained by the balancer,
-//! which lets its streams finish.
+//! In this order: the wanted port; one address family for each pod; pods that are ready, or if
+//! there are none those that are going but still answer (KEP-1669); of those that are ready the
+//! ones hinted for the client's zone, if there are any. Pure: called by the resolver for each
+//! snapshot of the table. An endpoint that is not chosen is drained by the balancer, which lets its
+//! streams finish.
 //!
-//! The controller writes the slices of a Service one after the other, so for a moment two of them disagree: about a pod
-//! that moves between them, or about one that is in a slice for each family. Nothing says which is the newer. What is true
-//! of a pod then follows from all its entries: it is ending if one says so, since no pod comes back from that; else it is
-//! ready if one says so.
+//! The controller writes the slices of a Service one after the other, so for a moment two of them
+//! disagree: about a pod that moves between them, or about one that is in a slice for each family.
+//! Nothing says which is the newer. What is true of a pod then follows from all its entries: it is
+//! ending if one says so, since no pod comes back from that; else it is ready if one says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -75,7 +77,8 @@ impl Choice<'_> {
         Ok(candidates
             .into_iter()
             .map(|(address, candidate)| match candidate.zone {
-                // Hints may lend a zone the endpoints of another. A preference for the zone would undo that.
+                // Hints may lend a zone the endpoints of another. A preference for the zone would
+                // undo that.
                 Some(zone) if !by_hints => Endpoint::new(address).with_zone(zone),
                 _ => Endpoint::new(address),
             })
@@ -88,8 +91,9 @@ impl Choice<'_> {
                 slice.ports.iter().filter(|port| port.name == *wanted).find_map(|port| port.number)
             }
             KubernetesPort::Number(wanted) => {
-                // A headless Service may leave its ports out; its pods then listen on what the user says. But where other
-                // slices have ports, one without is of pods that lack the ports which the Service names.
+                // A headless Service may leave its ports out; its pods then listen on what the user
+                // says. But where other slices have ports, one without is of pods that lack the
+                // ports which the Service names.
                 let open = slice.ports.is_empty() && !any_lists_ports;
                 let listed =
                     open || slice.ports.iter().any(|port| port.number.is_none_or(|number| number == *wanted));
@@ -98,8 +102,9 @@ impl Choice<'_> {
         }
     }
 
-    /// kube-proxy's rule: hints count if every endpoint has one, which they have not while they are being rolled out or
-    /// taken back, and if they leave this zone something. Says whether they counted.
+    /// kube-proxy's rule: hints count if every endpoint has one, which they have not while they are
+    /// being rolled out or taken back, and if they leave this zone something. Says whether they
+    /// counted.
     fn keep_hinted(self, candidates: &mut BTreeMap<SocketAddr, Merged<'_>>) -> bool {
         let Some(zone) = self.zone else { return false };
         let all_hinted = candidates.values().all(|candidate| !candidate.hinted_zones.is_empty());
@@ -139,8 +144,9 @@ impl<'s> Pod<'s> {
         });
     }
 
-    /// Its addresses of one family, so that a pod with both is one endpoint. They are as fit as the pod: a slice of one
-    /// family that lags behind is no reason to use a pod that is ending, or not to use one that is ready.
+    /// Its addresses of one family, so that a pod with both is one endpoint. They are as fit as the
+    /// pod: a slice of one family that lags behind is no reason to use a pod that is ending, or not
+    /// to use one that is ready.
     fn preferred(mut self, preference: AddressPreference) -> BTreeMap<IpAddr, Merged<'s>> {
         let has_both =
             self.addresses.keys().any(IpAddr::is_ipv4) && self.addresses.keys().any(IpAddr::is_ipv6);
@@ -157,7 +163,8 @@ impl<'s> Pod<'s> {
     }
 }
 
-/// An address as all pods and slices that list it have it. The merge must not depend on their order.
+/// An address as all pods and slices that list it have it. The merge must not depend on their
+/// order.
 #[derive(Debug, Default)]
 struct Merged<'s> {
     /// The pod's, once all of its entries are known.

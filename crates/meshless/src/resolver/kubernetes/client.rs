@@ -1,7 +1,7 @@
 //! Access to an API server: where it is, whom it is believed to be, and who the client is.
 //!
-//! It sends single requests and knows nothing of what they ask for. Redirects are not followed: the token belongs to one
-//! server.
+//! It sends single requests and knows nothing of what they ask for. Redirects are not followed: the
+//! token belongs to one server.
 
 mod server;
 mod service_account;
@@ -25,8 +25,8 @@ use server::{ApiServer, Token};
 
 /// The way to the API server of a cluster, with the rights of whoever the token belongs to.
 ///
-/// In a pod none has to be made: [`KubernetesConfig`](crate::resolver::KubernetesConfig) uses the pod's service account. Elsewhere
-/// there is `kubectl proxy`, which knows every kind of login:
+/// In a pod none has to be made: [`KubernetesConfig`](crate::resolver::KubernetesConfig) uses the
+/// pod's service account. Elsewhere there is `kubectl proxy`, which knows every kind of login:
 ///
 /// ```
 /// use meshless::Channel;
@@ -38,8 +38,8 @@ use server::{ApiServer, Token};
 /// # Ok::<(), meshless::resolver::KubernetesError>(())
 /// ```
 ///
-/// Watches are shared among the clones of one `KubernetesClient`, since of two clients nobody can tell whether they mean
-/// the same cluster; so make one, and clone it.
+/// Watches are shared among the clones of one `KubernetesClient`, since of two clients nobody can
+/// tell whether they mean the same cluster; so make one, and clone it.
 #[derive(Clone)]
 pub struct KubernetesClient {
     way: Way,
@@ -48,10 +48,11 @@ pub struct KubernetesClient {
 }
 
 impl KubernetesClient {
-    /// The API server of the cluster that this process is a pod of, with the rights of the pod's service account.
+    /// The API server of the cluster that this process is a pod of, with the rights of the pod's
+    /// service account.
     ///
-    /// Token and certificate of the authority are read again for each connection, since both are replaced while the pod
-    /// lives. Blocks on small files.
+    /// Token and certificate of the authority are read again for each connection, since both are
+    /// replaced while the pod lives. Blocks on small files.
     ///
     /// # Errors
     /// [`KubernetesError::NoCluster`] if this is no pod, or one into which no token is mounted.
@@ -59,8 +60,8 @@ impl KubernetesClient {
         service_account::client(service_account::FOLDER.as_ref(), |name| std::env::var(name).ok())
     }
 
-    /// The API server at `url`, as `https://10.0.0.1:6443` or `http://127.0.0.1:8001`. With `https`, [`tls`](Self::tls)
-    /// says whom to trust.
+    /// The API server at `url`, as `https://10.0.0.1:6443` or `http://127.0.0.1:8001`. With
+    /// `https`, [`tls`](Self::tls) says whom to trust.
     ///
     /// # Errors
     /// [`KubernetesError::NoCluster`] if it is no such URL.
@@ -68,8 +69,8 @@ impl KubernetesClient {
         Ok(Self::over(Way::Direct(ApiServer::at(url)?)))
     }
 
-    /// Sends requests by `send`, for clusters with another kind of login, or by a client that is there already. Requests
-    /// are GETs with only a path and a query. With the crate `kube`:
+    /// Sends requests by `send`, for clusters with another kind of login, or by a client that is
+    /// there already. Requests are GETs with only a path and a query. With the crate `kube`:
     ///
     /// ```ignore
     /// let kube = kube::Client::try_default().await?;
@@ -115,7 +116,8 @@ impl KubernetesClient {
         self
     }
 
-    /// Presents the token in this file, which is read for each request. It is only sent over `https`.
+    /// Presents the token in this file, which is read for each request. It is only sent over
+    /// `https`.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
         if let Way::Direct(server) = &mut self.way {
             server.set_token(Token::File(path.into()));

@@ -8,8 +8,8 @@ use super::client::KubernetesClient;
 
 /// Settings of the Kubernetes resolver. The defaults need no change in a pod.
 ///
-/// Channels of one process that want the same Service, with the same client and the same intervals, share one watch of
-/// it, whatever their ports and zones.
+/// Channels of one process that want the same Service, with the same client and the same intervals,
+/// share one watch of it, whatever their ports and zones.
 #[derive(Clone, Debug, Default)]
 pub struct KubernetesConfig {
     pub(super) client: Option<KubernetesClient>,
@@ -31,13 +31,14 @@ impl KubernetesConfig {
         self
     }
 
-    /// The zone that this process runs in, as in the node's label `topology.kubernetes.io/zone`. Default: unknown. With it,
-    /// only the endpoints that the Service hints for this zone are used (`trafficDistribution: PreferSameZone`), as
-    /// kube-proxy does. Where hints are missing or leave this zone nothing, all of them are, and calls stay in the zone as far as it can
-    /// take them ([`ChannelBuilder::zone`](crate::ChannelBuilder::zone)). An empty name is no zone.
+    /// The zone that this process runs in, as in the node's label `topology.kubernetes.io/zone`.
+    /// Default: unknown. With it, only the endpoints that the Service hints for this zone are used
+    /// (`trafficDistribution: PreferSameZone`), as kube-proxy does. Where hints are missing or
+    /// leave this zone nothing, all of them are, and calls stay in the zone as far as it can take
+    /// them ([`ChannelBuilder::zone`](crate::ChannelBuilder::zone)). An empty name is no zone.
     ///
-    /// From Kubernetes 1.35 (KEP-4742) a pod can be told its zone in an environment variable, and its process then says
-    /// `config.zone(std::env::var("ZONE").unwrap_or_default())`:
+    /// From Kubernetes 1.35 (KEP-4742) a pod can be told its zone in an environment variable, and
+    /// its process then says `config.zone(std::env::var("ZONE").unwrap_or_default())`:
     ///
     /// ```yaml
     /// env:
@@ -61,37 +62,41 @@ impl KubernetesConfig {
         self
     }
 
-    /// How long one watch lasts, ± 20 %, before the API server ends it and the next one goes on from there; one that is still
-    /// silent a tenth later counts as dead. Default 2 min: it bounds how long a connection that was cut without a word
-    /// hides new pods. The second watch in a row that brings nothing, for whatever reason, is followed by a list. When
-    /// every known endpoint fails, the slices are listed again at once.
+    /// How long one watch lasts, ± 20 %, before the API server ends it and the next one goes on
+    /// from there; one that is still silent a tenth later counts as dead. Default 2 min: it bounds
+    /// how long a connection that was cut without a word hides new pods. The second watch in a row
+    /// that brings nothing, for whatever reason, is followed by a list. When every known endpoint
+    /// fails, the slices are listed again at once.
     pub fn watch_timeout(mut self, timeout: Duration) -> Self {
         self.timing.watch_timeout = timeout.clamp(Duration::from_secs(1), MOST);
         self
     }
 
-    /// How long changes are gathered before they are used, so that a rollout is tens of updates and not thousands.
-    /// Default 100 ms, and 20 µs more for each endpoint of the Service. The first list is used at once.
+    /// How long changes are gathered before they are used, so that a rollout is tens of updates and
+    /// not thousands. Default 100 ms, and 20 µs more for each endpoint of the Service. The first
+    /// list is used at once.
     pub fn debounce(mut self, wait: Duration) -> Self {
         self.timing.debounce = wait.min(MOST);
         self
     }
 
-    /// The pause after a failed request. Each further one is 1.6 times as long, ± 20 %, up to 30 times. Default 1 s.
+    /// The pause after a failed request. Each further one is 1.6 times as long, ± 20 %, up to 30
+    /// times. Default 1 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
         self.timing.retry_interval = interval.clamp(LEAST, MOST);
         self
     }
 
-    /// How often it is tried again after the API server has said that this client may not read EndpointSlices. Default
-    /// 3 min.
+    /// How often it is tried again after the API server has said that this client may not read
+    /// EndpointSlices. Default 3 min.
     pub fn denied_interval(mut self, interval: Duration) -> Self {
         self.timing.denied_interval = interval.clamp(LEAST, MOST);
         self
     }
 }
 
-/// Which address of a pod with several is used. A pod is one endpoint however many it has: what DNS cannot tell, slices do.
+/// Which address of a pod with several is used. A pod is one endpoint however many it has: what DNS
+/// cannot tell, slices do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressPreference {

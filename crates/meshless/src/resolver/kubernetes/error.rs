@@ -1,4 +1,5 @@
-//! Why a Kubernetes Service has no known endpoints. Calls that wait for a backend are failed with these texts.
+//! Why a Kubernetes Service has no known endpoints. Calls that wait for a backend are failed with
+//! these texts.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use crate::resolver::target::KubernetesPort;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
-    /// This is no pod, or one without a service account's token, or what was given names no API server.
+    /// This is no pod, or one without a service account's token, or what was given names no API
+    /// server.
     #[error(
         "no Kubernetes cluster to ask: {reason}; run in a pod with automountServiceAccountToken: true, or give \
          KubernetesConfig a KubernetesClient"

@@ -1,6 +1,8 @@
-//! What speaks for a Service while its slices may not be read: DNS, unless the user has named something else.
+//! What speaks for a Service while its slices may not be read: DNS, unless the user has named
+//! something else.
 //!
-//! Entered and left by the resolver as the API server refuses and allows again. It never decides when: only what is asked.
+//! Entered and left by the resolver as the API server refuses and allows again. It never decides
+//! when: only what is asked.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -119,7 +121,8 @@ impl Default for Source {
     }
 }
 
-/// The name of a Service in the cluster's DNS, with a final dot: the search path would only cost queries.
+/// The name of a Service in the cluster's DNS, with a final dot: the search path would only cost
+/// queries.
 #[cfg(feature = "dns")]
 fn dns_name(service: &Service, namespace: Option<&str>, cluster_domain: &str) -> String {
     let namespace = service.namespace.as_deref().or(namespace).unwrap_or("default");
@@ -131,13 +134,15 @@ fn dns_name(service: &Service, namespace: Option<&str>, cluster_domain: &str) ->
 #[cfg(feature = "dns")]
 fn cluster_domain(resolv_conf: &str) -> String {
     let mut searches = resolv_conf.lines().filter_map(|line| line.trim_start().strip_prefix("search"));
-    // "If more than one instance of these keywords is present, the last instance wins" (resolv.conf(5)).
+    // "If more than one instance of these keywords is present, the last instance wins"
+    // (resolv.conf(5)).
     let domains = searches.next_back().into_iter().flat_map(str::split_whitespace);
     let of_services = domains.filter_map(|domain| domain.strip_prefix("svc.")).next();
     of_services.map_or(CLUSTER_DOMAIN, |domain| domain.trim_end_matches('.')).to_owned()
 }
 
-/// Read where a pod has it; elsewhere there is none, and the default domain is as good a guess as any.
+/// Read where a pod has it; elsewhere there is none, and the default domain is as good a guess as
+/// any.
 #[cfg(feature = "dns")]
 fn resolv_conf() -> String {
     std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()

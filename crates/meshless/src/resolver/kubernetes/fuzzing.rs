@@ -1,4 +1,5 @@
-//! What an API server sends, put through the table and the choice of endpoints. Called by `fuzzing` alone.
+//! What an API server sends, put through the table and the choice of endpoints. Called by `fuzzing`
+//! alone.
 
 use super::choice::Choice;
 use super::config::AddressPreference;

@@ -1,7 +1,7 @@
 //! Reading the body of an API server's answer, with a bound on what is kept of it.
 //!
-//! A list is read whole, a watch line by line. What is longer than its bound is an error that names the bound: the text
-//! of a server decides neither about memory nor about how long it is read.
+//! A list is read whole, a watch line by line. What is longer than its bound is an error that names
+//! the bound: the text of a server decides neither about memory nor about how long it is read.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -63,7 +63,8 @@ impl Lines {
         Self { body, line_max, buffer: BytesMut::new(), searched: 0, ended: false }
     }
 
-    /// The next line without its line break; `None` at the end. A future that is dropped loses nothing.
+    /// The next line without its line break; `None` at the end. A future that is dropped loses
+    /// nothing.
     ///
     /// # Errors
     /// If a line is too long, or the body breaks.

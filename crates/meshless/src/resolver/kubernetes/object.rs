@@ -1,8 +1,9 @@
 //! The objects of Kubernetes' API that are read here, with only the fields that are needed.
 //!
-//! Own types, because the generated ones of all of Kubernetes do not compile until a binary has chosen a version, and
-//! these fields have been the same in every version of `discovery.k8s.io/v1`. Every field may be missing or null, as Go
-//! writes them; `slice` gives what is missing its meaning.
+//! Own types, because the generated ones of all of Kubernetes do not compile until a binary has
+//! chosen a version, and these fields have been the same in every version of `discovery.k8s.io/v1`.
+//! Every field may be missing or null, as Go writes them; `slice` gives what is missing its
+//! meaning.
 
 use serde::Deserialize;
 

@@ -1,4 +1,5 @@
-//! How fast events of a watch are read: as fast as an API server sends them, but not as fast as a broken one could.
+//! How fast events of a watch are read: as fast as an API server sends them, but not as fast as a
+//! broken one could.
 //!
 //! What is not read waits in the server's socket. Pure: `watch` waits as long as it is told.
 
@@ -28,8 +29,8 @@ impl Pace {
     }
 }
 
-/// Full slices have 50 KB, and controllers write ten a second for all Services of a cluster together. It takes some 7 %
-/// of a core to read as much JSON (24 KB in 80 µs).
+/// Full slices have 50 KB, and controllers write ten a second for all Services of a cluster
+/// together. It takes some 7 % of a core to read as much JSON (24 KB in 80 µs).
 const BYTES_PER_SECOND: u32 = 20 << 20;
 /// Small events cost more than their bytes: with this, 5 120 a second are read.
 const EVENT_BYTES_MIN: usize = 4 << 10;

@@ -1,8 +1,9 @@
 //! One task per Service reads it for every channel of the process.
 //!
-//! The first [`Shared::subscribe`] to a Service starts a task that follows its slices, later ones join it, and it ends
-//! with the last: one connection to the API server however many channels there are. The task decides when to go on
-//! after a failure. It lives on the runtime of its subscribers, so runtimes do not share.
+//! The first [`Shared::subscribe`] to a Service starts a task that follows its slices, later ones
+//! join it, and it ends with the last: one connection to the API server however many channels there
+//! are. The task decides when to go on after a failure. It lives on the runtime of its subscribers,
+//! so runtimes do not share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
@@ -67,7 +68,8 @@ impl Shared {
     fn spawn(service: Service, config: &KubernetesConfig, runtime: &Handle) -> Self {
         let doubts = Arc::new(Notify::new());
         let (sender, feed) = watch::channel(Feed::default());
-        // Only keeps clients out of step with each other, so a hash that differs from process to process is enough.
+        // Only keeps clients out of step with each other, so a hash that differs from process to
+        // process is enough.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "kubernetes");
         let watch = Watch::new(service, config.client.clone(), config.timing, Rng::new(seed, 0), sender);
         let task =
@@ -86,7 +88,8 @@ async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>
     let mut backoff = Backoff::new(timing.backoff());
     let mut failures = 0_u32;
     let mut denied = false;
-    // A doubt may be older than a list that is under way, so the first one may come as soon as anything is known.
+    // A doubt may be older than a list that is under way, so the first one may come as soon as
+    // anything is known.
     let mut next_doubt = Instant::now();
     loop {
         let ended = tokio::select! {
@@ -108,7 +111,8 @@ async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>
         };
         report(&ended, denied, failures, pause);
         denied = matches!(ended, Ended::Denied(_));
-        // A watch that breaks is the API server's daily life; only what does not come back is worth a word.
+        // A watch that breaks is the API server's daily life; only what does not come back is worth
+        // a word.
         if failures > 1 || !matches!(ended, Ended::Failed(_)) || !watch.knows_any() {
             watch.publish_trouble(&ended);
         }
@@ -166,9 +170,10 @@ struct Key {
     timing: Timing,
 }
 
-/// The Services that are being read. An entry without subscribers is swept when the next one is added.
+/// The Services that are being read. An entry without subscribers is swept when the next one is
+/// added.
 static SERVICES: LazyLock<Mutex<HashMap<Key, Weak<Shared>>>> = LazyLock::new(Mutex::default);
 
-/// The shortest time between two lists that channels ask for: a fleet whose backends are all gone must not take the API
-/// server along.
+/// The shortest time between two lists that channels ask for: a fleet whose backends are all gone
+/// must not take the API server along.
 const DOUBT_INTERVAL: Duration = Duration::from_secs(5);

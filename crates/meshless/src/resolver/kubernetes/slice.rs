@@ -1,13 +1,15 @@
-//! An EndpointSlice as far as it matters here: read once when it arrives, with every optional field given its meaning.
+//! An EndpointSlice as far as it matters here: read once when it arrives, with every optional field
+//! given its meaning.
 //!
-//! The watch makes them, the table keeps them, the choice reads them. Nothing here joins slices or decides which
-//! endpoints are used.
+//! The watch makes them, the table keeps them, the choice reads them. Nothing here joins slices or
+//! decides which endpoints are used.
 
 use std::net::IpAddr;
 
 use super::object::{Conditions, Endpoint, EndpointSlice};
 
-/// A group of a Service's endpoints that have their ports in common. All its addresses are of one family.
+/// A group of a Service's endpoints that have their ports in common. All its addresses are of one
+/// family.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Slice {
     /// Of TCP. Empty if the Service lists none.
@@ -49,8 +51,8 @@ pub(super) enum Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     pub(super) fitness: Fitness,
-    /// It is going and not ready, from which no pod comes back. (One that is ready and going belongs to a Service with
-    /// `publishNotReadyAddresses`, whose user wants it used.)
+    /// It is going and not ready, from which no pod comes back. (One that is ready and going
+    /// belongs to a Service with `publishNotReadyAddresses`, whose user wants it used.)
     pub(super) is_ending: bool,
 }
 
@@ -66,8 +68,8 @@ pub(super) enum Fitness {
 }
 
 impl Slice {
-    /// What `slice` says. A slice of host names (`FQDN`, deprecated and without semantics) or of a type yet unknown has no
-    /// endpoints.
+    /// What `slice` says. A slice of host names (`FQDN`, deprecated and without semantics) or of a
+    /// type yet unknown has no endpoints.
     pub(super) fn read(slice: &EndpointSlice) -> Self {
         let in_family = |ip: &IpAddr| match slice.address_type.as_deref() {
             Some("IPv4") => ip.is_ipv4(),
@@ -75,7 +77,8 @@ impl Slice {
             _ => false,
         };
         let endpoints = slice.endpoints.iter().flatten().filter_map(|endpoint| {
-            // "These are all assumed to be fungible and clients may choose to only use the first element."
+            // "These are all assumed to be fungible and clients may choose to only use the first
+            // element."
             let mut ips = endpoint.addresses.iter().flatten().filter_map(|address| address.parse().ok());
             Some(SliceEndpoint::read(endpoint, ips.find(in_family)?))
         });

@@ -1,8 +1,9 @@
 //! The slices of one Service as a list and a watch of them leave them.
 //!
-//! A Service with more than a hundred pods has several slices, and a pod may be in any; only all of them together are the
-//! Service. The watch feeds this table, and hands its [`snapshot`](SliceTable::snapshot) to the channels. It does no I/O,
-//! and its order is that of the names, so the same slices are the same snapshot however they came.
+//! A Service with more than a hundred pods has several slices, and a pod may be in any; only all of
+//! them together are the Service. The watch feeds this table, and hands its
+//! [`snapshot`](SliceTable::snapshot) to the channels. It does no I/O, and its order is that of the
+//! names, so the same slices are the same snapshot however they came.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,8 +47,9 @@ impl SliceTable {
         Ok(())
     }
 
-    /// A slice was added or modified. Which of the two does not matter, and after a reconnect may be told wrong. Returns
-    /// true if it says anything new: controllers write to slices also what matters to no client.
+    /// A slice was added or modified. Which of the two does not matter, and after a reconnect may
+    /// be told wrong. Returns true if it says anything new: controllers write to slices also what
+    /// matters to no client.
     ///
     /// # Errors
     /// If the table becomes too large. It stays as it was.
@@ -87,11 +89,11 @@ impl SliceTable {
     }
 }
 
-/// With 100 endpoints in each, which is the controller's default, twice as many as [`ENDPOINTS_MAX`]: slices that are half
-/// full, as after a scale-in.
+/// With 100 endpoints in each, which is the controller's default, twice as many as
+/// [`ENDPOINTS_MAX`]: slices that are half full, as after a scale-in.
 pub(super) const SLICES_MAX: usize = 1_000;
-/// 25 000 pods with two families. The largest clusters that Kubernetes is tested with have 150 000 pods of all Services.
-/// One endpoint takes some 200 bytes.
+/// 25 000 pods with two families. The largest clusters that Kubernetes is tested with have 150 000
+/// pods of all Services. One endpoint takes some 200 bytes.
 pub(super) const ENDPOINTS_MAX: usize = 50_000;
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Reading the EndpointSlices of one Service from the API server: list, then watch from there, over and over.
+//! Reading the EndpointSlices of one Service from the API server: list, then watch from there, over
+//! and over.
 //!
 //! ```text
 //!            ┌──────┐  resourceVersion   ┌───────┐ ─┐ ended, broken, silent: on from the last version
@@ -7,11 +8,11 @@
 //!                      410 Gone, an event that cannot be read, two watches in a row that brought nothing
 //! ```
 //!
-//! [`Watch::follow`] runs until something fails, and its caller (`shared`) decides when to go on. It publishes what the
-//! table holds, and never takes anything back because it cannot be read.
+//! [`Watch::follow`] runs until something fails, and its caller (`shared`) decides when to go on.
+//! It publishes what the table holds, and never takes anything back because it cannot be read.
 //!
-//! How old what is known can be: while the API server answers lists, 2.7 times [`watch_timeout`], since whatever is
-//! wrong with watches, the second one that brings nothing is followed by a list.
+//! How old what is known can be: while the API server answers lists, 2.7 times [`watch_timeout`],
+//! since whatever is wrong with watches, the second one that brings nothing is followed by a list.
 //!
 //! [`watch_timeout`]: super::KubernetesConfig::watch_timeout
 
@@ -311,7 +312,8 @@ impl Watch {
         });
     }
 
-    /// How long changes are gathered: each channel goes through all endpoints when it is told of one that has changed.
+    /// How long changes are gathered: each channel goes through all endpoints when it is told of
+    /// one that has changed.
     fn gathering(&self) -> Duration {
         let endpoints = u32::try_from(self.table.endpoints()).unwrap_or(u32::MAX);
         self.timing.debounce + GATHERING_PER_ENDPOINT.saturating_mul(endpoints)
@@ -343,7 +345,8 @@ async fn next_line(lines: &mut Lines, ready_at: Instant) -> Result<Option<bytes:
     lines.next().await
 }
 
-/// "Opaque", says Kubernetes, and is a number. What is longer than any name would not fit into a request.
+/// "Opaque", says Kubernetes, and is a number. What is longer than any name would not fit into a
+/// request.
 fn is_version(version: &str) -> bool {
     (1..=VERSION_BYTES_MAX).contains(&version.len())
 }
@@ -353,8 +356,8 @@ async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, Ende
     timeout(limit, request).await.unwrap_or_else(|_| Err(failed()))
 }
 
-/// For a list, and for a watch to begin. An API server answers in milliseconds; a network policy that drops the packets
-/// never does, and `connect()` still has to hear of it.
+/// For a list, and for a watch to begin. An API server answers in milliseconds; a network policy
+/// that drops the packets never does, and `connect()` still has to hear of it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// One part of a watch's duration is what its end may be late by.
 const SILENCE_FRACTION: u32 = 10;
@@ -363,7 +366,8 @@ const SHORTEST_WATCH: Duration = Duration::from_millis(500);
 /// One may be chance: a connection that broke. API servers send a bookmark each minute.
 const BARREN_WATCHES_MAX: u32 = 2;
 const VERSION_BYTES_MAX: usize = 253;
-/// A channel takes 0.5 µs per endpoint to choose from 100 and 1.1 µs from 5 000 (3 µs from 50 000, whose names no cache
-/// holds), and its balancer some more. So a Service that never comes to rest costs about a tenth of a core, whatever its
-/// size. With 5 000 endpoints the debounce is 100 ms longer.
+/// A channel takes 0.5 µs per endpoint to choose from 100 and 1.1 µs from 5 000 (3 µs from 50 000,
+/// whose names no cache holds), and its balancer some more. So a Service that never comes to rest
+/// costs about a tenth of a core, whatever its size. With 5 000 endpoints the debounce is 100 ms
+/// longer.
 const GATHERING_PER_ENDPOINT: Duration = Duration::from_micros(20);

@@ -128,5 +128,6 @@ pub enum TargetError {
     },
 }
 
-/// Bytes of a Unix socket's path on the strictest system (macOS: `sun_path` holds 104 with its final zero).
+/// Bytes of a Unix socket's path on the strictest system (macOS: `sun_path` holds 104 with its
+/// final zero).
 pub(super) const MAX_UNIX_PATH: usize = 103;

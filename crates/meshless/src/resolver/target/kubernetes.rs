@@ -1,6 +1,7 @@
 //! The `kubernetes:` targets: a Service, its namespace and a port of its pods.
 //!
-//! What the scheme's parser and the printing of a [`Target`](super::Target) need to know of Kubernetes' names. It never asks a cluster.
+//! What the scheme's parser and the printing of a [`Target`](super::Target) need to know of
+//! Kubernetes' names. It never asks a cluster.
 
 use std::fmt;
 
@@ -10,9 +11,11 @@ use super::{TargetError, TargetKind};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum KubernetesPort {
-    /// The number that the pods listen on: a Service's `targetPort`, not its `port`. Its EndpointSlices must list it.
+    /// The number that the pods listen on: a Service's `targetPort`, not its `port`. Its
+    /// EndpointSlices must list it.
     Number(u16),
-    /// The name that the Service gives to its port. Each pod's own number is looked up, so a rollout may change it.
+    /// The name that the Service gives to its port. Each pod's own number is looked up, so a
+    /// rollout may change it.
     Name(String),
 }
 
@@ -29,7 +32,8 @@ impl fmt::Display for KubernetesPort {
 pub(super) fn parse(rest: &str, target: &str) -> Result<TargetKind, TargetError> {
     let owned = || target.to_owned();
     let service = match rest.strip_prefix("//") {
-        // What stands between `//` and `/` would choose the cluster, and there is one: that of the configuration.
+        // What stands between `//` and `/` would choose the cluster, and there is one: that of the
+        // configuration.
         Some(after) => after.strip_prefix('/').ok_or_else(|| TargetError::BadCluster { target: owned() })?,
         None => rest,
     };
@@ -73,7 +77,8 @@ pub(super) fn host(service: &str, namespace: Option<&str>) -> String {
     }
 }
 
-/// "Lowercase RFC 1123 label": what namespaces, ports and, since Kubernetes 1.34, Services are named by.
+/// "Lowercase RFC 1123 label": what namespaces, ports and, since Kubernetes 1.34, Services are
+/// named by.
 fn is_label(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

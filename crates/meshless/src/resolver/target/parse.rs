@@ -40,7 +40,8 @@ impl FromStr for Target {
     }
 }
 
-/// Schemes of other gRPC libraries, which are also written without slashes: `xds:echo` is no host with a port.
+/// Schemes of other gRPC libraries, which are also written without slashes: `xds:echo` is no host
+/// with a port.
 fn is_grpc_scheme(scheme: &str, rest: &str) -> bool {
     let is_port = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     !is_port && ["google-c2p", "passthrough", "unix-abstract", "vsock", "xds"].contains(&scheme)
@@ -59,7 +60,8 @@ impl<'a> Parser<'a> {
             return self.endpoint(None, rest, None);
         };
         let Some((name_server, endpoint)) = rest.split_once('/') else {
-            // `dns://host:port`: one slash short of what was meant, and unclear about which part is missing.
+            // `dns://host:port`: one slash short of what was meant, and unclear about which part is
+            // missing.
             return Err(self.bad_name_server(rest));
         };
         let name_server = match name_server {
@@ -135,8 +137,8 @@ impl<'a> Parser<'a> {
             return Ok(inner.parse().ok().map(|ip: Ipv6Addr| SocketAddr::from((ip, port))));
         };
         let Ok(ip) = ip.parse::<Ipv6Addr>() else { return Ok(None) };
-        // "%25" is the delimiter in a URI. The bare "%" of other tools is understood "when not followed by two
-        // hexadecimal digits" that mean it (RFC 6874 §3).
+        // "%25" is the delimiter in a URI. The bare "%" of other tools is understood "when not
+        // followed by two hexadecimal digits" that mean it (RFC 6874 §3).
         let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
         let digits = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit());
         match zone.parse() {
@@ -191,7 +193,8 @@ impl<'a> Parser<'a> {
         rest.split(',').map(parse).collect::<Result<_, _>>().map(TargetKind::Addresses)
     }
 
-    /// What follows `unix:`: a path, or `//` and an absolute path. It is part of a URI, so `%20` in it is a space.
+    /// What follows `unix:`: a path, or `//` and an absolute path. It is part of a URI, so `%20` in
+    /// it is a space.
     fn unix(self, rest: &'a str) -> Result<TargetKind, TargetError> {
         let bad = || TargetError::BadPath { target: self.target.to_owned() };
         let path = match rest.strip_prefix("//") {
@@ -219,7 +222,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Splits at the colon before the port, if there is one: the last, unless it stands within brackets.
+/// Splits at the colon before the port, if there is one: the last, unless it stands within
+/// brackets.
 fn split_port(endpoint: &str) -> (&str, Option<&str>) {
     match endpoint.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -227,7 +231,8 @@ fn split_port(endpoint: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Letters, digits, hyphen, dot (RFC 1123 §2.1) and the underscore that Kubernetes and SRV names use.
+/// Letters, digits, hyphen, dot (RFC 1123 §2.1) and the underscore that Kubernetes and SRV names
+/// use.
 fn is_host_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
@@ -237,8 +242,9 @@ fn is_host_name(host: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-/// Returns true for what is meant as an IPv4 address: "the highest-level component label will be alphabetic" in a name
-/// (RFC 1123 §2.1). Leading zeros are octal to some parsers and decimal to others, so there is no right way to read them.
+/// Returns true for what is meant as an IPv4 address: "the highest-level component label will be
+/// alphabetic" in a name (RFC 1123 §2.1). Leading zeros are octal to some parsers and decimal to
+/// others, so there is no right way to read them.
 fn ends_in_number(host: &str) -> bool {
     let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
     !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())

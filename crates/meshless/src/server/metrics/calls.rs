@@ -1,6 +1,7 @@
 //! A server's calls: gRFC A66.
 //!
-//! A call is a span, made when its headers have come, and told how it ended; one that is dropped before was cancelled, or out of time.
+//! A call is a span, made when its headers have come, and told how it ended; one that is dropped
+//! before was cancelled, or out of time.
 
 use std::fmt;
 use std::sync::Arc;

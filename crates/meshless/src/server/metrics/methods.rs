@@ -1,8 +1,10 @@
-//! Which methods a server names in its metrics: `grpc.method` must not be a label that clients can make up (gRFC A66).
+//! Which methods a server names in its metrics: `grpc.method` must not be a label that clients can
+//! make up (gRFC A66).
 //!
-//! tonic says which services there are, not which methods they have. So a method counts as registered if its service is, and a call
-//! of it has ended with something else than UNIMPLEMENTED. Before the first has ended it gets the benefit of the doubt, as
-//! long as there is some left: a client that calls made-up methods uses it up, and changes nothing for those that are known.
+//! tonic says which services there are, not which methods they have. So a method counts as
+//! registered if its service is, and a call of it has ended with something else than UNIMPLEMENTED.
+//! Before the first has ended it gets the benefit of the doubt, as long as there is some left: a
+//! client that calls made-up methods uses it up, and changes nothing for those that are known.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -54,7 +56,8 @@ impl Methods {
             return MethodName::Known(name);
         }
         let name: Arc<str> = name.into();
-        // Trust only ever runs out. After that nobody's made-up names make the calls of others wait.
+        // Trust only ever runs out. After that nobody's made-up names make the calls of others
+        // wait.
         if there_is_trust && self.trust(&name) {
             return MethodName::Known(name);
         }
@@ -120,8 +123,8 @@ impl MethodName {
 /// Names let in before a call has shown that they exist. More than most servers have methods.
 const TRUSTED_MAX: usize = 100;
 
-/// Names in all, for services that take any. Half of what OpenTelemetry's SDK keeps apart in an instrument (2 000 sets of labels), and
-/// there are statuses to tell apart too.
+/// Names in all, for services that take any. Half of what OpenTelemetry's SDK keeps apart in an
+/// instrument (2 000 sets of labels), and there are statuses to tell apart too.
 const NAMES_MAX: usize = 1000;
 
 #[cfg(test)]

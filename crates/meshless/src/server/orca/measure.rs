@@ -1,8 +1,10 @@
-//! How loaded this process is: its calls per second, and its share of the processors that it may use.
+//! How loaded this process is: its calls per second, and its share of the processors that it may
+//! use.
 //!
-//! Measured from one look to the next, at least a second apart: what goes with responses over one window for all, and only while there
-//! are calls; each [`Listener`] over its own. The share of the processors is known on Linux; elsewhere an application has to say how busy it
-//! is, or clients hold all servers for equal.
+//! Measured from one look to the next, at least a second apart: what goes with responses over one
+//! window for all, and only while there are calls; each [`Listener`] over its own. The share of the
+//! processors is known on Linux; elsewhere an application has to say how busy it is, or clients
+//! hold all servers for equal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +14,8 @@ use tokio::time::Instant;
 
 use super::{LoadReport, OpenRcaService, ReportLoad};
 
-/// Measures the load of this process, and reports it with the responses of the services that it wraps, or apart from
-/// them. Clones share everything.
+/// Measures the load of this process, and reports it with the responses of the services that it
+/// wraps, or apart from them. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReporter {
     shared: Arc<Shared>,
@@ -59,35 +61,41 @@ impl LoadReporter {
         ReportLoad::new(service, self.clone())
     }
 
-    /// A service that reports the same apart from calls, to clients that ask for it: `xds.service.orca.v3.OpenRcaService`.
+    /// A service that reports the same apart from calls, to clients that ask for it:
+    /// `xds.service.orca.v3.OpenRcaService`.
     ///
-    /// [Wrap](Self::wrap) the services all the same: it is there that calls are counted, and without calls per second a report has no weight.
+    /// [Wrap](Self::wrap) the services all the same: it is there that calls are counted, and
+    /// without calls per second a report has no weight.
     pub fn out_of_band(&self) -> OpenRcaService {
         // The first look: the first client to listen then hears of the time since.
         self.report();
         OpenRcaService::new(self.clone())
     }
 
-    /// Says how busy the application is by its own measure (a queue, a pool, a lock): 0 for idle, 1 for as much as it should be, more for
-    /// too much. Clients go by it instead of the processor's utilization from then on; 0 takes it back.
+    /// Says how busy the application is by its own measure (a queue, a pool, a lock): 0 for idle, 1
+    /// for as much as it should be, more for too much. Clients go by it instead of the processor's
+    /// utilization from then on; 0 takes it back.
     pub fn set_application_utilization(&self, utilization: f64) {
         let utilization = if utilization.is_finite() { utilization.max(0.0) } else { 0.0 };
         self.shared.application_utilization.store(utilization.to_bits(), Ordering::Relaxed);
     }
 
-    /// Says how many calls the application serves per second by its own count (gRFC A51's `setQpsMetric`). That goes into reports instead of
-    /// what is counted here from then on; 0 takes it back.
+    /// Says how many calls the application serves per second by its own count (gRFC A51's
+    /// `setQpsMetric`). That goes into reports instead of what is counted here from then on; 0
+    /// takes it back.
     ///
-    /// For services whose calls are long: here a call counts when it has ended, whether with a status, reset by its client or dropped. A
-    /// server that holds a thousand streams for an hour each has next to no calls per second by that, and without calls per second
-    /// a report has no weight. Say what stands for the work done, the same on all replicas: messages per second, or the streams
-    /// that are open. Errors per second remain those that are counted here.
+    /// For services whose calls are long: here a call counts when it has ended, whether with a
+    /// status, reset by its client or dropped. A server that holds a thousand streams for an hour
+    /// each has next to no calls per second by that, and without calls per second a report has no
+    /// weight. Say what stands for the work done, the same on all replicas: messages per second, or
+    /// the streams that are open. Errors per second remain those that are counted here.
     pub fn set_calls_per_second(&self, calls: f64) {
         let calls = if calls.is_finite() { calls.max(0.0) } else { 0.0 };
         self.shared.calls_per_second.store(calls.to_bits(), Ordering::Relaxed);
     }
 
-    /// The load as last measured, which is renewed if that is more than a second ago. All zero in the first second.
+    /// The load as last measured, which is renewed if that is more than a second ago. All zero in
+    /// the first second.
     pub fn report(&self) -> LoadReport {
         self.as_said(self.measured())
     }
@@ -147,8 +155,9 @@ impl LoadReporter {
     }
 }
 
-/// One to whom the load is reported again and again, each time over the time since the last: however seldom calls come, whoever
-/// listens to all of it has heard of each of them, and of none twice.
+/// One to whom the load is reported again and again, each time over the time since the last:
+/// however seldom calls come, whoever listens to all of it has heard of each of them, and of none
+/// twice.
 #[derive(Debug)]
 pub(super) struct Listener {
     reporter: LoadReporter,
@@ -156,7 +165,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// The load since the last report; at first since the shared window began, so that there is something to say at once.
+    /// The load since the last report; at first since the shared window began, so that there is
+    /// something to say at once.
     pub(super) fn report(&mut self) -> LoadReport {
         let now = self.reporter.look(Instant::now());
         if now.at.saturating_duration_since(self.since.at) < PERIOD {
@@ -188,7 +198,8 @@ fn processor_time() -> Option<Duration> {
     parse_stat(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// Fields 14 and 15 (proc_pid_stat(5)); the second, the name, may contain anything, and ends with the last parenthesis.
+/// Fields 14 and 15 (proc_pid_stat(5)); the second, the name, may contain anything, and ends with
+/// the last parenthesis.
 fn parse_stat(stat: &str) -> Option<Duration> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -201,7 +212,8 @@ fn parse_stat(stat: &str) -> Option<Duration> {
 fn processors() -> f64 {
     let limit = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok().and_then(|max| parse_cpu_max(&max));
     let present = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    // `present` heeds the limit already, but rounds it to whole processors; a limit far above it limits nothing.
+    // `present` heeds the limit already, but rounds it to whole processors; a limit far above it
+    // limits nothing.
     limit.filter(|limit| *limit < present + 1.0).unwrap_or(present)
 }
 
@@ -212,7 +224,8 @@ fn parse_cpu_max(text: &str) -> Option<f64> {
     (quota > 0.0 && period > 0.0).then_some(quota / period)
 }
 
-/// As often as clients recompute their weights (A58: 1 s). Processor time is known to 10 ms, 1 % of it.
+/// As often as clients recompute their weights (A58: 1 s). Processor time is known to 10 ms, 1 % of
+/// it.
 const PERIOD: Duration = Duration::from_secs(1);
 /// USER_HZ, which is 100 on every architecture that runs this.
 const MILLIS_PER_TICK: u64 = 10;

@@ -1,7 +1,9 @@
-//! A server's reports of its load in a stream of their own (gRFC A51, "out of band"), for clients that make few calls or long ones.
+//! A server's reports of its load in a stream of their own (gRFC A51, "out of band"), for clients
+//! that make few calls or long ones.
 //!
-//! Added to a server like any service. A stream ends with the connection that it is on: when that is sent away, so does it, or each
-//! client that listens would hold up the connection's age and the server's drain.
+//! Added to a server like any service. A stream ends with the connection that it is on: when that
+//! is sent away, so does it, or each client that listens would hold up the connection's age and the
+//! server's drain.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -23,14 +25,16 @@ use super::measure::Listener;
 use crate::server::CallContext;
 use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
-/// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the client names. Made by
-/// [`LoadReporter::out_of_band`].
+/// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the
+/// client names. Made by [`LoadReporter::out_of_band`].
 ///
-/// Each stream's report is of the time since its last, whatever other clients listen and however seldom there are calls.
+/// Each stream's report is of the time since its last, whatever other clients listen and however
+/// seldom there are calls.
 ///
 /// To a connection it is a stream like others: while a client listens, its connection is not
-/// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it reaches
-/// [`max_stream_age`](crate::Server::max_stream_age): a second later, however long the grace.
+/// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it
+/// reaches [`max_stream_age`](crate::Server::max_stream_age): a second later, however long the
+/// grace.
 #[derive(Clone, Debug)]
 pub struct OpenRcaService {
     reporter: LoadReporter,
@@ -42,11 +46,12 @@ impl OpenRcaService {
         Self { reporter, interval_min: INTERVAL_MIN }
     }
 
-    /// How often a client may have a report at most; one that asks for more, or names no interval, gets this. Default 30 s, gRPC's
-    /// (A51); below 1 s counts as that, since the load is not measured more often. Above a day counts as a day.
+    /// How often a client may have a report at most; one that asks for more, or names no interval,
+    /// gets this. Default 30 s, gRPC's (A51); below 1 s counts as that, since the load is not
+    /// measured more often. Above a day counts as a day.
     ///
-    /// Clients ask for one each 10 s by default (A58). A report costs about as much as a message of any stream: with a thousand
-    /// clients, 5 s are 200 messages a second.
+    /// Clients ask for one each 10 s by default (A58). A report costs about as much as a message of
+    /// any stream: with a thousand clients, 5 s are 200 messages a second.
     #[must_use]
     pub fn interval_min(mut self, interval: Duration) -> Self {
         self.interval_min = interval.clamp(MEASURED_EVERY, INTERVAL_MAX);
@@ -109,13 +114,15 @@ struct Reports {
 }
 
 impl Reports {
-    /// "Initially receiving a new request, or when the response timer fires, the server sends a response" (A51), whether there is news or not.
+    /// "Initially receiving a new request, or when the response timer fires, the server sends a
+    /// response" (A51), whether there is news or not.
     async fn next(mut self) -> Option<(Result<OrcaLoadReport, Status>, Option<Self>)> {
         if std::mem::replace(&mut self.has_begun, true) {
             tokio::select! {
                 biased;
                 () = &mut self.ending => return Some((Err(Status::unavailable(ENDED)), None)),
-                // From the moment that HTTP/2 has taken the last: a client that does not read gets no more for it.
+                // From the moment that HTTP/2 has taken the last: a client that does not read gets
+                // no more for it.
                 () = sleep(self.interval) => {}
             }
         }
@@ -134,10 +141,12 @@ async fn ending(call: Option<CallContext>) {
 
 const ENDED: &str =
     "the stream of load reports has to end here; open another, on another connection if this one goes away";
-/// "When the backend sends a `GOAWAY`, the client will cancel the call" (A51): it is left the time for that. A stream that ends at once may
-/// be the last one, upon which clients (seen with grpc-go) hang up before the second GOAWAY is written, and the connection counts as failed.
+/// "When the backend sends a `GOAWAY`, the client will cancel the call" (A51): it is left the time
+/// for that. A stream that ends at once may be the last one, upon which clients (seen with grpc-go)
+/// hang up before the second GOAWAY is written, and the connection counts as failed.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// "A minimum reporting interval (30s by default) can be configured when creating the service" (A51).
+/// "A minimum reporting interval (30s by default) can be configured when creating the service"
+/// (A51).
 const INTERVAL_MIN: Duration = Duration::from_secs(30);
 /// No sum of an instant and this overflows.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);

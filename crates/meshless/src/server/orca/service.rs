@@ -13,11 +13,12 @@ use tower_service::Service;
 use super::{LoadReport, LoadReporter};
 use crate::shared::orca::{TRAILER, trailer};
 
-/// A gRPC service whose responses end with a report: of the measured load, or of the [`LoadReport`] that the handler
-/// has put into the extensions of its response. Made by [`LoadReporter::wrap`].
+/// A gRPC service whose responses end with a report: of the measured load, or of the [`LoadReport`]
+/// that the handler has put into the extensions of its response. Made by [`LoadReporter::wrap`].
 ///
-/// A call counts when it has ended: with its status, or when its body or the call itself is dropped before that, as
-/// it is when the client resets it. One that is dropped is no error of the server's.
+/// A call counts when it has ended: with its status, or when its body or the call itself is dropped
+/// before that, as it is when the client resets it. One that is dropped is no error of the
+/// server's.
 #[derive(Clone, Debug)]
 pub struct ReportLoad<S> {
     service: S,

@@ -1,8 +1,9 @@
 //! Until when a server's certificate is valid, and a warning before that is over.
 //!
-//! A certificate that nobody renews shows at the clients, in handshakes that fail from one second to the next; the server is
-//! the one who can tell days before. Asked by `reload` when a chain comes into use, and once a day. It refuses nothing:
-//! whom to trust is up to the clients, and an expired certificate serves better than none.
+//! A certificate that nobody renews shows at the clients, in handshakes that fail from one second
+//! to the next; the server is the one who can tell days before. Asked by `reload` when a chain
+//! comes into use, and once a day. It refuses nothing: whom to trust is up to the clients, and an
+//! expired certificate serves better than none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ impl Expiry {
         self.0.load().iter().min().copied()
     }
 
-    /// Says so if an end is near, or past. Of each certificate: an intermediate that few clients miss must not hide the end of the
-    /// server's own.
+    /// Says so if an end is near, or past. Of each certificate: an intermediate that few clients
+    /// miss must not hide the end of the server's own.
     pub(super) fn warn(&self) {
         let now = unix_now();
         for (place, &not_after) in self.0.load().iter().enumerate() {
@@ -57,7 +58,8 @@ impl Expiry {
     }
 }
 
-/// When each certificate of `chain` expires, in Unix seconds. Empty if one cannot be read, which rustls would say too.
+/// When each certificate of `chain` expires, in Unix seconds. Empty if one cannot be read, which
+/// rustls would say too.
 pub(super) fn ends(chain: &Text) -> Vec<i64> {
     let not_after = |der: &[u8]| {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
@@ -72,7 +74,8 @@ pub(super) fn ends(chain: &Text) -> Vec<i64> {
 struct Place(usize);
 
 impl Place {
-    /// What clients do once it has expired. Those that find another way to a root do not need it (a cross-signed root, say).
+    /// What clients do once it has expired. Those that find another way to a root do not need it (a
+    /// cross-signed root, say).
     fn refusal(self) -> &'static str {
         if self.0 == 0 { "refuse" } else { "may refuse" }
     }
@@ -99,7 +102,8 @@ impl Remaining {
     fn new(not_after: i64, now: i64) -> Self {
         let seconds = not_after.saturating_sub(now);
         let distance = Duration::from_secs(seconds.unsigned_abs());
-        // "The notAfter date is the last second of validity" (RFC 5280 §4.1.2.5: the period is inclusive).
+        // "The notAfter date is the last second of validity" (RFC 5280 §4.1.2.5: the period is
+        // inclusive).
         match seconds {
             ..0 => Self::Expired(distance),
             _ if distance <= WARNING_TIME => Self::Little(distance),
@@ -113,8 +117,9 @@ fn unix_now() -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// cert-manager renews when a third of a certificate's life is left: 30 days of Let's Encrypt's 90, and then something has been
-/// wrong for weeks. Of one that lives for a week only, the warning is early.
+/// cert-manager renews when a third of a certificate's life is left: 30 days of Let's Encrypt's 90,
+/// and then something has been wrong for weeks. Of one that lives for a week only, the warning is
+/// early.
 const WARNING_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How often is it said.

@@ -1,8 +1,8 @@
 //! A connection's byte stream, from the first byte of the TLS handshake on.
 //!
-//! The handshake is driven by whoever reads or writes first, so it is a part of the connection like any other: the lifetime
-//! machine's handshake timeout spans it together with the HTTP/2 preface, its age begins after both, and a drain finds
-//! it where it finds every connection.
+//! The handshake is driven by whoever reads or writes first, so it is a part of the connection like
+//! any other: the lifetime machine's handshake timeout spans it together with the HTTP/2 preface,
+//! its age begins after both, and a drain finds it where it finds every connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -1,7 +1,8 @@
 //! Keeps a server's certificates those of its files.
 //!
-//! The serving loop polls [`Reload::run`] beside its listeners and signals; connections take the [`Current`] configuration
-//! when their handshake begins. Nothing here touches a connection that stands.
+//! The serving loop polls [`Reload::run`] beside its listeners and signals; connections take the
+//! [`Current`] configuration when their handshake begins. Nothing here touches a connection that
+//! stands.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -94,7 +95,8 @@ impl Reload {
     }
 }
 
-/// The files, when it is time to look at them again. Never, if there are none or they are read once.
+/// The files, when it is time to look at them again. Never, if there are none or they are read
+/// once.
 async fn after(interval: Option<Duration>, files: Option<&Sources>) -> &Sources {
     match (interval, files) {
         (Some(interval), Some(files)) => {

@@ -1,22 +1,28 @@
 //! What a client sends, on its way to the HTTP/2 library.
 //!
-//! Normally this only watches: header arithmetic, nothing is copied. Up to the first header block, from when the connection is
-//! sent away, and while a PING of keepalive is out, the bytes pass through a buffer, because six frames need a hand:
+//! Normally this only watches: header arithmetic, nothing is copied. Up to the first header block,
+//! from when the connection is sent away, and while a PING of keepalive is out, the bytes pass
+//! through a buffer, because six frames need a hand:
 //!
-//! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer with the second GOAWAY at
-//!   once, and name the last stream that it has read by then (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a
-//!   client's calls that were queued when it acknowledged come behind the acknowledgement.
-//! - One is put in its place when the lifetime machine says so, be it that the client's came or that it did not (h2 waits
-//!   for it without limit). It is the last thing h2 reads until its second GOAWAY is written: what comes behind it may
-//!   belong to streams which that GOAWAY rules out.
-//! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to ignore it, as it does
-//!   with HEADERS, DATA and RST_STREAM: `recv_window_update` → `ensure_not_idle` takes the stream for one that was never
-//!   opened, answers GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
-//! - The acknowledgement of a PING of keepalive is withheld: h2 did not send it, and would log a warning for each
-//!   (`proto/ping_pong.rs`, `recv_ping`).
-//! - Empty DATA that ends nothing is withheld, from the second one on. h2 bears a hundred in a connection's life
-//!   (`proto/streams/counts.rs`, `record_data_frame`); here they are idle frames, whose rate has a bound.
-//! - HEADERS and CONTINUATION of a client whose `:authority` h2 refuses are written anew: see [`RequestBlocks`].
+//! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer
+//!   with the second GOAWAY at once, and name the last stream that it has read by then
+//!   (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a client's calls that were
+//!   queued when it acknowledged come behind the acknowledgement.
+//! - One is put in its place when the lifetime machine says so, be it that the client's came or
+//!   that it did not (h2 waits for it without limit). It is the last thing h2 reads until its
+//!   second GOAWAY is written: what comes behind it may belong to streams which that GOAWAY rules
+//!   out.
+//! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to
+//!   ignore it, as it does with HEADERS, DATA and RST_STREAM: `recv_window_update` →
+//!   `ensure_not_idle` takes the stream for one that was never opened, answers
+//!   GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
+//! - The acknowledgement of a PING of keepalive is withheld: h2 did not send it, and would log a
+//!   warning for each (`proto/ping_pong.rs`, `recv_ping`).
+//! - Empty DATA that ends nothing is withheld, from the second one on. h2 bears a hundred in a
+//!   connection's life (`proto/streams/counts.rs`, `record_data_frame`); here they are idle frames,
+//!   whose rate has a bound.
+//! - HEADERS and CONTINUATION of a client whose `:authority` h2 refuses are written anew: see
+//!   [`RequestBlocks`].
 //!
 //! Called by the wire. No I/O here.
 
@@ -41,7 +47,8 @@ pub(super) struct Inbound {
 pub(super) struct Seen {
     /// The preface and the header of the first frame are through.
     pub(super) opened: bool,
-    /// Frames that cost the client nothing. Resets are early if their streams were opened in the same turn.
+    /// Frames that cost the client nothing. Resets are early if their streams were opened in the
+    /// same turn.
     pub(super) frames: ControlFrames,
     /// The acknowledgement of the shutdown PING.
     pub(super) acknowledged: bool,
@@ -57,7 +64,8 @@ impl Inbound {
         Self { scanner: FrameScanner::from_client(), noted: Noted::default(), filter }
     }
 
-    /// Watches bytes that go straight to the library: as many as are returned, and no more in this turn if that is not all.
+    /// Watches bytes that go straight to the library: as many as are returned, and no more in this
+    /// turn if that is not all.
     pub(super) fn watch(&mut self, bytes: &[u8]) -> (usize, Seen) {
         let mut seen = Seen::default();
         let mut length = 0;
@@ -82,7 +90,8 @@ impl Inbound {
         self.filter.get_or_insert_default().stays = true;
     }
 
-    /// A PING of keepalive goes out: until its acknowledgement is here the bytes go through [`Inbound::filter`].
+    /// A PING of keepalive goes out: until its acknowledgement is here the bytes go through
+    /// [`Inbound::filter`].
     pub(super) fn expect_keepalive_ack(&mut self) {
         self.filter.get_or_insert_default().keepalive_acks += 1;
     }
@@ -108,15 +117,16 @@ impl Inbound {
         }
     }
 
-    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read: in this turn, unless the connection
-    /// goes away.
+    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read: in
+    /// this turn, unless the connection goes away.
     pub(super) fn filter(&mut self, bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         let Self { scanner, noted, filter } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
-            // A connection that goes away has few turns left, and its second GOAWAY waits for what was sent before.
+            // A connection that goes away has few turns left, and its second GOAWAY waits for what
+            // was sent before.
             if !filter.stays && noted.turn.is_over() {
                 return seen;
             }
@@ -181,9 +191,11 @@ impl Inbound {
 struct Filter {
     /// Also when all acknowledgements have come.
     stays: bool,
-    /// How many acknowledgements of keepalive are to come. A client that sends none keeps the filter, and pays with a copy.
+    /// How many acknowledgements of keepalive are to come. A client that sends none keeps the
+    /// filter, and pays with a copy.
     keepalive_acks: u32,
-    /// What came and was not looked at: an incomplete header, or all that stands behind the acknowledgement.
+    /// What came and was not looked at: an incomplete header, or all that stands behind the
+    /// acknowledgement.
     raw: BytesMut,
     passed: BytesMut,
     /// On the frame that is passing.
@@ -278,8 +290,8 @@ struct Noted {
 }
 
 impl Noted {
-    /// Looks for what the client says of header lists in bytes that the scanner has just passed: of one frame, with its header
-    /// or behind it.
+    /// Looks for what the client says of header lists in bytes that the scanner has just passed: of
+    /// one frame, with its header or behind it.
     fn read_settings(
         &mut self,
         piece: &[u8],
@@ -403,7 +415,8 @@ mod tests {
         assert!(inbound.is_held());
     }
 
-    /// Between HEADERS and CONTINUATION any other frame is an error of the connection (RFC 9113 §6.10).
+    /// Between HEADERS and CONTINUATION any other frame is an error of the connection (RFC 9113
+    /// §6.10).
     #[test]
     fn an_answer_waits_for_the_end_of_a_header_block_however_the_bytes_are_cut() {
         let (headers, continuation) = (frame(0x1, 0, 1, &[7; 20]), frame(0x9, 0, 1, &[8; 20]));

@@ -1,9 +1,9 @@
 //! What the HTTP/2 library sends, on its way to the client.
 //!
-//! Normally this only watches what was written. Between the order to go away and the second GOAWAY it looks
-//! ahead for h2's GOAWAYs, which carry no debug data (h2 `Connection::graceful_shutdown` takes none), and puts
-//! others with debug data in their place; the second one also says which streams are ruled out. And it says where a PING
-//! of keepalive may stand.
+//! Normally this only watches what was written. Between the order to go away and the second GOAWAY
+//! it looks ahead for h2's GOAWAYs, which carry no debug data (h2 `Connection::graceful_shutdown`
+//! takes none), and puts others with debug data in their place; the second one also says which
+//! streams are ruled out. And it says where a PING of keepalive may stand.
 //!
 //! Called by the wire. No I/O here.
 
@@ -160,7 +160,8 @@ pub(crate) fn go_away(last_stream: u32, error_code: u32, debug_data: &'static st
     frame.freeze()
 }
 
-/// The last stream of a whole GOAWAY(NO_ERROR) without debug data at the start of `bytes`. h2 writes it in one piece.
+/// The last stream of a whole GOAWAY(NO_ERROR) without debug data at the start of `bytes`. h2
+/// writes it in one piece.
 fn bare_go_away(bytes: &[u8]) -> Option<u32> {
     let mut frame = &bytes.first_chunk::<GO_AWAY_LEN>()?[..];
     let header = FrameHeader::parse(frame.first_chunk()?);
@@ -175,8 +176,8 @@ pub(super) const KEEPALIVE_PING: [u8; FRAME_HEADER_LEN + 8] = *b"\0\0\x08\x06\0\
 
 const NO_ERROR: u32 = 0;
 
-/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): what h2 resets a stream with on its own. Handlers and
-/// full servers reset with other codes.
+/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): what h2 resets a stream with
+/// on its own. Handlers and full servers reset with other codes.
 const CLIENT_ERRORS: [u32; 3] = [0x1, 0x3, 0x5];
 
 const GO_AWAY_CODE: u8 = 0x7;

@@ -1,10 +1,10 @@
 //! The header blocks of a client whose `:authority` the HTTP/2 library does not bear.
 //!
 //! Over a Unix socket C-core sends the percent-encoded path of the socket as `:authority`, for a
-//! list of addresses the list with
-//! `%2C`, and others send nothing. h2 takes `:authority` for a part of a URI, which none of these is, and
-//! resets every call with PROTOCOL_ERROR (`server.rs`, `convert_poll_message`). No service needs
-//! it; so here it is taken out, and goes on as `host`, as a gateway to HTTP/1 would send it on.
+//! list of addresses the list with `%2C`, and others send nothing. h2 takes `:authority` for a part
+//! of a URI, which none of these is, and resets every call with PROTOCOL_ERROR (`server.rs`,
+//! `convert_poll_message`). No service needs it; so here it is taken out, and goes on as `host`, as
+//! a gateway to HTTP/1 would send it on.
 //!
 //! A block cannot be changed alone: client and library keep a table of what came before (HPACK). So
 //! either the first block of a connection is borne, and nothing more is looked at, or every block

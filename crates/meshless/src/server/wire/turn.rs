@@ -1,9 +1,11 @@
 //! How much of a connection is read before the other tasks of its thread have their turn.
 //!
-//! h2 reads until the socket is empty, and hyper asks it for more after each call that it accepts. tokio's own limit, 128 reads
-//! in a turn, lets a client that opens and resets streams queue 13 000 tasks ahead of everybody else's next call, and one
-//! whose headers unpack to a thousand times their size hold the thread for 80 ms. So reading stops, for the rest of the
-//! turn, once what was read is work for about a millisecond; estimated from the headers of frames, because more is not known here.
+//! h2 reads until the socket is empty, and hyper asks it for more after each call that it accepts.
+//! tokio's own limit, 128 reads in a turn, lets a client that opens and resets streams queue 13 000
+//! tasks ahead of everybody else's next call, and one whose headers unpack to a thousand times
+//! their size hold the thread for 80 ms. So reading stops, for the rest of the turn, once what was
+//! read is work for about a millisecond; estimated from the headers of frames, because more is not
+//! known here.
 //!
 //! Asked by the wire. It measures no time, and drops nothing: what is not read waits.
 
@@ -51,8 +53,9 @@ impl Turn {
     }
 }
 
-/// The unit is what a byte of a message costs, some 2 ns: 256 KiB, or 128 calls, or 32 KiB of headers, or 256 other frames. With
-/// 32 calls a client with a hundred in flight paid 8 % of its calls per second.
+/// The unit is what a byte of a message costs, some 2 ns: 256 KiB, or 128 calls, or 32 KiB of
+/// headers, or 256 other frames. With 32 calls a client with a hundred in flight paid 8 % of its
+/// calls per second.
 const TURN_COST: u32 = 256 * 1024;
 
 /// To accept a call and to spawn its task.
@@ -67,9 +70,10 @@ const FRAME_COST: u32 = TURN_COST / 256;
 /// A reset of a call that came in the same turn: who does that often gets shorter turns.
 const EARLY_RESET_COST: u32 = TURN_COST / 32;
 
-/// tokio polls so many tasks at most before it looks for what has come, and then wakes whoever has yielded (`event_interval`,
-/// 61): a connection that had yielded would then read its next turn before the calls of its last one have run. One that has
-/// begun more calls than this queues behind them.
+/// tokio polls so many tasks at most before it looks for what has come, and then wakes whoever has
+/// yielded (`event_interval`, 61): a connection that had yielded would then read its next turn
+/// before the calls of its last one have run. One that has begun more calls than this queues behind
+/// them.
 const CALLS_MAX_TO_YIELD: u32 = 48;
 
 /// Wakes the connection's task for its next turn, and not sooner.
@@ -80,8 +84,9 @@ pub(super) struct NextTurn {
 }
 
 impl NextTurn {
-    /// Asks for a turn after the runtime has looked for what has come for others (as `tokio::task::yield_now` does; a task that
-    /// is woken at once is run 61 times between two such looks).
+    /// Asks for a turn after the runtime has looked for what has come for others (as
+    /// `tokio::task::yield_now` does; a task that is woken at once is run 61 times between two such
+    /// looks).
     pub(super) fn ask(cx: &Context<'_>) -> Arc<Self> {
         let next = Arc::new(Self { task: cx.waker().clone(), due: AtomicBool::new(false) });
         let waker = Waker::from(next.clone());
@@ -89,7 +94,8 @@ impl NextTurn {
         next
     }
 
-    /// Whether it has come. Until then responses may wake the task, each of which would otherwise bring a turn.
+    /// Whether it has come. Until then responses may wake the task, each of which would otherwise
+    /// bring a turn.
     pub(super) fn is_due(&self) -> bool {
         self.due.load(Ordering::Acquire)
     }
@@ -141,7 +147,8 @@ mod tests {
         assert_eq!(in_turns(&rest, false).await, [&CLIENT_PREFACE[..], &rest].concat());
     }
 
-    /// A PING of keepalive goes out in the middle of the first turn, and is not acknowledged before the end.
+    /// A PING of keepalive goes out in the middle of the first turn, and is not acknowledged before
+    /// the end.
     #[tokio::test]
     async fn a_turn_brings_no_more_while_an_acknowledgement_is_awaited() {
         let mut rest = CALL.repeat(1000);
@@ -152,7 +159,8 @@ mod tests {
 
     const CALL: [u8; 13] = [0, 0, 4, 1, 5, 0, 0, 0, 1, 0x83, 0x86, 0x84, 0x87];
 
-    /// What the library reads of the preface and these bytes, no turn of which brings more than 128 calls.
+    /// What the library reads of the preface and these bytes, no turn of which brings more than 128
+    /// calls.
     async fn in_turns(sent: &[u8], pings: bool) -> Vec<u8> {
         let now = tokio::time::Instant::now().into_std();
         let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));

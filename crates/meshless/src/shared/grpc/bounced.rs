@@ -1,9 +1,11 @@
-//! How a call says that it has been refused before: what the channel writes, and the server under load reads and answers.
+//! How a call says that it has been refused before: what the channel writes, and the server under
+//! load reads and answers.
 //!
-//! A transparent retry carries no `grpc-previous-rpc-attempts` (gRFC A6 counts only the attempts of a retry policy), so the channel
-//! marks it with a header of its own, which counts the refusals. Who sends that header takes a second refusal for what it
-//! is, so a server may refuse once more, in an answer that carries the same header: A6 allows one transparent retry after
-//! REFUSED_STREAM, which any server may say for any reason.
+//! A transparent retry carries no `grpc-previous-rpc-attempts` (gRFC A6 counts only the attempts of
+//! a retry policy), so the channel marks it with a header of its own, which counts the refusals.
+//! Who sends that header takes a second refusal for what it is, so a server may refuse once more,
+//! in an answer that carries the same header: A6 allows one transparent retry after REFUSED_STREAM,
+//! which any server may say for any reason.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -18,8 +20,9 @@ pub(crate) fn mark_answer(headers: &mut HeaderMap) {
     headers.insert(BOUNCED, HeaderValue::from_static("2"));
 }
 
-/// Whether this answer to a request with these headers is a refusal, which went to no handler. A handler that hands on the status of a
-/// call of its own must not be able to say so: hence the channel clears both requests and answers of marks that others made.
+/// Whether this answer to a request with these headers is a refusal, which went to no handler. A
+/// handler that hands on the status of a call of its own must not be able to say so: hence the
+/// channel clears both requests and answers of marks that others made.
 pub(crate) fn is_refusal(request: &HeaderMap, answer: &HeaderMap) -> bool {
     is_marked(answer)
         && answer.get("grpc-status").is_some_and(|status| status == "14")

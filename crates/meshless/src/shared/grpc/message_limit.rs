@@ -1,8 +1,8 @@
 //! Watches the lengths of a stream's messages go by: no message may be longer than a limit.
 //!
-//! Every gRPC message has five bytes before it: whether it is compressed, and its length (gRPC over HTTP/2,
-//! "Length-Prefixed-Message"). So lengths are known before the messages are; they count as on the wire, compressed or
-//! not. Frames may cut messages anywhere.
+//! Every gRPC message has five bytes before it: whether it is compressed, and its length (gRPC over
+//! HTTP/2, "Length-Prefixed-Message"). So lengths are known before the messages are; they count as
+//! on the wire, compressed or not. Frames may cut messages anywhere.
 
 /// The position in a stream of messages, and their greatest length.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The header `grpc-timeout`: how a client's deadline travels (gRPC over HTTP/2, "Timeout").
 //!
-//! Written by the channel, read by the channel (tonic's `Request::set_timeout` puts it there) and by the server.
+//! Written by the channel, read by the channel (tonic's `Request::set_timeout` puts it there) and
+//! by the server.
 
 use std::io::Write;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use http::{HeaderMap, HeaderValue};
 /// The header's name.
 pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// The time that the headers give a call; `None` without the header, or with one that cannot be read (as in tonic).
+/// The time that the headers give a call; `None` without the header, or with one that cannot be
+/// read (as in tonic).
 pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     headers.get(GRPC_TIMEOUT).and_then(|value| parse(value.as_bytes()))
 }
 
-/// `timeout` as a header value: in the finest unit in which it has at most eight digits, rounded down.
+/// `timeout` as a header value: in the finest unit in which it has at most eight digits, rounded
+/// down.
 pub(crate) fn header(timeout: Duration) -> HeaderValue {
     let units = [
         (timeout.as_nanos(), 'n'),

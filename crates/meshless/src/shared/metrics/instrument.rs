@@ -10,7 +10,8 @@ pub(crate) const METHOD: &str = "grpc.method";
 pub(crate) const TARGET: &str = "grpc.target";
 pub(crate) const STATUS: &str = "grpc.status";
 
-/// "Unregistered/generic method names should by default be reported with "other" value instead" (A66).
+/// "Unregistered/generic method names should by default be reported with "other" value instead"
+/// (A66).
 pub(crate) const OTHER: &str = "other";
 
 /// "Latency" (A66), in seconds.

@@ -1,11 +1,13 @@
-//! Adds up the lengths of the messages that pass on one side of a call, "does not include grpc or transport framing bytes" (A66).
+//! Adds up the lengths of the messages that pass on one side of a call, "does not include grpc or
+//! transport framing bytes" (A66).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::shared::grpc::message_limit::MessageLimit;
 
-/// Goes with the bytes, which another task may move than the one that reads the sum. Empty where nobody reads it.
+/// Goes with the bytes, which another task may move than the one that reads the sum. Empty where
+/// nobody reads it.
 #[derive(Debug, Default)]
 pub(crate) struct MessageMeter(Option<Box<Meter>>);
 

@@ -1,4 +1,5 @@
-//! ORCA's messages (`xds.data.orca.v3`, `xds.service.orca.v3`), as far as they are read and written here.
+//! ORCA's messages (`xds.data.orca.v3`, `xds.service.orca.v3`), as far as they are read and written
+//! here.
 
 use std::time::Duration;
 
@@ -17,8 +18,9 @@ pub(crate) struct OrcaLoadReport {
     application_utilization: f64,
 }
 
-/// `xds.service.orca.v3.OrcaLoadReportRequest`, without the names of request costs, which reports apart from calls do not have ("For OOB,
-/// we only support utilization metrics, not request cost metrics", A51).
+/// `xds.service.orca.v3.OrcaLoadReportRequest`, without the names of request costs, which reports
+/// apart from calls do not have ("For OOB, we only support utilization metrics, not request cost
+/// metrics", A51).
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OrcaLoadReportRequest {
     #[prost(message, optional, tag = "1")]
@@ -26,8 +28,8 @@ pub(crate) struct OrcaLoadReportRequest {
 }
 
 impl OrcaLoadReportRequest {
-    /// Asks for reports that often; a day is the longest. Other implementations refuse what their own durations cannot hold: 292
-    /// years in Go and Java, 10 000 years in protobuf.
+    /// Asks for reports that often; a day is the longest. Other implementations refuse what their
+    /// own durations cannot hold: 292 years in Go and Java, 10 000 years in protobuf.
     pub(crate) fn every(interval: Duration) -> Self {
         let interval = interval.min(INTERVAL_MAX);
         let (seconds, nanos) = (interval.as_secs() as i64, interval.subsec_nanos() as i32);
@@ -105,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_request_of_another_implementation_is_read() {
-        // { report_interval: { seconds: 10 }, request_cost_names: "db" }, by hand after the encoding's rules.
+        // { report_interval: { seconds: 10 }, request_cost_names: "db" }, by hand after the
+        // encoding's rules.
         let bytes = b"\x0a\x02\x08\x0a\x12\x02db";
         assert_eq!(OrcaLoadReportRequest::decode(&bytes[..]).unwrap().interval(), Duration::from_secs(10));
     }

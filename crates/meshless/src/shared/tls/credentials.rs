@@ -1,7 +1,7 @@
 //! Whom a channel trusts and who it is, as of now: a rustls configuration that follows its files.
 //!
-//! Asked once for each handshake. Files are read again then, which spares a task and a timer: a channel connects seldom,
-//! and a connection that stands keeps what it has until it is replaced.
+//! Asked once for each handshake. Files are read again then, which spares a task and a timer: a
+//! channel connects seldom, and a connection that stands keeps what it has until it is replaced.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,7 +1,7 @@
 //! A client's TLS stream whose errors say what the server means.
 //!
-//! With TLS 1.3 a server reads the client's certificate after the client's handshake is over, so its refusal comes as an
-//! alert in place of the first bytes of HTTP/2.
+//! With TLS 1.3 a server reads the client's certificate after the client's handshake is over, so
+//! its refusal comes as an alert in place of the first bytes of HTTP/2.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

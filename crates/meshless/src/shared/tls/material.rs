@@ -1,7 +1,8 @@
-//! Certificates and keys, as people have them: what stands in a PEM text, and what to do if it is something else.
+//! Certificates and keys, as people have them: what stands in a PEM text, and what to do if it is
+//! something else.
 //!
-//! Every error names the file, says what stands there instead, and which command makes what is needed of it. It never
-//! judges whether a certificate is valid, only whether it can be used.
+//! Every error names the file, says what stands there instead, and which command makes what is
+//! needed of it. It never judges whether a certificate is valid, only whether it can be used.
 
 use std::sync::Arc;
 
@@ -77,7 +78,8 @@ pub(crate) fn identity(chain_text: &Text, key_text: &Text) -> Result<Identity, T
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Authorities, one or many. One that cannot be used does not spoil the others: bundles hold certificates of all ages.
+/// Authorities, one or many. One that cannot be used does not spoil the others: bundles hold
+/// certificates of all ages.
 ///
 /// # Errors
 /// If none can be used.

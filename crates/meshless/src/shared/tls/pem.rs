@@ -52,8 +52,8 @@ enum Source {
 }
 
 impl Pem {
-    /// What the file at `path` holds, now and later. Kubernetes exchanges the files of a Secret by turning a symbolic link,
-    /// which is followed anew each time.
+    /// What the file at `path` holds, now and later. Kubernetes exchanges the files of a Secret by
+    /// turning a symbolic link, which is followed anew each time.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(path.into()))
     }

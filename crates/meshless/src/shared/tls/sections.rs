@@ -1,8 +1,9 @@
-//! The sections of a PEM text: `-----BEGIN X-----` to `-----END X-----`, each with the line on which it begins.
+//! The sections of a PEM text: `-----BEGIN X-----` to `-----END X-----`, each with the line on
+//! which it begins.
 //!
-//! Read line by line and without blanks at their ends, so that text with a byte order mark, with the line ends of any system,
-//! or indented as it was in some YAML is read as it was meant. Whether a section's content is any good is for
-//! `rustls-pki-types` to say.
+//! Read line by line and without blanks at their ends, so that text with a byte order mark, with
+//! the line ends of any system, or indented as it was in some YAML is read as it was meant. Whether
+//! a section's content is any good is for `rustls-pki-types` to say.
 
 /// One section.
 #[derive(Debug)]
@@ -31,7 +32,8 @@ impl Section {
         }
     }
 
-    /// True if the content needs a pass phrase (RFC 1421, "Proc-Type", which OpenSSL's older formats use).
+    /// True if the content needs a pass phrase (RFC 1421, "Proc-Type", which OpenSSL's older
+    /// formats use).
     pub(super) fn is_encrypted(&self) -> bool {
         let header = b"Proc-Type: 4,ENCRYPTED";
         self.pem.windows(header.len()).any(|part| part == header)

@@ -1,4 +1,5 @@
-//! Handshakes with a real TLS server over an in-memory pipe: whom the client trusts, and what it says when it does not.
+//! Handshakes with a real TLS server over an in-memory pipe: whom the client trusts, and what it
+//! says when it does not.
 
 use std::sync::LazyLock;
 
@@ -124,7 +125,8 @@ fn a_server_name_that_is_none_is_refused() {
     assert!(tls.server_name("not a name").is_err());
 }
 
-/// Runs both sides, and sends a byte each way: a server's refusal of the client's certificate shows only then.
+/// Runs both sides, and sends a byte each way: a server's refusal of the client's certificate shows
+/// only then.
 async fn handshake(tls: &TlsConfig, host: &str, server: ServerConfig) -> Result<(), String> {
     exchange(&tls.build(host).map_err(|error| error.to_string())?, server).await
 }

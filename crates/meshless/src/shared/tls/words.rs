@@ -64,7 +64,8 @@ pub(crate) fn certificate(error: &CertificateError, whose: Whose) -> String {
     }
 }
 
-/// What it means that the server has ended the handshake with this alert. `None` for alerts without words of their own.
+/// What it means that the server has ended the handshake with this alert. `None` for alerts without
+/// words of their own.
 pub(crate) fn alert_of_server(alert: AlertDescription) -> Option<String> {
     use AlertDescription as A;
     Some(match alert {

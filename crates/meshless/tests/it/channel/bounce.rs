@@ -1,4 +1,5 @@
-//! The mark of calls that a busy server sent on (`meshless-bounced`), in the hands of others than those who made it.
+//! The mark of calls that a busy server sent on (`meshless-bounced`), in the hands of others than
+//! those who made it.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,8 @@ use super::network::*;
 
 const MARK: &str = "meshless-bounced";
 
-/// A backend that refuses every call on its first attempt and answers the second with `code` and a mark; returns the marks that came.
+/// A backend that refuses every call on its first attempt and answers the second with `code` and a
+/// mark; returns the marks that came.
 fn refusing_then(network: Network, code: Code) -> Arc<Mutex<Vec<Option<String>>>> {
     let marks = Arc::new(Mutex::new(Vec::new()));
     network.serve(100, {

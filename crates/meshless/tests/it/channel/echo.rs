@@ -1,5 +1,5 @@
-//! A service of one method of all shapes: every message of the request comes back, with the call's metadata and the name of
-//! the backend. Served by the library's own server.
+//! A service of one method of all shapes: every message of the request comes back, with the call's
+//! metadata and the name of the backend. Served by the library's own server.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -77,7 +77,8 @@ impl Backends {
         .await
     }
 
-    /// The same on tonic's own server. It has no jitter, and without a grace it waits for the calls in flight.
+    /// The same on tonic's own server. It has no jitter, and without a grace it waits for the calls
+    /// in flight.
     pub(super) async fn start_tonic(n: usize, age: Duration) -> Self {
         Self::bind(n, |listener, echo| {
             let server = tonic::transport::Server::builder().max_connection_age(age).add_service(echo);

@@ -1,4 +1,5 @@
-//! Backends that fail calls, with connections that stay open: the channel leaves them alone, and comes back.
+//! Backends that fail calls, with connections that stay open: the channel leaves them alone, and
+//! comes back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

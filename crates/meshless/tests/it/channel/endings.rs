@@ -1,5 +1,5 @@
-//! Every way in which one backend of three can make its callers' calls fail, as frames: it is found and left alone. And what
-//! the caller does itself, or asks for, which is held against nobody.
+//! Every way in which one backend of three can make its callers' calls fail, as frames: it is found
+//! and left alone. And what the caller does itself, or asks for, which is held against nobody.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -240,7 +240,8 @@ async fn a_method_whose_answers_are_empty_everywhere_is_no_failure() {
         check(&channel).await.unwrap_err();
     }
     assert!(channel.state().await.endpoints.iter().all(|endpoint| endpoint.ejection.is_none()));
-    // The first backend to answer so was held to account until the second did: not for five in a row.
+    // The first backend to answer so was held to account until the second did: not for five in a
+    // row.
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! Bad input and bad peers: a clear error from `connect()`, and from the first call after `connect_lazy()`, each before any
-//! deadline.
+//! Bad input and bad peers: a clear error from `connect()`, and from the first call after
+//! `connect_lazy()`, each before any deadline.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! One backend of three sends frames that carry nothing, without end: its connection is closed, and made again after pauses that
-//! grow; no call on the others is lost.
+//! One backend of three sends frames that carry nothing, without end: its connection is closed, and
+//! made again after pauses that grow; no call on the others is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

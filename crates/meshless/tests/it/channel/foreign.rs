@@ -1,5 +1,5 @@
-//! What other implementations, proxies and web servers send as a response: no bytes panic, change the code that the server gave,
-//! or make an OK of what is not complete.
+//! What other implementations, proxies and web servers send as a response: no bytes panic, change
+//! the code that the server gave, or make an OK of what is not complete.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -183,7 +183,8 @@ async fn no_wake_up_is_lost_in_a_storm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_wake_up_is_lost_where_the_room_comes_back_after_the_call() {
-    // The response ends while the request is still being sent: its stream is let go of by another task, later.
+    // The response ends while the request is still being sent: its stream is let go of by another
+    // task, later.
     let mut network = Network::new();
     let channel = network.channel(&[backend(1)]).balancer(connections(1)).connect_lazy().unwrap();
     network.serve(3, Call::answer);

@@ -1,4 +1,5 @@
-//! The stream of load reports on a connection (gRFC A51): what it takes from the calls, and what is said when it fails.
+//! The stream of load reports on a connection (gRFC A51): what it takes from the calls, and what is
+//! said when it fails.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
@@ -140,7 +141,8 @@ async fn a_server_that_reports_nothing_has_its_streams_for_calls() {
                 }
             }
         });
-        // At first while one of them waits for room, and the server has not said anything of its load.
+        // At first while one of them waits for room, and the server has not said anything of its
+        // load.
         for _ in 0..3 {
             let both = [(); 2].map(|()| {
                 let channel = channel.clone();

@@ -57,7 +57,8 @@ async fn a_call_is_counted_timed_and_weighed() {
     for (name, unit, sum) in [
         ("grpc.client.call.duration", "s", 2.0),
         ("grpc.client.attempt.duration", "s", 2.0),
-        // A tag, a length, and four letters; a tag and an enum. The prefixes of messages do not count.
+        // A tag, a length, and four letters; a tag and an enum. The prefixes of messages do not
+        // count.
         ("grpc.client.attempt.sent_total_compressed_message_size", "By", 6.0),
         ("grpc.client.attempt.rcvd_total_compressed_message_size", "By", 2.0),
     ] {

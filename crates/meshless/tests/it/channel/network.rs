@@ -1,4 +1,5 @@
-//! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far side of, and can cut.
+//! Backends at the other ends of in-memory pipes: a channel's connector that a test holds the far
+//! side of, and can cut.
 
 use std::collections::HashMap;
 use std::future::{pending, poll_fn};
@@ -120,7 +121,8 @@ impl Switches {
         self.dials.lock().unwrap().insert(Address::Tcp(backend), dial);
     }
 
-    /// Swallows what is sent on the connections that a backend has now, and delivers nothing: neither end is told.
+    /// Swallows what is sent on the connections that a backend has now, and delivers nothing:
+    /// neither end is told.
     pub(super) fn cut(&self, backend: SocketAddr) {
         let open = self.links.open.lock().unwrap();
         let of = open.iter().filter(|(address, _)| *address == Address::Tcp(backend));
@@ -139,7 +141,8 @@ struct Links {
     dialled: AtomicUsize,
 }
 
-/// Serves one connection, which the server ends after `age` as servers do that age their connections; its calls go to `handler`.
+/// Serves one connection, which the server ends after `age` as servers do that age their
+/// connections; its calls go to `handler`.
 pub(super) async fn serve_for(io: DuplexStream, backend: Address, age: Duration, handler: impl Fn(Call)) {
     let mut connection = h2::server::handshake(io).await.unwrap();
     let mut due = std::pin::pin!(tokio::time::sleep(age));
@@ -194,7 +197,8 @@ impl Call {
         let _ = sent.and_then(|()| body.send_trailers(trailers));
     }
 
-    /// Answers with each of these statuses of the health service as it comes, until there is none any more.
+    /// Answers with each of these statuses of the health service as it comes, until there is none
+    /// any more.
     pub(super) async fn answer_statuses(mut self, mut statuses: watch::Receiver<Option<u8>>) {
         let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
         let Ok(mut body) = self.respond.send_response(response, false) else { return };

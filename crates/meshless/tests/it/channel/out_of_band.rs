@@ -33,7 +33,8 @@ pub(super) fn is_stream(call: &Call) -> bool {
     call.request.uri().path() == "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics"
 }
 
-/// Answers with this message each five seconds. Returns why the client ended the stream; `None` if the connection went.
+/// Answers with this message each five seconds. Returns why the client ended the stream; `None` if
+/// the connection went.
 pub(super) async fn report_each_five_seconds(mut call: Call, message: Bytes) -> Option<h2::Reason> {
     let response = http::Response::builder().header("content-type", "application/grpc").body(()).unwrap();
     let mut body = call.respond.send_response(response, false).ok()?;
@@ -185,7 +186,8 @@ async fn a_stream_that_fails_is_opened_again_with_pauses_and_one_that_lasted_at_
         streams.push(Instant::now());
         match streams.len() {
             1 | 2 => call.fail(Code::Internal),
-            // An answer and an end are no reason to come back at once, or the two would do nothing else.
+            // An answer and an end are no reason to come back at once, or the two would do nothing
+            // else.
             3 => {
                 let response = http::Response::builder().header("content-type", "application/grpc");
                 let mut body = call.respond.send_response(response.body(()).unwrap(), false).unwrap();
@@ -208,8 +210,8 @@ async fn a_stream_that_fails_is_opened_again_with_pauses_and_one_that_lasted_at_
     assert!(pauses.len() >= 5 && pauses[3..].iter().all(|pause| (pause - 20.0).abs() < 0.01), "{pauses:?}");
 }
 
-/// Serves each connection for [`AGE`] and sends it away; each call goes to `handler`, with the time at which its connection is that old.
-/// Counts the connections that have ended.
+/// Serves each connection for [`AGE`] and sends it away; each call goes to `handler`, with the time
+/// at which its connection is that old. Counts the connections that have ended.
 fn serve_aging(
     mut network: Network,
     handler: impl Fn(Call, Instant) + Clone + Send + 'static,

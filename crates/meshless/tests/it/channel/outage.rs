@@ -1,4 +1,5 @@
-//! When every backend is gone: calls fail soon and say why, and the first backend that is back is found at once.
+//! When every backend is gone: calls fail soon and say why, and the first backend that is back is
+//! found at once.
 
 use std::time::Duration;
 

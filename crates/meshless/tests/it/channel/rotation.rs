@@ -1,4 +1,5 @@
-//! Servers that age their connections: no call is lost or executed twice, no stream is cut, the shares stay even.
+//! Servers that age their connections: no call is lost or executed twice, no stream is cut, the
+//! shares stay even.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,4 +1,5 @@
-//! Settings of a channel at their edges: no duration panics, and the order in which they are set does not count.
+//! Settings of a channel at their edges: no duration panics, and the order in which they are set
+//! does not count.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

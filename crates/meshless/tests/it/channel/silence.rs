@@ -12,7 +12,8 @@ use super::network::*;
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// When the calls that failed were made, counted from now: one call every 10 ms, each with a deadline of 300 ms.
+/// When the calls that failed were made, counted from now: one call every 10 ms, each with a
+/// deadline of 300 ms.
 async fn failures(channel: &Channel, lasts: Duration) -> Vec<Duration> {
     let start = Instant::now();
     let mut calls = Vec::new();

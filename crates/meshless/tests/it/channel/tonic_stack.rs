@@ -1,4 +1,5 @@
-//! What tonic's users bring with them: interceptors, tower layers, metadata, compression, big messages, Unix sockets.
+//! What tonic's users bring with them: interceptors, tower layers, metadata, compression, big
+//! messages, Unix sockets.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};

@@ -1,4 +1,5 @@
-//! Clients that mean harm: each is cut or held within its bounds, and calls on other connections go on.
+//! Clients that mean harm: each is cut or held within its bounds, and calls on other connections go
+//! on.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -60,7 +61,8 @@ impl tower_service::Service<http::Request<hyper::body::Incoming>> for Answer {
     }
 }
 
-/// Sends `hostile` to a server on one connection, while another calls. Returns why the first was closed.
+/// Sends `hostile` to a server on one connection, while another calls. Returns why the first was
+/// closed.
 async fn attack(server: Server, hostile: Vec<u8>) -> CloseReason {
     let server = start(server, 1);
     let addr = server.addrs[0];
@@ -99,7 +101,8 @@ async fn rapid_reset_in_one_go_is_cut() {
         hostile.extend(frame(RESET_STREAM, 0, stream, &[0, 0, 0, 8]));
     }
     match attack(Server::builder().max_concurrent_streams(100), hostile).await {
-        // By h2, which accepts none before it has read all; or by the budget, if it comes to accept some.
+        // By h2, which accepts none before it has read all; or by the budget, if it comes to accept
+        // some.
         CloseReason::Failed(error) => assert!(error.contains("excessive load"), "{error}"),
         reason => assert_eq!(reason, CloseReason::FrameFlood),
     }
@@ -158,8 +161,8 @@ async fn a_client_that_cancels_many_calls_at_once_and_now_and_then_is_borne() {
     assert!(!connection.is_finished());
 }
 
-/// Deadlines that pass in bulk, with as many calls as the defaults allow at once; and once more behind a server that read
-/// nothing meanwhile, so that calls and resets come in one go.
+/// Deadlines that pass in bulk, with as many calls as the defaults allow at once; and once more
+/// behind a server that read nothing meanwhile, so that calls and resets come in one go.
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_deadlines_is_borne() {
     let (client, connection) = serve(ConnectionConfig::default());
@@ -195,7 +198,8 @@ async fn a_flood_of_pings_is_cut() {
     assert_eq!(reason, CloseReason::TooManyPings);
 }
 
-/// Where pings are free (`ping_enforcement` off, or responses in between), their number is still bounded.
+/// Where pings are free (`ping_enforcement` off, or responses in between), their number is still
+/// bounded.
 #[tokio::test]
 async fn a_flood_of_pings_that_are_allowed_is_cut() {
     let hostile = frame(PING, 0, 0, &[1; 8]).repeat(500_000);
@@ -230,7 +234,8 @@ async fn floods_of_frames_that_change_nothing_are_cut() {
     }
 }
 
-/// As nghttp2 does, which is below grpc-js: one of each for every 16 KiB, and more than a bucket full of them.
+/// As nghttp2 does, which is below grpc-js: one of each for every 16 KiB, and more than a bucket
+/// full of them.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_gives_back_the_window_of_what_it_reads_is_borne() {
     let (client, connection) = serve(ConnectionConfig::default().max_concurrent_streams(100));

@@ -16,7 +16,8 @@ fn server() -> Server {
     Server::builder().keepalive(SECOND * 10, SECOND * 5)
 }
 
-/// Reads a PING, and the ends of calls before it, and tells how many seconds after `since` it came, in tenths.
+/// Reads a PING, and the ends of calls before it, and tells how many seconds after `since` it came,
+/// in tenths.
 async fn pinged<T: AsyncRead + AsyncWrite + Unpin>(peer: &mut RawPeer<T>, since: Instant) -> (f64, Received) {
     let mut ping = peer.next().await;
     while matches!(ping, Received::Headers { end: true, .. }) {

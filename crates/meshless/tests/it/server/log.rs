@@ -1,4 +1,5 @@
-//! What a server says through `tracing` about its connections: everyday traffic at DEBUG, the rest at INFO, once.
+//! What a server says through `tracing` about its connections: everyday traffic at DEBUG, the rest
+//! at INFO, once.
 
 use std::time::Duration;
 

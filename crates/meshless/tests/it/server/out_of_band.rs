@@ -1,4 +1,5 @@
-//! `xds.service.orca.v3.OpenRcaService`: load reports apart from the calls (gRFC A51), as a client sees them.
+//! `xds.service.orca.v3.OpenRcaService`: load reports apart from the calls (gRFC A51), as a client
+//! sees them.
 
 use std::time::Duration;
 
@@ -154,7 +155,8 @@ async fn streams_of_reports_take_no_worker_from_calls() {
     assert_eq!(first.times(1).await, [30]);
 }
 
-/// `rps_fractional` of a report: a byte for the tag, 6, and eight for the number, as all that is written here.
+/// `rps_fractional` of a report: a byte for the tag, 6, and eight for the number, as all that is
+/// written here.
 fn calls_per_second(report: &Bytes) -> f64 {
     let field = report[5..].chunks(9).find(|field| field[0] == 0x31);
     field.map_or(0.0, |field| f64::from_le_bytes(field[1..].try_into().unwrap()))

@@ -1,4 +1,5 @@
-//! A server with more calls than workers: some wait, the others are sent away, or bounced to another server.
+//! A server with more calls than workers: some wait, the others are sent away, or bounced to
+//! another server.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,8 @@ const RESOURCE_EXHAUSTED: [u8; 2] = [0x81, 0b0111_1011];
 /// Of two digits.
 const UNAVAILABLE: [u8; 2] = [0x82, 0b0000_1011];
 
-/// Opens a stream that the server answers when it has a worker for it, and ends when the response is dropped.
+/// Opens a stream that the server answers when it has a worker for it, and ends when the response
+/// is dropped.
 async fn open_stream(
     mut channel: Channel,
 ) -> Result<http::Response<meshless::client::ResponseBody>, tonic::Status> {
@@ -98,7 +100,8 @@ async fn a_first_attempt_bounces_off_a_busy_server_and_a_marked_one_waits() {
     server.stop().await;
 }
 
-/// Keeps a server's only worker busy, and lets one call wait: it answers a marked one with a refusal.
+/// Keeps a server's only worker busy, and lets one call wait: it answers a marked one with a
+/// refusal.
 async fn crowded(server: &Running) -> RawPeer<TcpStream> {
     let mut peer = busy(server).await;
     peer.send(&request(3, "/test.Stuck/Stream", &[MARK], END_STREAM)).await;
@@ -142,7 +145,8 @@ async fn a_channel_takes_a_call_that_was_refused_twice_to_a_third_server() {
         assert!(refusals <= 2, "{refusals} refusals");
         refused_twice += u32::from(refusals == 2 && matches!(call, Ok(Ok(_))));
     }
-    // One attempt in three begins at the first, goes on to the second, and the third is as likely free as the first.
+    // One attempt in three begins at the first, goes on to the second, and the third is as likely
+    // free as the first.
     assert!(refused_twice > 0);
     drop((channel, peers));
     for server in servers {

@@ -46,7 +46,8 @@ async fn without_a_signal_there_is_no_lame_duck_unless_it_is_set() {
     server.shutdown.begin();
     assert!(peer.rest().await.contains(&go_away(ALL_STREAMS, 0, "graceful_stop")));
     server.ended().await;
-    // Five seconds for the PING that the peer does not acknowledge, and one for the FIN that it does not return.
+    // Five seconds for the PING that the peer does not acknowledge, and one for the FIN that it
+    // does not return.
     assert_eq!(begun.elapsed(), SECOND * 6);
 }
 

@@ -1,4 +1,5 @@
-//! TLS: who is let in, what handlers learn, how long a handshake may take, and certificates that change.
+//! TLS: who is let in, what handlers learn, how long a handshake may take, and certificates that
+//! change.
 
 use std::convert::Infallible;
 use std::fs;
@@ -146,7 +147,8 @@ async fn a_drain_sends_a_tls_client_away_with_its_frames() {
 
 #[tokio::test(start_paused = true)]
 async fn a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
-    // As a kubelet lays a Secret out: files that are links through `..data`, which is exchanged as a whole.
+    // As a kubelet lays a Secret out: files that are links through `..data`, which is exchanged as
+    // a whole.
     let volume = tempfile::tempdir().unwrap();
     let (first, second) = (issue("backend.test"), issue("backend.test"));
     publish(volume.path(), "1", &first);

@@ -29,7 +29,8 @@ impl ConnectBudget {
     /// Begins an attempt, while `dialing` are under way.
     ///
     /// # Errors
-    /// If none may begin now: when one may, as far as that is known. Without a time, another attempt has to end first.
+    /// If none may begin now: when one may, as far as that is known. Without a time, another
+    /// attempt has to end first.
     pub(super) fn begin(&mut self, now: Instant, dialing: usize) -> Result<(), Option<Instant>> {
         if dialing >= self.concurrent_max {
             return Err(None);

@@ -1,9 +1,9 @@
 //! When the process has no file descriptor left for a connection.
 //!
-//! EMFILE and ENFILE say nothing about the endpoint. Its backoff stays as it is, and no other endpoint is tried in its
-//! place: that attempt would fail alike. All connects of the channel pause instead, so that the resolver, and the
-//! application, get what becomes free. Calls fail with the reason while nothing serves, and recover with the first
-//! connect that succeeds.
+//! EMFILE and ENFILE say nothing about the endpoint. Its backoff stays as it is, and no other
+//! endpoint is tried in its place: that attempt would fail alike. All connects of the channel pause
+//! instead, so that the resolver, and the application, get what becomes free. Calls fail with the
+//! reason while nothing serves, and recover with the first connect that succeeds.
 
 use std::time::{Duration, Instant};
 
@@ -29,5 +29,6 @@ impl DescriptorPause {
     }
 }
 
-/// Long enough for the resolver to ask, and for an application's own sockets to close; short beside gRPC's backoff.
+/// Long enough for the resolver to ask, and for an application's own sockets to close; short beside
+/// gRPC's backoff.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_secs(1);

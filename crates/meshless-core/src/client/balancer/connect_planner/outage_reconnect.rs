@@ -12,8 +12,8 @@
 //! believed once of each endpoint, until it has served itself: where one of a thousand is alive and
 //! ages, each of its ends looks like an outage and each of its returns like the end of one.
 //!
-//! Calls that fail tell nobody. Instead, a picker with nothing to pick from leaves a mark in [`Demand`] when it is asked, and the
-//! balancer looks for it once a tick.
+//! Calls that fail tell nobody. Instead, a picker with nothing to pick from leaves a mark in
+//! [`Demand`] when it is asked, and the balancer looks for it once a tick.
 
 use std::time::{Duration, Instant};
 
@@ -38,8 +38,8 @@ impl OutageReconnect {
         Self { demand, tick_at: None, last: None }
     }
 
-    /// Makes some endpoints due at once, if it is time for that, and returns when to look again. Precedes the plan, which begins the
-    /// attempts.
+    /// Makes some endpoints due at once, if it is time for that, and returns when to look again.
+    /// Precedes the plan, which begins the attempts.
     pub(super) fn advance<C>(
         &mut self,
         now: Instant,
@@ -80,7 +80,8 @@ impl OutageReconnect {
         }
     }
 
-    /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept and hang up are not back.
+    /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept
+    /// and hang up are not back.
     fn end<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>, rng: &mut Rng) -> Option<Instant> {
         self.tick_at?;
         let serving = subchannels.listed().flat_map(|subchannel| subchannel.serving());

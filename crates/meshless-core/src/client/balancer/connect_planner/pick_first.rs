@@ -1,11 +1,13 @@
 //! The order in which `pick_first` tries endpoints, and where it stands in it.
 //!
-//! gRFC A62 shuffles the addresses; here the shuffle is kept, and when a server ends the connection the client
-//! walks on to the next endpoint of its own permutation instead of choosing at random again. Over time, each client
-//! then spends equal shares on all endpoints, which makes the long-run balance of many clients about twelve times tighter.
+//! gRFC A62 shuffles the addresses; here the shuffle is kept, and when a server ends the connection
+//! the client walks on to the next endpoint of its own permutation instead of choosing at random
+//! again. Over time, each client then spends equal shares on all endpoints, which makes the
+//! long-run balance of many clients about twelve times tighter.
 //!
-//! A *pass* tries every endpoint once, the next one 250 ms after the last if that has not answered ("Happy Eyeballs",
-//! gRFC A61); it ends when one is connected. Once every endpoint has been tried, each is tried again as its backoff allows.
+//! A *pass* tries every endpoint once, the next one 250 ms after the last if that has not answered
+//! ("Happy Eyeballs", gRFC A61); it ends when one is connected. Once every endpoint has been tried,
+//! each is tried again as its backoff allows.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +42,8 @@ pub(super) enum Step {
 }
 
 impl AddressList {
-    /// Adopts a change of the set. What stays keeps its order; what is new enters at random places, which for a first set is a shuffle.
+    /// Adopts a change of the set. What stays keeps its order; what is new enters at random places,
+    /// which for a first set is a shuffle.
     pub(super) fn update(&mut self, diff: &EndpointDiff, rng: &mut Rng) {
         let passed = self.order.iter().take(self.cursor).filter(|id| diff.removed.contains(id)).count();
         self.cursor -= passed;

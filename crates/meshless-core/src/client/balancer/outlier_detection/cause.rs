@@ -33,7 +33,8 @@ pub struct Ejection {
 pub struct EjectionCounts {
     /// They were ejected.
     pub enforced: CountsByCause,
-    /// A comparison found them, and they stayed, since enough endpoints were out of service already.
+    /// A comparison found them, and they stayed, since enough endpoints were out of service
+    /// already.
     pub unenforced: CountsByCause,
 }
 

@@ -9,11 +9,13 @@
 //!      └──────────────────────── the probe succeeds ─────────────────────────────────────┘
 //! ```
 //!
-//! Times follow gRFC A50: each ejection lasts one base time longer than the one before, and a base time of good standing
-//! takes one back. The end differs: A50 admits all calls again at once, here one goes ahead (Linkerd's breakers), so that a backend
-//! that is still broken costs one call and not a burst. Ejected endpoints keep their connections.
+//! Times follow gRFC A50: each ejection lasts one base time longer than the one before, and a base
+//! time of good standing takes one back. The end differs: A50 admits all calls again at once, here
+//! one goes ahead (Linkerd's breakers), so that a backend that is still broken costs one call and
+//! not a burst. Ejected endpoints keep their connections.
 //!
-//! Kept by the outlier detection, which decides which endpoints are ejected: one [`EjectionState`] per endpoint that ever was.
+//! Kept by the outlier detection, which decides which endpoints are ejected: one [`EjectionState`]
+//! per endpoint that ever was.
 
 use std::time::Instant;
 
@@ -25,7 +27,8 @@ use crate::rng::Rng;
 #[derive(Debug, Default)]
 pub(super) struct EjectionState {
     standing: Standing,
-    /// A50's multiplier: how many base times the last ejection lasted, as of when good standing began.
+    /// A50's multiplier: how many base times the last ejection lasted, as of when good standing
+    /// began.
     strikes: u32,
     /// When the endpoint came back, and its strikes began to be forgiven.
     admitted_at: Option<Instant>,
@@ -36,7 +39,8 @@ enum Standing {
     #[default]
     Admitted,
     Ejected(Ejection),
-    /// One call may go ahead; it or another that began since `since` decides. If none has ended by `patience_until`, one more may.
+    /// One call may go ahead; it or another that began since `since` decides. If none has ended by
+    /// `patience_until`, one more may.
     Probation {
         ejection: Ejection,
         since: Instant,
@@ -53,13 +57,15 @@ impl EjectionState {
         rng: &mut Rng,
     ) {
         self.strikes = self.strikes_left(now, config).saturating_add(1);
-        // "The minimum of base_ejection_time × multiplier and max(base_ejection_time, max_ejection_time)" (A50).
+        // "The minimum of base_ejection_time × multiplier and max(base_ejection_time,
+        // max_ejection_time)" (A50).
         let time = config.base_time.saturating_mul(self.strikes).min(config.base_time.max(config.max_time));
         let until = now + rng.jittered(time, JITTER);
         self.standing = Standing::Ejected(Ejection { cause, until });
     }
 
-    /// Begins the probation, or renews it, if it is time; says whether a call may go ahead from now on.
+    /// Begins the probation, or renews it, if it is time; says whether a call may go ahead from now
+    /// on.
     pub(super) fn begin_probation(&mut self, now: Instant, config: &EjectionConfig) -> bool {
         let (ejection, since) = match self.standing {
             Standing::Ejected(ejection) if ejection.until <= now => (ejection, now),
@@ -106,8 +112,9 @@ impl EjectionState {
         }
     }
 
-    /// A50 forgives one at every interval in good standing, a third of its base time. A channel that has nothing to do keeps no
-    /// timer here, so it is computed when it counts; and our interval is short, so the step is the base time.
+    /// A50 forgives one at every interval in good standing, a third of its base time. A channel
+    /// that has nothing to do keeps no timer here, so it is computed when it counts; and our
+    /// interval is short, so the step is the base time.
     fn strikes_left(&self, now: Instant, config: &EjectionConfig) -> u32 {
         let Some(at) = self.admitted_at.filter(|_| self.is_admitted()) else { return self.strikes };
         let steps = now.saturating_duration_since(at).as_secs_f64() / config.base_time.as_secs_f64();

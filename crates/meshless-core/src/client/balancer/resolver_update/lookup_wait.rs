@@ -1,13 +1,16 @@
 //! After the last backend is lost, calls wait for the resolver's next answer before they fail.
 //!
-//! In a quick rollout every known address can be dead before the resolver is asked again. The set is then known to be
-//! stale, and a call that fails on it fails for nothing. So the loss of the last backend asks the resolver at once, and
-//! until it answers the channel stays CONNECTING. Any answer ends the wait: with new addresses the channel connects to
-//! them; with the old ones, or an error, calls fail.
+//! In a quick rollout every known address can be dead before the resolver is asked again. The set
+//! is then known to be stale, and a call that fails on it fails for nothing. So the loss of the
+//! last backend asks the resolver at once, and until it answers the channel stays CONNECTING. Any
+//! answer ends the wait: with new addresses the channel connects to them; with the old ones, or an
+//! error, calls fail.
 //!
-//! The wait happens once for each loss and takes at most [`LOOKUP_WAIT_MAX`]. It begins again only after an endpoint has
-//! been ready, or the channel idle, in between. It needs a resolver that answers each request
-//! ([`Balancer::set_resolver_answers`](crate::Balancer::set_resolver_answers)): with any other, calls would only fail later.
+//! The wait happens once for each loss and takes at most [`LOOKUP_WAIT_MAX`]. It begins again only
+//! after an endpoint has been ready, or the channel idle, in between. It needs a resolver that
+//! answers each request
+//! ([`Balancer::set_resolver_answers`](crate::Balancer::set_resolver_answers)): with any other,
+//! calls would only fail later.
 
 use std::time::{Duration, Instant};
 
@@ -46,8 +49,8 @@ impl LookupWait {
         self.phase = Phase::Armed;
     }
 
-    /// Begins or ends the wait. Returns true if it begins: the resolver is then to be asked at once. `all_failed` says that calls would
-    /// fail otherwise.
+    /// Begins or ends the wait. Returns true if it begins: the resolver is then to be asked at
+    /// once. `all_failed` says that calls would fail otherwise.
     pub(super) fn advance(&mut self, now: Instant, any_ready: bool, all_failed: bool) -> bool {
         match self.phase {
             _ if any_ready => self.phase = Phase::Armed,

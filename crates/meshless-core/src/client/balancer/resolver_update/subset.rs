@@ -1,9 +1,11 @@
-//! A subset of the endpoints, where every client connecting to every endpoint would be too many connections (gRFC A68).
+//! A subset of the endpoints, where every client connecting to every endpoint would be too many
+//! connections (gRFC A68).
 //!
-//! Rendezvous hashing: each client ranks the endpoints by a hash of its own, and takes the first so many. So clients spread over
-//! the endpoints at random, and "a change of one endpoint changes at most one entry" of anyone's subset. Random is uneven: a
-//! subset of `d` of `m` endpoints at `n` clients leaves a standard deviation of √((m−d)/(d·n)) of the mean load, 10 % for
-//! 20 of 100 at 400 clients. It does not depend on the health of endpoints, or it would not be stable.
+//! Rendezvous hashing: each client ranks the endpoints by a hash of its own, and takes the first so
+//! many. So clients spread over the endpoints at random, and "a change of one endpoint changes at
+//! most one entry" of anyone's subset. Random is uneven: a subset of `d` of `m` endpoints at `n`
+//! clients leaves a standard deviation of √((m−d)/(d·n)) of the mean load, 10 % for 20 of 100 at
+//! 400 clients. It does not depend on the health of endpoints, or it would not be stable.
 
 use std::num::NonZeroUsize;
 
@@ -13,8 +15,8 @@ use crate::endpoint::{Address, Endpoint};
 use crate::rng::Rng;
 use crate::xxh64::xxh64;
 
-/// Which of the endpoints that the resolver names one client uses: a subset if one is set, and never more than
-/// [`endpoints_max`](crate::BalancerConfig::endpoints_max).
+/// Which of the endpoints that the resolver names one client uses: a subset if one is set, and
+/// never more than [`endpoints_max`](crate::BalancerConfig::endpoints_max).
 #[derive(Debug)]
 pub(super) struct Subset {
     asked_for: Option<NonZeroUsize>,
@@ -42,8 +44,8 @@ impl Subset {
         self.left_out
     }
 
-    /// The endpoints to use. Returns true if from now on the bound leaves some out, and not what was asked for: worth a word, once for
-    /// each time that it begins.
+    /// The endpoints to use. Returns true if from now on the bound leaves some out, and not what
+    /// was asked for: worth a word, once for each time that it begins.
     pub(super) fn of(&mut self, full: Vec<Endpoint>, rng: &mut Rng) -> (Vec<Endpoint>, bool) {
         let size = self.asked_for.map_or(self.max, |size| size.min(self.max));
         let (used, left_out) = if self.asked_for.is_some() || full.len() > size.get() {
@@ -62,7 +64,8 @@ impl Subset {
 fn subset(full: Vec<Endpoint>, size: NonZeroUsize, seed: u64) -> (Vec<Endpoint>, usize) {
     let mut ranked: Vec<_> =
         full.into_iter().map(|endpoint| (rank(&endpoint.address, seed), endpoint)).collect();
-    // Stable, so that of endpoints with the same address the first counts, as it does without a subset.
+    // Stable, so that of endpoints with the same address the first counts, as it does without a
+    // subset.
     ranked.sort_by(|(a, left), (b, right)| (a, &left.address).cmp(&(b, &right.address)));
     ranked.dedup_by(|(_, later), (_, earlier)| later.address == earlier.address);
     let left_out = ranked.len().saturating_sub(size.get());

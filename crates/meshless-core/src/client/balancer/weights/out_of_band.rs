@@ -1,8 +1,10 @@
-//! Reports of load that come apart from calls (gRFC A51, A58): whose they are, and how often they are asked for.
+//! Reports of load that come apart from calls (gRFC A51, A58): whose they are, and how often they
+//! are asked for.
 //!
-//! The driver keeps a stream of them on each connection in service, if the settings say so, and feeds the [`ReportSink`] of the
-//! connection with what comes. That is no event: like a call that ends with a report, it writes down the endpoint's weight and wakes
-//! nobody, so a server that reports without pause is no load for the balancer, which weighs endpoints by the clock.
+//! The driver keeps a stream of them on each connection in service, if the settings say so, and
+//! feeds the [`ReportSink`] of the connection with what comes. That is no event: like a call that
+//! ends with a report, it writes down the endpoint's weight and wakes nobody, so a server that
+//! reports without pause is no load for the balancer, which weighs endpoints by the clock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +30,8 @@ impl ReportSink {
         self.period
     }
 
-    /// A report has come. One that says too little to make a weight of changes nothing, not even when the last one expires.
+    /// A report has come. One that says too little to make a weight of changes nothing, not even
+    /// when the last one expires.
     pub fn report(&self, now: Instant, load: &LoadReport) {
         self.rule.note(&self.load, now, load);
     }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::longest::LONGEST;
 
-/// How endpoints that are new, or were out of service, are given their share: little by little, while their caches, pools and compiled
-/// code warm up (Envoy; gRFC A100).
+/// How endpoints that are new, or were out of service, are given their share: little by little,
+/// while their caches, pools and compiled code warm up (Envoy; gRFC A100).
 ///
-/// The endpoints that a channel finds at its beginning are all new to it alike, and have their share at once.
+/// The endpoints that a channel finds at its beginning are all new to it alike, and have their
+/// share at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowStartConfig {
     window: Duration,
@@ -15,7 +16,8 @@ pub struct SlowStartConfig {
 }
 
 impl SlowStartConfig {
-    /// Shares grow in a straight line (Envoy's aggression of 1) for as long as `window`. Some seconds up to a minute are usual.
+    /// Shares grow in a straight line (Envoy's aggression of 1) for as long as `window`. Some
+    /// seconds up to a minute are usual.
     pub fn new(window: Duration) -> Self {
         Self { window: window.min(LONGEST), min_percent: 10 }
     }

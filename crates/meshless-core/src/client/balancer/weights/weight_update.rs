@@ -1,4 +1,5 @@
-//! What the last update of `weighted_round_robin`'s shares went by, for those who measure it (gRFC A78).
+//! What the last update of `weighted_round_robin`'s shares went by, for those who measure it (gRFC
+//! A78).
 
 /// One update of the shares of all listed endpoints.
 #[derive(Clone, Debug, Default, PartialEq)]

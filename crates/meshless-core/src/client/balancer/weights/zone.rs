@@ -1,20 +1,23 @@
 //! How much of a channel's traffic goes to each zone, so that it stays near and overruns nobody.
 //!
-//! A call within a zone is faster, and clouds charge for the others. But "always the own zone" sends a third of all calls to
-//! one pod if one of three zones has only that: a zone can keep what its pods have the capacity for, and the rest has to
-//! go where there is room. With `c` the share of the capacity that a zone has and `s` the share of the clients:
+//! A call within a zone is faster, and clouds charge for the others. But "always the own zone"
+//! sends a third of all calls to one pod if one of three zones has only that: a zone can keep what
+//! its pods have the capacity for, and the rest has to go where there is room. With `c` the share
+//! of the capacity that a zone has and `s` the share of the clients:
 //!
 //! ```text
 //! own zone       min(1, c / s)
 //! other zones    what is left, in proportion to their room:  max(0, c − s)
 //! ```
 //!
-//! If every client does this, each zone gets exactly the share `c` of all calls. A client does not know `s`; that the zones are
-//! alike, 1 ∕ Z, is the assumption unless the user knows better. The same rule as Envoy's zone-aware routing.
+//! If every client does this, each zone gets exactly the share `c` of all calls. A client does not
+//! know `s`; that the zones are alike, 1 ∕ Z, is the assumption unless the user knows better. The
+//! same rule as Envoy's zone-aware routing.
 //!
-//! Pure, and called whenever a picker is made, with the endpoints that can be picked now: if a zone's pods fail, its
-//! capacity is what remains, and the calls spill over by themselves. It never leaves an endpoint out of the picker: one of
-//! weight 0 is for when all others are full, or have failed the call before.
+//! Pure, and called whenever a picker is made, with the endpoints that can be picked now: if a
+//! zone's pods fail, its capacity is what remains, and the calls spill over by themselves. It never
+//! leaves an endpoint out of the picker: one of weight 0 is for when all others are full, or have
+//! failed the call before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +35,8 @@ impl ZonePreference {
         Self { own: own.into(), clients: None }
     }
 
-    /// How the service's clients are spread over the zones, in any unit: numbers of pods, or shares. A zone that is not named has
-    /// none. Numbers that are not positive are ignored.
+    /// How the service's clients are spread over the zones, in any unit: numbers of pods, or
+    /// shares. A zone that is not named has none. Numbers that are not positive are ignored.
     pub fn clients(mut self, clients: impl IntoIterator<Item = (impl Into<String>, f64)>) -> Self {
         let positive = clients.into_iter().filter(|(_, share)| share.is_finite() && *share > 0.0);
         let clients: BTreeMap<_, _> = positive.map(|(zone, share)| (zone.into(), share)).collect();
@@ -62,9 +65,9 @@ impl ZonePreference {
     }
 }
 
-/// The weight of each endpoint for a client of this preference, in the order given. Endpoints are a zone and a capacity: what they
-/// would weigh without a preference. The sum of all weights stays what it is. An endpoint of unknown zone is in none, and
-/// takes what others leave.
+/// The weight of each endpoint for a client of this preference, in the order given. Endpoints are a
+/// zone and a capacity: what they would weigh without a preference. The sum of all weights stays
+/// what it is. An endpoint of unknown zone is in none, and takes what others leave.
 pub(super) fn zone_weights(endpoints: &[(Option<&str>, f32)], preference: &ZonePreference) -> Vec<f32> {
     let mut capacities: BTreeMap<Option<&str>, f64> = BTreeMap::new();
     for (zone, capacity) in endpoints {
@@ -109,14 +112,16 @@ fn zone_fractions<'a>(
     let fraction = |zone: Option<&str>, capacity: f64| match (zone == own, room_in_all > 0.0) {
         (true, true) => local,
         (false, true) => (1.0 - local) * room(zone, capacity) / room_in_all,
-        // Nobody has room to spare: either all that is needed is here, or each takes by its capacity.
+        // Nobody has room to spare: either all that is needed is here, or each takes by its
+        // capacity.
         (_, false) if local >= 1.0 => f64::from(u8::from(zone == own)),
         (_, false) => capacity,
     };
     capacity_shares.iter().map(|(zone, capacity)| (*zone, fraction(*zone, *capacity))).collect()
 }
 
-/// A third of three is not 1 in floating point; what is left must not count as room, nor as a lack of it.
+/// A third of three is not 1 in floating point; what is left must not count as room, nor as a lack
+/// of it.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]
@@ -124,7 +129,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// For endpoints of these zones and capacities; an empty zone is unknown. Scaled so that the mean is 1.
+    /// For endpoints of these zones and capacities; an empty zone is unknown. Scaled so that the
+    /// mean is 1.
     fn weights(of: &[(&'static str, u32)], preference: &ZonePreference) -> Vec<f32> {
         let endpoint = |(zone, capacity): &(&'static str, u32)| {
             (Some(*zone).filter(|zone| !zone.is_empty()), *capacity as f32)
@@ -155,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_zone_with_too_few_pods_spills_to_those_with_room_in_proportion() {
-        // Capacities 1/8, 4/8, 3/8 for clients of 1/3 each: "a" keeps 3/8, and of the rest "b" has 4 parts of room, "c" 1.
+        // Capacities 1/8, 4/8, 3/8 for clients of 1/3 each: "a" keeps 3/8, and of the rest "b" has
+        // 4 parts of room, "c" 1.
         let of = [("a", 1), ("b", 4), ("c", 3)];
         let expected = [3.0 / 8.0, 5.0 / 8.0 * 4.0 / 5.0, 5.0 / 8.0 / 5.0].map(|share: f32| share * 3.0);
         assert!(close(&weights(&of, &ZonePreference::new("a")), &expected));

@@ -32,13 +32,14 @@ use crate::shared::tls::TlsError;
 impl ChannelBuilder {
     /// Makes the channel, and waits until one backend is ready.
     ///
-    /// For tests, tools and jobs that are of no use without a backend. A service that passes the error on at its start
-    /// does not start before its dependencies, and crashes in a loop until then: it uses
-    /// [`connect_lazy`](Self::connect_lazy).
+    /// For tests, tools and jobs that are of no use without a backend. A service that passes the
+    /// error on at its start does not start before its dependencies, and crashes in a loop until
+    /// then: it uses [`connect_lazy`](Self::connect_lazy).
     ///
     /// # Errors
-    /// If something in the settings does not fit, or no backend can be reached: the message names each endpoint and what
-    /// was wrong with it. Takes at most as long as a DNS lookup and an attempt to connect may.
+    /// If something in the settings does not fit, or no backend can be reached: the message names
+    /// each endpoint and what was wrong with it. Takes at most as long as a DNS lookup and an
+    /// attempt to connect may.
     pub async fn connect(self) -> Result<Channel, ChannelError> {
         let most = CONNECT_LOOKUP + self.connect_timeout.unwrap_or(self.connection.connect_timeout);
         let channel = self.connect_lazy()?;
@@ -59,13 +60,15 @@ impl ChannelBuilder {
 
     /// Makes the channel; the first call connects. Must be called within a tokio runtime.
     ///
-    /// The choice for services: they start whether or not their dependencies are there. Until a backend is ready, calls
-    /// wait for the attempts to connect. If these fail, calls end with UNAVAILABLE and the reason, or wait on until their
-    /// deadline if they are [`wait_for_ready`](Self::wait_for_ready).
+    /// The choice for services: they start whether or not their dependencies are there. Until a
+    /// backend is ready, calls wait for the attempts to connect. If these fail, calls end with
+    /// UNAVAILABLE and the reason, or wait on until their deadline if they are
+    /// [`wait_for_ready`](Self::wait_for_ready).
     ///
     ///
     /// # Errors
-    /// If something in the settings does not fit. Whether there are backends is for the first call to find out.
+    /// If something in the settings does not fit. Whether there are backends is for the first call
+    /// to find out.
     pub fn connect_lazy(mut self) -> Result<Channel, ChannelError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ChannelError::NoRuntime)?;
         let target = match &self.resolver {
@@ -137,7 +140,8 @@ impl ChannelBuilder {
         Ok(Channel::new(shared))
     }
 
-    /// Brings together what was set in one place and in another, so that the order of the setters does not count.
+    /// Brings together what was set in one place and in another, so that the order of the setters
+    /// does not count.
     fn settle(&mut self) {
         let mut balancer = std::mem::take(&mut self.balancer);
         if let Some(policy) = self.policy.take() {
@@ -289,5 +293,6 @@ fn random_seed() -> u64 {
 /// "grpc-<language>-<variant>/<version>" (gRPC over HTTP/2, "User Agents").
 const USER_AGENT: &str = concat!("grpc-rust-meshless/", env!("CARGO_PKG_VERSION"));
 
-/// What `connect()` allows for the lookup, beside the time to connect: twice the resolver's own limit.
+/// What `connect()` allows for the lookup, beside the time to connect: twice the resolver's own
+/// limit.
 const CONNECT_LOOKUP: Duration = Duration::from_secs(10);

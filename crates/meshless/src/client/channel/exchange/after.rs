@@ -1,4 +1,5 @@
-//! What becomes of a call after an attempt: the caller gets what came of it, or it is attempted again.
+//! What becomes of a call after an attempt: the caller gets what came of it, or it is attempted
+//! again.
 
 use std::ops::ControlFlow;
 
@@ -81,8 +82,9 @@ impl Call<'_> {
             Ok(again) => {
                 let cause = format!("{}: busy", end.address());
                 self.note(Some(end.endpoint()), &cause, retry);
-                // The first server may be had again. It was the better choice: to leave the last one for those whom all refuse would fill
-                // the server that every client knows to be the busiest.
+                // The first server may be had again. It was the better choice: to leave the last
+                // one for those whom all refuse would fill the server that every client knows to be
+                // the busiest.
                 self.tried.avoid_only(end.endpoint());
                 bounced::mark(self.outgoing.headers_mut());
                 drop(response);

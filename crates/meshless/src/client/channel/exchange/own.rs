@@ -2,8 +2,9 @@
 
 use meshless_core::RetryPolicy;
 
-/// For one call, in place of the channel's setting: whether it waits when no backend can be reached, rather than
-/// fail with UNAVAILABLE at once (gRPC's "wait for ready"). Put it into the extensions of a tonic `Request`.
+/// For one call, in place of the channel's setting: whether it waits when no backend can be
+/// reached, rather than fail with UNAVAILABLE at once (gRPC's "wait for ready"). Put it into the
+/// extensions of a tonic `Request`.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());
@@ -12,8 +13,9 @@ use meshless_core::RetryPolicy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitForReady(pub bool);
 
-/// For one call, in place of the channel's retry or hedging policy: another retry policy, or none. Put it into the
-/// extensions of a tonic `Request`. Transparent retries cannot be switched off: they are invisible to servers.
+/// For one call, in place of the channel's retry or hedging policy: another retry policy, or none.
+/// Put it into the extensions of a tonic `Request`. Transparent retries cannot be switched off:
+/// they are invisible to servers.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());

@@ -214,7 +214,8 @@ async fn aborting_fails_the_calls_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_when_a_goaway_arrives_is_written_before_its_ping_is_answered() {
-    // The server takes the answer to mean that nothing is under way, and refuses what comes after it.
+    // The server takes the answer to mean that nothing is under way, and refuses what comes after
+    // it.
     let mut rig = Rig::new().await;
     let call = rig.call(unary(b"one"));
     let farewell =

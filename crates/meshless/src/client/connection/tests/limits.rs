@@ -96,7 +96,8 @@ async fn a_cancelled_calls_stream_is_reset_before_its_successor_opens() {
 
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_cancelled_calls_leaves_the_connection_alive() {
-    // Three times h2's default lifetime limit of errors; each answer arrives after its call was given up.
+    // Three times h2's default lifetime limit of errors; each answer arrives after its call was
+    // given up.
     let mut rig = Rig::new().await;
     for round in 0..3 * 1024 {
         let stream = 1 + 2 * round;

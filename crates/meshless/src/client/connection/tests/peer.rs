@@ -1,6 +1,7 @@
 //! The scripted peer: reads the client's frames one by one, and writes what a test tells it to.
 //!
-//! It knows no HPACK beyond the few literal fields that it sends; requests are told apart by their stream ids.
+//! It knows no HPACK beyond the few literal fields that it sends; requests are told apart by their
+//! stream ids.
 
 use std::time::Duration;
 

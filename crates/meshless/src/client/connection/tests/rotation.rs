@@ -1,4 +1,5 @@
-//! Against a real HTTP/2 server that ages its connections by the number of requests: no call is lost, none runs twice.
+//! Against a real HTTP/2 server that ages its connections by the number of requests: no call is
+//! lost, none runs twice.
 
 use std::convert::Infallible;
 use std::sync::Arc;

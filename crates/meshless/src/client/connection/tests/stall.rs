@@ -1,4 +1,5 @@
-//! Peers that keep the socket and say nothing are left within seconds; peers that are only slow are not.
+//! Peers that keep the socket and say nothing are left within seconds; peers that are only slow are
+//! not.
 
 use meshless_core::FrameKind;
 use tokio::time::{Instant, sleep};

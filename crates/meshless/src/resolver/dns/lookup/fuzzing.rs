@@ -1,10 +1,12 @@
-//! Messages of a name server for A and AAAA, put through what lookups make of them. Called by `fuzzing` alone.
+//! Messages of a name server for A and AAAA, put through what lookups make of them. Called by
+//! `fuzzing` alone.
 
 use hickory_resolver::proto::op::DnsResponse;
 
 use super::*;
 
-/// Half of `data` is the answer for A, half that for AAAA; the first byte says which of them are late or not asked for.
+/// Half of `data` is the answer for A, half that for AAAA; the first byte says which of them are
+/// late or not asked for.
 pub(crate) fn fuzz(data: &[u8]) {
     let Some((first, bytes)) = data.split_first() else { return };
     let (a, aaaa) = bytes.split_at(bytes.len() / 2);

@@ -6,7 +6,8 @@ use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers from a script, its last line again and again, each after `takes`; counts lookups and those at once.
+/// Answers from a script, its last line again and again, each after `takes`; counts lookups and
+/// those at once.
 struct Script {
     lines: VecDeque<Result<Found, ResolveError>>,
     takes: Duration,
@@ -94,7 +95,8 @@ async fn hints_beyond_measure_stay_within_the_bound() {
         shared.resolve_now(ResolveHint::AllFailed);
         sleep(Duration::from_millis(100)).await;
     }
-    // 60 s: the first lookup, 3 tokens, 12 refilled, and the backoff's own of 1, 1.6, 2.6… up to 5 s.
+    // 60 s: the first lookup, 3 tokens, 12 refilled, and the backoff's own of 1, 1.6, 2.6… up to 5
+    // s.
     let lookups = began.lock().unwrap().len();
     assert!((10..=34).contains(&lookups), "{lookups}");
 }

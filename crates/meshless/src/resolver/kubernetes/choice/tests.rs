@@ -194,7 +194,8 @@ fn an_address_without_a_pod_comes_back_from_its_end() {
 
 #[test]
 fn pods_that_lack_the_services_port_are_not_taken() {
-    // The controller gives a slice without ports to pods in which it does not find the port that the Service names.
+    // The controller gives a slice without ports to pods in which it does not find the port that
+    // the Service names.
     let with = v4(json!([{ "addresses": ["10.0.0.1"] }]));
     for ports in [json!([]), json!(null)] {
         let without = slice("IPv4", ports.clone(), json!([{ "addresses": ["10.0.0.2"] }]));
@@ -308,7 +309,8 @@ mod any_slices {
     use super::super::super::table::SliceTable;
     use super::*;
 
-    /// (slice, event, endpoints): what becomes of which slice. Endpoints are (pod, address, conditions, zone).
+    /// (slice, event, endpoints): what becomes of which slice. Endpoints are (pod, address,
+    /// conditions, zone).
     type Event = (u8, bool, Vec<(u8, u8, u8, u8)>);
 
     fn event() -> impl Strategy<Value = Event> {

@@ -1,8 +1,8 @@
 //! One API server over HTTP/1.1, with TLS or without.
 //!
-//! A watch keeps its connection to itself until it ends, and the next request then takes it over. So one connection that
-//! waits is enough, and the requests of other watches make their own. Nothing here retries, but for a connection that was
-//! closed while it waited.
+//! A watch keeps its connection to itself until it ends, and the next request then takes it over.
+//! So one connection that waits is enough, and the requests of other watches make their own.
+//! Nothing here retries, but for a connection that was closed while it waited.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ use crate::shared::io::BoxIo;
 use crate::shared::tls::ClientTls;
 use crate::shared::tls::TlsConfig;
 
-/// Where it is, whom it is believed to be, and who the client is. Clones share the connection that waits.
+/// Where it is, whom it is believed to be, and who the client is. Clones share the connection that
+/// waits.
 #[derive(Clone)]
 pub(super) struct ApiServer {
     is_https: bool,
@@ -90,7 +91,8 @@ impl ApiServer {
         Ok(self.keep(sender, response))
     }
 
-    /// The connection waits for the next request, for which it is ready once this response has been read.
+    /// The connection waits for the next request, for which it is ready once this response has been
+    /// read.
     fn keep(
         &self,
         sender: SendRequest<Empty<Bytes>>,
@@ -136,7 +138,8 @@ impl ApiServer {
             }
         };
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| chain(&error))?;
-        // Ends with the sender and the last response. Why it ended is told to those that wait for it.
+        // Ends with the sender and the last response. Why it ended is told to those that wait for
+        // it.
         tokio::spawn(async move {
             let _ = connection.await;
         });

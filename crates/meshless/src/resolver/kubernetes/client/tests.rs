@@ -15,8 +15,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::*;
 
-/// Answers every request with `answer`. Returns its address, the PEM of its authority, and the heads of requests by
-/// connection.
+/// Answers every request with `answer`. Returns its address, the PEM of its authority, and the
+/// heads of requests by connection.
 async fn serve(answer: &str) -> (SocketAddr, String, Arc<Mutex<Vec<Vec<String>>>>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
