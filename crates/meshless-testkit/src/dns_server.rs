@@ -88,7 +88,7 @@ impl DnsServer {
     async fn bind_with(listen: SocketAddr, order: Option<Rng>) -> io::Result<Self> {
         let (udp, tcp) = bind_both(listen).await?;
         let address = tcp.local_addr()?;
-        let state = State { scripts: HashMap::new(), order, queries: VecDeque::new(), trouble: None };
+        let state = ZoneState { scripts: HashMap::new(), order, queries: VecDeque::new(), trouble: None };
         let zone = Arc::new(Zone(Mutex::new(state)));
         let mut server = hickory_server::Server::new(Handler { zone: Arc::clone(&zone) });
         server.register_socket(udp);
@@ -138,9 +138,9 @@ pub enum DnsTrouble {
     Truncated,
 }
 
-struct Zone(Mutex<State>);
+struct Zone(Mutex<ZoneState>);
 
-struct State {
+struct ZoneState {
     scripts: HashMap<String, Script>,
     /// Draws the order of addresses, if it is not the given one.
     order: Option<Rng>,
@@ -158,7 +158,7 @@ enum Reply {
 }
 
 impl Zone {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ZoneState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

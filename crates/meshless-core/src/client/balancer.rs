@@ -38,7 +38,7 @@ use weights::Weights;
 pub use weights::{ReportSink, SlowStartConfig, WeightUpdate, WeightedConfig, ZonePreference};
 
 use crate::client::picker::demand::Demand;
-use crate::client::picker::lease::Slot;
+use crate::client::picker::lease::PickableConnection;
 use crate::client::picker::outcomes::OutcomeReport;
 use crate::client::subchannel::{Phase, Subchannel};
 use crate::connection_id::ConnectionId;
@@ -136,7 +136,7 @@ impl<C> Balancer<C> {
         let Some(subchannel) = subchannels.attempt_mut(id) else { return };
         let (endpoint, was_full) = (subchannel.id, subchannel.wants_more);
         let tracking = pickers.tracking(weights);
-        let slot = Slot::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
+        let slot = PickableConnection::new(id, endpoint, connection, Arc::clone(&subchannel.load), tracking);
         if subchannel.is_cold() {
             weights.begin_slow_start(now, endpoint);
         }

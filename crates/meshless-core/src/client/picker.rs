@@ -28,7 +28,7 @@ use crate::client::connectivity::ConnectivityState;
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
 use demand::Demand;
-use lease::{Lease, Load, Slot};
+use lease::{Lease, Load, PickableConnection};
 pub(crate) use least_request::LeastRequest;
 pub(crate) use peak_ewma::PeakEwmaPolicy;
 pub(crate) use pick_first::PickFirst;
@@ -261,8 +261,8 @@ pub(crate) struct Candidates<C>(Box<[Candidate<C>]>);
 pub(crate) struct Candidate<C> {
     pub(crate) endpoint: EndpointId,
     load: Arc<Load>,
-    first: Arc<Slot<C>>,
-    more: Box<[Arc<Slot<C>>]>,
+    first: Arc<PickableConnection<C>>,
+    more: Box<[Arc<PickableConnection<C>>]>,
     weight: f32,
     /// 1 / weight: how much less its load counts.
     relief: f32,
@@ -275,7 +275,7 @@ impl<C> Candidate<C> {
     pub(crate) fn new(
         endpoint: EndpointId,
         weight: f32,
-        mut slots: impl Iterator<Item = Arc<Slot<C>>>,
+        mut slots: impl Iterator<Item = Arc<PickableConnection<C>>>,
     ) -> Option<Self> {
         let first = slots.next()?;
         let load = Arc::clone(&first.load);
@@ -367,9 +367,9 @@ mod tests {
     use crate::virtual_time::epoch;
     use lease::LoadTracking;
 
-    fn slots(n: u64) -> Vec<Arc<Slot<u64>>> {
+    fn slots(n: u64) -> Vec<Arc<PickableConnection<u64>>> {
         let tracking = LoadTracking::default();
-        let slot = |n| Slot::new(ConnectionId(n), id(n), n, Arc::default(), tracking);
+        let slot = |n| PickableConnection::new(ConnectionId(n), id(n), n, Arc::default(), tracking);
         (0..n).map(|n| Arc::new(slot(n))).collect()
     }
 
@@ -377,7 +377,7 @@ mod tests {
         EndpointId::for_tests(n)
     }
 
-    fn round_robin(slots: &[Arc<Slot<u64>>]) -> Picker<u64> {
+    fn round_robin(slots: &[Arc<PickableConnection<u64>>]) -> Picker<u64> {
         let candidates = slots
             .iter()
             .filter_map(|slot| Candidate::new(slot.endpoint, 1.0, std::iter::once(Arc::clone(slot))));

@@ -30,7 +30,7 @@ pub(crate) use connection::{Connection, Phase};
 use short_lives::ShortLives;
 
 use crate::backoff::{Backoff, BackoffConfig};
-use crate::client::picker::lease::{Load, Slot};
+use crate::client::picker::lease::{Load, PickableConnection};
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::rng::Rng;
@@ -137,14 +137,14 @@ impl<C> Subchannel<C> {
     pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
         debug_assert!(self.attempt.is_none(), "one attempt at a time");
         if self.serving().any(|connection| self.shows_more(connection, now)) {
-            self.prove();
+            self.reset_backoff_after_success();
         }
         let ping_doublings = self.ping_doublings;
         self.attempt = Some(Attempt { id, started: now, ping_doublings, held: false });
         self.backoff.connect_timeout()
     }
 
-    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<Slot<C>>) {
+    pub(crate) fn connected(&mut self, now: Instant, slot: Arc<PickableConnection<C>>) {
         let ping_doublings = self.attempt.take().map_or(0, |attempt| attempt.ping_doublings);
         self.wants_more = false;
         self.newcomer = false;
@@ -191,7 +191,7 @@ impl<C> Subchannel<C> {
         if attempt.held {
             self.forget_verdict(attempt.id);
         }
-        let again = self.hang_up(now, rng);
+        let again = self.count_early_close(now, rng);
         if again {
             self.fail(error);
         }
@@ -217,10 +217,10 @@ impl<C> Subchannel<C> {
     fn ended(&mut self, now: Instant, connected_at: Instant, answers_before: u64, rng: &mut Rng) {
         let life = now.saturating_duration_since(connected_at);
         if life >= PROVEN_AFTER {
-            self.prove();
+            self.reset_backoff_after_success();
             self.retry_at = None;
         } else {
-            self.hang_up(now, rng);
+            self.count_early_close(now, rng);
         }
         let answers = self.load.outcomes.successes().saturating_sub(answers_before);
         if let Some(pause) = self.short_lives.ended(life, answers, rng) {
@@ -242,7 +242,7 @@ impl<C> Subchannel<C> {
     }
 
     /// Pauses if this is not the first time in a row, and says so.
-    fn hang_up(&mut self, now: Instant, rng: &mut Rng) -> bool {
+    fn count_early_close(&mut self, now: Instant, rng: &mut Rng) -> bool {
         let again = self.hung_up_at.replace(now).is_some();
         if again {
             self.retry_at = Some(now + self.backoff.advance(rng));
@@ -259,7 +259,7 @@ impl<C> Subchannel<C> {
         }
     }
 
-    fn prove(&mut self) {
+    fn reset_backoff_after_success(&mut self) {
         self.backoff.reset();
         self.hung_up_at = None;
         self.restarted = false;
@@ -279,7 +279,7 @@ impl<C> Subchannel<C> {
     /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that
     /// this one has earned by hanging up remains, or endpoints that all hang up would end each
     /// other's.
-    pub(crate) fn forgive(&mut self) {
+    pub(crate) fn clear_failures(&mut self) {
         self.failed = false;
         self.failed_since_resolution = false;
         if self.hung_up_at.is_none() && !self.short_lives.pauses() {
@@ -400,7 +400,7 @@ mod tests {
         let id = ConnectionId(id);
         subchannel.begin(now, id);
         let tracking = LoadTracking::default();
-        let slot = Slot::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
+        let slot = PickableConnection::new(id, subchannel.id, (), Arc::clone(&subchannel.load), tracking);
         subchannel.connected(now, Arc::new(slot));
     }
 
@@ -432,15 +432,15 @@ mod tests {
     fn a_server_that_hangs_up_at_once_is_backed_off_from() {
         let (mut subchannel, mut rng) = (subchannel(), Rng::new(1, 1));
         let mut now = epoch();
-        let mut hang_up = |subchannel: &mut Subchannel<()>, now| {
+        let mut count_early_close = |subchannel: &mut Subchannel<()>, now| {
             connect(subchannel, now, 1);
             subchannel.connections.clear();
             subchannel.ended(now, now, 0, &mut rng);
         };
-        hang_up(&mut subchannel, now);
+        count_early_close(&mut subchannel, now);
         assert_eq!(subchannel.retry_at(), None, "once may be chance");
         for expected in [1.0, 1.6, 2.56] {
-            hang_up(&mut subchannel, now);
+            count_early_close(&mut subchannel, now);
             let delay = (subchannel.retry_at().unwrap() - now).as_secs_f64();
             assert!((expected * 0.8..=expected * 1.2).contains(&delay), "{delay}");
             now = subchannel.retry_at().unwrap();

@@ -41,11 +41,11 @@ pub struct Cluster {
     /// Present while it accepts connections.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ObjectsState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ObjectsState {
     cluster: ClusterConfig,
     created: usize,
     /// By path.
@@ -63,7 +63,7 @@ impl Cluster {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(ObjectsState {
             cluster,
             created: 0,
             objects: BTreeMap::new(),
@@ -142,7 +142,7 @@ fn kubeconfig(address: SocketAddr) -> Value {
     })
 }
 
-impl State {
+impl ObjectsState {
     fn reply(&mut self, request: &Request<Bytes>) -> Response<Reply> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         if let Some(pod) = path.strip_suffix("/log") {

@@ -64,12 +64,12 @@ pub enum Manner {
 pub struct ApiServer {
     /// Where it listens.
     pub address: SocketAddr,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<SlicesState>>,
     acceptor: JoinHandle<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct SlicesState {
     manner: Manner,
     version: u64,
     compacted: u64,
@@ -105,7 +105,7 @@ impl ApiServer {
     pub async fn bind(listen: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let state = Arc::new(Mutex::new(State {
+        let state = Arc::new(Mutex::new(SlicesState {
             manner: Manner::Obliging,
             version: FIRST_VERSION,
             compacted: 0,
@@ -235,7 +235,7 @@ impl ApiServer {
         panic!("not within 10 s: {what}; asked {:#?}", self.asked());
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, SlicesState> {
         self.state.lock().unwrap()
     }
 }
@@ -246,7 +246,7 @@ impl Drop for ApiServer {
     }
 }
 
-impl State {
+impl SlicesState {
     fn put(&mut self, namespace: &str, service: &str, name: &str, mut slice: Value) {
         self.version += 1;
         slice["apiVersion"] = json!("discovery.k8s.io/v1");

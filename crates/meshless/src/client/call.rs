@@ -23,5 +23,5 @@ pub(crate) use self::outgoing::Outgoing;
 #[cfg(test)]
 pub(crate) use self::outgoing::{STREAM_REPLAY_LIMIT, UNARY_REPLAY_LIMIT};
 pub(crate) use self::refusal::Refusal;
-pub(crate) use self::response::{CallGuard, ResponseBody};
+pub(crate) use self::response::{AttemptBody, CallGuard};
 pub(crate) use self::response_head::UnofferedEncoding;

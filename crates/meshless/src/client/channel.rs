@@ -2,21 +2,22 @@
 //!
 //! This file is the handle that users hold and its face towards tonic. Behind it, one task
 //! ([`driver`](crate::client::driver)) decides what is connected and publishes a picker; [`place`]
-//! finds a backend for a call in it, [`exchange`] sees the call through (by way of [`hedge`], where
+//! finds a backend for a call in it, [`call`] sees the call through (by way of [`hedge`], where
 //! several attempts run at a time), [`body`] the response. The handle itself decides nothing.
 
+mod attempt_log;
 mod body;
 mod builder;
+mod call;
+mod call_options;
 mod deadline;
-mod exchange;
 mod hedge;
 mod hidden_endpoints;
 mod method;
 mod never_sent;
-mod place;
+mod pick;
 mod retries;
 mod shared;
-mod tried;
 
 use std::fmt;
 use std::future::Future;
@@ -32,11 +33,11 @@ use tower_service::Service;
 
 pub use self::body::ResponseBody;
 pub use self::builder::{ChannelBuilder, ChannelError};
-pub use self::exchange::{Retry, WaitForReady};
+pub use self::call_options::{Retry, WaitForReady};
 pub(crate) use self::method::{MethodName, MethodSettings, Methods, Repeat};
 pub use self::never_sent::NeverSent;
 pub use self::retries::RetryStats;
-pub(crate) use self::shared::{DriverEvent, Shared};
+pub(crate) use self::shared::{ChannelShared, DriverEvent};
 
 /// Calls the backends of one target. Any tonic-generated client works on it.
 ///
@@ -117,11 +118,11 @@ impl Channel {
         self.shared().retries.stats()
     }
 
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<ChannelShared>) -> Self {
         Self { handle: Arc::new(Handle { shared }) }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<ChannelShared> {
         &self.handle.shared
     }
 }
@@ -137,7 +138,7 @@ impl Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> ResponseFuture {
-        ResponseFuture(Box::pin(exchange::exchange(self.clone(), request)))
+        ResponseFuture(Box::pin(call::run_call(self.clone(), request)))
     }
 }
 
@@ -168,7 +169,7 @@ impl fmt::Debug for ResponseFuture {
 /// What the clones of a channel hold. The driver ends when it goes: events hold the shared state,
 /// not this.
 struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
 }
 
 impl Drop for Handle {

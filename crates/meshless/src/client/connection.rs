@@ -9,7 +9,7 @@
 //!
 //! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is
 //! what gRPC calls READY. From then on one task drives h2 and tells the channel's driver what
-//! happens ([`Event`]); calls hold a [`Slot`], which is one stream within the peer's
+//! happens ([`Event`]); calls hold a [`StreamPermit`], which is one stream within the peer's
 //! MAX_CONCURRENT_STREAMS.
 //!
 //! It never queues a call: a connection that is full or going away says so at once, with the call
@@ -40,7 +40,7 @@ pub(crate) use self::establish::{ConnectError, Destination};
 use self::header_limit::request_size;
 pub(crate) use self::header_limit::{HeaderLimit, HeadersTooLong};
 pub(crate) use self::http2_error::describe as describe_http2;
-use self::shared::Shared;
+use self::shared::ConnectionShared;
 
 /// A handle to an established connection. When the last clone is dropped, the connection drains.
 #[derive(Clone)]
@@ -53,16 +53,16 @@ impl Connection {
     ///
     /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream
     /// is free.
-    pub(crate) fn try_reserve(&self) -> Option<Slot> {
-        self.shared().reserve().then(|| Slot::new(self.shared(), false))
+    pub(crate) fn try_reserve(&self) -> Option<StreamPermit> {
+        self.shared().reserve().then(|| StreamPermit::new(self.shared(), false))
     }
 
     /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains
     /// does not wait for it.
-    pub(crate) fn try_reserve_beside_calls(&self) -> Option<Slot> {
+    pub(crate) fn try_reserve_beside_calls(&self) -> Option<StreamPermit> {
         self.shared().reserve().then(|| {
             self.shared().begin_beside_calls();
-            Slot::new(self.shared(), true)
+            StreamPermit::new(self.shared(), true)
         })
     }
 
@@ -102,22 +102,22 @@ impl Connection {
         self.shared().request_abort();
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<ConnectionShared> {
         &self.handle.shared
     }
 }
 
 /// One stream within the peer's limit, from before a call starts until nothing of it is left.
 /// Dropping it makes room for another call.
-pub(crate) struct Slot {
-    shared: Arc<Shared>,
+pub(crate) struct StreamPermit {
+    shared: Arc<ConnectionShared>,
     beside_calls: bool,
     /// 0 before it is opened.
     stream: AtomicU32,
 }
 
-impl Slot {
-    fn new(shared: &Arc<Shared>, beside_calls: bool) -> Self {
+impl StreamPermit {
+    fn new(shared: &Arc<ConnectionShared>, beside_calls: bool) -> Self {
         Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0) }
     }
 
@@ -194,7 +194,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         if self.beside_calls {
             self.shared.end_beside_calls();
@@ -310,7 +310,7 @@ impl CloseReason {
 
 /// The state shared by the clones of a [`Connection`].
 struct Handle {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
 }
 
 impl Drop for Handle {
@@ -329,7 +329,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-impl fmt::Debug for Slot {
+impl fmt::Debug for StreamPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot").field("address", self.address()).finish_non_exhaustive()
     }

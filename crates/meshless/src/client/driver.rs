@@ -26,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 use self::attempt::AttemptOutcome;
 use self::log::ChannelLog;
 use self::watches::{Watches, Watching};
-use crate::client::channel::{DriverEvent, Shared};
+use crate::client::channel::{ChannelShared, DriverEvent};
 use crate::client::connection::{ConnectError, Connection, ConnectionConfig, Destination, Event, GoingAway};
 use crate::client::connector::Connector;
 use crate::client::metrics::{MeasuredEndpoints, OpenConnection};
@@ -58,7 +58,7 @@ pub(crate) struct Driver {
     resolver: Box<dyn Resolver>,
     /// The resolver has said something, be it an error.
     has_resolved: bool,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
     log: ChannelLog,
     events: mpsc::UnboundedSender<DriverEvent>,
     received: mpsc::UnboundedReceiver<DriverEvent>,
@@ -80,13 +80,13 @@ pub(crate) struct Driver {
 /// A connection as the driver holds it.
 struct Link {
     endpoint: Address,
-    stage: Stage,
+    stage: ConnectionStage,
     watching: Watching,
     /// Once it is established.
     measured: Option<OpenConnection>,
 }
 
-enum Stage {
+enum ConnectionStage {
     Connecting(AbortHandle),
     /// Made, and held back until its server says that it serves.
     Held(Connection),
@@ -97,7 +97,7 @@ impl Driver {
     pub(crate) fn new(
         config: DriverConfig,
         resolver: Box<dyn Resolver>,
-        shared: Arc<Shared>,
+        shared: Arc<ChannelShared>,
         events: mpsc::UnboundedSender<DriverEvent>,
         received: mpsc::UnboundedReceiver<DriverEvent>,
     ) -> Self {
@@ -204,7 +204,7 @@ impl Driver {
                 let watch = self.watches.watch_health(id, &connection, &self.events);
                 match (watch, self.links.get_mut(&id)) {
                     (Some(watch), Some(link)) => {
-                        link.stage = Stage::Held(connection);
+                        link.stage = ConnectionStage::Held(connection);
                         link.watching.health = Some(watch);
                     }
                     _ => self.open(now, id, connection),
@@ -239,7 +239,7 @@ impl Driver {
     fn open(&mut self, now: std::time::Instant, id: ConnectionId, connection: Connection) {
         let max_streams = connection.max_streams();
         if let Some(link) = self.links.get_mut(&id) {
-            link.stage = Stage::Open(connection.clone());
+            link.stage = ConnectionStage::Open(connection.clone());
             self.log.serves(id, &link.endpoint);
         }
         self.balancer.handle_connected(now, id, connection);
@@ -250,13 +250,13 @@ impl Driver {
         let Some(link) = self.links.get(&id) else { return };
         self.log.health(id, &link.endpoint, &health);
         match &health {
-            Ok(()) if matches!(link.stage, Stage::Open(_)) => self.log.serves(id, &link.endpoint),
+            Ok(()) if matches!(link.stage, ConnectionStage::Open(_)) => self.log.serves(id, &link.endpoint),
             // Said when calls can go there.
             Ok(()) => {}
             Err(error) => self.log.lost(id, &link.endpoint, error),
         }
         match (&link.stage, &health) {
-            (Stage::Held(connection), Ok(())) => {
+            (ConnectionStage::Held(connection), Ok(())) => {
                 let connection = connection.clone();
                 self.open(now, id, connection);
             }
@@ -364,7 +364,7 @@ impl Driver {
             let report = Box::new(move |event| drop(reported.send(DriverEvent::Connection(id, event))));
             outcome.is(Connection::connect(destination, &config, report).await);
         });
-        let stage = Stage::Connecting(attempt.abort_handle());
+        let stage = ConnectionStage::Connecting(attempt.abort_handle());
         self.links.insert(id, Link { endpoint, stage, watching: Watching::default(), measured: None });
     }
 
@@ -373,9 +373,9 @@ impl Driver {
             link.watching = Watching::default();
         }
         match self.links.get(&id).map(|link| &link.stage) {
-            Some(Stage::Open(open)) if graceful => return open.drain(),
-            Some(Stage::Open(open) | Stage::Held(open)) => open.abort(),
-            Some(Stage::Connecting(attempt)) => attempt.abort(),
+            Some(ConnectionStage::Open(open)) if graceful => return open.drain(),
+            Some(ConnectionStage::Open(open) | ConnectionStage::Held(open)) => open.abort(),
+            Some(ConnectionStage::Connecting(attempt)) => attempt.abort(),
             None => {}
         }
         self.links.remove(&id);
@@ -398,8 +398,8 @@ impl Drop for Driver {
     fn drop(&mut self) {
         for link in std::mem::take(&mut self.links).into_values() {
             match link.stage {
-                Stage::Connecting(attempt) => attempt.abort(),
-                Stage::Open(connection) | Stage::Held(connection) => connection.drain(),
+                ConnectionStage::Connecting(attempt) => attempt.abort(),
+                ConnectionStage::Open(connection) | ConnectionStage::Held(connection) => connection.drain(),
             }
         }
         // A balancer or a resolver that has panicked may do so again.

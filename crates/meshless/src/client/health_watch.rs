@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::client::channel::Shared;
+use crate::client::channel::ChannelShared;
 use crate::client::connection::Connection;
 use crate::client::internal_rpc::{self, OnConnection};
 use crate::shared::catch_panic::catch_panic;
@@ -32,7 +32,7 @@ impl HealthWatch {
     pub(crate) fn start(
         connection: Connection,
         service: Arc<str>,
-        shared: Arc<Shared>,
+        shared: Arc<ChannelShared>,
         rng: Rng,
         report: impl Fn(Result<(), String>) + Send + Sync + 'static,
     ) -> Self {

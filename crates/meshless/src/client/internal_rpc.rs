@@ -20,18 +20,18 @@ use tonic::{Status, Streaming};
 use tower_service::Service;
 
 use crate::client::call::{self, Outgoing, attempt};
-use crate::client::channel::Shared;
+use crate::client::channel::ChannelShared;
 use crate::client::connection::Connection;
 
 /// Calls on this one connection, past the balancer.
 #[derive(Clone)]
 pub(crate) struct OnConnection {
     connection: Connection,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
 }
 
 impl OnConnection {
-    pub(crate) fn new(connection: Connection, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(connection: Connection, shared: Arc<ChannelShared>) -> Self {
         Self { connection, shared }
     }
 
@@ -70,7 +70,7 @@ pub(crate) async fn next<M>(stream: &mut Streaming<M>) -> Result<Option<M>, Stat
 }
 
 impl Service<http::Request<Body>> for OnConnection {
-    type Response = http::Response<call::ResponseBody>;
+    type Response = http::Response<call::AttemptBody>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::client::channel::Shared;
+use crate::client::channel::ChannelShared;
 use crate::client::connection::Connection;
 use crate::client::internal_rpc::{self, OnConnection};
 use crate::shared::catch_panic::catch_panic;
@@ -37,7 +37,7 @@ impl LoadWatch {
     pub(crate) fn start(
         connection: Connection,
         sink: ReportSink,
-        shared: Arc<Shared>,
+        shared: Arc<ChannelShared>,
         rng: Rng,
         warned: Arc<Warned>,
         give_up: impl FnOnce() + Send + 'static,

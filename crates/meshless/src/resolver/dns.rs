@@ -25,7 +25,7 @@ use super::{Resolution, ResolveError, ResolveHint, Resolver};
 pub use config::{AddressFamilies, DnsConfig};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use lookup::fuzz as fuzz_dns_answers;
-use shared::{Answer, Question, Shared};
+use shared::{DnsAnswer, Question, SharedLookup};
 
 /// Resolves a host name to all its addresses, again and again.
 ///
@@ -36,7 +36,7 @@ use shared::{Answer, Question, Shared};
 pub struct DnsResolver {
     question: Question,
     port: u16,
-    state: State,
+    state: ResolverState,
 }
 
 impl DnsResolver {
@@ -45,7 +45,7 @@ impl DnsResolver {
     /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
     pub fn new(host: impl Into<String>, port: u16, config: DnsConfig) -> Self {
         let question = Question { host: host.into(), name_server: None, config };
-        Self { question, port, state: State::New }
+        Self { question, port, state: ResolverState::New }
     }
 
     /// Asks this name server instead of the system's. The search path and `ndots` stay the
@@ -59,33 +59,33 @@ impl DnsResolver {
         let runtime = Handle::try_current().map_err(|_| {
             ResolveError::other("DNS needs a tokio runtime: poll the channel within one".to_owned())
         })?;
-        let (shared, answers) = Shared::subscribe(&self.question, &runtime);
+        let (shared, answers) = SharedLookup::subscribe(&self.question, &runtime);
         Ok(Subscription { shared, change: change_of(answers) })
     }
 }
 
 impl Resolver for DnsResolver {
     fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
-        if let State::Pausing(pause) = &mut self.state {
+        if let ResolverState::Pausing(pause) = &mut self.state {
             ready!(pause.as_mut().poll(cx));
-            self.state = State::New;
+            self.state = ResolverState::New;
         }
-        if matches!(self.state, State::New) {
+        if matches!(self.state, ResolverState::New) {
             match self.subscribe() {
-                Ok(subscription) => self.state = State::Subscribed(subscription),
+                Ok(subscription) => self.state = ResolverState::Subscribed(subscription),
                 Err(error) => {
-                    self.state = State::Ended;
+                    self.state = ResolverState::Ended;
                     return Poll::Ready(Err(error));
                 }
             }
         }
-        let State::Subscribed(subscription) = &mut self.state else {
+        let ResolverState::Subscribed(subscription) = &mut self.state else {
             return Poll::Pending;
         };
         let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
             // Only the end of its runtime, or a panic below it, ends the shared task while someone
             // is subscribed.
-            self.state = State::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
+            self.state = ResolverState::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
             return Poll::Ready(Err(ResolveError::other(
                 "the DNS lookups of this name have ended; they begin again".to_owned(),
             )));
@@ -107,13 +107,13 @@ impl Resolver for DnsResolver {
     }
 
     fn resolve_now(&mut self, hint: ResolveHint) {
-        if let State::Subscribed(subscription) = &self.state {
+        if let ResolverState::Subscribed(subscription) = &self.state {
             subscription.shared.resolve_now(hint);
         }
     }
 
     fn answers_resolve_now(&self) -> bool {
-        matches!(self.state, State::Subscribed(_))
+        matches!(self.state, ResolverState::Subscribed(_))
     }
 
     fn source(&self) -> Option<Arc<str>> {
@@ -127,7 +127,7 @@ impl std::fmt::Debug for DnsResolver {
     }
 }
 
-enum State {
+enum ResolverState {
     New,
     Subscribed(Subscription),
     /// The lookups have ended unexpectedly, and begin again after this.
@@ -136,14 +136,14 @@ enum State {
 }
 
 struct Subscription {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLookup>,
     /// Resolves at the next answer, and hands the receiver back.
-    change: Pin<Box<dyn Future<Output = Option<watch::Receiver<Answer>>> + Send>>,
+    change: Pin<Box<dyn Future<Output = Option<watch::Receiver<DnsAnswer>>> + Send>>,
 }
 
 fn change_of(
-    mut answers: watch::Receiver<Answer>,
-) -> Pin<Box<dyn Future<Output = Option<watch::Receiver<Answer>>> + Send>> {
+    mut answers: watch::Receiver<DnsAnswer>,
+) -> Pin<Box<dyn Future<Output = Option<watch::Receiver<DnsAnswer>>> + Send>> {
     Box::pin(async move { answers.changed().await.is_ok().then_some(answers) })
 }
 

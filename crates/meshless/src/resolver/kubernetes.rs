@@ -41,7 +41,7 @@ pub use error::KubernetesError;
 use fallback::Fallback;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use fuzzing::fuzz as fuzz_endpoint_slices;
-use shared::Shared;
+use shared::SharedWatch;
 use watch::{Feed, Service};
 
 /// Resolves a Service to its ready pods, as the cluster changes them: within a debounce of 100 ms,
@@ -73,7 +73,7 @@ pub struct KubernetesResolver {
     port: KubernetesPort,
     config: KubernetesConfig,
     fallback: Fallback,
-    state: State,
+    state: ResolverState,
     /// When the channel, which has asked, is told again what is known.
     repeat_at: Option<Instant>,
     /// Wakes it then.
@@ -93,7 +93,7 @@ impl KubernetesResolver {
             port,
             config,
             fallback: Fallback::default(),
-            state: State::New,
+            state: ResolverState::New,
             repeat_at: None,
             timer: None,
             answered_at: None,
@@ -124,7 +124,7 @@ impl KubernetesResolver {
         let runtime = Handle::try_current().map_err(|_| {
             ResolveError::other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())
         })?;
-        let (shared, feed) = Shared::subscribe(&self.service, &self.config, &runtime);
+        let (shared, feed) = SharedWatch::subscribe(&self.service, &self.config, &runtime);
         Ok(Subscription { shared, change: change_of(feed) })
     }
 
@@ -170,13 +170,13 @@ impl KubernetesResolver {
 
 impl Resolver for KubernetesResolver {
     fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
-        if matches!(self.state, State::New) {
+        if matches!(self.state, ResolverState::New) {
             match self.subscribe() {
-                Ok(subscription) => self.state = State::Subscribed(subscription),
+                Ok(subscription) => self.state = ResolverState::Subscribed(subscription),
                 Err(error) => return self.end(error),
             }
         }
-        while let State::Subscribed(subscription) = &mut self.state {
+        while let ResolverState::Subscribed(subscription) = &mut self.state {
             let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
             let Some(mut feed) = feed else {
                 // Only the end of its runtime, or a panic below it, ends the shared task while
@@ -193,19 +193,19 @@ impl Resolver for KubernetesResolver {
         }
         if self.is_repeat_due(cx) {
             match &self.state {
-                State::Subscribed(subscription) => {
+                ResolverState::Subscribed(subscription) => {
                     let known = subscription.shared.known();
                     if let Some(resolution) = self.handle_feed(&known) {
                         return self.answer(resolution);
                     }
                 }
-                State::Ended(error) => {
+                ResolverState::Ended(error) => {
                     // The next question begins anew.
                     let error = error.clone();
-                    self.state = State::New;
+                    self.state = ResolverState::New;
                     return self.answer(Err(error));
                 }
-                State::New => {}
+                ResolverState::New => {}
             }
         }
         self.fallback.poll_resolution(cx)
@@ -217,8 +217,8 @@ impl Resolver for KubernetesResolver {
         // A connection that has ended says nothing of the slices: they tell of it by themselves.
         // That all have, does.
         let due = match (&self.state, hint) {
-            (State::Subscribed(subscription), ResolveHint::AllFailed) => {
-                subscription.shared.doubt();
+            (ResolverState::Subscribed(subscription), ResolveHint::AllFailed) => {
+                subscription.shared.resolve_now();
                 now + DOUBT_ANSWER_WAIT
             }
             _ => self.answered_at.map_or(now, |answered| (answered + REPEAT_INTERVAL).max(now)),
@@ -231,7 +231,7 @@ impl Resolver for KubernetesResolver {
     }
 
     fn source(&self) -> Option<Arc<str>> {
-        let State::Subscribed(_) = &self.state else { return None };
+        let ResolverState::Subscribed(_) = &self.state else { return None };
         let slices = || format!("EndpointSlices of {}", self.service.name_in(None)).into();
         Some(self.fallback.source().unwrap_or_else(slices))
     }
@@ -245,7 +245,7 @@ impl KubernetesResolver {
     }
 
     fn end(&mut self, error: ResolveError) -> Poll<Resolution> {
-        self.state = State::Ended(error.clone());
+        self.state = ResolverState::Ended(error.clone());
         self.answer(Err(error))
     }
 
@@ -275,7 +275,7 @@ impl std::fmt::Debug for KubernetesResolver {
     }
 }
 
-enum State {
+enum ResolverState {
     New,
     Subscribed(Subscription),
     /// Nothing is read any more, for this reason.
@@ -283,7 +283,7 @@ enum State {
 }
 
 struct Subscription {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWatch>,
     /// Resolves at the next news, and hands the receiver back.
     change: Pin<Box<dyn Future<Output = Option<tokio_watch::Receiver<Feed>>> + Send>>,
 }

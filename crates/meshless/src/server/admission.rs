@@ -92,7 +92,7 @@ impl Admission {
 /// Tells a client to go: whatever it has asked for was not processed, and is safe to ask of
 /// another.
 pub(super) async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, refusal: OwnedSemaphorePermit) {
-    let goodbye = async {
+    let linger_close = async {
         let words = [&EMPTY_SETTINGS[..], &go_away(0, NO_ERROR, "max_connections")].concat();
         if io.write_all(&words).await.is_err() || io.shutdown().await.is_err() {
             return;
@@ -102,7 +102,7 @@ pub(super) async fn refuse<I: AsyncRead + AsyncWrite + Unpin>(mut io: I, refusal
         let mut discarded = [0; 1024];
         while matches!(io.read(&mut discarded).await, Ok(1..)) {}
     };
-    let _ = tokio::time::timeout(LINGER, goodbye).await;
+    let _ = tokio::time::timeout(LINGER, linger_close).await;
     drop(refusal);
 }
 

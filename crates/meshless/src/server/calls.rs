@@ -52,10 +52,10 @@ where
         let checked = self.limits.check(&request, self.state.pin_headers(pinned));
         let lease = Some(CallLease::new(call.clone(), pinned));
         if let Err(answer) = checked {
-            return CountedCall { stage: Stage::Refused { answer: Some(answer) }, lease };
+            return CountedCall { stage: HandlerStage::Refused { answer: Some(answer) }, lease };
         }
         request.extensions_mut().insert(CallContext::new(call));
-        let stage = Stage::Waiting { service: self.service.clone(), request: Some(request) };
+        let stage = HandlerStage::Waiting { service: self.service.clone(), request: Some(request) };
         CountedCall { stage, lease }
     }
 }
@@ -64,14 +64,14 @@ pin_project! {
     /// One call, up to the head of its response.
     pub(super) struct CountedCall<S, F> {
         #[pin]
-        stage: Stage<S, F>,
+        stage: HandlerStage<S, F>,
         lease: Option<CallLease>,
     }
 }
 
 pin_project! {
-    #[project = StageProjection]
-    enum Stage<S, F> {
+    #[project = HandlerStageProjection]
+    enum HandlerStage<S, F> {
         // A tower service wants to be asked whether it is ready; each call has its own clone to
         // ask.
         Waiting { service: S, request: Option<Request<Incoming>> },
@@ -90,11 +90,11 @@ where
         let mut this = self.project();
         loop {
             let response = match this.stage.as_mut().project() {
-                StageProjection::Waiting { service, request } => {
+                HandlerStageProjection::Waiting { service, request } => {
                     ready!(service.poll_ready(cx))?;
                     service.call(request.take().expect("a request is called once"))
                 }
-                StageProjection::Running { response } => {
+                HandlerStageProjection::Running { response } => {
                     let response = ready!(response.poll(cx))?;
                     let lease = this.lease.take();
                     return Poll::Ready(Ok(match in_place_of_long_head(&response, lease.as_ref()) {
@@ -102,13 +102,13 @@ where
                         None => response.map(|body| CountedBody { body: Some(body), lease }),
                     }));
                 }
-                StageProjection::Refused { answer } => {
+                HandlerStageProjection::Refused { answer } => {
                     let answer = answer.take().expect("a call is answered once");
                     let lease = this.lease.take();
                     return Poll::Ready(Ok(answer.map(|()| CountedBody { body: None, lease })));
                 }
             };
-            this.stage.set(Stage::Running { response });
+            this.stage.set(HandlerStage::Running { response });
         }
     }
 }

@@ -28,7 +28,7 @@ use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
 use super::event::{Carried, CloseReason, ConnectionSummary};
 use super::state::ConnectionState;
-use super::wire::{self, Remains, Wire};
+use super::wire::{self, ClosedIo, ServerWire};
 
 /// Serves HTTP/2 on `io`, which is established (TLS included), until the connection has ended.
 ///
@@ -96,7 +96,7 @@ where
 {
     let opened = Instant::now();
     let state = ConnectionState::new(config.begin_lifetime(opened.into_std()));
-    let (wire, mut remains) = Wire::new(io, state.clone(), config.header_limits().for_h2());
+    let (wire, mut remains) = ServerWire::new(io, state.clone(), config.header_limits().for_h2());
     let reason = {
         let calls = CountedCalls::new(service, state.clone(), config.header_limits());
         let mut connection =
@@ -105,21 +105,21 @@ where
         let orders = FuturesUnordered::new();
         orders.push(Either::Left(async {
             drain.await;
-            Order::Drain
+            ConnectionOrder::Drain
         }));
         orders.push(Either::Right(async {
             hurry.await;
-            Order::Hurry
+            ConnectionOrder::Hurry
         }));
         let mut driver =
             Driver { state: &state, timer: pin!(Timer::default()), orders: pin!(orders), on_going_away };
         std::future::poll_fn(|cx| driver.poll(connection.as_mut(), cx)).await
     };
     if let Ok(remains) = remains.try_recv() {
-        let goodbye = async { tokio::join!(part(remains, &reason), state.no_calls()) };
+        let linger_close = async { tokio::join!(linger(remains, &reason), state.no_calls()) };
         // Handlers notice the end at their next poll; one that blocks its thread cannot be waited
         // for.
-        let _ = tokio::time::timeout(LINGER, goodbye).await;
+        let _ = tokio::time::timeout(LINGER, linger_close).await;
     }
     let Carried { calls, health_checks } = state.carried();
     ConnectionSummary { reason, age: opened.elapsed(), calls, health_checks }
@@ -133,14 +133,14 @@ struct Driver<'a, O, F> {
 }
 
 /// What the server may want of a connection.
-enum Order {
+enum ConnectionOrder {
     Drain,
     Hurry,
 }
 
 impl<O, F> Driver<'_, O, F>
 where
-    O: Stream<Item = Order>,
+    O: Stream<Item = ConnectionOrder>,
     F: FnMut(GoAwayReason, Carried),
 {
     fn poll<C: Http2Connection>(
@@ -159,8 +159,8 @@ where
             }
             while let Poll::Ready(Some(order)) = self.orders.as_mut().poll_next(cx) {
                 match order {
-                    Order::Drain => self.state.lifetime().handle_drain(Instant::now().into_std()),
-                    Order::Hurry => return Poll::Ready(CloseReason::Hurried),
+                    ConnectionOrder::Drain => self.state.lifetime().handle_drain(Instant::now().into_std()),
+                    ConnectionOrder::Hurry => return Poll::Ready(CloseReason::Hurried),
                 }
             }
             match self.poll_action(cx) {
@@ -212,7 +212,8 @@ trait Http2Connection: Future<Output = hyper::Result<()>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<I, S, B> Http2Connection for hyper::server::conn::http2::Connection<TokioIo<Wire<I>>, S, CallExecutor>
+impl<I, S, B> Http2Connection
+    for hyper::server::conn::http2::Connection<TokioIo<ServerWire<I>>, S, CallExecutor>
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
@@ -269,7 +270,7 @@ impl Timer {
 /// A socket that is closed with unread bytes answers with RST, and the client may lose what it has
 /// not read yet, the GOAWAY among it: a stream that was never processed then looks like one that
 /// broke in the middle.
-async fn part<I: AsyncRead + AsyncWrite + Unpin>(mut remains: Remains<I>, reason: &CloseReason) {
+async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut remains: ClosedIo<I>, reason: &CloseReason) {
     let last_words = match reason {
         CloseReason::TooManyPings => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
         CloseReason::FrameFlood => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),

@@ -25,7 +25,7 @@ use super::tls::{Current, TlsIo};
 pub(super) struct Connections {
     server: Arc<Server>,
     metrics: ServedCalls,
-    order: watch::Sender<Order>,
+    order: watch::Sender<ConnectionOrder>,
     next: u64,
     tasks: JoinSet<()>,
     #[cfg(feature = "tls")]
@@ -37,7 +37,7 @@ impl Connections {
         Self {
             metrics: server.metrics.calls(&server.services),
             server,
-            order: watch::Sender::new(Order::Serve),
+            order: watch::Sender::new(ConnectionOrder::Serve),
             next: 0,
             tasks: JoinSet::new(),
             #[cfg(feature = "tls")]
@@ -68,8 +68,8 @@ impl Connections {
     fn spawn(&mut self, accepted: Accepted, place: OwnedSemaphorePermit) {
         let connection = self.next;
         self.next += 1;
-        let drain = reached(self.order.subscribe(), Order::Drain);
-        let hurry = reached(self.order.subscribe(), Order::Hurry);
+        let drain = reached(self.order.subscribe(), ConnectionOrder::Drain);
+        let hurry = reached(self.order.subscribe(), ConnectionOrder::Hurry);
         let run = run(self.server.clone(), self.metrics.clone(), connection, accepted, drain, hurry);
         self.tasks.spawn(async move {
             run.await;
@@ -80,13 +80,13 @@ impl Connections {
     /// Sends every connection away. Each ends itself by its own drain timeout.
     pub(super) fn drain(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are sent away");
-        self.order.send_replace(Order::Drain);
+        self.order.send_replace(ConnectionOrder::Drain);
     }
 
     /// Cuts what is left.
     pub(super) fn hurry(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are cut");
-        self.order.send_replace(Order::Hurry);
+        self.order.send_replace(ConnectionOrder::Hurry);
     }
 
     /// Waits for the next end of a connection; `None` if there is none left.
@@ -125,13 +125,13 @@ async fn run(
 
 /// What all connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Order {
+enum ConnectionOrder {
     Serve,
     Drain,
     Hurry,
 }
 
-async fn reached(mut orders: watch::Receiver<Order>, order: Order) {
+async fn reached(mut orders: watch::Receiver<ConnectionOrder>, order: ConnectionOrder) {
     // An error: the server is gone, which ends its connections too.
     let _ = orders.wait_for(|given| *given >= order).await;
 }

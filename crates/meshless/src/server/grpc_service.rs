@@ -64,19 +64,19 @@ where
 /// What a request is refused with. The HTTP status keeps other HTTP clients from taking the answer
 /// for a success (PROTOCOL-HTTP2.md, "Content-Type"); the codes are grpc-go's.
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub(super) struct NotGrpc {
     http: StatusCode,
     status: Status,
 }
 
-fn check(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(method: &Method, headers: &HeaderMap) -> Result<(), NotGrpc> {
     if method == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         // A browser asks whether it may call, which a layer for CORS around the service answers.
         return Ok(());
     }
     if method != Method::POST {
         let message = format!("gRPC calls are made with POST, not {}", peer_text(method.as_str().as_bytes()));
-        return Err(Refusal { http: StatusCode::METHOD_NOT_ALLOWED, status: Status::internal(message) });
+        return Err(NotGrpc { http: StatusCode::METHOD_NOT_ALLOWED, status: Status::internal(message) });
     }
     // A layer around the service may translate gRPC-Web; its requests are framed like gRPC's.
     if !is_grpc(headers) && !is_grpc_web(headers) {
@@ -88,9 +88,9 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
             None => "the content-type of gRPC is application/grpc, and the request has none".into(),
         };
         let status = Status::invalid_argument(message);
-        return Err(Refusal { http: StatusCode::UNSUPPORTED_MEDIA_TYPE, status });
+        return Err(NotGrpc { http: StatusCode::UNSUPPORTED_MEDIA_TYPE, status });
     }
-    check_timeout(headers).map_err(|status| Refusal { http: StatusCode::OK, status })
+    check_timeout(headers).map_err(|status| NotGrpc { http: StatusCode::OK, status })
 }
 
 /// A deadline that cannot be read must not become none: the handler would run for longer than its
@@ -109,7 +109,7 @@ pin_project! {
     #[project = GrpcCallProjection]
     pub(super) enum GrpcCall<F> {
         Running { #[pin] call: F },
-        Refused { refusal: Option<Box<Refusal>> },
+        Refused { refusal: Option<Box<NotGrpc>> },
     }
 }
 
@@ -126,7 +126,7 @@ where
                 response.map(|body| GrpcBody { body: Some(body) })
             }),
             GrpcCallProjection::Refused { refusal } => {
-                let Refusal { http, status } = *refusal.take().expect("a call has one answer");
+                let NotGrpc { http, status } = *refusal.take().expect("a call has one answer");
                 let mut response = status.into_http::<()>();
                 *response.status_mut() = http;
                 if http == StatusCode::METHOD_NOT_ALLOWED {

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use futures_core::Stream;
 use tokio::sync::watch;
 pub use tonic_health::ServingStatus;
-use tonic_health::pb::health_check_response::ServingStatus as Wire;
+use tonic_health::pb::health_check_response::ServingStatus as ServerWire;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
@@ -41,7 +41,7 @@ impl HealthReporter {
     pub fn set_status(&self, service: impl Into<String>, status: ServingStatus) {
         let service = service.into();
         self.board.send_if_modified(|board| {
-            board.stage == Stage::Serving && board.statuses.insert(service, status) != Some(status)
+            board.stage == ServingPhase::Serving && board.statuses.insert(service, status) != Some(status)
         });
     }
 
@@ -52,12 +52,12 @@ impl HealthReporter {
 
     /// Everything is NOT_SERVING from here on.
     pub(super) fn shut_down(&self) {
-        self.board.send_modify(|board| board.stage = board.stage.max(Stage::ShuttingDown));
+        self.board.send_modify(|board| board.stage = board.stage.max(ServingPhase::ShuttingDown));
     }
 
     /// Ends every `Watch`.
     pub(super) fn drain(&self) {
-        self.board.send_modify(|board| board.stage = Stage::Draining);
+        self.board.send_modify(|board| board.stage = ServingPhase::Draining);
     }
 
     pub(super) fn service(&self) -> HealthServer<HealthService> {
@@ -68,7 +68,7 @@ impl HealthReporter {
 impl Default for HealthReporter {
     fn default() -> Self {
         let statuses = BTreeMap::from([(String::new(), ServingStatus::Serving)]);
-        Self { board: watch::Sender::new(Board { statuses, stage: Stage::Serving }) }
+        Self { board: watch::Sender::new(Board { statuses, stage: ServingPhase::Serving }) }
     }
 }
 
@@ -88,7 +88,7 @@ impl Health for HealthService {
         let Some(status) = self.board.borrow().status(&service) else {
             return Err(Status::not_found(format!("this server has no service {service:?}")));
         };
-        Ok(Response::new(HealthCheckResponse { status: Wire::from(status).into() }))
+        Ok(Response::new(HealthCheckResponse { status: ServerWire::from(status).into() }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -108,7 +108,7 @@ struct Watch {
     board: watch::Receiver<Board>,
     service: String,
     /// The status that was sent last.
-    last: Option<Wire>,
+    last: Option<ServerWire>,
 }
 
 impl Watch {
@@ -116,13 +116,16 @@ impl Watch {
         loop {
             let (status, stage) = {
                 let board = self.board.borrow_and_update();
-                (board.status(&self.service).map_or(Wire::ServiceUnknown, Wire::from), board.stage)
+                (
+                    board.status(&self.service).map_or(ServerWire::ServiceUnknown, ServerWire::from),
+                    board.stage,
+                )
             };
             if self.last != Some(status) {
                 self.last = Some(status);
                 return Some((Ok(HealthCheckResponse { status: status.into() }), Some(self)));
             }
-            if stage == Stage::Draining {
+            if stage == ServingPhase::Draining {
                 return Some((Err(Status::unavailable("the server shuts down")), None));
             }
             // An error: the server is gone.
@@ -134,18 +137,18 @@ impl Watch {
 #[derive(Debug)]
 struct Board {
     statuses: BTreeMap<String, ServingStatus>,
-    stage: Stage,
+    stage: ServingPhase,
 }
 
 impl Board {
     fn status(&self, service: &str) -> Option<ServingStatus> {
         let status = *self.statuses.get(service)?;
-        Some(if self.stage == Stage::Serving { status } else { ServingStatus::NotServing })
+        Some(if self.stage == ServingPhase::Serving { status } else { ServingStatus::NotServing })
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ServingPhase {
     Serving,
     ShuttingDown,
     Draining,

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 /// ```
 #[must_use = "a server that is not given it never shuts down"]
 pub struct Shutdown {
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ShutdownPhase>,
     begin: Option<Begin>,
     signals: Option<Signals>,
 }
@@ -37,7 +37,7 @@ pub struct Shutdown {
 impl Shutdown {
     /// A shutdown that only its [`handle`](Self::handle) begins.
     pub fn new() -> Self {
-        Self { stage: watch::Sender::new(Stage::Serving), begin: None, signals: None }
+        Self { stage: watch::Sender::new(ShutdownPhase::Serving), begin: None, signals: None }
     }
 
     /// Begins at SIGTERM or Ctrl-C (SIGINT); a second signal of either kind hurries it. Its
@@ -63,12 +63,12 @@ impl Shutdown {
     pub(super) async fn begun(&mut self) -> Trigger {
         let mut told = self.stage.subscribe();
         let trigger = tokio::select! {
-            _ = told.wait_for(|stage| *stage >= Stage::Begun) => Trigger::Program,
+            _ = told.wait_for(|stage| *stage >= ShutdownPhase::Begun) => Trigger::Program,
             () = begin(&mut self.begin) => Trigger::Program,
             trigger = next(&mut self.signals) => trigger,
         };
         self.begin = None;
-        self.stage.send_if_modified(|stage| raise(stage, Stage::Begun));
+        self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Begun));
         trigger
     }
 
@@ -76,9 +76,9 @@ impl Shutdown {
     pub(super) async fn hurried(&mut self) {
         let mut told = self.stage.subscribe();
         tokio::select! {
-            _ = told.wait_for(|stage| *stage >= Stage::Hurried) => {}
+            _ = told.wait_for(|stage| *stage >= ShutdownPhase::Hurried) => {}
             _ = next(&mut self.signals) => {
-                self.stage.send_if_modified(|stage| raise(stage, Stage::Hurried));
+                self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Hurried));
             }
         }
     }
@@ -106,25 +106,25 @@ impl fmt::Debug for Shutdown {
 /// Begins and hurries a [`Shutdown`]. Clones do the same; dropping it does nothing.
 #[derive(Clone, Debug)]
 pub struct ShutdownHandle {
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ShutdownPhase>,
 }
 
 impl ShutdownHandle {
     /// Begins the shutdown: health turns to NOT_SERVING, and the rest follows in its order. Later
     /// calls change nothing.
     pub fn begin(&self) {
-        self.stage.send_if_modified(|stage| raise(stage, Stage::Begun));
+        self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Begun));
     }
 
     /// Ends the shutdown now, also one that has not begun: no lame duck and no wait for calls.
     /// Every connection gets a GOAWAY and is cut.
     pub fn hurry(&self) {
-        self.stage.send_if_modified(|stage| raise(stage, Stage::Hurried));
+        self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Hurried));
     }
 
     /// Whether the shutdown has begun. A readiness check of one's own can look at it.
     pub fn is_begun(&self) -> bool {
-        *self.stage.borrow() >= Stage::Begun
+        *self.stage.borrow() >= ShutdownPhase::Begun
     }
 }
 
@@ -150,7 +150,7 @@ impl Trigger {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ShutdownPhase {
     Serving,
     Begun,
     Hurried,
@@ -158,7 +158,7 @@ enum Stage {
 
 type Begin = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn raise(stage: &mut Stage, to: Stage) -> bool {
+fn raise(stage: &mut ShutdownPhase, to: ShutdownPhase) -> bool {
     let raised = *stage < to;
     *stage = (*stage).max(to);
     raised

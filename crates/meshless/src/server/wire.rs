@@ -24,16 +24,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::state::{Blocked, ConnectionState};
-use inbound::{Inbound, Seen};
+use inbound::{FrameSummary, Inbound};
 pub(super) use outbound::go_away;
-use outbound::{Outbound, Plan};
+use outbound::{Outbound, WritePlan};
 use turn::NextTurn;
 
 /// A socket that the HTTP/2 library reads and writes.
-pub(super) struct Wire<I> {
+pub(super) struct ServerWire<I> {
     /// `None` only while it is dropped.
     io: Option<I>,
-    home: Option<oneshot::Sender<Remains<I>>>,
+    home: Option<oneshot::Sender<ClosedIo<I>>>,
     state: Arc<ConnectionState>,
     inbound: Inbound,
     outbound: Outbound,
@@ -58,7 +58,7 @@ pub(super) struct Wire<I> {
 
 /// What is left when the HTTP/2 library is done with the connection.
 #[derive(Debug)]
-pub(super) struct Remains<I> {
+pub(super) struct ClosedIo<I> {
     pub(super) io: I,
     /// The client has closed its side.
     pub(super) peer_closed: bool,
@@ -69,13 +69,13 @@ pub(super) struct Remains<I> {
     pub(super) last_stream: u32,
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
     /// A wire over `io`, and where the socket arrives when the wire is dropped.
     pub(super) fn new(
         io: I,
         state: Arc<ConnectionState>,
         max_header_list_size: u32,
-    ) -> (Self, oneshot::Receiver<Remains<I>>) {
+    ) -> (Self, oneshot::Receiver<ClosedIo<I>>) {
         let (home, remains) = oneshot::channel();
         let wire = Self {
             io: Some(io),
@@ -109,7 +109,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         }
     }
 
-    fn report(&mut self, seen: Seen) {
+    fn report(&mut self, seen: FrameSummary) {
         if let Some(max) = seen.header_list_max {
             self.state.set_client_header_list_max(max);
         }
@@ -286,7 +286,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServerWire<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.obey();
@@ -295,7 +295,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerWire<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let me = self.get_mut();
         me.obey();
@@ -303,14 +303,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
             ready!(me.poll_replacement(cx))?;
         }
         match me.outbound.plan(buf) {
-            Plan::Write(length) => {
+            WritePlan::Write(length) => {
                 let written = Pin::new(socket(&mut me.io)).poll_write(cx, &buf[..length]);
                 let written = ready!(me.poll_taken(written))?;
                 me.outbound.written(&buf[..written]);
                 me.report_taken();
                 Poll::Ready(Ok(written))
             }
-            Plan::Replace { length, frame } => {
+            WritePlan::Replace { length, frame } => {
                 me.replacement = frame;
                 if let Some(last_stream) = me.outbound.last_accepted() {
                     me.state.lifetime().handle_go_away_finished();
@@ -367,10 +367,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<I> {
     }
 }
 
-impl<I> Drop for Wire<I> {
+impl<I> Drop for ServerWire<I> {
     fn drop(&mut self) {
         if let (Some(io), Some(home)) = (self.io.take(), self.home.take()) {
-            let remains = Remains {
+            let remains = ClosedIo {
                 io,
                 peer_closed: self.peer_closed,
                 // Of a PING that the socket has not begun to take nothing is missed.
@@ -418,7 +418,7 @@ mod tests {
             let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
             let state = ConnectionState::new(lifetime);
             let (_client, server) = tokio::io::duplex(room);
-            let (mut wire, mut remains) = Wire::new(server, state.clone(), 1 << 14);
+            let (mut wire, mut remains) = ServerWire::new(server, state.clone(), 1 << 14);
             let cx = &mut Context::from_waker(Waker::noop());
             assert!(Pin::new(&mut wire).poll_write(cx, &SETTINGS).is_ready());
             state.ping();

@@ -69,7 +69,7 @@ impl ConnectPlanner {
         let mut abandoned = Vec::new();
         for subchannel in subchannels.listed_mut() {
             // One success makes the failures of the others past.
-            subchannel.forgive();
+            subchannel.clear_failures();
             abandoned.extend(subchannel.attempt.map(|_| subchannel.id));
             if !was_full || subchannel.id != endpoint {
                 let others =

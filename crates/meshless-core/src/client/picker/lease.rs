@@ -1,7 +1,7 @@
 //! A call's hold on a connection, and the counters behind it.
 //!
 //! Measurement by guard: a lease counts its call from the pick until it is dropped, so that a
-//! cancelled call is counted out like any other. Counters live with the connection ([`Slot`]) and
+//! cancelled call is counted out like any other. Counters live with the connection ([`PickableConnection`]) and
 //! with the endpoint ([`Load`]), never with a snapshot, so that an update of the picker forgets
 //! nothing. Made by the picker, held by the call.
 
@@ -24,7 +24,7 @@ use crate::ewma::{EwmaDecay, PeakEwma};
 #[derive(Debug)]
 #[must_use = "dropping a lease ends its call"]
 pub struct Lease<C> {
-    slot: Arc<Slot<C>>,
+    slot: Arc<PickableConnection<C>>,
     started: Instant,
 }
 
@@ -97,7 +97,7 @@ impl<C> Drop for Lease<C> {
 
 /// A connection that calls may be placed on. Shared by the balancer, its snapshots and the leases.
 #[derive(Debug)]
-pub(crate) struct Slot<C> {
+pub(crate) struct PickableConnection<C> {
     pub(crate) id: ConnectionId,
     pub(crate) endpoint: EndpointId,
     pub(crate) connection: C,
@@ -141,7 +141,7 @@ impl ReportRule {
     }
 }
 
-impl<C> Slot<C> {
+impl<C> PickableConnection<C> {
     pub(crate) fn new(
         id: ConnectionId,
         endpoint: EndpointId,
@@ -238,10 +238,10 @@ mod tests {
     use super::*;
     use crate::virtual_time::epoch;
 
-    fn slot(limit: u32, counts_load: bool) -> Arc<Slot<()>> {
+    fn slot(limit: u32, counts_load: bool) -> Arc<PickableConnection<()>> {
         let tracking = LoadTracking { counts_load, ..LoadTracking::default() };
         let (endpoint, id) = (EndpointId::for_tests(1), ConnectionId(1));
-        let slot = Slot::new(id, endpoint, (), Arc::default(), tracking);
+        let slot = PickableConnection::new(id, endpoint, (), Arc::default(), tracking);
         slot.set_limit(limit);
         Arc::new(slot)
     }

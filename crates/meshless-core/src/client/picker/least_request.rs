@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
     use crate::client::outcome::Outcome;
-    use crate::client::picker::lease::{LoadTracking, Slot};
+    use crate::client::picker::lease::{LoadTracking, PickableConnection};
     use crate::client::picker::{Decision, Pick, Picker};
     use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;
@@ -95,7 +95,7 @@ mod tests {
         let tracking = LoadTracking { counts_load: true, ..LoadTracking::default() };
         let candidate = |n| {
             let id = EndpointId::for_tests(n);
-            let slot = Slot::new(ConnectionId(n), id, n, Arc::default(), tracking);
+            let slot = PickableConnection::new(ConnectionId(n), id, n, Arc::default(), tracking);
             Candidate::new(id, 1.0, std::iter::once(Arc::new(slot)))
         };
         let candidates = Candidates::new((0..n).filter_map(candidate).collect()).unwrap();

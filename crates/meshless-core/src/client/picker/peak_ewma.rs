@@ -109,7 +109,7 @@ const FLOOR_NANOS: f32 = 1000.0;
 pub(super) mod tests {
     use super::*;
     use crate::client::outcome::Outcome;
-    use crate::client::picker::lease::{Lease, LoadTracking, Measure, Slot};
+    use crate::client::picker::lease::{Lease, LoadTracking, Measure, PickableConnection};
     use crate::client::picker::{Decision, Pick, Picker};
     use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;
@@ -123,7 +123,7 @@ pub(super) mod tests {
         let tracking = LoadTracking { counts_load: true, measure: Some(measure), ..LoadTracking::default() };
         let candidate = |n| {
             let id = EndpointId::for_tests(n);
-            let slot = Slot::new(ConnectionId(n), id, n, Arc::default(), tracking);
+            let slot = PickableConnection::new(ConnectionId(n), id, n, Arc::default(), tracking);
             Candidate::new(id, 1.0, std::iter::once(Arc::new(slot)))
         };
         let candidates = Candidates::new((0..n).filter_map(candidate).collect()).unwrap();

@@ -42,14 +42,14 @@ const WORK: Duration = Duration::from_millis(20);
 
 /// A call that has ended. Times in seconds.
 #[derive(Clone, Copy, Debug)]
-struct Call {
+struct EndedCall {
     begun: f64,
     backend: usize,
     latency: f64,
 }
 
 impl Load {
-    fn run(self, seed: u64) -> Vec<Call> {
+    fn run(self, seed: u64) -> Vec<EndedCall> {
         let (picker, mut rng) = (picker(BACKENDS as u64), Rng::new(seed, 0));
         // Per backend, when its workers will be free; and the leases by their end.
         let mut busy: [BTreeSet<(Instant, u64)>; BACKENDS] = Default::default();
@@ -82,23 +82,23 @@ impl Load {
             }
             busy.insert((end, id));
             running.insert((end, id), lease);
-            calls.push(Call { begun, backend, latency: (end - now).as_secs_f64() });
+            calls.push(EndedCall { begun, backend, latency: (end - now).as_secs_f64() });
         }
         calls
     }
 }
 
-fn between(calls: &[Call], from: f64, to: f64) -> impl Iterator<Item = &Call> {
+fn between(calls: &[EndedCall], from: f64, to: f64) -> impl Iterator<Item = &EndedCall> {
     calls.iter().filter(move |call| (from..to).contains(&call.begun))
 }
 
 /// Of one backend, in a span of time.
-fn share(calls: &[Call], backend: usize, from: f64, to: f64) -> f64 {
+fn share(calls: &[EndedCall], backend: usize, from: f64, to: f64) -> f64 {
     let of_it = between(calls, from, to).filter(|call| call.backend == backend).count();
     of_it as f64 / between(calls, from, to).count() as f64
 }
 
-fn p99_ms(calls: &[Call], from: f64, to: f64) -> f64 {
+fn p99_ms(calls: &[EndedCall], from: f64, to: f64) -> f64 {
     let mut latencies: Vec<_> = between(calls, from, to).map(|call| call.latency).collect();
     latencies.sort_unstable_by_key(|latency| Reverse(latency.to_bits()));
     latencies[latencies.len() / 100] * 1e3

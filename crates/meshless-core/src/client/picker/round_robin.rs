@@ -54,14 +54,14 @@ impl<C> RoundRobin<C> {
 mod tests {
     use super::*;
     use crate::client::picker::Candidate;
-    use crate::client::picker::lease::{LoadTracking, Slot};
+    use crate::client::picker::lease::{LoadTracking, PickableConnection};
     use crate::connection_id::ConnectionId;
 
     fn candidates(ids: &[u64]) -> Candidates<()> {
         let tracking = LoadTracking::default();
         let candidate = |&n: &u64| {
             let id = EndpointId::for_tests(n);
-            let slot = Slot::new(ConnectionId(n), id, (), Arc::default(), tracking);
+            let slot = PickableConnection::new(ConnectionId(n), id, (), Arc::default(), tracking);
             Candidate::new(id, 1.0, std::iter::once(Arc::new(slot)))
         };
         Candidates::new(ids.iter().filter_map(candidate).collect()).unwrap()

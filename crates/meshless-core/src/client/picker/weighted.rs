@@ -71,7 +71,7 @@ const RATIO_MAX: f32 = 10.0;
 mod tests {
     use super::*;
     use crate::client::picker::Candidate;
-    use crate::client::picker::lease::{LoadTracking, Slot};
+    use crate::client::picker::lease::{LoadTracking, PickableConnection};
     use crate::connection_id::ConnectionId;
     use crate::endpoint::EndpointId;
 
@@ -79,7 +79,7 @@ mod tests {
         let tracking = LoadTracking::default();
         let candidate = |(n, &weight): (usize, &f32)| {
             let id = EndpointId::for_tests(n as u64);
-            let slot = Slot::new(ConnectionId(n as u64), id, (), Arc::default(), tracking);
+            let slot = PickableConnection::new(ConnectionId(n as u64), id, (), Arc::default(), tracking);
             Candidate::new(id, weight, std::iter::once(Arc::new(slot)))
         };
         let candidates = Candidates::new(weights.iter().enumerate().filter_map(candidate).collect()).unwrap();

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::client::picker::lease::Slot;
+use crate::client::picker::lease::PickableConnection;
 
 #[derive(Debug)]
 pub(crate) struct Connection<C> {
-    pub(crate) slot: Arc<Slot<C>>,
+    pub(crate) slot: Arc<PickableConnection<C>>,
     /// Since when it takes calls.
     pub(crate) connected_at: Instant,
     /// Calls that the endpoint had answered when it was made.

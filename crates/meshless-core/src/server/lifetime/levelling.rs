@@ -28,7 +28,7 @@ use crate::Rng;
 #[derive(Debug)]
 pub struct Levelling {
     exponent: u32,
-    state: Mutex<State>,
+    state: Mutex<LevellingState>,
 }
 
 /// What the clock shows.
@@ -41,7 +41,7 @@ pub(super) struct Reading {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LevellingState {
     connections: usize,
     /// Slow average of `connections`; none before the warm-up is over.
     mean: f64,
@@ -82,12 +82,12 @@ impl Levelling {
         Reading { elapsed: state.elapsed, rate: state.rate(self.exponent) }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LevellingState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LevellingState {
     fn advance(&mut self, now: Instant, age: Duration, exponent: u32) {
         let since = *self.since.get_or_insert(now);
         let warm_at = *self.warm_at.get_or_insert(now + age * WARM_UP_AGES);

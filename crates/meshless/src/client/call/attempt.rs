@@ -17,18 +17,18 @@ use super::failure::Failure;
 use super::not_grpc;
 use super::outgoing::{Outgoing, Payload};
 use super::pump::{Pump, PumpTask};
-use super::response::{Held, ResponseBody};
+use super::response::{AttemptBody, Held};
 use super::response_head::{self, Follows};
-use crate::client::connection::Slot;
+use crate::client::connection::StreamPermit;
 
 /// Sends the request into `slot`, and waits for the response's headers.
 ///
 /// # Errors
 /// If no response came; `outgoing` then says whether it can be sent again.
 pub(crate) async fn attempt(
-    slot: Slot,
+    slot: StreamPermit,
     outgoing: &mut Outgoing,
-) -> Result<http::Response<ResponseBody>, Failure> {
+) -> Result<http::Response<AttemptBody>, Failure> {
     let (mut response, mut pump) = poll_fn(|cx| Poll::Ready(start(&slot, outgoing, cx))).await?;
     let received = poll_fn(|cx| {
         if let (Some(sending), Some(source)) = (&mut pump, outgoing.stream())
@@ -52,12 +52,12 @@ pub(crate) async fn attempt(
             let deadline = outgoing.deadline();
             let held = match (pump, outgoing.commit()) {
                 (Some(pump), Some(source)) => Held::Pumped(PumpTask::spawn(pump, source, slot, deadline)),
-                _ => Held::Slot(slot),
+                _ => Held::StreamPermit(slot),
             };
-            ResponseBody::new(stream, held)
+            AttemptBody::new(stream, held)
         }
         // The server wants no more of the request, and a retry policy may want it all again.
-        Follows::Nothing => ResponseBody::ended(),
+        Follows::Nothing => AttemptBody::ended(),
         Follows::NotGrpc => {
             drop(pump);
             let (code, cause) = Box::pin(not_grpc::describe(head, stream)).await;
@@ -70,7 +70,7 @@ pub(crate) async fn attempt(
 /// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in
 /// the same turn as the headers, so that both leave in one write.
 fn start(
-    slot: &Slot,
+    slot: &StreamPermit,
     outgoing: &mut Outgoing,
     cx: &mut Context<'_>,
 ) -> Result<(ResponseFuture, Option<Pump>), Failure> {

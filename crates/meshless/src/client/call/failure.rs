@@ -22,7 +22,7 @@ use h2::Reason;
 use meshless_core::{Address, AttemptFate, Ending};
 use tonic::{Code, Status};
 
-use crate::client::connection::{CloseReason, HeadersTooLong, OpenError, Slot, describe_http2};
+use crate::client::connection::{CloseReason, HeadersTooLong, OpenError, StreamPermit, describe_http2};
 use crate::shared::grpc::core_code;
 
 /// Why an attempt failed.
@@ -64,7 +64,7 @@ enum FailureKind {
 
 impl Failure {
     /// What a refusal to open a stream means.
-    pub(super) fn from_open(error: OpenError, slot: &Slot) -> Self {
+    pub(super) fn from_open(error: OpenError, slot: &StreamPermit) -> Self {
         match error {
             OpenError::NotAccepting => {
                 Self::new(FailureKind::NeverSent, slot, "the connection is going away".to_owned())
@@ -79,7 +79,7 @@ impl Failure {
     }
 
     /// What the end of an open stream means.
-    pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &Slot) -> Self {
+    pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &StreamPermit) -> Self {
         if let Some(too_long) = slot.headers_too_long() {
             return Self::too_long(too_long, slot);
         }
@@ -105,19 +105,19 @@ impl Failure {
     }
 
     /// What answered does not speak gRPC.
-    pub(super) fn not_grpc(code: Code, cause: String, slot: &Slot) -> Self {
+    pub(super) fn not_grpc(code: Code, cause: String, slot: &StreamPermit) -> Self {
         Self::new(FailureKind::NotGrpc(code), slot, cause)
     }
 
     /// The response's headers or trailers are above the limit.
-    pub(super) fn too_long(HeadersTooLong { len, max }: HeadersTooLong, slot: &Slot) -> Self {
+    pub(super) fn too_long(HeadersTooLong { len, max }: HeadersTooLong, slot: &StreamPermit) -> Self {
         let cause =
             format!("{len} bytes, and the channel accepts {max} (ChannelBuilder::max_header_list_size)");
         Self::new(FailureKind::TooLong, slot, cause)
     }
 
     /// The request's body ended with an error of its own.
-    pub(super) fn from_body(status: Status, slot: &Slot) -> Self {
+    pub(super) fn from_body(status: Status, slot: &StreamPermit) -> Self {
         let cause = status.message().to_owned();
         Self::new(FailureKind::Body(status), slot, cause)
     }
@@ -229,7 +229,7 @@ impl Failure {
         format!("{endpoint}: {what}: {cause}")
     }
 
-    fn new(kind: FailureKind, slot: &Slot, cause: String) -> Self {
+    fn new(kind: FailureKind, slot: &StreamPermit, cause: String) -> Self {
         Self { kind, endpoint: slot.address().clone(), cause }
     }
 }

@@ -30,14 +30,14 @@ use crate::shared::metrics::MessageMeter;
 /// so.
 pub(crate) struct Outgoing {
     head: Head,
-    body: State,
+    body: OutgoingState,
     deadline: Option<Instant>,
     message_max: Option<u32>,
     /// Of the attempt to come.
     meter: MessageMeter,
 }
 
-enum State {
+enum OutgoingState {
     /// Nobody has asked the body for anything yet.
     Unread(Body),
     /// One frame is all there is.
@@ -70,7 +70,7 @@ impl Outgoing {
         let (parts, body) = request.into_parts();
         Self {
             head: Head::new(parts),
-            body: State::Unread(body),
+            body: OutgoingState::Unread(body),
             deadline: None,
             message_max: None,
             meter: MessageMeter::default(),
@@ -118,11 +118,11 @@ impl Outgoing {
     /// Whether another attempt would send the same request.
     pub(crate) fn can_replay(&self) -> bool {
         match &self.body {
-            State::Unread(_) => true,
+            OutgoingState::Unread(_) => true,
             // One that is too long to be kept is here only while it has not been sent.
-            State::Whole(_) => true,
-            State::Stream(stream) => stream.replayable,
-            State::Failed(_) | State::Gone => false,
+            OutgoingState::Whole(_) => true,
+            OutgoingState::Stream(stream) => stream.replayable,
+            OutgoingState::Failed(_) | OutgoingState::Gone => false,
         }
     }
 
@@ -130,11 +130,11 @@ impl Outgoing {
     /// or too long to be kept.
     pub(crate) fn fork(&mut self, cx: &mut Context<'_>) -> Option<Self> {
         self.look(cx);
-        let State::Whole(bytes) = &self.body else { return None };
+        let OutgoingState::Whole(bytes) = &self.body else { return None };
         if bytes.len() > UNARY_REPLAY_LIMIT {
             return None;
         }
-        let body = State::Whole(bytes.clone());
+        let body = OutgoingState::Whole(bytes.clone());
         Some(Self {
             head: self.head.fork(),
             body,
@@ -158,47 +158,47 @@ impl Outgoing {
     pub(super) fn payload(&mut self, cx: &mut Context<'_>) -> Payload {
         self.look(cx);
         match &mut self.body {
-            State::Whole(bytes) if bytes.len() > UNARY_REPLAY_LIMIT => {
+            OutgoingState::Whole(bytes) if bytes.len() > UNARY_REPLAY_LIMIT => {
                 let bytes = std::mem::take(bytes);
-                self.body = State::Gone;
+                self.body = OutgoingState::Gone;
                 Payload::Whole(bytes)
             }
-            State::Whole(bytes) => Payload::Whole(bytes.clone()),
-            State::Stream(stream) => {
+            OutgoingState::Whole(bytes) => Payload::Whole(bytes.clone()),
+            OutgoingState::Stream(stream) => {
                 stream.rewind();
                 stream.meter = std::mem::take(&mut self.meter);
                 Payload::Stream
             }
-            State::Failed(status) => Payload::Failed(status.clone()),
-            State::Unread(_) | State::Gone => Payload::Gone,
+            OutgoingState::Failed(status) => Payload::Failed(status.clone()),
+            OutgoingState::Unread(_) | OutgoingState::Gone => Payload::Gone,
         }
     }
 
     /// Looks at the body, if nobody has.
     fn look(&mut self, cx: &mut Context<'_>) {
-        self.body = match std::mem::replace(&mut self.body, State::Gone) {
-            State::Unread(body) => look_into(RequestStream::new(body, self.message_max), cx),
+        self.body = match std::mem::replace(&mut self.body, OutgoingState::Gone) {
+            OutgoingState::Unread(body) => look_into(RequestStream::new(body, self.message_max), cx),
             read => read,
         };
     }
 
     /// Keeps the whole body for another attempt: this one could not begin.
     pub(super) fn take_back(&mut self, bytes: Bytes) {
-        self.body = State::Whole(bytes);
+        self.body = OutgoingState::Whole(bytes);
     }
 
     /// The stream of frames that an attempt is sending.
     pub(super) fn stream(&mut self) -> Option<&mut RequestStream> {
         match &mut self.body {
-            State::Stream(stream) => Some(stream),
+            OutgoingState::Stream(stream) => Some(stream),
             _ => None,
         }
     }
 
     /// The server has answered: nothing is sent again. Gives away what is still to be sent.
     pub(super) fn commit(&mut self) -> Option<RequestStream> {
-        match std::mem::replace(&mut self.body, State::Gone) {
-            State::Stream(mut stream) => {
+        match std::mem::replace(&mut self.body, OutgoingState::Gone) {
+            OutgoingState::Stream(mut stream) => {
                 stream.forget();
                 Some(stream)
             }
@@ -321,29 +321,29 @@ impl RequestStream {
 
 /// Takes up to two frames out of a body: a unary call's body is one frame, and only asking for a
 /// second shows that there is none (tonic's encoder does not announce its end).
-fn look_into(mut stream: RequestStream, cx: &mut Context<'_>) -> State {
+fn look_into(mut stream: RequestStream, cx: &mut Context<'_>) -> OutgoingState {
     let first = match stream.poll_rest(cx) {
         Poll::Ready(Some(Ok(bytes))) => bytes,
-        Poll::Ready(Some(Err(status))) => return State::Failed(status),
-        Poll::Ready(None) => return State::Whole(Bytes::new()),
-        Poll::Pending => return State::Stream(stream),
+        Poll::Ready(Some(Err(status))) => return OutgoingState::Failed(status),
+        Poll::Ready(None) => return OutgoingState::Whole(Bytes::new()),
+        Poll::Pending => return OutgoingState::Stream(stream),
     };
     if first.len() > WHOLE_MAX {
         stream.push(first);
-        return State::Stream(stream);
+        return OutgoingState::Stream(stream);
     }
     if stream.is_end() {
-        return State::Whole(first);
+        return OutgoingState::Whole(first);
     }
     let second = match stream.poll_rest(cx) {
-        Poll::Ready(None) => return State::Whole(first),
-        Poll::Ready(Some(Err(status))) => return State::Failed(status),
+        Poll::Ready(None) => return OutgoingState::Whole(first),
+        Poll::Ready(Some(Err(status))) => return OutgoingState::Failed(status),
         Poll::Ready(Some(Ok(bytes))) => Some(bytes),
         Poll::Pending => None,
     };
     stream.push(first);
     second.into_iter().for_each(|bytes| stream.push(bytes));
-    State::Stream(stream)
+    OutgoingState::Stream(stream)
 }
 
 fn too_long(TooLong { len, max }: TooLong) -> Status {

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::outgoing::{RequestStream, WHOLE_MAX};
-use crate::client::connection::Slot;
+use crate::client::connection::StreamPermit;
 use crate::shared::catch_panic::catch_panic;
 
 /// The sending half of one attempt.
@@ -102,7 +102,7 @@ impl Pump {
 /// A pump in its own task, which ends with this handle.
 pub(super) struct PumpTask {
     task: JoinHandle<Result<(), Status>>,
-    slot: Arc<Slot>,
+    slot: Arc<StreamPermit>,
 }
 
 impl PumpTask {
@@ -112,7 +112,7 @@ impl PumpTask {
     pub(super) fn spawn(
         mut pump: Pump,
         mut source: RequestStream,
-        slot: Slot,
+        slot: StreamPermit,
         deadline: Option<Instant>,
     ) -> Self {
         let slot = Arc::new(slot);
@@ -147,7 +147,7 @@ impl PumpTask {
         Self { task, slot }
     }
 
-    pub(super) fn slot(&self) -> &Slot {
+    pub(super) fn slot(&self) -> &StreamPermit {
         &self.slot
     }
 

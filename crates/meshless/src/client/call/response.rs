@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 use super::failure::Failure;
 use super::grpc_status;
 use super::pump::PumpTask;
-use crate::client::connection::Slot;
+use crate::client::connection::StreamPermit;
 use crate::shared::grpc::{core_code, grpc_code};
 
 /// What the channel attaches to a call in order to learn how it ended: dropped without
@@ -50,7 +50,7 @@ impl CallGuard for () {
 
 /// The body of a response. The guard goes last: by then the slot is free for the call that takes
 /// its place.
-pub(crate) struct ResponseBody<G: CallGuard = ()> {
+pub(crate) struct AttemptBody<G: CallGuard = ()> {
     /// `None` after the end.
     open: Option<Open>,
     guard: Option<G>,
@@ -67,19 +67,19 @@ struct Open {
 /// What a call occupies.
 pub(super) enum Held {
     /// A slot; the request was sent.
-    Slot(Slot),
+    StreamPermit(StreamPermit),
     /// A slot, shared with a pump that still sends the request.
     Pumped(PumpTask),
 }
 
 /// A body that has ended, and belongs to no call.
-impl<G: CallGuard> Default for ResponseBody<G> {
+impl<G: CallGuard> Default for AttemptBody<G> {
     fn default() -> Self {
         Self { open: None, guard: None }
     }
 }
 
-impl ResponseBody {
+impl AttemptBody {
     pub(super) fn new(stream: RecvStream, held: Held) -> Self {
         Self { open: Some(Open { stream, data_ended: false, held }), guard: Some(()) }
     }
@@ -91,7 +91,7 @@ impl ResponseBody {
 
     /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its
     /// status there, and ends the call here.
-    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> ResponseBody<G> {
+    pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> AttemptBody<G> {
         let guard = if self.open.is_some() {
             Some(guard)
         } else {
@@ -99,11 +99,11 @@ impl ResponseBody {
             guard.ended(grpc_code(headers), status_ending(headers));
             None
         };
-        ResponseBody { open: self.open, guard }
+        AttemptBody { open: self.open, guard }
     }
 }
 
-impl<G: CallGuard> ResponseBody<G> {
+impl<G: CallGuard> AttemptBody<G> {
     /// Lets go of the call before its end, with this code, since this side cannot go on.
     pub(crate) fn cancel(&mut self, code: Code, ending: Ending) {
         self.end(code, ending);
@@ -151,7 +151,7 @@ impl<G: CallGuard> ResponseBody<G> {
     }
 }
 
-impl<G: CallGuard> Body for ResponseBody<G> {
+impl<G: CallGuard> Body for AttemptBody<G> {
     type Data = Bytes;
     type Error = Status;
 
@@ -188,7 +188,7 @@ impl<G: CallGuard> Body for ResponseBody<G> {
     }
 }
 
-impl<G: CallGuard> fmt::Debug for ResponseBody<G> {
+impl<G: CallGuard> fmt::Debug for AttemptBody<G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").field("ended", &self.open.is_none()).finish_non_exhaustive()
     }
@@ -245,9 +245,9 @@ impl Open {
 }
 
 impl Held {
-    fn slot(&self) -> &Slot {
+    fn slot(&self) -> &StreamPermit {
         match self {
-            Self::Slot(slot) => slot,
+            Self::StreamPermit(slot) => slot,
             Self::Pumped(pump) => pump.slot(),
         }
     }

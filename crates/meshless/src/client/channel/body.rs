@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
 use super::hidden_endpoints::hide_endpoints;
-use super::shared::{DriverEvent, Shared};
+use super::shared::{ChannelShared, DriverEvent};
 use crate::client::call::{self, CallGuard, Outgoing, UnofferedEncoding};
 use crate::client::connection::Connection;
 use crate::client::metrics::{AttemptSpan, CallSpan};
@@ -31,7 +31,7 @@ use crate::shared::orca;
 /// content: an interceptor of tonic that refuses a call answers with it.
 #[derive(Default)]
 pub struct ResponseBody {
-    received: call::ResponseBody<CallEnd>,
+    received: call::AttemptBody<LeaseEnd>,
     deadline: Option<Instant>,
     /// Statuses that the channel makes name no endpoint.
     hides_endpoints: bool,
@@ -41,8 +41,8 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     pub(super) fn attach(
-        response: http::Response<call::ResponseBody>,
-        end: CallEnd,
+        response: http::Response<call::AttemptBody>,
+        end: LeaseEnd,
         deadline: Option<Instant>,
         message_max: Option<u32>,
         request: &Outgoing,
@@ -107,7 +107,7 @@ impl ResponseBody {
         match Pin::new(&mut this.received).poll_frame(cx) {
             // A stream that always has a message ready is late without ever waiting.
             Poll::Ready(Some(Ok(frame))) if frame.is_data() && this.has_passed() => {}
-            Poll::Ready(Some(Ok(frame))) => match this.received.guard().and_then(CallEnd::unreadable) {
+            Poll::Ready(Some(Ok(frame))) => match this.received.guard().and_then(LeaseEnd::unreadable) {
                 None => return Poll::Ready(Some(Ok(frame))),
                 Some((status, ending)) => {
                     this.received.cancel(status.code(), ending);
@@ -139,7 +139,7 @@ impl fmt::Debug for ResponseBody {
 
 /// Ends an attempt's accounts: the lease, what the balancer learns from it, and the call that waits
 /// for its room.
-pub(super) struct CallEnd {
+pub(super) struct LeaseEnd {
     lease: Option<Lease<Connection>>,
     /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a
     /// stream that lives for an hour would count as a latency of an hour.
@@ -158,11 +158,11 @@ pub(super) struct CallEnd {
     attempt: AttemptSpan,
     /// Of the attempt whose answer the caller gets.
     call: CallSpan,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
 }
 
-impl CallEnd {
-    pub(super) fn new(lease: Lease<Connection>, attempt: AttemptSpan, shared: Arc<Shared>) -> Self {
+impl LeaseEnd {
+    pub(super) fn new(lease: Lease<Connection>, attempt: AttemptSpan, shared: Arc<ChannelShared>) -> Self {
         Self {
             lease: Some(lease),
             answered: None,
@@ -273,7 +273,7 @@ impl CallEnd {
     }
 }
 
-impl CallGuard for CallEnd {
+impl CallGuard for LeaseEnd {
     fn data(&mut self, bytes: &[u8]) {
         self.attempt.receive(bytes);
         if let Err(stop) = self.messages.pass(bytes) {
@@ -324,7 +324,7 @@ impl CallGuard for CallEnd {
 
 /// Without an end before, the caller has left: counted out, and nothing learned, unless it left
 /// since it could not read on.
-impl Drop for CallEnd {
+impl Drop for LeaseEnd {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
             let ending = match self.stop {
@@ -338,7 +338,7 @@ impl Drop for CallEnd {
 }
 
 fn finish(
-    shared: &Shared,
+    shared: &ChannelShared,
     lease: Lease<Connection>,
     answered: Option<std::time::Instant>,
     outcome: Option<Outcome>,

@@ -16,18 +16,18 @@ use meshless_core::{Code, EndpointId, HedgeDecision, Hedging, HedgingPolicy};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::body::{CallEnd, ResponseBody};
-use super::exchange::Call;
-use super::tried::Tried;
+use super::attempt_log::AttemptLog;
+use super::body::{LeaseEnd, ResponseBody};
+use super::call::Call;
 use crate::client::call::Refusal;
 use crate::shared::grpc::core_code;
 
-type Answer = Result<http::Response<ResponseBody>, Status>;
-type Attempt<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+type HedgedResult = Result<http::Response<ResponseBody>, Status>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = HedgedResult> + Send + 'a>>;
 
 /// What the attempts of one call know of each other.
 #[derive(Debug, Default)]
-pub(super) struct Beside {
+pub(super) struct HedgedAttempts {
     /// Which attempt has gone to which.
     endpoints: Mutex<Vec<(u32, EndpointId)>>,
     /// Attempts that wait for a backend.
@@ -36,7 +36,7 @@ pub(super) struct Beside {
     quickest: OnceLock<Duration>,
 }
 
-impl Beside {
+impl HedgedAttempts {
     /// Where the attempts with another number than this have gone.
     pub(super) fn taken_by_others(&self, number: u32) -> Vec<EndpointId> {
         self.endpoints().iter().filter(|(by, _)| *by != number).map(|(_, endpoint)| *endpoint).collect()
@@ -48,20 +48,20 @@ impl Beside {
     }
 
     /// An attempt waits for a backend, until what this returns is dropped.
-    pub(super) fn wait(self: &Arc<Self>, number: u32) -> Waiting {
+    pub(super) fn wait(self: &Arc<Self>, number: u32) -> WaitingAttempt {
         self.waiting.fetch_add(1, Relaxed);
-        Waiting { beside: Arc::clone(self), number }
+        WaitingAttempt { beside: Arc::clone(self), number }
     }
 
     /// An attempt was answered.
-    pub(super) fn answered(&self, end: &CallEnd) {
+    pub(super) fn answered(&self, end: &LeaseEnd) {
         let _ = self.quickest.set(end.elapsed());
     }
 
     /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend
     /// is slow, or hangs; without this, hedging would hide that from `peak_ewma` for good, since no
     /// call to it ever ends.
-    pub(super) fn gave_up(&self, end: CallEnd) {
+    pub(super) fn gave_up(&self, end: LeaseEnd) {
         if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
             end.outlasted();
         }
@@ -73,12 +73,12 @@ impl Beside {
 }
 
 /// An attempt that waits for a backend.
-pub(super) struct Waiting {
-    beside: Arc<Beside>,
+pub(super) struct WaitingAttempt {
+    beside: Arc<HedgedAttempts>,
     number: u32,
 }
 
-impl Waiting {
+impl WaitingAttempt {
     /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their
     /// transparent retries.
     pub(super) fn placed(self, endpoint: EndpointId) {
@@ -86,7 +86,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for WaitingAttempt {
     fn drop(&mut self) {
         self.beside.waiting.fetch_sub(1, Relaxed);
     }
@@ -94,24 +94,24 @@ impl Drop for Waiting {
 
 /// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot
 /// read it at a time.
-pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer {
+pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> HedgedResult {
     let retries = &call.shared().retries;
     let deadline = call.deadline();
     let mut hedging =
         Hedging::new(policy, retries.throttle(), Instant::now().into_std(), deadline.map(Instant::into_std));
-    let beside = Arc::new(Beside::default());
-    let mut tried = Tried::default();
+    let beside = Arc::new(HedgedAttempts::default());
+    let mut tried = AttemptLog::default();
     let mut attempts: Vec<Attempt<'_>> = Vec::new();
     loop {
         while hedging.poll_start(Instant::now().into_std()) {
             let previous = hedging.started() - 1;
             let Some(mut attempt) = call.fork(previous, &beside).await else {
-                return call.see_through().await;
+                return call.run_with_deadline().await;
             };
             if previous > 0 {
                 retries.record_hedge();
             }
-            attempts.push(Box::pin(async move { attempt.see_through().await }));
+            attempts.push(Box::pin(async move { attempt.run_with_deadline().await }));
         }
         let answer = next_answer(&mut attempts, &beside, &hedging).await;
         hedging.handle_waiting(Instant::now().into_std(), beside.waiting());
@@ -141,9 +141,9 @@ pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> Answer 
 /// wants to be asked, or has to be told.
 async fn next_answer(
     attempts: &mut Vec<Attempt<'_>>,
-    beside: &Beside,
+    beside: &HedgedAttempts,
     hedging: &Hedging<'_>,
-) -> Option<Answer> {
+) -> Option<HedgedResult> {
     let mut timer = pin!(async {
         match hedging.poll_timeout() {
             Some(at) => sleep_until(Instant::from_std(at)).await,

@@ -21,7 +21,7 @@ use crate::client::connection::{self, ConnectError, Connection};
 use crate::client::metrics::ChannelMetrics;
 
 /// The state that a channel's calls share with its driver.
-pub(crate) struct Shared {
+pub(crate) struct ChannelShared {
     /// As the user wrote it, for statuses.
     pub(crate) target: String,
     /// The same, cut: names the channel in logs.
@@ -100,7 +100,7 @@ pub(crate) enum DriverEvent {
     Dropped,
 }
 
-impl Shared {
+impl ChannelShared {
     pub(crate) fn new(
         target: String,
         settings: CallSettings,
@@ -245,7 +245,7 @@ impl Shared {
 
 /// A call's place among those that wait for a backend.
 pub(super) struct Waiting<'a> {
-    shared: &'a Shared,
+    shared: &'a ChannelShared,
 }
 
 impl Drop for Waiting<'_> {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshless_core::{Address, LivenessConfig};
 
-use super::shared::Shared;
+use super::shared::ConnectionShared;
 use super::task::Task;
-use super::wire::Wire;
+use super::wire::ClientWire;
 use super::{CloseReason, Connection, ConnectionConfig, Handle, Report};
 use crate::client::connector::Connector;
 use crate::shared::file_descriptors;
@@ -173,8 +173,8 @@ async fn open_http2(
     config: &ConnectionConfig,
     report: Report,
 ) -> Result<Connection, CloseReason> {
-    let shared = Shared::new(address.clone(), config.header_limit, report);
-    let wire = Wire::new(io, Arc::clone(&shared), is_tls);
+    let shared = ConnectionShared::new(address.clone(), config.header_limit, report);
+    let wire = ClientWire::new(io, Arc::clone(&shared), is_tls);
     let (sender, mut http2) = config
         .http2()
         .handshake::<_, Bytes>(wire)

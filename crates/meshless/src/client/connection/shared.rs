@@ -17,7 +17,7 @@ use super::header_limit::{HeaderLimit, LongBlocks};
 use super::{CloseReason, Event, Report};
 
 /// The common state of one connection.
-pub(super) struct Shared {
+pub(super) struct ConnectionShared {
     pub(super) address: Address,
     /// Opens streams. `None` before the handshake, and again once no call may start any more.
     sender: Mutex<Option<SendRequest<Bytes>>>,
@@ -59,7 +59,7 @@ pub(super) struct Shared {
     report: Report,
 }
 
-impl Shared {
+impl ConnectionShared {
     pub(super) fn new(address: Address, header_limit: HeaderLimit, report: Report) -> Arc<Self> {
         Arc::new(Self {
             address,
@@ -89,7 +89,7 @@ impl Shared {
 }
 
 /// What calls ask.
-impl Shared {
+impl ConnectionShared {
     pub(super) fn is_accepting(&self) -> bool {
         self.accepting.load(SeqCst)
     }
@@ -176,7 +176,7 @@ impl Shared {
 }
 
 /// What the byte stream notices.
-impl Shared {
+impl ConnectionShared {
     pub(super) fn note_empty_messages(&self, messages: u32) {
         self.empty_messages.fetch_add(messages, SeqCst);
     }
@@ -224,7 +224,7 @@ impl Shared {
 }
 
 /// What the task and the handle do.
-impl Shared {
+impl ConnectionShared {
     pub(super) fn set_sender(&self, sender: SendRequest<Bytes>) {
         *self.lock_sender() = Some(sender);
     }

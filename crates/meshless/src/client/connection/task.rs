@@ -18,20 +18,20 @@ use meshless_core::{Liveness, LivenessAction, LivenessConfig};
 use tokio::time::{Instant, sleep_until};
 
 use super::http2_error::debug_data;
-use super::shared::Shared;
-use super::wire::Wire;
+use super::shared::ConnectionShared;
+use super::wire::ClientWire;
 use super::{CloseReason, Event, GoingAway};
 use crate::shared::catch_panic::catch_panic;
 
 /// The task's state.
 pub(super) struct Task {
-    http2: h2::client::Connection<Wire, Bytes>,
+    http2: h2::client::Connection<ClientWire, Bytes>,
     ping_pong: Option<PingPong>,
     keepalive: Option<Liveness>,
     stall: Option<Liveness>,
     /// Of the streams opened, those that the watch knows of.
     streams_seen: u32,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
     going_away_reported: bool,
     /// When to stop waiting for h2's farewell.
     close_by: Option<Instant>,
@@ -39,8 +39,8 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(
-        mut http2: h2::client::Connection<Wire, Bytes>,
-        shared: Arc<Shared>,
+        mut http2: h2::client::Connection<ClientWire, Bytes>,
+        shared: Arc<ConnectionShared>,
         keepalive: Option<LivenessConfig>,
         stall: Option<LivenessConfig>,
     ) -> Self {

@@ -31,11 +31,11 @@ use tonic::body::Body;
 
 use self::peer::Peer;
 use super::*;
-use crate::client::call::{Failure, Outgoing, ResponseBody, attempt};
+use crate::client::call::{AttemptBody, Failure, Outgoing, attempt};
 use crate::client::connector::{Connect, Connecting, Connector};
 use crate::shared::io::BoxIo;
 
-type Answer = Result<http::Response<ResponseBody>, Failure>;
+type CallResult = Result<http::Response<AttemptBody>, Failure>;
 
 /// A connection, the peer at its other end, and what the driver is told.
 struct Rig {
@@ -66,7 +66,7 @@ impl Rig {
     }
 
     /// Starts a call in a task of its own.
-    fn call(&self, outgoing: Outgoing) -> JoinHandle<(Answer, Outgoing)> {
+    fn call(&self, outgoing: Outgoing) -> JoinHandle<(CallResult, Outgoing)> {
         let slot = self.connection.try_reserve().expect("there is room");
         call_in(slot, outgoing)
     }
@@ -83,7 +83,7 @@ impl Rig {
     }
 }
 
-fn call_in(slot: Slot, mut outgoing: Outgoing) -> JoinHandle<(Answer, Outgoing)> {
+fn call_in(slot: StreamPermit, mut outgoing: Outgoing) -> JoinHandle<(CallResult, Outgoing)> {
     tokio::spawn(async move { (attempt(slot, &mut outgoing).await, outgoing) })
 }
 
@@ -153,7 +153,7 @@ impl http_body::Body for Fed {
 }
 
 /// Reads a response to its end: the data, and the status in the trailers.
-async fn read(answer: Answer) -> Result<(Bytes, String), tonic::Status> {
+async fn read(answer: CallResult) -> Result<(Bytes, String), tonic::Status> {
     let collected = answer.map_err(Failure::into_status)?.into_body().collect().await?;
     let status = collected.trailers().and_then(|trailers| trailers.get("grpc-status")).cloned();
     Ok((collected.to_bytes(), status.map(|s| s.to_str().unwrap().to_owned()).unwrap_or_default()))

@@ -4,7 +4,7 @@
 //! (its requests fail on it, after they were taken), which streams' HEADERS were written at all
 //! (when the connection breaks, the others were provably never sent), and that the server's
 //! SETTINGS were applied (gRPC calls a connection ready from then on). All three are frame headers,
-//! so [`Wire`] reads them off as the bytes pass and notes them in [`Shared`].
+//! so [`ClientWire`] reads them off as the bytes pass and notes them in [`ConnectionShared`].
 //!
 //! And it holds the bytes around a GOAWAY back for one turn, in which h2 writes the HEADERS that it
 //! has queued. A graceful server sends GOAWAY and PING, and takes the PING's answer to mean that
@@ -29,14 +29,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::header_limit::BlockWatch;
-use super::shared::Shared;
+use super::shared::ConnectionShared;
 use crate::shared::io::BoxIo;
 use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 
 /// A byte stream whose frames are noted as they pass.
-pub(super) struct Wire {
+pub(super) struct ClientWire {
     io: BoxIo,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionShared>,
     reads: FrameScanner,
     writes: FrameScanner,
     budget: AnswerBudget,
@@ -53,8 +53,8 @@ pub(super) struct Wire {
     fails_in_part: bool,
 }
 
-impl Wire {
-    pub(super) fn new(io: BoxIo, shared: Arc<Shared>, fails_in_part: bool) -> Self {
+impl ClientWire {
+    pub(super) fn new(io: BoxIo, shared: Arc<ConnectionShared>, fails_in_part: bool) -> Self {
         Self {
             io,
             blocks: BlockWatch::new(shared.header_limit),
@@ -177,7 +177,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for ClientWire {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -202,7 +202,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for ClientWire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
             Ok(written) => {
@@ -314,8 +314,8 @@ mod tests {
 
     fn write_to_broken(fails_in_part: bool, held_back: &'static [u8]) -> (io::Result<usize>, u32) {
         let address = meshless_core::Address::Unix("/test".into());
-        let shared = Shared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
-        let mut wire = Wire::new(Box::new(Broken), Arc::clone(&shared), fails_in_part);
+        let shared = ConnectionShared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
+        let mut wire = ClientWire::new(Box::new(Broken), Arc::clone(&shared), fails_in_part);
         wire.held_back = Bytes::from_static(held_back);
         let mut bytes = meshless_core::CLIENT_PREFACE.to_vec();
         bytes.extend([0, 0, 1, 1, 4, 0, 0, 0, 1, 0x82]);

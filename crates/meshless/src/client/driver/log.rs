@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use meshless_core::{Address, ConnectionId, EjectionCause};
 
-use crate::client::channel::Shared;
+use crate::client::channel::ChannelShared;
 use crate::client::connection::{CloseReason, ConnectError, GoingAway};
 use crate::resolver::Resolution;
 
 /// The log of one channel, and what it has said so far.
 pub(super) struct ChannelLog {
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
     /// Endpoints that were reported as lost and are not back. All of them are listed.
     lost: BTreeSet<Address>,
     /// What was said of the resolver last, if it was a failure.
@@ -25,7 +25,7 @@ pub(super) struct ChannelLog {
 }
 
 impl ChannelLog {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<ChannelShared>) -> Self {
         Self { shared, lost: BTreeSet::new(), resolution_error: None }
     }
 

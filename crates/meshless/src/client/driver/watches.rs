@@ -10,8 +10,8 @@ use std::sync::Arc;
 use meshless_core::{Balancer, ConnectionId, Policy, StreamShare};
 use tokio::sync::mpsc;
 
-use super::{Driver, Link, Stage};
-use crate::client::channel::{DriverEvent, Shared};
+use super::{ConnectionStage, Driver, Link};
+use crate::client::channel::{ChannelShared, DriverEvent};
 use crate::client::connection::Connection;
 use crate::client::health_watch::HealthWatch;
 use crate::client::load_watch::{LoadWatch, Warned};
@@ -24,7 +24,7 @@ pub(super) struct Watches {
     /// Begun so far.
     begun: u64,
     warned: Arc<Warned>,
-    shared: Arc<Shared>,
+    shared: Arc<ChannelShared>,
 }
 
 /// The watches on one connection.
@@ -40,7 +40,7 @@ impl Watches {
     pub(super) fn new(
         health_service: Option<Arc<str>>,
         balancer: &Balancer<Connection>,
-        shared: Arc<Shared>,
+        shared: Arc<ChannelShared>,
     ) -> Self {
         // "pick_first … does not support health checking" (A17).
         let checks_health = balancer.state().policy != Policy::PickFirst;
@@ -89,7 +89,8 @@ impl Driver {
     /// Divides the streams that a connection's peer allows, as soon as it takes calls and whenever
     /// their number or need changes.
     pub(super) fn share_streams(&mut self, id: ConnectionId, max_streams: u32) {
-        let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
+        let Some(Link { stage: ConnectionStage::Open(connection), watching, .. }) = self.links.get_mut(&id)
+        else {
             return;
         };
         let wants_reports = self.watches.wants_reports && !watching.reports_nothing;
@@ -105,7 +106,8 @@ impl Driver {
 
     /// Gives the stream that reports would have had to calls.
     pub(super) fn handle_no_load_reports(&mut self, id: ConnectionId) {
-        let Some(Link { stage: Stage::Open(connection), watching, .. }) = self.links.get_mut(&id) else {
+        let Some(Link { stage: ConnectionStage::Open(connection), watching, .. }) = self.links.get_mut(&id)
+        else {
             return;
         };
         watching.reports_nothing = true;

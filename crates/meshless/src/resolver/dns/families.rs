@@ -14,7 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::time::Instant;
 
 use super::client::Negative;
-use super::shared::Found;
+use super::shared::FoundAddresses;
 
 /// What one family has come to in a lookup.
 pub(super) enum FamilyAnswer {
@@ -49,7 +49,7 @@ impl Families {
         name: &Name,
         [ipv4, ipv6]: [FamilyAnswer; 2],
         has_route: impl Fn(IpAddr) -> bool,
-    ) -> Result<Found, NetError> {
+    ) -> Result<FoundAddresses, NetError> {
         let (mut ttl_s, mut complete) = (u32::MAX, true);
         let (mut failure, mut negative, mut any) = (None, None, false);
         let mut fresh = [None, None];
@@ -93,7 +93,7 @@ impl Families {
         }
         let families = [self.ipv4.addresses.clone(), self.ipv6.addresses.clone()];
         let addresses = reachable(families, has_route);
-        Ok(Found { addresses, ttl: Duration::from_secs(ttl_s.into()), complete })
+        Ok(FoundAddresses { addresses, ttl: Duration::from_secs(ttl_s.into()), complete })
     }
 
     /// The name has no address.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::{Client, Negative};
 use super::config::AddressFamilies;
 use super::families::{Families, FamilyAnswer, has_route};
-use super::shared::{Early, Found, Look, Question};
+use super::shared::{Early, FoundAddresses, LookUp, Question};
 use crate::resolver::ResolveError;
 
 /// Looks one name up.
@@ -33,7 +33,7 @@ impl DnsLookup {
         Self { question, families: Families::default(), edns: true }
     }
 
-    async fn look_once(&mut self, early: &Early<'_>) -> Result<Found, ResolveError> {
+    async fn look_once(&mut self, early: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
         // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two
         // lookups no TCP connection occupies the name server or waits to be found dead.
         let client = Client::new(&self.question, self.edns).map_err(|error| self.failure(&error))?;
@@ -60,7 +60,12 @@ impl DnsLookup {
     }
 
     /// Asks for the addresses of one fully qualified name.
-    async fn ask(&mut self, client: &Client, name: &Name, early: &Early<'_>) -> Result<Found, NetError> {
+    async fn ask(
+        &mut self,
+        client: &Client,
+        name: &Name,
+        early: &Early<'_>,
+    ) -> Result<FoundAddresses, NetError> {
         use FamilyAnswer::{Answered, NotAsked};
         let records = |kind| client.records(name, kind);
         let answers = match self.question.config.families {
@@ -76,12 +81,12 @@ impl DnsLookup {
         client: &Client,
         name: &Name,
         early: &Early<'_>,
-    ) -> Result<Found, NetError> {
+    ) -> Result<FoundAddresses, NetError> {
         let (mut a, mut aaaa) =
             (pin!(client.records(name, RecordType::A)), pin!(client.records(name, RecordType::AAAA)));
         let (mut ipv4, mut ipv6) = (None, None);
         // When the first addresses came, and until when the rest is waited for.
-        let mut first: Option<(Instant, Found)> = None;
+        let mut first: Option<(Instant, FoundAddresses)> = None;
         let mut until = None;
         loop {
             tokio::select! {
@@ -135,8 +140,8 @@ impl DnsLookup {
     }
 }
 
-impl Look for DnsLookup {
-    async fn look(&mut self, early: &Early<'_>) -> Result<Found, ResolveError> {
+impl LookUp for DnsLookup {
+    async fn look(&mut self, early: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
         let after = self.question.config.lookup_timeout;
         let result = match tokio::time::timeout(after, self.look_once(early)).await {
             Ok(result) => result,

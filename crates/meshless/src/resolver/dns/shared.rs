@@ -1,7 +1,7 @@
 //! One task per name looks it up for every channel of the process.
 //!
 //! A process often has many channels to one service, and a rotation or an outage makes them all
-//! doubt its addresses at the same moment. The first [`Shared::subscribe`] to a [`Question`] starts
+//! doubt its addresses at the same moment. The first [`SharedLookup::subscribe`] to a [`Question`] starts
 //! a task that follows the [`DnsSchedule`]; later ones join it; it ends with the last. A task lives
 //! on the runtime of its subscribers, since a lookup's sockets belong to one, so runtimes do not
 //! share.
@@ -34,11 +34,11 @@ pub(super) struct Question {
 }
 
 /// The last answer; `None` before the first.
-pub(super) type Answer = Option<Addresses>;
+pub(super) type DnsAnswer = Option<Addresses>;
 
 /// What one lookup found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundAddresses {
     pub(super) addresses: Vec<IpAddr>,
     /// How long the shortest-lived record lives.
     pub(super) ttl: Duration,
@@ -46,7 +46,7 @@ pub(super) struct Found {
     pub(super) complete: bool,
 }
 
-impl Found {
+impl FoundAddresses {
     /// The same, after it has been in use for a while.
     pub(super) fn aged(mut self, by: Duration) -> Self {
         self.ttl = self.ttl.saturating_sub(by);
@@ -56,46 +56,52 @@ impl Found {
 
 /// Where a lookup that goes on puts what it has so far.
 pub(super) struct Early<'a> {
-    answers: &'a watch::Sender<Answer>,
-    found: Mutex<Option<Found>>,
+    answers: &'a watch::Sender<DnsAnswer>,
+    found: Mutex<Option<FoundAddresses>>,
 }
 
 impl<'a> Early<'a> {
-    fn new(answers: &'a watch::Sender<Answer>) -> Self {
+    fn new(answers: &'a watch::Sender<DnsAnswer>) -> Self {
         Self { answers, found: Mutex::new(None) }
     }
 
     /// Hands it to the subscribers.
-    pub(super) fn publish(&self, found: &Found) {
+    pub(super) fn publish(&self, found: &FoundAddresses) {
         publish(self.answers, Ok(found.addresses.clone().into()));
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
     }
 
     /// What was published last.
-    pub(super) fn take(&self) -> Option<Found> {
+    pub(super) fn take(&self) -> Option<FoundAddresses> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 /// Something that looks a name up: hickory, or a script in tests.
-pub(super) trait Look: Send + 'static {
+pub(super) trait LookUp: Send + 'static {
     /// One lookup. Bounded in time. It may be dropped once something is in `early`.
-    fn look(&mut self, early: &Early<'_>) -> impl Future<Output = Result<Found, ResolveError>> + Send;
+    fn look(
+        &mut self,
+        early: &Early<'_>,
+    ) -> impl Future<Output = Result<FoundAddresses, ResolveError>> + Send;
 }
 
 /// The subscribers' end of a name's task. The task ends when the last clone is dropped.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedLookup {
     hints: Arc<Hints>,
-    answers: watch::Receiver<Answer>,
+    answers: watch::Receiver<DnsAnswer>,
     task: AbortHandle,
 }
 
-impl Shared {
+impl SharedLookup {
     /// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there
     /// at once, and looked up again soon; an old failure is not, and a fresh answer is asked for
     /// instead.
-    pub(super) fn subscribe(question: &Question, runtime: &Handle) -> (Arc<Self>, watch::Receiver<Answer>) {
+    pub(super) fn subscribe(
+        question: &Question,
+        runtime: &Handle,
+    ) -> (Arc<Self>, watch::Receiver<DnsAnswer>) {
         let key = (runtime.id(), question.clone());
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(shared) =
@@ -121,7 +127,7 @@ impl Shared {
         self.hints.add(hint);
     }
 
-    fn spawn(look: impl Look, config: DnsConfig, runtime: &Handle) -> Self {
+    fn spawn(look: impl LookUp, config: DnsConfig, runtime: &Handle) -> Self {
         let hints = Arc::new(Hints::default());
         let (sender, answers) = watch::channel(None);
         // Only keeps clients out of step with each other, so a hash that differs from process to
@@ -134,7 +140,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedLookup {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -169,10 +175,10 @@ impl Hints {
 }
 
 async fn run(
-    mut look: impl Look,
+    mut look: impl LookUp,
     mut schedule: DnsSchedule,
     hints: Arc<Hints>,
-    answers: watch::Sender<Answer>,
+    answers: watch::Sender<DnsAnswer>,
 ) {
     let now = || Instant::now().into_std();
     loop {
@@ -222,12 +228,12 @@ async fn run(
 
 type Addresses = Result<Arc<[IpAddr]>, ResolveError>;
 
-fn publish(answers: &watch::Sender<Answer>, answer: Addresses) {
+fn publish(answers: &watch::Sender<DnsAnswer>, answer: Addresses) {
     report(answers.borrow().as_ref(), &answer);
     answers.send_replace(Some(answer));
 }
 
-fn is_known(answers: &watch::Sender<Answer>, answer: &Addresses) -> bool {
+fn is_known(answers: &watch::Sender<DnsAnswer>, answer: &Addresses) -> bool {
     match (&*answers.borrow(), answer) {
         (Some(Ok(before)), Ok(addresses)) => same_set(before, addresses),
         _ => false,
@@ -261,9 +267,9 @@ static DESCRIPTORS: Reserve = Reserve::new();
 
 /// The names that are being looked up. An entry without subscribers is swept when the next name is
 /// added.
-static NAMES: LazyLock<Mutex<Names>> = LazyLock::new(Mutex::default);
+static NAMES: LazyLock<Mutex<LookupsByQuestion>> = LazyLock::new(Mutex::default);
 
-type Names = HashMap<(Id, Question), Weak<Shared>>;
+type LookupsByQuestion = HashMap<(Id, Question), Weak<SharedLookup>>;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! One task per Service reads it for every channel of the process.
 //!
-//! The first [`Shared::subscribe`] to a Service starts a task that follows its slices, later ones
+//! The first [`SharedWatch::subscribe`] to a Service starts a task that follows its slices, later ones
 //! join it, and it ends with the last: one connection to the API server however many channels there
 //! are. The task decides when to go on after a failure. It lives on the runtime of its subscribers,
 //! so runtimes do not share.
@@ -22,13 +22,13 @@ use crate::shared::catch_panic::catch_panic;
 
 /// The subscribers' end of a Service's task. The task ends when the last clone is dropped.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedWatch {
     doubts: Arc<Notify>,
     feed: watch::Receiver<Feed>,
     task: AbortHandle,
 }
 
-impl Shared {
+impl SharedWatch {
     /// Joins the reading of `service` on `runtime`, or begins it. What is known is there at once.
     pub(super) fn subscribe(
         service: &Service,
@@ -61,7 +61,7 @@ impl Shared {
     }
 
     /// Every endpoint that the slices name has failed: they are listed again soon.
-    pub(super) fn doubt(&self) {
+    pub(super) fn resolve_now(&self) {
         self.doubts.notify_one();
     }
 
@@ -78,7 +78,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedWatch {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -172,7 +172,7 @@ struct Key {
 
 /// The Services that are being read. An entry without subscribers is swept when the next one is
 /// added.
-static SERVICES: LazyLock<Mutex<HashMap<Key, Weak<Shared>>>> = LazyLock::new(Mutex::default);
+static SERVICES: LazyLock<Mutex<HashMap<Key, Weak<SharedWatch>>>> = LazyLock::new(Mutex::default);
 
 /// The shortest time between two lists that channels ask for: a fleet whose backends are all gone
 /// must not take the API server along.

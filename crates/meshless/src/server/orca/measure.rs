@@ -18,11 +18,11 @@ use super::{LoadReport, OpenRcaService, ReportLoad};
 /// wraps, or apart from them. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReporter {
-    shared: Arc<Shared>,
+    shared: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct Counters {
     calls: AtomicU64,
     errors: AtomicU64,
     /// Bits of an `f64`, 0 when the application says nothing.
@@ -35,15 +35,15 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Last {
     /// Where the report begins.
-    before: Option<Look>,
+    before: Option<Sample>,
     /// Where it ends, and the next one begins.
-    look: Option<Look>,
+    look: Option<Sample>,
     report: LoadReport,
 }
 
 /// What had been counted at a moment.
 #[derive(Clone, Copy, Debug)]
-struct Look {
+struct Sample {
     at: Instant,
     calls: u64,
     errors: u64,
@@ -145,8 +145,8 @@ impl LoadReporter {
         report
     }
 
-    fn look(&self, at: Instant) -> Look {
-        Look {
+    fn look(&self, at: Instant) -> Sample {
+        Sample {
             at,
             calls: self.shared.calls.load(Ordering::Relaxed),
             errors: self.shared.errors.load(Ordering::Relaxed),
@@ -161,7 +161,7 @@ impl LoadReporter {
 #[derive(Debug)]
 pub(super) struct Listener {
     reporter: LoadReporter,
-    since: Look,
+    since: Sample,
 }
 
 impl Listener {
@@ -177,7 +177,7 @@ impl Listener {
     }
 }
 
-impl Look {
+impl Sample {
     fn since(&self, before: &Self) -> LoadReport {
         let seconds = self.at.saturating_duration_since(before.at).as_secs_f64();
         let used = match (self.processor_time, before.processor_time) {

@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    type Answer<B> = Result<Response<B>, Infallible>;
+    type ReportedResult<B> = Result<Response<B>, Infallible>;
 
     fn call<F>(load: &LoadReporter, call: F) -> ReportCall<F> {
         let end = ReportAtEnd { own: None, reporter: load.clone(), is_counted: false };
@@ -186,13 +186,13 @@ mod tests {
     async fn a_call_that_is_given_up_counts_when_nothing_is_left_of_it() {
         let load = LoadReporter::new();
         assert_eq!(counted(&load).await, (0.0, 0.0));
-        let mut stuck = Box::pin(call(&load, pending::<Answer<Full<Bytes>>>()));
+        let mut stuck = Box::pin(call(&load, pending::<ReportedResult<Full<Bytes>>>()));
         assert!(poll!(&mut stuck).is_pending());
         assert_eq!(counted(&load).await, (0.0, 0.0), "it is not over");
         drop(stuck);
         assert_eq!(counted(&load).await, (1.0, 0.0), "before its head");
         let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        let mut response = call(&load, ready::<Answer<_>>(Ok(Response::new(body)))).await.unwrap();
+        let mut response = call(&load, ready::<ReportedResult<_>>(Ok(Response::new(body)))).await.unwrap();
         assert!(response.frame().now_or_never().is_none());
         assert_eq!(counted(&load).await, (0.0, 0.0), "it goes on");
         drop(response);
@@ -204,15 +204,15 @@ mod tests {
         let load = LoadReporter::new();
         assert_eq!(counted(&load).await, (0.0, 0.0));
         let failed = Status::internal("").into_http::<Full<Bytes>>();
-        drop(call(&load, ready::<Answer<_>>(Ok(failed))).await);
+        drop(call(&load, ready::<ReportedResult<_>>(Ok(failed))).await);
         assert_eq!(counted(&load).await, (1.0, 1.0), "by its head");
         let trailers = HeaderMap::from_iter([(Status::GRPC_STATUS, "0".parse().unwrap())]);
         let body = Full::new(Bytes::from("hello")).with_trailers(ready(Some(Ok(trailers))));
-        let response = call(&load, ready::<Answer<_>>(Ok(Response::new(body)))).await.unwrap();
+        let response = call(&load, ready::<ReportedResult<_>>(Ok(Response::new(body)))).await.unwrap();
         drop(response.into_body().collect().await);
         assert_eq!(counted(&load).await, (1.0, 0.0), "by its trailers");
         let broken = StreamBody::new(futures_util::stream::iter([Err::<Frame<Bytes>, _>("broken")]));
-        let response = call(&load, ready::<Answer<_>>(Ok(Response::new(broken)))).await.unwrap();
+        let response = call(&load, ready::<ReportedResult<_>>(Ok(Response::new(broken)))).await.unwrap();
         drop(response.into_body().collect().await);
         assert_eq!(counted(&load).await, (1.0, 1.0), "by its error");
         drop(call(&load, ready(Err::<Response<Full<Bytes>>, _>("no answer"))).await);

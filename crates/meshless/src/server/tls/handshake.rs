@@ -22,12 +22,12 @@ use crate::shared::tls::words::{self, Whose};
 
 /// A stream that speaks TLS.
 pub(in crate::server) struct TlsIo {
-    state: State,
+    state: HandshakeState,
     /// Filled by the handshake, and so before the first request.
     connect_info: Arc<OnceLock<TlsConnectInfo<TcpConnectInfo>>>,
 }
 
-enum State {
+enum HandshakeState {
     Handshaking(Box<FallibleAccept<Plain>>),
     Established(Box<TlsStream<Plain>>),
     /// All that is left to do is to close it.
@@ -40,7 +40,10 @@ impl TlsIo {
         let Accepted { io, peer, info } = accepted;
         let handshake = acceptor.accept(Plain { io, tcp: info.tcp() }).into_fallible();
         let connect_info = Arc::new(OnceLock::new());
-        let io = Self { state: State::Handshaking(Box::new(handshake)), connect_info: connect_info.clone() };
+        let io = Self {
+            state: HandshakeState::Handshaking(Box::new(handshake)),
+            connect_info: connect_info.clone(),
+        };
         let info = info.and(move |extensions| {
             if let Some(info) = connect_info.get() {
                 extensions.insert::<TlsConnectInfo<TcpConnectInfo>>(info.clone());
@@ -50,28 +53,30 @@ impl TlsIo {
     }
 
     fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut TlsStream<Plain>>>> {
-        if let State::Handshaking(handshake) = &mut self.state {
+        if let HandshakeState::Handshaking(handshake) = &mut self.state {
             match ready!(Pin::new(handshake).poll(cx)) {
                 Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) => {
                     // It is the only handshake of this connection.
                     let _ = self.connect_info.set(stream.connect_info());
-                    self.state = State::Established(Box::new(stream));
+                    self.state = HandshakeState::Established(Box::new(stream));
                     // A write that waited for the handshake is not woken by a read that ended it.
                     cx.waker().wake_by_ref();
                 }
                 Ok(stream) => {
-                    self.state = State::Failed(Box::new(stream));
+                    self.state = HandshakeState::Failed(Box::new(stream));
                     return Poll::Ready(Err(io::Error::other("the client did not ask for HTTP/2 by ALPN")));
                 }
                 Err((error, Plain { io, .. })) => {
-                    self.state = State::Failed(io);
+                    self.state = HandshakeState::Failed(io);
                     return Poll::Ready(Err(explained(error)));
                 }
             }
         }
         Poll::Ready(match &mut self.state {
-            State::Established(stream) => Ok(Pin::new(stream)),
-            State::Handshaking(_) | State::Failed(_) => Err(io::ErrorKind::NotConnected.into()),
+            HandshakeState::Established(stream) => Ok(Pin::new(stream)),
+            HandshakeState::Handshaking(_) | HandshakeState::Failed(_) => {
+                Err(io::ErrorKind::NotConnected.into())
+            }
         })
     }
 }
@@ -81,7 +86,7 @@ impl AsyncRead for TlsIo {
         let me = self.get_mut();
         match &mut me.state {
             // The goodbye reads what is left, so that the alert arrives.
-            State::Failed(io) => Pin::new(io).poll_read(cx, buf),
+            HandshakeState::Failed(io) => Pin::new(io).poll_read(cx, buf),
             _ => ready!(me.poll_established(cx))?.poll_read(cx, buf),
         }
     }
@@ -112,9 +117,9 @@ impl AsyncWrite for TlsIo {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().state {
             // Nothing was said that could get lost: the socket may close at once.
-            State::Handshaking(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-            State::Established(stream) => Pin::new(stream).poll_shutdown(cx),
-            State::Failed(io) => Pin::new(io).poll_shutdown(cx),
+            HandshakeState::Handshaking(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+            HandshakeState::Established(stream) => Pin::new(stream).poll_shutdown(cx),
+            HandshakeState::Failed(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) struct Inbound {
 
 /// What the frames that passed were, as far as the lifetime of the connection is concerned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FrameSummary {
     /// The preface and the header of the first frame are through.
     pub(super) opened: bool,
     /// Frames that cost the client nothing. Resets are early if their streams were opened in the
@@ -66,8 +66,8 @@ impl Inbound {
 
     /// Watches bytes that go straight to the library: as many as are returned, and no more in this
     /// turn if that is not all.
-    pub(super) fn watch(&mut self, bytes: &[u8]) -> (usize, Seen) {
-        let mut seen = Seen::default();
+    pub(super) fn watch(&mut self, bytes: &[u8]) -> (usize, FrameSummary) {
+        let mut seen = FrameSummary::default();
         let mut length = 0;
         while length < bytes.len() && !self.noted.turn.is_over() {
             let (passed, header) = self.scanner.pass_frame(&bytes[length..]);
@@ -119,8 +119,8 @@ impl Inbound {
 
     /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read: in
     /// this turn, unless the connection goes away.
-    pub(super) fn filter(&mut self, bytes: &[u8]) -> Seen {
-        let mut seen = Seen::default();
+    pub(super) fn filter(&mut self, bytes: &[u8]) -> FrameSummary {
+        let mut seen = FrameSummary::default();
         let Self { scanner, noted, filter } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
@@ -226,7 +226,7 @@ impl Filter {
     }
 
     /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
-    fn next_frame(&mut self, seen: &mut Seen) -> Option<Verdict> {
+    fn next_frame(&mut self, seen: &mut FrameSummary) -> Option<Verdict> {
         if self.held {
             return None;
         }
@@ -297,7 +297,7 @@ impl Noted {
         piece: &[u8],
         header: Option<FrameHeader>,
         scanner: &FrameScanner,
-        seen: &mut Seen,
+        seen: &mut FrameSummary,
     ) {
         if let Some(header) = header {
             let is_settings = header.kind == FrameKind::Settings && !header.is_ack();
@@ -318,7 +318,7 @@ impl Noted {
         }
     }
 
-    fn note(&mut self, header: FrameHeader, seen: &mut Seen) {
+    fn note(&mut self, header: FrameHeader, seen: &mut FrameSummary) {
         seen.opened |= !std::mem::replace(&mut self.opened, true);
         self.turn.note(&header);
         seen.frames.note(&header);
@@ -374,7 +374,7 @@ mod tests {
             }
             assert!(acknowledged && !inbound.is_held(), "cut every {cut} bytes");
             inbound.answer_ping();
-            assert_eq!(inbound.filter(&[]), Seen::default());
+            assert_eq!(inbound.filter(&[]), FrameSummary::default());
             assert!(inbound.is_held());
             inbound.release(5);
             let rest = [late.clone(), window_update(7), SHUTDOWN_ACK.to_vec()].concat();
@@ -443,11 +443,11 @@ mod tests {
         let pings =
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
         let mut inbound = Inbound::new(1 << 14);
-        assert_eq!(inbound.watch(CLIENT_PREFACE).1, Seen::default());
+        assert_eq!(inbound.watch(CLIENT_PREFACE).1, FrameSummary::default());
         let frames = ControlFrames { pings: 2, idle: 1, ..ControlFrames::default() };
-        assert_eq!(inbound.watch(&pings).1, Seen { opened: true, frames, ..Seen::default() });
+        assert_eq!(inbound.watch(&pings).1, FrameSummary { opened: true, frames, ..FrameSummary::default() });
         inbound.start_filter();
-        assert_eq!(inbound.filter(&pings), Seen { frames, ..Seen::default() });
+        assert_eq!(inbound.filter(&pings), FrameSummary { frames, ..FrameSummary::default() });
     }
 
     #[test]

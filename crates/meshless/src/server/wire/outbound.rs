@@ -37,7 +37,7 @@ pub(super) struct Sent {
 
 /// What to do with bytes that the library wants to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Plan {
+pub(super) enum WritePlan {
     /// Write this many of them, then ask again.
     Write(usize),
     /// Take this many for written, and write `frame` in their place.
@@ -83,34 +83,34 @@ impl Outbound {
     }
 
     /// What to do with `bytes`, which are not empty, when [`Outbound::take_ping`] has nothing.
-    pub(super) fn plan(&mut self, bytes: &[u8]) -> Plan {
+    pub(super) fn plan(&mut self, bytes: &[u8]) -> WritePlan {
         if !self.looks_ahead() {
-            return Plan::Write(bytes.len());
+            return WritePlan::Write(bytes.len());
         }
         let debug_data = self.debug_data.filter(|_| self.last_accepted.is_none());
         let mut ahead = self.scanner.clone();
         let mut offset = 0;
         while offset < bytes.len() {
             if self.ping_ordered && offset > 0 && ahead.may_insert() {
-                return Plan::Write(offset);
+                return WritePlan::Write(offset);
             }
             if let Some(debug_data) = debug_data.filter(|_| ahead.at_boundary())
                 && let Some(last_stream) = bare_go_away(&bytes[offset..])
             {
                 if offset > 0 {
-                    return Plan::Write(offset);
+                    return WritePlan::Write(offset);
                 }
                 if last_stream != LAST_STREAM_OF_FIRST_GO_AWAY {
                     self.last_accepted = Some(last_stream);
                 }
-                return Plan::Replace {
+                return WritePlan::Replace {
                     length: GO_AWAY_LEN,
                     frame: go_away(last_stream, NO_ERROR, debug_data),
                 };
             }
             offset += ahead.pass_frame(&bytes[offset..]).0;
         }
-        Plan::Write(bytes.len())
+        WritePlan::Write(bytes.len())
     }
 
     /// These bytes were written.
@@ -199,14 +199,14 @@ mod tests {
         let (mut rest, mut sent) = (&bytes[..], Vec::<u8>::new());
         while !rest.is_empty() {
             match outbound.plan(rest) {
-                Plan::Write(length) => {
+                WritePlan::Write(length) => {
                     // A socket that takes little at a time.
                     let length = length.min(3);
                     outbound.written(&rest[..length]);
                     sent.extend_from_slice(&rest[..length]);
                     rest = &rest[length..];
                 }
-                Plan::Replace { length, frame } => {
+                WritePlan::Replace { length, frame } => {
                     sent.extend_from_slice(&frame);
                     rest = &rest[length..];
                 }
@@ -225,7 +225,7 @@ mod tests {
         let bytes = go_away(5, 1, "");
         let mut outbound = Outbound::new();
         outbound.start_going_away("max_age");
-        assert_eq!(outbound.plan(&bytes), Plan::Write(bytes.len()));
+        assert_eq!(outbound.plan(&bytes), WritePlan::Write(bytes.len()));
     }
 
     /// What reaches the client if a PING is ordered when `before` of `bytes` are written.
@@ -236,7 +236,7 @@ mod tests {
         let (mut rest, mut sent) = (&bytes[before..], bytes[..before].to_vec());
         while !rest.is_empty() {
             sent.extend(outbound.take_ping().unwrap_or_default());
-            let Plan::Write(length) = outbound.plan(rest) else { panic!("nothing is to be replaced") };
+            let WritePlan::Write(length) = outbound.plan(rest) else { panic!("nothing is to be replaced") };
             let length = length.min(at_once);
             outbound.written(&rest[..length]);
             sent.extend_from_slice(&rest[..length]);
@@ -286,6 +286,6 @@ mod tests {
         outbound.start_going_away("max_age");
         outbound.order_ping();
         assert_eq!(outbound.take_ping().as_deref(), Some(&KEEPALIVE_PING[..]));
-        assert!(matches!(outbound.plan(&bytes), Plan::Replace { length: 17, .. }));
+        assert!(matches!(outbound.plan(&bytes), WritePlan::Replace { length: 17, .. }));
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     use meshless_core::{CLIENT_PREFACE, Lifetime, LifetimeConfig, Rng};
     use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-    use super::super::{ConnectionState, Wire};
+    use super::super::{ConnectionState, ServerWire};
     use super::*;
 
     /// How many frames of a kind, with so many bytes of payload, a turn takes.
@@ -166,7 +166,7 @@ mod tests {
         let lifetime = Lifetime::new(LifetimeConfig::default(), now, &mut Rng::new(1, 0));
         let state = ConnectionState::new(lifetime);
         let (mut client, server) = tokio::io::duplex(1 << 20);
-        let (mut wire, _remains) = Wire::new(server, state.clone(), 1 << 14);
+        let (mut wire, _remains) = ServerWire::new(server, state.clone(), 1 << 14);
         client.write_all(&[&CLIENT_PREFACE[..], sent].concat()).await.unwrap();
         client.shutdown().await.unwrap();
         let cx = &mut Context::from_waker(Waker::noop());

@@ -14,9 +14,9 @@ use tonic::Status;
 use super::ChannelBuilder;
 use crate::client::channel::Channel;
 use crate::client::channel::method::Methods;
-use crate::client::channel::place::{WaitsFor, wait_for_place};
+use crate::client::channel::pick::{WaitsFor, wait_for_pick};
 use crate::client::channel::retries::Retries;
-use crate::client::channel::shared::{CallSettings, Shared};
+use crate::client::channel::shared::{CallSettings, ChannelShared};
 use crate::client::driver::{Driver, DriverConfig};
 use crate::client::metrics::ChannelMetrics;
 use crate::client::service_config::ServiceConfig;
@@ -46,7 +46,7 @@ impl ChannelBuilder {
         let shared = channel.shared();
         let mut rng = shared.begin_call();
         let mut waits_for = WaitsFor::Backend(None);
-        let place = wait_for_place(shared, &mut rng, &[], false, &mut waits_for);
+        let place = wait_for_pick(shared, &mut rng, &[], false, &mut waits_for);
         match tokio::time::timeout(most, place).await {
             Ok(Ok(_)) => {}
             Ok(Err(status)) => return Err(ChannelError::Unavailable(Box::new(status))),
@@ -114,7 +114,8 @@ impl ChannelBuilder {
         let (events, received) = mpsc::unbounded_channel();
         let retries = Retries::new(throttling.map(RetryThrottle::new));
         let metrics = self.channel_metrics(&target);
-        let shared = Arc::new(Shared::new(self.target, settings, retries, metrics, seed, events.clone()));
+        let shared =
+            Arc::new(ChannelShared::new(self.target, settings, retries, metrics, seed, events.clone()));
         let resolver = match self.resolver {
             Some(resolver) => resolver,
             None => resolver_of(

@@ -64,7 +64,7 @@ struct Client {
 }
 
 impl Client {
-    async fn slot(&self) -> Slot {
+    async fn slot(&self) -> StreamPermit {
         let mut current = self.current.lock().await;
         loop {
             if let Some(slot) = current.as_ref().and_then(Connection::try_reserve) {

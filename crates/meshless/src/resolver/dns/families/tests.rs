@@ -55,7 +55,7 @@ fn code(code: ResponseCode) -> Result<Lookup, NetError> {
 struct Lookups(Families);
 
 impl Lookups {
-    fn join(&mut self, answers: [FamilyAnswer; 2]) -> Result<Found, NetError> {
+    fn join(&mut self, answers: [FamilyAnswer; 2]) -> Result<FoundAddresses, NetError> {
         let name: Name = "echo.".parse().unwrap();
         self.0.join(Instant::now(), &name, answers, |_| true)
     }
@@ -82,7 +82,7 @@ fn failures() -> [FamilyAnswer; 6] {
 fn both_families_add_up_and_the_shortest_ttl_counts() {
     let found = Lookups::default().join([Answered(records(v4(), 30)), Answered(records(v6(), 5))]).unwrap();
     let ttl = Duration::from_secs(5);
-    assert_eq!(found, Found { addresses: vec![v4(), v6()], ttl, complete: true });
+    assert_eq!(found, FoundAddresses { addresses: vec![v4(), v6()], ttl, complete: true });
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,13 +9,13 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Answers from a script, its last line again and again, each after `takes`; counts lookups and
 /// those at once.
 struct Script {
-    lines: VecDeque<Result<Found, ResolveError>>,
+    lines: VecDeque<Result<FoundAddresses, ResolveError>>,
     takes: Duration,
     began: Arc<Mutex<Vec<Instant>>>,
 }
 
-impl Look for Script {
-    async fn look(&mut self, _: &Early<'_>) -> Result<Found, ResolveError> {
+impl LookUp for Script {
+    async fn look(&mut self, _: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
         self.began.lock().unwrap().push(Instant::now());
         sleep(self.takes).await;
         match self.lines.len() {
@@ -26,26 +26,28 @@ impl Look for Script {
 }
 
 /// A name's task on a script, and when its lookups began.
-fn begin(lines: impl IntoIterator<Item = Result<Found, ResolveError>>) -> (Shared, Arc<Mutex<Vec<Instant>>>) {
+fn begin(
+    lines: impl IntoIterator<Item = Result<FoundAddresses, ResolveError>>,
+) -> (SharedLookup, Arc<Mutex<Vec<Instant>>>) {
     let began = Arc::new(Mutex::new(Vec::new()));
     let takes = Duration::from_millis(10);
     let script = Script { lines: lines.into_iter().collect(), takes, began: Arc::clone(&began) };
-    (Shared::spawn(script, DnsConfig::default(), &Handle::current()), began)
+    (SharedLookup::spawn(script, DnsConfig::default(), &Handle::current()), began)
 }
 
-fn found(last: u8, ttl_s: u64) -> Result<Found, ResolveError> {
-    Ok(Found {
+fn found(last: u8, ttl_s: u64) -> Result<FoundAddresses, ResolveError> {
+    Ok(FoundAddresses {
         addresses: vec![IpAddr::from([10, 0, 0, last])],
         ttl: Duration::from_secs(ttl_s),
         complete: true,
     })
 }
 
-fn failed() -> Result<Found, ResolveError> {
+fn failed() -> Result<FoundAddresses, ResolveError> {
     Err(ResolveError::NoSuchName { name: "echo".to_owned() })
 }
 
-async fn next(answers: &mut watch::Receiver<Answer>) -> Result<Vec<IpAddr>, ResolveError> {
+async fn next(answers: &mut watch::Receiver<DnsAnswer>) -> Result<Vec<IpAddr>, ResolveError> {
     answers.changed().await.unwrap();
     answers.borrow_and_update().clone().unwrap().map(|addresses| addresses.to_vec())
 }
@@ -133,10 +135,10 @@ struct HalfAnswer {
     began: Arc<Mutex<u32>>,
 }
 
-impl Look for HalfAnswer {
-    async fn look(&mut self, early: &Early<'_>) -> Result<Found, ResolveError> {
+impl LookUp for HalfAnswer {
+    async fn look(&mut self, early: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
         *self.began.lock().unwrap() += 1;
-        let found = Found { complete: false, ..found(1, 30).unwrap() };
+        let found = FoundAddresses { complete: false, ..found(1, 30).unwrap() };
         early.publish(&found);
         sleep(2 * SECOND).await;
         Ok(found.aged(2 * SECOND))
@@ -147,7 +149,7 @@ impl Look for HalfAnswer {
 async fn half_an_answer_is_used_at_once_and_its_rest_is_not_waited_for_in_need() {
     let began = Arc::new(Mutex::new(0));
     let look = HalfAnswer { began: Arc::clone(&began) };
-    let shared = Shared::spawn(look, DnsConfig::default(), &Handle::current());
+    let shared = SharedLookup::spawn(look, DnsConfig::default(), &Handle::current());
     let mut answers = shared.answers.clone();
     let start = Instant::now();
     assert!(next(&mut answers).await.is_ok());
@@ -160,15 +162,15 @@ async fn half_an_answer_is_used_at_once_and_its_rest_is_not_waited_for_in_need()
 #[tokio::test(start_paused = true)]
 async fn a_lookup_that_panics_is_a_failure_and_is_tried_again() {
     struct Panics(u32);
-    impl Look for Panics {
-        async fn look(&mut self, _: &Early<'_>) -> Result<Found, ResolveError> {
+    impl LookUp for Panics {
+        async fn look(&mut self, _: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
             self.0 += 1;
             sleep(Duration::from_millis(10)).await;
             assert!(self.0 > 2, "a lookup of little care");
             found(1, 5)
         }
     }
-    let shared = Shared::spawn(Panics(0), DnsConfig::default(), &Handle::current());
+    let shared = SharedLookup::spawn(Panics(0), DnsConfig::default(), &Handle::current());
     let mut answers = shared.answers.clone();
     let start = Instant::now();
     for _ in 0..2 {

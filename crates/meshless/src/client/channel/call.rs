@@ -4,7 +4,6 @@
 //! several of these at a time.
 
 mod after;
-mod own;
 
 use std::ops::ControlFlow;
 use std::pin::Pin;
@@ -19,22 +18,22 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-pub use self::own::{Retry, WaitForReady};
-use super::body::{CallEnd, ResponseBody};
-use super::hedge::{Beside, hedge};
+use super::attempt_log::AttemptLog;
+use super::body::{LeaseEnd, ResponseBody};
+use super::call_options::{Retry, WaitForReady};
+use super::hedge::{HedgedAttempts, hedge};
 use super::method::{MethodSettings, Repeat};
 use super::never_sent::NeverSent;
-use super::place::{Place, WaitsFor, try_place, wait_for_place};
-use super::shared::{CallSettings, Shared};
-use super::tried::Tried;
+use super::pick::{PickedStream, WaitsFor, try_pick, wait_for_pick};
+use super::shared::{CallSettings, ChannelShared};
 use super::{Channel, deadline};
 use crate::client::call::{self, Failure, Outgoing, attempt};
-use crate::client::connection::Slot;
+use crate::client::connection::StreamPermit;
 use crate::client::metrics::{AttemptKind, AttemptSpan, Attempts};
 use crate::shared::grpc::bounced;
 
 /// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
-pub(super) async fn exchange(
+pub(super) async fn run_call(
     channel: Channel,
     request: http::Request<Body>,
 ) -> Result<http::Response<ResponseBody>, Status> {
@@ -53,7 +52,7 @@ pub(super) async fn exchange(
 }
 
 async fn answer(
-    shared: &Arc<Shared>,
+    shared: &Arc<ChannelShared>,
     mut request: http::Request<Body>,
     attempts: Attempts,
 ) -> Result<http::Response<ResponseBody>, Status> {
@@ -91,20 +90,20 @@ async fn answer(
         attempted: None,
         policy,
         failures: failures.unwrap_or(CodeSet::EMPTY),
-        tried: Tried::default(),
+        tried: AttemptLog::default(),
         was_sent: false,
         beside: None,
         number: 0,
     };
     match method.repeat.as_ref().and_then(Repeat::hedge) {
         Some(policy) if own.is_none() => Box::pin(hedge(call, policy)).await,
-        _ => call.see_through().await,
+        _ => call.run_with_deadline().await,
     }
 }
 
 /// A call, or one attempt of a hedged one.
 pub(super) struct Call<'a> {
-    shared: &'a Arc<Shared>,
+    shared: &'a Arc<ChannelShared>,
     method: &'a MethodSettings,
     began: Instant,
     /// Knows the deadline, too.
@@ -118,15 +117,15 @@ pub(super) struct Call<'a> {
     attempt: AttemptSpan,
     /// The attempt under way. Here rather than in `run`, so that a deadline counts against the
     /// backend.
-    attempted: Option<CallEnd>,
+    attempted: Option<LeaseEnd>,
     policy: Option<&'a RetryPolicy>,
     /// Codes that count against the throttle; none without a policy.
     failures: CodeSet,
-    tried: Tried,
+    tried: AttemptLog,
     /// Whether an attempt may have left this process.
     was_sent: bool,
     /// Where the other attempts of a hedged call went.
-    beside: Option<Arc<Beside>>,
+    beside: Option<Arc<HedgedAttempts>>,
     /// Which of them this is.
     number: u32,
 }
@@ -138,7 +137,7 @@ enum Again {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn shared(&self) -> &'a Arc<Shared> {
+    pub(super) fn shared(&self) -> &'a Arc<ChannelShared> {
         self.shared
     }
 
@@ -148,7 +147,11 @@ impl<'a> Call<'a> {
 
     /// The call once more, to be attempted beside those that share `beside`. `None` if its request
     /// is a stream.
-    pub(super) async fn fork(&mut self, previous_attempts: u32, beside: &Arc<Beside>) -> Option<Self> {
+    pub(super) async fn fork(
+        &mut self,
+        previous_attempts: u32,
+        beside: &Arc<HedgedAttempts>,
+    ) -> Option<Self> {
         let mut outgoing = std::future::poll_fn(|cx| std::task::Poll::Ready(self.outgoing.fork(cx))).await?;
         if previous_attempts > 0 {
             number(&mut outgoing, previous_attempts);
@@ -167,7 +170,7 @@ impl<'a> Call<'a> {
             attempted: None,
             policy: None,
             failures: self.failures,
-            tried: Tried::default(),
+            tried: AttemptLog::default(),
             was_sent: self.was_sent,
             beside: Some(Arc::clone(beside)),
             number: previous_attempts,
@@ -175,7 +178,7 @@ impl<'a> Call<'a> {
     }
 
     /// Runs the call within its deadline, and tells what it knows of one that fails.
-    pub(super) async fn see_through(&mut self) -> Result<http::Response<ResponseBody>, Status> {
+    pub(super) async fn run_with_deadline(&mut self) -> Result<http::Response<ResponseBody>, Status> {
         let result = self.run_within_deadline().await;
         // Of a hedged call this attempt does not know what became of the others.
         let was_sent = self.was_sent || self.beside.is_some();
@@ -207,7 +210,7 @@ impl<'a> Call<'a> {
                 beside.wait(self.number)
             });
             self.attempt = self.attempts.begin(self.kind);
-            let place = match try_place(self.shared, &mut rng, self.tried.avoid()) {
+            let place = match try_pick(self.shared, &mut rng, self.tried.avoid()) {
                 Ok(place) => place,
                 Err(_) => match self.wait(&mut rng).await {
                     Ok(place) => {
@@ -222,13 +225,13 @@ impl<'a> Call<'a> {
                     }
                 },
             };
-            let Place { slot, lease } = place;
+            let PickedStream { slot, lease } = place;
             let endpoint = lease.endpoint();
             waiting.into_iter().for_each(|waiting| waiting.placed(endpoint));
             self.waits_for = WaitsFor::Answer(slot.address().clone());
             self.outgoing.set_meter(self.attempt.sender());
             let span = std::mem::take(&mut self.attempt);
-            self.attempted = Some(CallEnd::new(lease, span, Arc::clone(self.shared)));
+            self.attempted = Some(LeaseEnd::new(lease, span, Arc::clone(self.shared)));
             let answer = match self.policy.and_then(RetryPolicy::per_attempt_timeout) {
                 None => attempt(slot, &mut self.outgoing).await,
                 Some(limit) => self.attempt_within(limit, slot).await,
@@ -250,17 +253,17 @@ impl<'a> Call<'a> {
     fn wait<'b>(
         &'b mut self,
         rng: &'b mut Rng,
-    ) -> Pin<Box<dyn Future<Output = Result<Place, Status>> + Send + 'b>> {
+    ) -> Pin<Box<dyn Future<Output = Result<PickedStream, Status>> + Send + 'b>> {
         self.waits_for = WaitsFor::Backend(None);
         let avoid = self.tried.avoid();
-        Box::pin(wait_for_place(self.shared, rng, avoid, self.wait_for_ready, &mut self.waits_for))
+        Box::pin(wait_for_pick(self.shared, rng, avoid, self.wait_for_ready, &mut self.waits_for))
     }
 
     fn attempt_within<'b>(
         &'b mut self,
         limit: std::time::Duration,
-        slot: Slot,
-    ) -> Pin<Box<dyn Future<Output = Result<http::Response<call::ResponseBody>, Failure>> + Send + 'b>> {
+        slot: StreamPermit,
+    ) -> Pin<Box<dyn Future<Output = Result<http::Response<call::AttemptBody>, Failure>> + Send + 'b>> {
         Box::pin(async move {
             let endpoint = slot.address().clone();
             match timeout(limit, attempt(slot, &mut self.outgoing)).await {

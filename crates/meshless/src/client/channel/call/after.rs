@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use super::{Again, Call, number};
 use crate::client::call::{self, Failure, Refusal};
-use crate::client::channel::body::{CallEnd, ResponseBody};
+use crate::client::channel::body::{LeaseEnd, ResponseBody};
 use crate::shared::grpc::{bounced, core_code};
 
 impl Call<'_> {
@@ -20,8 +20,8 @@ impl Call<'_> {
         &mut self,
         retry: &mut CallRetry<'_>,
         rng: &mut Rng,
-        mut response: http::Response<call::ResponseBody>,
-        end: CallEnd,
+        mut response: http::Response<call::AttemptBody>,
+        end: LeaseEnd,
     ) -> ControlFlow<http::Response<ResponseBody>, Again> {
         if bounced::is_marked(response.headers()) {
             let is_bounced = bounced::is_refusal(self.outgoing.headers_mut(), response.headers());
@@ -37,7 +37,7 @@ impl Call<'_> {
         if let (Some(beside), None) = (&self.beside, &refusal) {
             beside.answered(&end);
         }
-        let attach = |response, end: CallEnd| {
+        let attach = |response, end: LeaseEnd| {
             let end = end.answered(failures);
             let (deadline, max) = (self.deadline(), self.method.response_message_max);
             ControlFlow::Break(ResponseBody::attach(response, end, deadline, max, &self.outgoing))
@@ -68,8 +68,8 @@ impl Call<'_> {
         &mut self,
         retry: &mut CallRetry<'_>,
         rng: &mut Rng,
-        response: http::Response<call::ResponseBody>,
-        end: CallEnd,
+        response: http::Response<call::AttemptBody>,
+        end: LeaseEnd,
     ) -> ControlFlow<http::Response<ResponseBody>, Again> {
         let attempt = AttemptEnd {
             fate: AttemptFate::Bounced,
@@ -104,7 +104,7 @@ impl Call<'_> {
         retry: &mut CallRetry<'_>,
         rng: &mut Rng,
         failure: Failure,
-        end: CallEnd,
+        end: LeaseEnd,
     ) -> Result<Again, Status> {
         let endpoint = end.endpoint();
         let again = bounced::is_second_attempt(self.outgoing.headers_mut());

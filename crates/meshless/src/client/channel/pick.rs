@@ -9,23 +9,27 @@ use meshless_core::{EndpointId, Lease, Pick, Rng, UnavailableError, Wait};
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::shared::{DriverEvent, Shared};
-use crate::client::connection::{Connection, Slot};
+use super::shared::{ChannelShared, DriverEvent};
+use crate::client::connection::{Connection, StreamPermit};
 
 /// A backend that takes the attempt: counted in by the balancer, and a stream reserved on the
 /// connection.
-pub(super) struct Place {
-    pub(super) slot: Slot,
+pub(super) struct PickedStream {
+    pub(super) slot: StreamPermit,
     pub(super) lease: Lease<Connection>,
 }
 
 /// Takes a place that is free now, unless others wait for room: they come first.
-pub(super) fn try_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
-    if shared.is_contended() { Err(NoPlace::Contended) } else { find_place(shared, rng, avoid) }
+pub(super) fn try_pick(
+    shared: &ChannelShared,
+    rng: &mut Rng,
+    avoid: &[EndpointId],
+) -> Result<PickedStream, NotPicked> {
+    if shared.is_contended() { Err(NotPicked::Contended) } else { pick_stream(shared, rng, avoid) }
 }
 
 /// Why there is no place now.
-pub(super) enum NoPlace {
+pub(super) enum NotPicked {
     /// Nothing has asked the channel to connect yet.
     Idle,
     /// Connections are being made, or a new picker is about to be published.
@@ -48,13 +52,13 @@ pub(super) enum NoPlace {
 /// # Errors
 /// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`;
 /// RESOURCE_EXHAUSTED if too many calls wait already.
-pub(super) async fn wait_for_place(
-    shared: &Shared,
+pub(super) async fn wait_for_pick(
+    shared: &ChannelShared,
     rng: &mut Rng,
     avoid: &[EndpointId],
     wait_for_ready: bool,
     waits_for: &mut WaitsFor,
-) -> Result<Place, Status> {
+) -> Result<PickedStream, Status> {
     check(shared, wait_for_ready, waits_for)?;
     let Some(_waiting) = shared.start_waiting() else {
         return Err(Status::resource_exhausted(format!(
@@ -80,17 +84,17 @@ pub(super) async fn wait_for_place(
         published.as_mut().enable();
         room.as_mut().enable();
         check(shared, wait_for_ready, waits_for)?;
-        match find_place(shared, rng, avoid) {
+        match pick_stream(shared, rng, avoid) {
             Ok(place) => {
                 shared.set_contended(false);
                 return Ok(place);
             }
-            Err(NoPlace::Idle) => shared.tell(DriverEvent::CallWaits),
-            Err(NoPlace::Full(endpoint)) => {
+            Err(NotPicked::Idle) => shared.tell(DriverEvent::CallWaits),
+            Err(NotPicked::Full(endpoint)) => {
                 shared.set_contended(true);
                 shared.tell(DriverEvent::Full(endpoint));
             }
-            Err(NoPlace::Connecting | NoPlace::Contended | NoPlace::Unavailable) => {}
+            Err(NotPicked::Connecting | NotPicked::Contended | NotPicked::Unavailable) => {}
         }
         tokio::select! {
             () = published => {}
@@ -99,33 +103,37 @@ pub(super) async fn wait_for_place(
     }
 }
 
-fn find_place(shared: &Shared, rng: &mut Rng, avoid: &[EndpointId]) -> Result<Place, NoPlace> {
+fn pick_stream(
+    shared: &ChannelShared,
+    rng: &mut Rng,
+    avoid: &[EndpointId],
+) -> Result<PickedStream, NotPicked> {
     let picker = shared.picker();
     let now = Instant::now().into_std();
     for _ in 0..OUTDATED_PICKS_MAX {
         match picker.pick(now, rng, avoid) {
             Pick::Ready(lease) => match lease.connection().try_reserve() {
-                Some(slot) => return Ok(Place { slot, lease }),
+                Some(slot) => return Ok(PickedStream { slot, lease }),
                 // The snapshot is older than a GOAWAY or a SETTINGS on this connection. The others
                 // may do.
                 None if picker.endpoints() > 1 => {}
-                None if lease.connection().is_accepting() => return Err(NoPlace::Full(lease.endpoint())),
-                None => return Err(NoPlace::Connecting),
+                None if lease.connection().is_accepting() => return Err(NotPicked::Full(lease.endpoint())),
+                None => return Err(NotPicked::Connecting),
             },
-            Pick::Queue(Wait::Idle) => return Err(NoPlace::Idle),
-            Pick::Queue(Wait::Full(endpoint)) => return Err(NoPlace::Full(endpoint)),
-            Pick::Queue(Wait::Connecting) => return Err(NoPlace::Connecting),
-            Pick::Fail(_) => return Err(NoPlace::Unavailable),
+            Pick::Queue(Wait::Idle) => return Err(NotPicked::Idle),
+            Pick::Queue(Wait::Full(endpoint)) => return Err(NotPicked::Full(endpoint)),
+            Pick::Queue(Wait::Connecting) => return Err(NotPicked::Connecting),
+            Pick::Fail(_) => return Err(NotPicked::Unavailable),
         }
     }
-    Err(NoPlace::Connecting)
+    Err(NotPicked::Connecting)
 }
 
 /// Notes what a call waits for, as far as the picker knows.
 ///
 /// # Errors
 /// UNAVAILABLE if it would wait for nothing.
-fn check(shared: &Shared, wait_for_ready: bool, waits_for: &mut WaitsFor) -> Result<(), Status> {
+fn check(shared: &ChannelShared, wait_for_ready: bool, waits_for: &mut WaitsFor) -> Result<(), Status> {
     if let Some(ended) = shared.end_status() {
         return Err(ended);
     }
@@ -169,7 +177,7 @@ impl WaitsFor {
     }
 }
 
-fn unavailable(shared: &Shared, error: &UnavailableError) -> Status {
+fn unavailable(shared: &ChannelShared, error: &UnavailableError) -> Status {
     Status::unavailable(format!("{}: {error}", shared.target))
 }
 

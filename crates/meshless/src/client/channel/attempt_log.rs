@@ -11,16 +11,16 @@ use tonic::Status;
 /// The failed attempts of one call. Boxed once there is one: few calls have any, and each pays for
 /// the room.
 #[derive(Debug, Default)]
-pub(super) struct Tried(Option<Box<Attempts>>);
+pub(super) struct AttemptLog(Option<Box<FailedAttempts>>);
 
 #[derive(Debug, Default)]
-struct Attempts {
+struct FailedAttempts {
     avoid: Vec<EndpointId>,
     causes: VecDeque<String>,
     failed: u32,
 }
 
-impl Tried {
+impl AttemptLog {
     /// Endpoints that failed the call, for a pick to avoid.
     pub(super) fn avoid(&self) -> &[EndpointId] {
         self.0.as_ref().map_or(&[], |attempts| &attempts.avoid)
@@ -59,7 +59,7 @@ impl Tried {
     pub(super) fn explain(&self, cause: &str, reason: Option<GiveUpReason>) -> String {
         let causes = match self.before() {
             None => cause.to_owned(),
-            Some(Attempts { failed, causes, .. }) => {
+            Some(FailedAttempts { failed, causes, .. }) => {
                 let before = list(*failed, causes);
                 format!("after {} attempts: {before}; {}", failed.saturating_add(1), shortened(cause))
             }
@@ -77,14 +77,14 @@ impl Tried {
 
     /// Adds what came before to the status of a call that its deadline ended.
     pub(super) fn add_to(&self, status: Status) -> Status {
-        let Some(Attempts { failed, causes, .. }) = self.before() else { return status };
+        let Some(FailedAttempts { failed, causes, .. }) = self.before() else { return status };
         let attempts = if *failed == 1 { "attempt" } else { "attempts" };
         let before = list(*failed, causes);
         let message = format!("{} (after {failed} failed {attempts}: {before})", status.message());
         Status::new(status.code(), message)
     }
 
-    fn before(&self) -> Option<&Attempts> {
+    fn before(&self) -> Option<&FailedAttempts> {
         self.0.as_deref().filter(|attempts| attempts.failed > 0)
     }
 }
@@ -121,14 +121,14 @@ mod tests {
     #[test]
     fn one_attempt_is_told_in_its_own_words() {
         let long = "x".repeat(10_000);
-        assert_eq!(Tried::default().explain(&long, Some(GiveUpReason::NotRetryable)), long);
-        let throttled = Tried::default().explain("lost", Some(GiveUpReason::Throttled));
+        assert_eq!(AttemptLog::default().explain(&long, Some(GiveUpReason::NotRetryable)), long);
+        let throttled = AttemptLog::default().explain("lost", Some(GiveUpReason::Throttled));
         assert!(throttled.starts_with("lost (not sent again: too many calls"), "{throttled}");
     }
 
     #[test]
     fn several_are_told_in_turn() {
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         tried.failed(None, "10.0.0.1:1: lost");
         tried.failed(None, "10.0.0.2:1: UNAVAILABLE: full");
         let message = tried.explain("10.0.0.3:1: lost", Some(GiveUpReason::Attempts));
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn the_message_is_bounded() {
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         (0..100).for_each(|n| tried.failed(None, &format!("{n} {}", "ü".repeat(1000))));
         let message = tried.explain("end", None);
         assert!(
