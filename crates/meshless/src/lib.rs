@@ -68,12 +68,7 @@
 //! | `otel` | OpenTelemetry metrics |
 
 #[cfg(all(doctest, feature = "client", feature = "server"))]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
-#[cfg(all(doctest, feature = "client", feature = "server"))]
-#[doc = include_str!("../../../docs/failures.md")]
-struct FailuresPage;
+mod book;
 
 #[cfg(not(any(feature = "client", feature = "server")))]
 compile_error!("meshless without its features `client` and `server` is empty: enable one of them, or both");

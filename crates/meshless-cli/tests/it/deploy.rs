@@ -19,7 +19,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use manifest::{FOLDERS, Manifests, argument, duration, files, read, strict};
+pub(crate) use manifest::strict;
+use manifest::{FOLDERS, Manifests, argument, duration, files, read};
 
 #[test]
 fn the_servers_finish_their_calls_before_they_are_killed() {
@@ -183,18 +184,12 @@ fn whoever_administrates_the_namespace_can_apply_everything_but_the_namespace() 
 
 #[test]
 fn the_documented_commands_make_the_namespace_where_it_is_missing_before_they_use_it() {
-    let documents = [
-        include_str!("../../../../README.md"),
-        include_str!("../../../../deploy/README.md"),
-        include_str!("../../../../docs/kubernetes.md"),
-    ];
-    for document in documents {
-        let commands: Vec<_> = document.lines().filter(|line| line.starts_with("$ ")).collect();
-        let at = |words: &str| commands.iter().position(|command| command.contains(words));
-        let makes = "kubectl get namespace meshless || kubectl apply -f deploy/base/namespace.yaml";
-        let (made, used) = (at(makes), at("kubectl apply -k deploy/base"));
-        assert!(made.is_some() && made < used, "{commands:#?}");
-    }
+    let document = include_str!("../../../../docs/start/kubernetes.md");
+    let commands: Vec<_> = document.lines().filter(|line| line.starts_with("$ ")).collect();
+    let at = |words: &str| commands.iter().position(|command| command.contains(words));
+    let makes = "kubectl get namespace meshless || kubectl apply -f deploy/base/namespace.yaml";
+    let (made, used) = (at(makes), at("kubectl apply -k deploy/base"));
+    assert!(made.is_some() && made < used, "{commands:#?}");
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+mod automation;
 mod bad_input;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod compare;
 mod deploy;
+mod docs;
 mod kernel;
 mod load;
 mod serve;

@@ -7,7 +7,7 @@
 //! nothing about the backend, neither good nor bad.
 //!
 //! Used by whatever ends a call, before it calls [`Lease::finish`](crate::Lease::finish). The table
-//! for users is in `docs/failures.md`, "What counts as a failure".
+//! for users is in `docs/reference/outcomes.md`.
 
 use crate::code::Code;
 

@@ -1,5 +1,5 @@
-//! The table of docs/choosing-age.md, "What ageing cannot do": sticky connections lie as thrown
-//! balls do.
+//! The table of docs/guides/choosing-age.md, "What ageing cannot do": sticky connections lie as
+//! thrown balls do.
 
 use meshless_core::Rng;
 

@@ -83,7 +83,7 @@ pub(super) fn read(file: &str) -> Value {
 }
 
 /// The object, if the API knows each of its fields by this name and type.
-pub(super) fn strict<T: DeserializeOwned + Serialize>(written: &Value) -> Result<T, String> {
+pub(crate) fn strict<T: DeserializeOwned + Serialize>(written: &Value) -> Result<T, String> {
     let object: T = serde_json::from_value(written.clone()).map_err(|error| error.to_string())?;
     let understood = serde_json::to_value(&object).map_err(|error| error.to_string())?;
     // What was not understood did not come back.
