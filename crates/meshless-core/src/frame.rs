@@ -92,6 +92,11 @@ impl FrameHeader {
         matches!(self.kind, FrameKind::Data | FrameKind::Headers) && self.flags & 0x1 != 0
     }
 
+    /// Whether this is DATA that says nothing and ends nothing.
+    pub fn is_empty_data(&self) -> bool {
+        self.kind == FrameKind::Data && self.payload_len == 0 && !self.is_end_stream()
+    }
+
     /// How many bytes of the payload padding can take, its length among them (RFC 9113 §6.1).
     pub(crate) fn padding_max(&self) -> u32 {
         if self.flags & 0x8 != 0 { 256 } else { 0 }

@@ -28,6 +28,8 @@ pub struct ControlFrames {
     pub window_updates: u32,
     /// Frames that change nothing: see [`ControlFrames::note`].
     pub idle: u32,
+    /// Short DATA for streams that this end has reset.
+    pub late_data: u32,
     /// Streams that ended with a response, each of which pays for a reset: a peer that lets calls
     /// end may reset as many.
     pub responses: u32,
@@ -59,7 +61,17 @@ impl ControlFrames {
 
     /// Adds what `more` counts.
     pub fn add(&mut self, more: Self) {
-        let Self { pings, settings, resets, early_resets, window_updates, idle, responses, data_sent } = more;
+        let Self {
+            pings,
+            settings,
+            resets,
+            early_resets,
+            window_updates,
+            idle,
+            late_data,
+            responses,
+            data_sent,
+        } = more;
         let sums = [
             (&mut self.pings, pings),
             (&mut self.settings, settings),
@@ -67,6 +79,7 @@ impl ControlFrames {
             (&mut self.early_resets, early_resets),
             (&mut self.window_updates, window_updates),
             (&mut self.idle, idle),
+            (&mut self.late_data, late_data),
             (&mut self.responses, responses),
             (&mut self.data_sent, data_sent),
         ];
@@ -77,7 +90,7 @@ impl ControlFrames {
 
     /// How many frames came. Of those that are counted; what pays is not among them.
     pub fn count(&self) -> u32 {
-        [self.pings, self.settings, self.resets, self.window_updates, self.idle]
+        [self.pings, self.settings, self.resets, self.window_updates, self.idle, self.late_data]
             .into_iter()
             .fold(0, u32::saturating_add)
     }
@@ -90,6 +103,7 @@ impl ControlFrames {
             (EARLY_RESET_COST, self.early_resets),
             (WINDOW_UPDATE_COST, self.window_updates),
             (IDLE_COST, self.idle),
+            (1, self.late_data.div_ceil(LATE_DATA_PER_TOKEN)),
         ])
     }
 
@@ -152,6 +166,11 @@ const WINDOW_UPDATE_COST: u32 = 2;
 /// SETTINGS.
 const IDLE_COST: u32 = 10;
 
+/// 100 000 a second. A peer may send as many messages as fit into its windows before it hears that
+/// their calls have ended, and all calls may end at once. To pass over one costs less than a
+/// microsecond.
+const LATE_DATA_PER_TOKEN: u32 = 10;
+
 /// What is borne at once even if few streams may be open: resets, or a hundred SETTINGS, or 10 000
 /// PINGs.
 const RESETS_MIN: u32 = 1000;
@@ -201,6 +220,16 @@ mod tests {
         assert!(!FrameBudget::new(0).spend(epoch(), settings(101)));
         assert!(FrameBudget::new(0).spend(epoch(), pings(10_000)));
         assert!(!FrameBudget::new(0).spend(epoch(), pings(10_001)));
+    }
+
+    #[test]
+    fn messages_that_cross_the_reset_of_their_calls_are_borne_in_large_numbers() {
+        let late = |late_data| ControlFrames { late_data, ..ControlFrames::default() };
+        let mut budget = FrameBudget::new(0);
+        assert_eq!(late(7).count(), 7);
+        assert!(budget.spend(epoch(), late(100_000)));
+        assert!(!budget.spend(epoch(), late(1)));
+        assert!(budget.spend(epoch() + Duration::from_secs(1), late(99_990)));
     }
 
     fn came(header: [u8; 9], times: u32) -> ControlFrames {
@@ -264,6 +293,7 @@ mod tests {
             early_resets: all,
             window_updates: all,
             idle: all,
+            late_data: all,
             responses: 0,
             data_sent: 0,
         };

@@ -12,5 +12,6 @@ pub mod metrics;
 pub(crate) mod orca;
 pub(crate) mod peer_settings;
 pub(crate) mod peer_text;
+pub(crate) mod reset_streams;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

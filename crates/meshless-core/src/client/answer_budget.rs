@@ -62,6 +62,12 @@ impl AnswerBudget {
         }
     }
 
+    /// Counts short DATA for streams that the client has reset.
+    #[inline]
+    pub fn note_late_data(&mut self, frames: u32) {
+        self.frames.late_data = self.frames.late_data.saturating_add(frames);
+    }
+
     /// Counts empty messages beyond the first of a call. They cost as much as PINGs.
     pub fn note_empty_messages(&mut self, messages: u32) {
         self.frames.pings = self.frames.pings.saturating_add(messages);

@@ -20,6 +20,7 @@ mod hedging;
 mod hidden_endpoints;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod late_messages;
 mod lifecycle;
 mod limits;
 mod load_watch;

@@ -19,6 +19,7 @@ mod shutdown;
 mod tls;
 
 mod hostile;
+mod late_messages;
 mod long_lives;
 #[cfg(feature = "client")]
 mod overload;

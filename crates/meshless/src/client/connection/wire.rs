@@ -13,10 +13,13 @@
 //!
 //! It counts the frames that carry nothing against the server's budget for them ([`AnswerBudget`]),
 //! and when that is spent says GOAWAY(ENHANCE_YOUR_CALM) and reads no more, which ends the
-//! connection.
+//! connection. Frames that h2 counts over the connection's whole life become others: DATA for
+//! streams that were reset ([`ResetStreams`]), and empty DATA, of which h2 bears a hundred
+//! (`proto/streams/counts.rs`, `record_data_frame`).
 //!
-//! It also judges the server's first bytes, because what h2 makes of an HTTP/1 answer is "frame
-//! with invalid size".
+//! It also judges the server's first bytes.
+
+mod greeting;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -28,10 +31,12 @@ use meshless_core::{AnswerBudget, FRAME_HEADER_LEN, FrameHeader, FrameKind, Fram
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use self::greeting::{Greeting, judge_greeting};
 use super::header_limit::BlockWatch;
 use super::shared::ConnectionShared;
 use crate::shared::io::BoxIo;
 use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
+use crate::shared::reset_streams::ResetStreams;
 
 /// A byte stream whose frames are noted as they pass.
 pub(super) struct ClientWire {
@@ -48,6 +53,10 @@ pub(super) struct ClientWire {
     /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At
     /// most one read's.
     held_back: Bytes,
+    resets: ResetStreams,
+    /// The first bytes of a frame's header that was not read to its end: they may have to be
+    /// changed.
+    header_start: Vec<u8>,
     /// Whether a write that fails may have sent some of its bytes. A socket's has not; TLS sends
     /// several records in one write, the first of which may arrive before the second fails.
     fails_in_part: bool,
@@ -66,26 +75,36 @@ impl ClientWire {
             budget: AnswerBudget::default(),
             greeting: Some(Vec::with_capacity(FRAME_HEADER_LEN)),
             held_back: Bytes::new(),
+            resets: ResetStreams::default(),
+            header_start: Vec::new(),
         }
     }
 
-    /// Whether a GOAWAY begins among these bytes.
-    fn note_read(&mut self, bytes: &[u8]) -> io::Result<bool> {
+    /// Notes the frames among these bytes. Returns whether a GOAWAY begins there, and how many of
+    /// the bytes h2 may read: all, or all but the first bytes of a header if more bytes follow.
+    fn note_read(&mut self, bytes: &mut [u8], more_follow: bool) -> io::Result<(bool, usize)> {
         self.check_greeting(bytes)?;
         let (mut goaway, mut answer) = (false, false);
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        let mut length = 0;
+        while length < bytes.len() {
+            let rest = &mut bytes[length..];
+            let is_start = self.greeting.is_none() && self.reads.at_boundary();
+            if is_start && rest.len() < FRAME_HEADER_LEN && more_follow {
+                break;
+            }
             let (passed, frame) = self.reads.pass_frame(rest);
-            let (mut piece, after) = rest.split_at(passed);
-            rest = after;
+            length += passed;
             if let Some(frame) = frame {
-                self.budget.note_read(&frame);
+                let header = rest.first_chunk_mut().filter(|_| is_start);
+                self.count(&frame, header);
                 goaway |= frame.kind == FrameKind::GoAway;
                 answer |= matches!(frame.kind, FrameKind::Headers | FrameKind::Data);
-                piece = &piece[passed + self.reads.payload_left() - frame.payload_len as usize..];
+                let header_len = passed + self.reads.payload_left() - frame.payload_len as usize;
                 self.note_frame(&frame);
+                self.note_settings(&rest[header_len..passed]);
+            } else {
+                self.note_settings(&rest[..passed]);
             }
-            self.note_settings(piece);
         }
         if answer {
             self.shared.handle_answer();
@@ -96,7 +115,43 @@ impl ClientWire {
         if goaway {
             self.shared.handle_goaway_header();
         }
-        Ok(goaway)
+        Ok((goaway, length))
+    }
+
+    /// Counts a frame against the budget. What h2 would count for the life of the connection, it is
+    /// not shown, if the header's bytes are at hand.
+    fn count(&mut self, frame: &FrameHeader, header: Option<&mut [u8; FRAME_HEADER_LEN]>) {
+        if let Some(header) = header {
+            if self.resets.end_late_data(header) {
+                return self.budget.note_late_data(1);
+            }
+            if frame.is_empty_data() {
+                header[KIND] = IGNORED;
+            }
+        }
+        self.budget.note_read(frame);
+    }
+
+    /// Reads, and notes what was read. Ready with whether a GOAWAY begins there.
+    fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
+        let start = buf.filled().len();
+        loop {
+            let kept = self.header_start.len().min(buf.remaining());
+            buf.put_slice(&self.header_start[..kept]);
+            // With less room than that there is no place for the rest of the header.
+            if buf.remaining() > 0 && Pin::new(&mut self.io).poll_read(cx, buf)?.is_pending() {
+                buf.set_filled(start);
+                return Poll::Pending;
+            }
+            self.header_start.drain(..kept);
+            let more_follow = buf.filled().len() > start + kept;
+            let (goaway, length) = self.note_read(&mut buf.filled_mut()[start..], more_follow)?;
+            self.header_start.extend_from_slice(&buf.filled()[start + length..]);
+            buf.set_filled(start + length);
+            if length > 0 || !more_follow {
+                return Poll::Ready(Ok(goaway));
+            }
+        }
     }
 
     fn note_frame(&mut self, frame: &FrameHeader) {
@@ -124,6 +179,9 @@ impl ClientWire {
             self.budget.note_written(&frame);
             match frame.kind {
                 FrameKind::Headers => self.shared.handle_headers_written(frame.stream_id),
+                FrameKind::ResetStream => {
+                    self.resets.note(frame.stream_id, std::time::Instant::now());
+                }
                 // h2 applies the peer's SETTINGS in the step that queues the acknowledgement.
                 FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
                 _ => {}
@@ -188,9 +246,11 @@ impl AsyncRead for ClientWire {
             buf.put_slice(&self.held_back.split_to(len));
             return Poll::Ready(Ok(()));
         }
+        if !self.resets.is_empty() {
+            self.resets.forget_old(std::time::Instant::now());
+        }
         let start = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        let goaway = self.note_read(&buf.filled()[start..])?;
+        let goaway = ready!(self.poll_frames(cx, buf))?;
         self.check_budget(cx)?;
         if goaway {
             self.held_back = Bytes::copy_from_slice(&buf.filled()[start..]);
@@ -247,45 +307,19 @@ impl AsyncWrite for ClientWire {
     }
 }
 
+/// Where the type stands in a frame header (RFC 9113 §4.1).
+const KIND: usize = 3;
+
+/// A type that nobody uses. "Implementations MUST ignore and discard frames of unknown types."
+const IGNORED: u8 = 0xff;
+
 /// GOAWAY: no stream of the server's was taken, ENHANCE_YOUR_CALM, and why (RFC 9113 §6.8).
 const CALM_DOWN: [u8; 32] = *b"\0\0\x17\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo_many_frames";
 
-#[derive(Debug, PartialEq, Eq)]
-enum Greeting {
-    /// Too few bytes to tell.
-    Unfinished,
-    Http2,
-    /// Something else, in words.
-    Other(&'static str),
-}
-
-fn judge_greeting(bytes: &[u8], ended: bool) -> Greeting {
-    if bytes.starts_with(b"HTTP/") {
-        return Greeting::Other(
-            "it answers in HTTP/1; a gRPC server, or a proxy with HTTP/2 switched on for this port, is needed",
-        );
-    }
-    // A TLS record: alert (0x15) or handshake (0x16), major version 3.
-    if matches!(bytes, [0x15 | 0x16, 0x03, ..]) {
-        return Greeting::Other("it answers in TLS; connect with TLS, as for https://");
-    }
-    if let Ok(header) = <&[u8; FRAME_HEADER_LEN]>::try_from(bytes) {
-        let frame = FrameHeader::parse(header);
-        let is_settings = frame.kind == FrameKind::Settings && frame.stream_id == 0 && !frame.is_ack();
-        return if is_settings {
-            Greeting::Http2
-        } else {
-            Greeting::Other("its first bytes are not HTTP/2's SETTINGS; something else listens there")
-        };
-    }
-    if ended {
-        return Greeting::Other("it closed the connection before HTTP/2's SETTINGS");
-    }
-    Greeting::Unfinished
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
     use crate::client::connection::HeaderLimit;
 
@@ -325,6 +359,46 @@ mod tests {
         }
     }
 
+    fn data(flags: u8, stream: u8) -> [u8; 16] {
+        [0, 0, 7, 0, flags, 0, 0, 0, stream, 0, 0, 0, 0, 2, 8, 1]
+    }
+
+    #[tokio::test]
+    async fn late_data_is_ended_however_the_bytes_are_cut() {
+        let frames = |flags| [data(0, 1), data(flags, 3), data(flags, 3), data(0, 5)].concat().repeat(20);
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let sent = [&settings[..], &frames(0), &[0, 0, 1]].concat();
+        for (cut, room) in (1..50).flat_map(|cut| [1, 5, 8, 100].map(|room| (cut, room))) {
+            let (mut server, client) = tokio::io::duplex(cut);
+            let address = meshless_core::Address::Unix("/test".into());
+            let shared = ConnectionShared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
+            let mut wire = ClientWire::new(Box::new(client), shared, false);
+            // It knows the server, as it does by the time that it resets a stream.
+            wire.greeting = None;
+            wire.resets.note(3, std::time::Instant::now());
+            let send = async {
+                server.write_all(&sent).await.unwrap();
+                server.shutdown().await.unwrap();
+            };
+            let read = async {
+                let (mut received, mut chunk) = (Vec::new(), vec![0; room]);
+                loop {
+                    match wire.read(&mut chunk).await.unwrap() {
+                        0 => return received,
+                        length => received.extend_from_slice(&chunk[..length]),
+                    }
+                }
+            };
+            let ((), received) = tokio::join!(send, read);
+            if room > FRAME_HEADER_LEN {
+                let expected = [&settings[..], &frames(1), &[0, 0, 1]].concat();
+                assert_eq!(received, expected, "cut every {cut} bytes");
+            } else {
+                assert_eq!(received.len(), sent.len(), "cut every {cut} bytes, {room} at once");
+            }
+        }
+    }
+
     #[test]
     fn what_a_failed_write_may_have_sent_counts_as_sent() {
         let (result, written_up_to) = write_to_broken(false, b"");
@@ -338,24 +412,5 @@ mod tests {
         let (result, written_up_to) = write_to_broken(false, b"goaway");
         assert_eq!(result.unwrap(), 34);
         assert_eq!(written_up_to, 0, "and nothing counts as sent");
-    }
-
-    #[test]
-    fn a_server_is_judged_by_its_first_bytes() {
-        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-        assert_eq!(judge_greeting(&settings, false), Greeting::Http2);
-        for cut in 0..settings.len() {
-            assert_eq!(judge_greeting(&settings[..cut], false), Greeting::Unfinished);
-            assert!(matches!(judge_greeting(&settings[..cut], true), Greeting::Other(_)));
-        }
-        let says = |bytes: &[u8], words: &str| match judge_greeting(bytes, false) {
-            Greeting::Other(what) => what.contains(words),
-            _ => false,
-        };
-        assert!(says(b"HTTP/1.1 ", "HTTP/1"));
-        assert!(says(&[0x15, 3, 1, 0, 2, 2, 70], "TLS"));
-        assert!(says(b"SSH-2.0-O", "something else"));
-        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0];
-        assert!(says(&ping, "not HTTP/2's SETTINGS"));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Normally this only watches: header arithmetic, nothing is copied. Up to the first header block,
 //! from when the connection is sent away, and while a PING of keepalive is out, the bytes pass
-//! through a buffer, because six frames need a hand:
+//! through a buffer, because six frames need a hand. So do those whose header has not come whole
+//! after a stream was reset: short DATA for such streams is marked ([`ResetStreams`]).
 //!
 //! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer
 //!   with the second GOAWAY at once, and name the last stream that it has read by then
@@ -26,6 +27,8 @@
 //!
 //! Called by the wire. No I/O here.
 
+use std::time::Instant;
+
 use bytes::{BufMut, BytesMut};
 use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
@@ -33,6 +36,7 @@ use super::outbound::KEEPALIVE_PING;
 use super::request_blocks::{Next, RequestBlocks};
 use super::turn::Turn;
 use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
+use crate::shared::reset_streams::ResetStreams;
 
 /// One direction of one connection.
 #[derive(Debug)]
@@ -40,6 +44,7 @@ pub(super) struct Inbound {
     scanner: FrameScanner,
     noted: Noted,
     filter: Option<Filter>,
+    resets: ResetStreams,
 }
 
 /// What the frames that passed were, as far as the lifetime of the connection is concerned.
@@ -61,21 +66,34 @@ impl Inbound {
     pub(super) fn new(max_header_list_size: u32) -> Self {
         let blocks = Some(Box::new(RequestBlocks::new(max_header_list_size)));
         let filter = Some(Filter { blocks, ..Filter::default() });
-        Self { scanner: FrameScanner::from_client(), noted: Noted::default(), filter }
+        Self {
+            scanner: FrameScanner::from_client(),
+            noted: Noted::default(),
+            filter,
+            resets: ResetStreams::default(),
+        }
     }
 
     /// Watches bytes that go straight to the library: as many as are returned, and no more in this
     /// turn if that is not all.
-    pub(super) fn watch(&mut self, bytes: &[u8]) -> (usize, FrameSummary) {
+    pub(super) fn watch(&mut self, bytes: &mut [u8]) -> (usize, FrameSummary) {
         let mut seen = FrameSummary::default();
         let mut length = 0;
         while length < bytes.len() && !self.noted.turn.is_over() {
+            if !self.resets.is_empty() && self.scanner.at_boundary() {
+                let Some(header) = bytes[length..].first_chunk_mut() else {
+                    // Its flags must not pass before its stream is known.
+                    self.filter.get_or_insert_default();
+                    break;
+                };
+                seen.frames.late_data += u32::from(self.resets.end_late_data(header));
+            }
             let (passed, header) = self.scanner.pass_frame(&bytes[length..]);
             self.noted.read_settings(&bytes[length..length + passed], header, &self.scanner, &mut seen);
             length += passed;
             if let Some(header) = header {
                 self.noted.note(header, &mut seen);
-                if is_empty_data(&header) {
+                if header.is_empty_data() {
                     // This one is through; the client is of the kind that sends them.
                     self.filter.get_or_insert_default().has_empty_data = true;
                     break;
@@ -83,6 +101,18 @@ impl Inbound {
             }
         }
         (length, seen)
+    }
+
+    /// The library has reset this stream. Returns true if it had not done so before.
+    pub(super) fn note_reset(&mut self, stream: u32, now: Instant) -> bool {
+        self.resets.note(stream, now)
+    }
+
+    /// Keeps no stream in mind that the library has forgotten.
+    pub(super) fn forget_old_resets(&mut self) {
+        if !self.resets.is_empty() {
+            self.resets.forget_old(Instant::now());
+        }
     }
 
     /// The connection is sent away: from here on its bytes go through [`Inbound::filter`].
@@ -121,7 +151,7 @@ impl Inbound {
     /// this turn, unless the connection goes away.
     pub(super) fn filter(&mut self, bytes: &[u8]) -> FrameSummary {
         let mut seen = FrameSummary::default();
-        let Self { scanner, noted, filter } = self;
+        let Self { scanner, noted, filter, resets } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
@@ -137,7 +167,7 @@ impl Inbound {
                 filter.held = true;
             }
             if scanner.at_boundary() {
-                match filter.next_frame(&mut seen) {
+                match filter.next_frame(resets, &mut seen) {
                     Some(verdict) => filter.verdict = verdict,
                     None => return seen,
                 }
@@ -226,11 +256,13 @@ impl Filter {
     }
 
     /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
-    fn next_frame(&mut self, seen: &mut FrameSummary) -> Option<Verdict> {
+    fn next_frame(&mut self, resets: &ResetStreams, seen: &mut FrameSummary) -> Option<Verdict> {
         if self.held {
             return None;
         }
-        let header = FrameHeader::parse(self.raw.first_chunk::<FRAME_HEADER_LEN>()?);
+        let bytes = self.raw.first_chunk_mut::<FRAME_HEADER_LEN>()?;
+        seen.frames.late_data += u32::from(resets.end_late_data(bytes));
+        let header = FrameHeader::parse(bytes);
         if let Some(blocks) =
             self.blocks.take_if(|blocks| blocks.wants(&header) && blocks.is_broken_by(&header))
         {
@@ -240,7 +272,7 @@ impl Filter {
             let is_whole = self.raw.len() >= FRAME_HEADER_LEN + header.payload_len as usize;
             return is_whole.then_some(Verdict::TakeBlock);
         }
-        if is_empty_data(&header) {
+        if header.is_empty_data() {
             self.has_empty_data = true;
             return Some(Verdict::Withhold);
         }
@@ -271,11 +303,6 @@ impl Filter {
             }
         }
     }
-}
-
-/// DATA that says nothing and ends nothing.
-fn is_empty_data(header: &FrameHeader) -> bool {
-    header.kind == FrameKind::Data && header.payload_len == 0 && !header.is_end_stream()
 }
 
 /// What is known from the headers of all frames so far.
@@ -357,6 +384,10 @@ mod tests {
         bytes
     }
 
+    fn watch(inbound: &mut Inbound, bytes: &[u8]) -> (usize, FrameSummary) {
+        inbound.watch(&mut bytes.to_vec())
+    }
+
     fn window_update(stream: u32) -> Vec<u8> {
         frame(0x8, 0, stream, &[0, 0, 1, 0])
     }
@@ -397,7 +428,7 @@ mod tests {
             assert_eq!(read, [8192], "cut every {cut} bytes");
             let mut inbound = Inbound::new(1 << 14);
             let read: Vec<_> =
-                bytes.chunks(cut).filter_map(|piece| inbound.watch(piece).1.header_list_max).collect();
+                bytes.chunks(cut).filter_map(|piece| watch(&mut inbound, piece).1.header_list_max).collect();
             assert_eq!(read, [8192], "cut every {cut} bytes");
         }
     }
@@ -405,7 +436,7 @@ mod tests {
     #[test]
     fn an_answer_waits_for_the_end_of_a_frame() {
         let mut inbound = Inbound::new(1 << 14);
-        inbound.watch(&[&CLIENT_PREFACE[..], &frame(0x0, 0, 1, &[9; 30])[..20]].concat());
+        watch(&mut inbound, &[&CLIENT_PREFACE[..], &frame(0x0, 0, 1, &[9; 30])[..20]].concat());
         inbound.start_filter();
         inbound.answer_ping();
         inbound.filter(&[9; 10]);
@@ -424,7 +455,7 @@ mod tests {
         let block = [&headers[..], &continuation, &last].concat();
         for watched in 1..block.len() {
             let mut inbound = Inbound::new(1 << 14);
-            inbound.watch(&[&CLIENT_PREFACE[..], &block[..watched]].concat());
+            watch(&mut inbound, &[&CLIENT_PREFACE[..], &block[..watched]].concat());
             inbound.start_filter();
             inbound.answer_ping();
             for byte in &block[watched..] {
@@ -443,9 +474,10 @@ mod tests {
         let pings =
             [frame(0x6, 0, 0, &[1; 8]), frame(0x6, 1, 0, &[2; 8]), frame(0x6, 0, 0, &[3; 8])].concat();
         let mut inbound = Inbound::new(1 << 14);
-        assert_eq!(inbound.watch(CLIENT_PREFACE).1, FrameSummary::default());
+        assert_eq!(watch(&mut inbound, CLIENT_PREFACE).1, FrameSummary::default());
         let frames = ControlFrames { pings: 2, idle: 1, ..ControlFrames::default() };
-        assert_eq!(inbound.watch(&pings).1, FrameSummary { opened: true, frames, ..FrameSummary::default() });
+        let summary = FrameSummary { opened: true, frames, ..FrameSummary::default() };
+        assert_eq!(watch(&mut inbound, &pings).1, summary);
         inbound.start_filter();
         assert_eq!(inbound.filter(&pings), FrameSummary { frames, ..FrameSummary::default() });
     }
@@ -457,14 +489,14 @@ mod tests {
         for (cut, watched) in (1..60).flat_map(|cut| (0..before.len()).map(move |watched| (cut, watched))) {
             // Its first header block was good.
             let mut inbound = Inbound { filter: None, ..Inbound::new(1 << 14) };
-            inbound.watch(&before[..watched]);
+            watch(&mut inbound, &before[..watched]);
             inbound.expect_keepalive_ack();
             inbound.expect_keepalive_ack();
             let mut passed = before[..watched].to_vec();
             let rest = [&before[watched..], &KEEPALIVE_ACK, &data, &KEEPALIVE_ACK, &data].concat();
             for piece in rest.chunks(cut) {
                 if !inbound.filters() {
-                    assert_eq!(inbound.watch(piece).0, piece.len());
+                    assert_eq!(watch(&mut inbound, piece).0, piece.len());
                     passed.extend_from_slice(piece);
                     continue;
                 }
@@ -492,7 +524,7 @@ mod tests {
                         passed.extend(inbound.passed().unwrap().split());
                         break;
                     }
-                    let length = inbound.watch(rest).0;
+                    let length = watch(&mut inbound, rest).0;
                     passed.extend_from_slice(&rest[..length]);
                     rest = &rest[length..];
                 }
@@ -506,7 +538,7 @@ mod tests {
     #[test]
     fn a_connection_that_is_sent_away_keeps_the_filter_and_the_acknowledgements_apart() {
         let mut inbound = Inbound::new(1 << 14);
-        inbound.watch(CLIENT_PREFACE);
+        watch(&mut inbound, CLIENT_PREFACE);
         inbound.expect_keepalive_ack();
         inbound.start_filter();
         assert!(inbound.filter(&[KEEPALIVE_ACK, SHUTDOWN_ACK].concat()).acknowledged);

@@ -18,6 +18,8 @@ pub(super) struct Outbound {
     debug_data: Option<&'static str>,
     last_accepted: Option<u32>,
     ping_ordered: bool,
+    /// Since the last time they were asked for.
+    resets: Vec<SentReset>,
 }
 
 /// What was sent since the last time it was asked for.
@@ -31,8 +33,14 @@ pub(super) struct Sent {
     pub(super) ended: u32,
     /// DATA, each of which the client may answer with WINDOW_UPDATEs.
     pub(super) data_frames: u32,
-    /// Streams that the library reset for what the client sent.
-    pub(super) error_resets: u32,
+}
+
+/// A stream that was reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SentReset {
+    pub(super) stream: u32,
+    /// By the library, for what the client sent.
+    pub(super) for_error: bool,
 }
 
 /// What to do with bytes that the library wants to send.
@@ -57,6 +65,7 @@ impl Outbound {
             debug_data: None,
             last_accepted: None,
             ping_ordered: false,
+            resets: Vec::new(),
         }
     }
 
@@ -126,16 +135,24 @@ impl Outbound {
             sent.data |= header.kind == FrameKind::Data && header.payload_len > 0;
             sent.data_frames = sent.data_frames.saturating_add((header.kind == FrameKind::Data).into());
             sent.ended = sent.ended.saturating_add(header.is_end_stream().into());
-            // One whose code the socket takes apart from its header is not counted.
-            let is_error = header.kind == FrameKind::ResetStream
-                && frame.last_chunk().is_some_and(|code| CLIENT_ERRORS.contains(&u32::from_be_bytes(*code)));
-            sent.error_resets = sent.error_resets.saturating_add(is_error.into());
+            if header.kind == FrameKind::ResetStream {
+                // One whose code the socket takes apart from its header is no error.
+                let code = frame.last_chunk().map(|code| u32::from_be_bytes(*code));
+                let for_error =
+                    passed > FRAME_HEADER_LEN && code.is_some_and(|code| CLIENT_ERRORS.contains(&code));
+                self.resets.push(SentReset { stream: header.stream_id, for_error });
+            }
         }
     }
 
     /// What has gone out and was not looked at.
     pub(super) fn sent(&mut self) -> &mut Sent {
         &mut self.sent
+    }
+
+    /// The streams that were reset since this was last asked.
+    pub(super) fn take_resets(&mut self) -> impl Iterator<Item = SentReset> {
+        self.resets.drain(..)
     }
 
     /// The stream that the second GOAWAY named, once it is out.
@@ -272,10 +289,9 @@ mod tests {
         let mut outbound = Outbound::new();
         for code in 0..=13 {
             let reset = [0, 0, 4, 0x3, 0, 0, 0, 0, 1, 0, 0, 0, code];
-            let before = outbound.sent().error_resets;
             outbound.written(&reset);
-            let counted = outbound.sent().error_resets - before;
-            assert_eq!(counted == 1, [1, 3, 5].contains(&code), "{code}");
+            let sent: Vec<_> = outbound.take_resets().collect();
+            assert_eq!(sent, [SentReset { stream: 1, for_error: [1, 3, 5].contains(&code) }], "{code}");
         }
     }
 
