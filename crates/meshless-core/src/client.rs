@@ -10,5 +10,7 @@ pub(crate) mod message;
 pub(crate) mod outcome;
 pub(crate) mod picker;
 pub(crate) mod retry;
+pub(crate) mod stream_limit;
 pub(crate) mod stream_share;
 pub(crate) mod subchannel;
+pub(crate) mod waiting_line;

@@ -19,7 +19,7 @@
 //! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last
 //! bits from machine to machine, and with it would differ which endpoint a seed picks.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How averages fade, and the moment from which their ticks count.

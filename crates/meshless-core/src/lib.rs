@@ -47,6 +47,7 @@
 //! }
 //! ```
 
+mod atomic;
 mod backoff;
 mod client;
 mod code;
@@ -57,6 +58,8 @@ mod frame;
 mod frame_budget;
 mod liveness;
 mod longest;
+#[cfg(all(test, meshless_loom))]
+mod loom_models;
 mod rate;
 mod resolver;
 mod rng;
@@ -86,8 +89,10 @@ pub use client::retry::{
     AttemptEnd, AttemptFate, CallRetry, GiveUpReason, HedgeDecision, Hedging, HedgingPolicy,
     InvalidRetryError, Pushback, RetryDecision, RetryPolicy, RetryThrottle, RetryThrottling,
 };
+pub use client::stream_limit::{Freed, StreamLimit};
 pub use client::stream_share::StreamShare;
 pub use client::subchannel::SubchannelState;
+pub use client::waiting_line::WaitingLine;
 pub use code::{Code, CodeSet, UnknownCodeError};
 pub use connection_id::ConnectionId;
 pub use endpoint::{Address, Endpoint, EndpointDiff, EndpointId, EndpointSet};

@@ -54,14 +54,14 @@ impl Connection {
     /// After a `None` because of the limit, [`Event::StreamsAvailable`] is reported once a stream
     /// is free.
     pub(crate) fn try_reserve(&self) -> Option<StreamPermit> {
-        self.shared().reserve().then(|| StreamPermit::new(self.shared(), false))
+        self.shared().streams.reserve().then(|| StreamPermit::new(self.shared(), false))
     }
 
     /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains
     /// does not wait for it.
     pub(crate) fn try_reserve_beside_calls(&self) -> Option<StreamPermit> {
-        self.shared().reserve().then(|| {
-            self.shared().begin_beside_calls();
+        self.shared().streams.reserve().then(|| {
+            self.shared().streams.begin_beside_calls();
             StreamPermit::new(self.shared(), true)
         })
     }
@@ -73,12 +73,12 @@ impl Connection {
 
     /// Streams that are open or reserved.
     pub(crate) fn open_streams(&self) -> u32 {
-        self.shared().open_streams()
+        self.shared().streams.open()
     }
 
     /// Streams that the peer allows at a time, at present; `u32::MAX` if it set no limit.
     pub(crate) fn max_streams(&self) -> u32 {
-        self.shared().max_streams()
+        self.shared().streams.max()
     }
 
     /// The backend.
@@ -197,7 +197,7 @@ impl StreamPermit {
 impl Drop for StreamPermit {
     fn drop(&mut self) {
         if self.beside_calls {
-            self.shared.end_beside_calls();
+            self.shared.streams.end_beside_calls();
         }
         self.shared.long_blocks.forget(self.stream.load(Relaxed));
         self.shared.release();

@@ -5,9 +5,9 @@
 //! with the endpoint ([`Load`]), never with a snapshot, so that an update of the picker forgets
 //! nothing. Made by the picker, held by the call.
 
+use crate::atomic::{AtomicU32, Ordering};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::outcomes::{OutcomeReport, Outcomes};

@@ -5,7 +5,7 @@
 //! and a branch (five instructions), whatever the policy. The balancer is not asked at every end;
 //! it hears only of those that change something, which `record` points out.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::client::outcome::Outcome;

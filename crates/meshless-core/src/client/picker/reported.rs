@@ -4,8 +4,8 @@
 //! Written by the calls whose responses carry a report, or by a stream of reports; read by the
 //! balancer when it weighs endpoints. One word, like the average of `ewma.rs`, and without a lock.
 
+use crate::atomic::{AtomicU64, Ordering};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that
 /// weights are made of. What it does not say is 0.

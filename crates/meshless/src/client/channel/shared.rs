@@ -2,7 +2,7 @@
 //! others read.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -10,6 +10,7 @@ use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use meshless_core::{
     ChannelState, ConnectionId, ConnectivityState, EmptyAnswers, EndpointId, OutcomeReport, Picker, Rng,
+    WaitingLine,
 };
 use tokio::sync::{Mutex, Notify, mpsc, oneshot};
 use tonic::Status;
@@ -40,8 +41,7 @@ pub(crate) struct ChannelShared {
     pub(super) head: Mutex<()>,
     /// The head found no room. What becomes free is its own, not that of a call that comes by.
     contended: AtomicBool,
-    /// Calls that wait for a backend.
-    waiting: AtomicUsize,
+    line: WaitingLine,
     /// Calls begun so far: numbers their random streams, and tells the driver whether the channel
     /// is in use.
     calls: AtomicU64,
@@ -121,7 +121,7 @@ impl ChannelShared {
             room: Notify::new(),
             head: Mutex::new(()),
             contended: AtomicBool::new(false),
-            waiting: AtomicUsize::new(0),
+            line: WaitingLine::default(),
             calls: AtomicU64::new(0),
             seed,
             events,
@@ -138,10 +138,7 @@ impl ChannelShared {
 
     /// A call that waits for room may try again.
     pub(crate) fn announce_room(&self) {
-        // With the fence in `start_waiting`: whoever begins to wait sees the room, or is seen here.
-        // The counter of a lease that ends is too weakly ordered to promise it.
-        fence(Ordering::SeqCst);
-        if self.waiting.load(Ordering::SeqCst) > 0 {
+        if self.line.must_wake() {
             self.room.notify_one();
         }
     }
@@ -187,7 +184,7 @@ impl ChannelShared {
 
     /// Calls that wait for a backend.
     pub(crate) fn calls_waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+        self.line.len()
     }
 
     /// Counts a call, and gives it a random stream of its own.
@@ -235,8 +232,7 @@ impl ChannelShared {
 
     /// A place among those that wait, if there is one left.
     pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
-        let before = self.waiting.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        let before = self.line.enter();
         self.metrics.calls_waiting(1);
         let waiting = Waiting { shared: self };
         (before < self.settings.waiting_max).then_some(waiting)
@@ -250,7 +246,7 @@ pub(super) struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.shared.line.leave();
         self.shared.metrics.calls_waiting(-1);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use meshless_core::{Address, Received};
+use meshless_core::{Address, Freed, Received, StreamLimit};
 use tokio::sync::Notify;
 
 use super::header_limit::{HeaderLimit, LongBlocks};
@@ -21,18 +21,8 @@ pub(super) struct ConnectionShared {
     pub(super) address: Address,
     /// Opens streams. `None` before the handshake, and again once no call may start any more.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// Cleared by whichever comes first: GOAWAY read, drain asked for, connection ended. Never set
-    /// again.
-    accepting: AtomicBool,
-    /// Streams that calls hold or have reserved.
-    open: AtomicU32,
-    /// Of these, streams that are no calls.
-    beside_calls: AtomicU32,
-    /// The peer's MAX_CONCURRENT_STREAMS as last applied.
-    max_streams: AtomicU32,
-    /// A call was turned away because the connection was full, and wants to hear when it no longer
-    /// is.
-    room_wanted: AtomicBool,
+    /// Who may open streams, and how many.
+    pub(super) streams: StreamLimit,
     /// Streams that may still be opened before the ids run out.
     ids_left: AtomicU32,
     /// The highest stream whose HEADERS were handed to the byte stream, in whole or in part.
@@ -64,11 +54,7 @@ impl ConnectionShared {
         Arc::new(Self {
             address,
             sender: Mutex::new(None),
-            accepting: AtomicBool::new(true),
-            open: AtomicU32::new(0),
-            beside_calls: AtomicU32::new(0),
-            max_streams: AtomicU32::new(0),
-            room_wanted: AtomicBool::new(false),
+            streams: StreamLimit::new(),
             ids_left: AtomicU32::new(STREAM_IDS - STREAM_ID_MARGIN),
             written_up_to: AtomicU32::new(0),
             settled: AtomicBool::new(false),
@@ -91,28 +77,7 @@ impl ConnectionShared {
 /// What calls ask.
 impl ConnectionShared {
     pub(super) fn is_accepting(&self) -> bool {
-        self.accepting.load(SeqCst)
-    }
-
-    pub(super) fn open_streams(&self) -> u32 {
-        self.open.load(SeqCst)
-    }
-
-    /// Calls that hold or have reserved a stream.
-    pub(super) fn calls(&self) -> u32 {
-        self.open_streams().saturating_sub(self.beside_calls.load(SeqCst))
-    }
-
-    pub(super) fn begin_beside_calls(&self) {
-        self.beside_calls.fetch_add(1, SeqCst);
-    }
-
-    pub(super) fn end_beside_calls(&self) {
-        self.beside_calls.fetch_sub(1, SeqCst);
-    }
-
-    pub(super) fn max_streams(&self) -> u32 {
-        self.max_streams.load(SeqCst)
+        self.streams.is_accepting()
     }
 
     pub(super) fn peer_header_list_max(&self) -> u32 {
@@ -127,28 +92,9 @@ impl ConnectionShared {
         self.closed.get()
     }
 
-    /// Takes one stream out of the peer's limit. `false` means full or not accepting.
-    pub(super) fn reserve(&self) -> bool {
-        if !self.is_accepting() {
-            return false;
-        }
-        if self.take_stream() {
-            return true;
-        }
-        // Set before the second try: a stream freed after that try sees the wish, one freed before
-        // it is taken.
-        self.room_wanted.store(true, SeqCst);
-        self.take_stream()
-    }
-
-    /// Returns what [`reserve`](Self::reserve) took.
+    /// Returns a stream that was reserved.
     pub(super) fn release(&self) {
-        let left = self.open.fetch_sub(1, SeqCst) - 1;
-        if self.is_accepting() {
-            self.announce_room(left);
-        } else if left <= self.beside_calls.load(SeqCst) {
-            self.wake.notify_one();
-        }
+        self.announce(self.streams.release());
     }
 
     /// A handle for opening one stream; `None` once the connection accepts no more.
@@ -163,14 +109,11 @@ impl ConnectionShared {
         if self.is_accepting() { self.lock_sender().clone() } else { None }
     }
 
-    fn take_stream(&self) -> bool {
-        let max = self.max_streams();
-        self.open.fetch_update(SeqCst, SeqCst, |open| (open < max).then_some(open + 1)).is_ok()
-    }
-
-    fn announce_room(&self, open: u32) {
-        if open < self.max_streams() && self.room_wanted.swap(false, SeqCst) {
-            (self.report)(Event::StreamsAvailable);
+    fn announce(&self, freed: Freed) {
+        match freed {
+            Freed::Nothing => {}
+            Freed::Room => (self.report)(Event::StreamsAvailable),
+            Freed::LastCall => self.wake.notify_one(),
         }
     }
 }
@@ -187,7 +130,7 @@ impl ConnectionShared {
 
     /// The server has overdrawn its budget of frames that carry nothing.
     pub(super) fn handle_flood(&self) {
-        self.accepting.store(false, SeqCst);
+        self.streams.stop_accepting();
         self.flooded.store(true, SeqCst);
     }
 
@@ -205,7 +148,7 @@ impl ConnectionShared {
     }
 
     pub(super) fn handle_goaway_header(&self) {
-        self.accepting.store(false, SeqCst);
+        self.streams.stop_accepting();
         self.goaway_read.store(true, SeqCst);
     }
 
@@ -241,30 +184,30 @@ impl ConnectionShared {
 
     /// What the server's first SETTINGS allow.
     pub(super) fn init_max_streams(&self, max: usize) {
-        self.max_streams.store(clamp(max), SeqCst);
+        self.streams.set_max(clamp(max));
     }
 
     /// What its SETTINGS allow now.
     pub(super) fn set_max_streams(&self, max: usize) {
         let max = clamp(max);
-        let before = self.max_streams.swap(max, SeqCst);
+        let before = self.streams.set_max(max);
         if before == max || !self.is_accepting() {
             return;
         }
         (self.report)(Event::StreamLimit(max));
-        self.announce_room(self.open_streams());
+        self.announce(self.streams.room_after_raise());
     }
 
     /// Turns new calls away, and lets the task look whether there is an old one to wait for.
     pub(super) fn stop_accepting(&self) {
-        if self.accepting.swap(false, SeqCst) {
+        if self.streams.stop_accepting() {
             self.wake.notify_one();
         }
     }
 
     pub(super) fn request_abort(&self) {
         self.abort.store(true, SeqCst);
-        self.accepting.store(false, SeqCst);
+        self.streams.stop_accepting();
         self.wake.notify_one();
     }
 
@@ -298,7 +241,7 @@ impl ConnectionShared {
 
     /// Records why the connection ended, before the calls on it hear that it did.
     pub(super) fn set_closed(&self, reason: CloseReason) {
-        self.accepting.store(false, SeqCst);
+        self.streams.stop_accepting();
         // The first reason stays: what follows is its consequence.
         let _ = self.closed.set(reason);
     }

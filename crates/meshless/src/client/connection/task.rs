@@ -136,7 +136,7 @@ impl Task {
     }
 
     fn drained(&self) -> bool {
-        !self.shared.is_accepting() && self.shared.calls() == 0
+        !self.shared.is_accepting() && self.shared.streams.calls() == 0
     }
 
     fn note_traffic(&mut self, cx: &mut Context<'_>) {
@@ -193,7 +193,7 @@ impl Task {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        let calls_open = self.shared.calls() > 0;
+        let calls_open = self.shared.streams.calls() > 0;
         let silence = [&self.keepalive, &self.stall].into_iter().flatten();
         let deadlines = silence.filter_map(|liveness| liveness.poll_timeout(calls_open));
         deadlines.map(Instant::from_std).chain(self.close_by).min()
@@ -217,7 +217,7 @@ impl Task {
         now: Instant,
         of: fn(&mut Self) -> &mut Option<Liveness>,
     ) -> Option<LivenessConfig> {
-        let calls_open = self.shared.calls() > 0;
+        let calls_open = self.shared.streams.calls() > 0;
         let liveness = of(self).as_mut()?;
         match liveness.handle_timeout(now.into_std(), calls_open)? {
             LivenessAction::Ping => self.ping(),
