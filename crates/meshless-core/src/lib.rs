@@ -101,6 +101,12 @@ pub use frame_budget::{ControlFrames, FrameBudget};
 pub use liveness::{Liveness, LivenessAction, LivenessConfig, Received};
 pub use rate::Rate;
 pub use resolver::dns_schedule::{DnsSchedule, DnsScheduleConfig};
+pub use resolver::endpoint_choice::{AddressPreference, EndpointChoice, KubernetesPort, NoEndpoint};
+pub use resolver::endpoint_slice::{
+    AddressType, EndpointCondition, EndpointIdentity, EndpointSlice, SliceEndpoint, SlicePort,
+};
+pub use resolver::event_pace::EventPace;
+pub use resolver::slice_table::{ServiceTooLargeError, SliceSnapshot, SliceTable};
 pub use rng::Rng;
 pub use server::lifetime::{
     CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,

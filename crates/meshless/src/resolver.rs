@@ -17,9 +17,9 @@ pub(crate) mod target;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-pub use meshless_core::{Address, Endpoint, ResolveHint};
+pub use meshless_core::{Address, Endpoint, KubernetesPort, ResolveHint};
 
-pub use self::target::{KubernetesPort, Target, TargetError, TargetKind};
+pub use self::target::{Target, TargetError, TargetKind};
 #[cfg(all(feature = "dns", any(test, feature = "fuzzing")))]
 pub(crate) use dns::fuzz_dns_answers;
 #[cfg(feature = "dns")]
@@ -28,9 +28,9 @@ pub use error::{OtherError, ResolveError};
 #[cfg(all(feature = "kubernetes", any(test, feature = "fuzzing")))]
 pub(crate) use kubernetes::fuzz_endpoint_slices;
 #[cfg(feature = "kubernetes")]
-pub use kubernetes::{
-    AddressPreference, KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver,
-};
+pub use kubernetes::{KubernetesClient, KubernetesConfig, KubernetesError, KubernetesResolver};
+#[cfg(feature = "kubernetes")]
+pub use meshless_core::AddressPreference;
 pub use static_list::StaticResolver;
 
 /// What one look at the backends gave: all of them, or why they are not known.

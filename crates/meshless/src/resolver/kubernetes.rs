@@ -2,11 +2,10 @@
 //!
 //! This is what `kubernetes:///` targets use. [`KubernetesResolver`] is one channel's view of a
 //! Service: behind it the process reads each Service once for all its channels (`shared`, `watch`)
-//! into a table (`table`, `slice`), and each channel chooses from it (`choice`). Nothing here
-//! connects to a backend. Where the cluster refuses, DNS takes over (`fallback`). The API server is
+//! into a table of slices, and each channel chooses from it; table and choice are the core's. Nothing
+//! here connects to a backend. Where the cluster refuses, DNS takes over (`fallback`). The API server is
 //! spoken to by `client`, in the words of `request`, `lines` and `object`.
 
-mod choice;
 mod client;
 mod config;
 mod error;
@@ -15,11 +14,9 @@ mod fallback;
 mod fuzzing;
 mod lines;
 mod object;
-mod pace;
 mod request;
 mod shared;
 mod slice;
-mod table;
 mod watch;
 
 use std::future::Future;
@@ -28,15 +25,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use meshless_core::{EndpointChoice, KubernetesPort, NoEndpoint};
 use tokio::runtime::Handle;
 use tokio::sync::watch as tokio_watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Resolution, ResolveError, ResolveHint, Resolver};
-use crate::resolver::target::KubernetesPort;
-use choice::{Choice, NoEndpoint};
 pub use client::KubernetesClient;
-pub use config::{AddressPreference, KubernetesConfig};
+pub use config::KubernetesConfig;
 pub use error::KubernetesError;
 use fallback::Fallback;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -142,7 +138,7 @@ impl KubernetesResolver {
             (_, Some(trouble)) => Some(Err(ResolveError::Kubernetes(trouble.clone()))),
             (Some(slices), None) => {
                 self.fallback.leave();
-                let choice = Choice {
+                let choice = EndpointChoice {
                     port: &self.port,
                     addresses: self.config.addresses,
                     zone: self.config.zone.as_deref(),

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 pub use error::TargetError;
-pub use kubernetes::KubernetesPort;
+use meshless_core::KubernetesPort;
 
 /// Names the backends of a channel.
 ///
@@ -129,7 +129,7 @@ impl Target {
                 let host = kubernetes::host(service, namespace.as_deref());
                 match port {
                     KubernetesPort::Number(port) => format!("{host}:{port}"),
-                    KubernetesPort::Name(_) => host,
+                    _ => host,
                 }
             }
             TargetKind::Addresses(addresses) => {

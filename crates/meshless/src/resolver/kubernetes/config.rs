@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshless_core::BackoffConfig;
+use meshless_core::{AddressPreference, BackoffConfig};
 
 use super::client::KubernetesClient;
 
@@ -93,22 +93,6 @@ impl KubernetesConfig {
         self.timing.denied_interval = interval.clamp(LEAST, MOST);
         self
     }
-}
-
-/// Which address of a pod with several is used. A pod is one endpoint however many it has: what DNS
-/// cannot tell, slices do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum AddressPreference {
-    /// IPv4 where a pod has it, else IPv6.
-    #[default]
-    Ipv4First,
-    /// IPv6 where a pod has it, else IPv4.
-    Ipv6First,
-    /// Pods without IPv4 are left out.
-    Ipv4Only,
-    /// Pods without IPv6 are left out.
-    Ipv6Only,
 }
 
 /// The intervals of a watch.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::resolver::target::KubernetesPort;
+use meshless_core::KubernetesPort;
 
 /// What keeps a [`KubernetesResolver`](crate::resolver::KubernetesResolver) from its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

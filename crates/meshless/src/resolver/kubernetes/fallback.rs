@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 
 use super::error::KubernetesError;
 use super::watch::Service;
-use crate::resolver::target::KubernetesPort;
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
 use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
+use meshless_core::KubernetesPort;
 
 /// The other source of endpoints.
 #[derive(Default)]

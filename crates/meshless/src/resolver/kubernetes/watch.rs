@@ -20,7 +20,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshless_core::Rng;
+use meshless_core::{EventPace, Rng, ServiceTooLargeError, SliceSnapshot, SliceTable};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -29,17 +29,15 @@ use super::config::{JITTER, Timing};
 use super::error::KubernetesError;
 use super::lines::{Lines, ReadError};
 use super::object::{EndpointSlice, EventKind, WatchEvent};
-use super::pace::Pace;
 use super::request::{self, Slices};
-use super::slice::Slice;
-use super::table::{SliceTable, Snapshot, TooLarge};
+use super::slice::read;
 use crate::shared::peer_text::peer_text;
 
 /// What the channels know of a Service.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feed {
     /// The last known slices; `None` before the first list.
-    pub(super) slices: Option<Snapshot>,
+    pub(super) slices: Option<SliceSnapshot>,
     /// Why they may be out of date.
     pub(super) trouble: Option<KubernetesError>,
     /// The Service's namespace, once it is known.
@@ -178,7 +176,7 @@ impl Watch {
         let version =
             version.ok_or_else(|| Ended::Failed("the list has no usable resourceVersion".to_owned()))?;
         let items = list.items.iter().flatten();
-        let named = items.map(|slice| Some((slice.metadata.name.clone()?, Slice::read(slice))));
+        let named = items.map(|slice| Some((slice.metadata.name.clone()?, read(slice))));
         let named: Option<Vec<_>> = named.collect();
         let named = named.ok_or_else(|| Ended::Failed("the list has a slice without a name".to_owned()))?;
         self.table.replace(named)?;
@@ -206,7 +204,7 @@ impl Watch {
         let silent_at = begun + lasts + lasts / SILENCE_FRACTION;
         let mut lines = within(REQUEST_TIMEOUT, slices.watch(version, lasts)).await?;
         self.still_good();
-        let mut pace = Pace::new();
+        let mut pace = EventPace::new();
         let mut publish_at: Option<Instant> = None;
         let result = loop {
             let line = tokio::select! {
@@ -216,7 +214,7 @@ impl Watch {
                     self.publish();
                     continue;
                 }
-                line = timeout_at(silent_at, next_line(&mut lines, pace.ready_at().unwrap_or(begun))) => line,
+                line = timeout_at(silent_at, next_line(&mut lines, pace.ready_at().map_or(begun, Instant::from_std))) => line,
             };
             let step = match line {
                 // Its own end; the connection may be dead, and the next watch takes another.
@@ -226,7 +224,7 @@ impl Watch {
                 }
                 Ok(Ok(None)) => break Ok(()),
                 Ok(Ok(Some(line))) => {
-                    pace.spend(Instant::now(), line.len());
+                    pace.spend(Instant::now().into_std(), line.len());
                     self.apply(&line)
                 }
                 Ok(Err(error)) => Err(self.unreadable(error)),
@@ -271,10 +269,15 @@ impl Watch {
         Ok(changed)
     }
 
-    fn change(&mut self, name: String, kind: EventKind, slice: &EndpointSlice) -> Result<bool, TooLarge> {
+    fn change(
+        &mut self,
+        name: String,
+        kind: EventKind,
+        slice: &EndpointSlice,
+    ) -> Result<bool, ServiceTooLargeError> {
         match kind {
             EventKind::Deleted => Ok(self.table.delete(&name)),
-            _ => self.table.put(name, Slice::read(slice)),
+            _ => self.table.put(name, read(slice)),
         }
     }
 
@@ -334,8 +337,8 @@ impl Service {
     }
 }
 
-impl From<TooLarge> for Ended {
-    fn from(error: TooLarge) -> Self {
+impl From<ServiceTooLargeError> for Ended {
+    fn from(error: ServiceTooLargeError) -> Self {
         Self::Failed(error.to_string())
     }
 }

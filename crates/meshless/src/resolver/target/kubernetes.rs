@@ -3,30 +3,9 @@
 //! What the scheme's parser and the printing of a [`Target`](super::Target) need to know of
 //! Kubernetes' names. It never asks a cluster.
 
-use std::fmt;
+use meshless_core::KubernetesPort;
 
 use super::{TargetError, TargetKind};
-
-/// Which port of a Service's pods to connect to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum KubernetesPort {
-    /// The number that the pods listen on: a Service's `targetPort`, not its `port`. Its
-    /// EndpointSlices must list it.
-    Number(u16),
-    /// The name that the Service gives to its port. Each pod's own number is looked up, so a
-    /// rollout may change it.
-    Name(String),
-}
-
-impl fmt::Display for KubernetesPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Name(name) => name.fmt(f),
-        }
-    }
-}
 
 /// What follows `kubernetes:`, of the whole `target`.
 pub(super) fn parse(rest: &str, target: &str) -> Result<TargetKind, TargetError> {

@@ -8,24 +8,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::slice::Slice;
+use super::endpoint_slice::EndpointSlice;
 
 /// All slices of a Service at one moment.
-pub(super) type Snapshot = Arc<[Arc<Slice>]>;
+pub type SliceSnapshot = Arc<[Arc<EndpointSlice>]>;
 
 /// The slices by name.
 #[derive(Debug, Default)]
-pub(super) struct SliceTable {
-    slices: BTreeMap<String, Arc<Slice>>,
+pub struct SliceTable {
+    slices: BTreeMap<String, Arc<EndpointSlice>>,
     /// The sum over all slices.
     endpoints: usize,
 }
 
 /// A Service is larger than what is kept of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TooLarge {
+pub enum ServiceTooLargeError {
+    /// It has too many slices.
     #[error("the Service has more than {SLICES_MAX} EndpointSlices")]
     Slices,
+    /// Its slices list too many endpoints.
     #[error("the Service's EndpointSlices have more than {ENDPOINTS_MAX} endpoints")]
     Endpoints,
 }
@@ -35,10 +37,10 @@ impl SliceTable {
     ///
     /// # Errors
     /// If it is too large. The table stays as it was.
-    pub(super) fn replace(
+    pub fn replace(
         &mut self,
-        list: impl IntoIterator<Item = (String, Slice)>,
-    ) -> Result<(), TooLarge> {
+        list: impl IntoIterator<Item = (String, EndpointSlice)>,
+    ) -> Result<(), ServiceTooLargeError> {
         let mut replacement = Self::default();
         for (name, slice) in list {
             replacement.put(name, slice)?;
@@ -53,18 +55,18 @@ impl SliceTable {
     ///
     /// # Errors
     /// If the table becomes too large. It stays as it was.
-    pub(super) fn put(&mut self, name: String, slice: Slice) -> Result<bool, TooLarge> {
+    pub fn put(&mut self, name: String, slice: EndpointSlice) -> Result<bool, ServiceTooLargeError> {
         let known = self.slices.get(&name);
         if known.is_some_and(|known| **known == slice) {
             return Ok(false);
         }
         if known.is_none() && self.slices.len() >= SLICES_MAX {
-            return Err(TooLarge::Slices);
+            return Err(ServiceTooLargeError::Slices);
         }
         let replaced = known.map_or(0, |known| known.endpoints.len());
         let endpoints = self.endpoints - replaced + slice.endpoints.len();
         if endpoints > ENDPOINTS_MAX {
-            return Err(TooLarge::Endpoints);
+            return Err(ServiceTooLargeError::Endpoints);
         }
         self.endpoints = endpoints;
         self.slices.insert(name, Arc::new(slice));
@@ -72,41 +74,44 @@ impl SliceTable {
     }
 
     /// A slice was deleted. Returns true if it was known.
-    pub(super) fn delete(&mut self, name: &str) -> bool {
+    pub fn delete(&mut self, name: &str) -> bool {
         let Some(slice) = self.slices.remove(name) else { return false };
         self.endpoints -= slice.endpoints.len();
         true
     }
 
     /// All slices as they are now.
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> SliceSnapshot {
         self.slices.values().cloned().collect()
     }
 
     /// How many endpoints all slices have, each as often as slices list it.
-    pub(super) fn endpoints(&self) -> usize {
+    pub fn endpoints(&self) -> usize {
         self.endpoints
     }
 }
 
 /// With 100 endpoints in each, which is the controller's default, twice as many as
 /// [`ENDPOINTS_MAX`]: slices that are half full, as after a scale-in.
-pub(super) const SLICES_MAX: usize = 1_000;
+const SLICES_MAX: usize = 1_000;
 /// 25 000 pods with two families. The largest clusters that Kubernetes is tested with have 150 000
 /// pods of all Services. One endpoint takes some 200 bytes.
-pub(super) const ENDPOINTS_MAX: usize = 50_000;
+const ENDPOINTS_MAX: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::object::EndpointSlice;
+    use std::net::IpAddr;
+
+    use super::super::endpoint_slice::{EndpointCondition, EndpointIdentity, SliceEndpoint};
     use super::*;
 
-    fn slice(endpoints: usize) -> Slice {
-        let endpoints: Vec<_> = (0..endpoints)
-            .map(|at| format!(r#"{{"addresses":["10.{}.{}.{}"]}}"#, at >> 16, at >> 8 & 255, at & 255))
-            .collect();
-        let text = format!(r#"{{"addressType":"IPv4","endpoints":[{}]}}"#, endpoints.join(","));
-        Slice::read(&serde_json::from_str::<EndpointSlice>(&text).unwrap())
+    fn slice(endpoints: usize) -> EndpointSlice {
+        let endpoint = |at: usize| {
+            let ip = IpAddr::from([10, (at >> 16) as u8, (at >> 8) as u8, at as u8]);
+            let ready = EndpointCondition::new(None, None, None);
+            SliceEndpoint::new(ip, EndpointIdentity::Address(ip), ready)
+        };
+        EndpointSlice::new([], (0..endpoints).map(endpoint))
     }
 
     #[test]
@@ -115,15 +120,15 @@ mod tests {
         for at in 0..SLICES_MAX {
             assert_eq!(table.put(format!("echo-{at}"), slice(1)), Ok(true));
         }
-        assert_eq!(table.put("one-more".to_owned(), slice(0)), Err(TooLarge::Slices));
+        assert_eq!(table.put("one-more".to_owned(), slice(0)), Err(ServiceTooLargeError::Slices));
         assert_eq!(table.put("echo-0".to_owned(), slice(2)), Ok(true), "a known one may change");
         assert_eq!(table.endpoints(), SLICES_MAX + 1);
         let half = slice(ENDPOINTS_MAX / 2);
         assert_eq!(table.put("echo-0".to_owned(), half.clone()), Ok(true));
-        assert_eq!(table.put("echo-1".to_owned(), half.clone()), Err(TooLarge::Endpoints));
+        assert_eq!(table.put("echo-1".to_owned(), half.clone()), Err(ServiceTooLargeError::Endpoints));
         let before = table.snapshot();
         let list = ["a", "b", "c"].map(|name| (name.to_owned(), half.clone()));
-        assert_eq!(table.replace(list), Err(TooLarge::Endpoints));
+        assert_eq!(table.replace(list), Err(ServiceTooLargeError::Endpoints));
         assert_eq!(table.snapshot(), before);
         assert!(table.delete("echo-0"));
         assert_eq!(table.endpoints(), SLICES_MAX - 1);

@@ -1,31 +1,39 @@
 //! How fast events of a watch are read: as fast as an API server sends them, but not as fast as a
 //! broken one could.
 //!
-//! What is not read waits in the server's socket. Pure: `watch` waits as long as it is told.
+//! What is not read waits in the server's socket. Whoever reads waits as long as it is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use meshless_core::Rate;
-use tokio::time::Instant;
+use crate::rate::Rate;
 
 /// The reading of one watch.
 #[derive(Debug)]
-pub(super) struct Pace(Rate);
+pub struct EventPace(Rate);
 
-impl Pace {
-    pub(super) fn new() -> Self {
+impl EventPace {
+    /// Nothing has been read.
+    #[must_use]
+    pub fn new() -> Self {
         Self(Rate::new(BURST))
     }
 
     /// The next event may be read from then on; `None` for now.
-    pub(super) fn ready_at(&self) -> Option<Instant> {
-        self.0.ready_at().map(Instant::from_std)
+    #[must_use]
+    pub fn ready_at(&self) -> Option<Instant> {
+        self.0.ready_at()
     }
 
     /// An event of so many bytes was read.
-    pub(super) fn spend(&mut self, now: Instant, bytes: usize) {
+    pub fn spend(&mut self, now: Instant, bytes: usize) {
         let bytes = u32::try_from(bytes.max(EVENT_BYTES_MIN)).unwrap_or(u32::MAX);
-        self.0.spend(now.into_std(), Duration::from_secs(1) * bytes / BYTES_PER_SECOND);
+        self.0.spend(now, Duration::from_secs(1) * bytes / BYTES_PER_SECOND);
+    }
+}
+
+impl Default for EventPace {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -40,12 +48,13 @@ const BURST: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::virtual_time::epoch;
 
     #[test]
     fn a_burst_is_read_at_once_and_a_flood_at_the_pace() {
-        let begin = Instant::now();
+        let begin = epoch();
         for (bytes, burst, per_second) in [(40, 2_560, 5_120), (50_000, 210, 420), (4 << 20, 3, 5)] {
-            let mut pace = Pace::new();
+            let mut pace = EventPace::new();
             let (mut now, mut at_once, mut read) = (begin, 0, 0);
             while now < begin + Duration::from_secs(10) {
                 if pace.ready_at().is_none_or(|at| at <= now) {
@@ -64,8 +73,8 @@ mod tests {
 
     #[test]
     fn silence_is_not_saved_up() {
-        let begin = Instant::now();
-        let mut pace = Pace::new();
+        let begin = epoch();
+        let mut pace = EventPace::new();
         let later = begin + Duration::from_secs(3600);
         for _ in 0..3_000 {
             pace.spend(later, 40);

@@ -13,41 +13,89 @@
 //! ending if one says so, since no pod comes back from that; else it is ready if one says so.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use meshless_core::Endpoint;
-
-use super::config::AddressPreference;
-use super::slice::{Condition, Fitness, Identity, Slice, SliceEndpoint, SlicePort};
-use crate::resolver::target::KubernetesPort;
+use super::endpoint_slice::{
+    EndpointCondition, EndpointIdentity, EndpointSlice, Fitness, SliceEndpoint, SlicePort,
+};
+use crate::endpoint::Endpoint;
 
 /// What a channel wants of a Service.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Choice<'a> {
-    pub(super) port: &'a KubernetesPort,
-    pub(super) addresses: AddressPreference,
+pub struct EndpointChoice<'a> {
+    /// The port of its pods.
+    pub port: &'a KubernetesPort,
+    /// Which address of a pod that has several.
+    pub addresses: AddressPreference,
     /// The zone that the client runs in, if it is known.
-    pub(super) zone: Option<&'a str>,
+    pub zone: Option<&'a str>,
+}
+
+/// Which port of a Service's pods to connect to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum KubernetesPort {
+    /// The number that the pods listen on: a Service's `targetPort`, not its `port`. Its
+    /// EndpointSlices must list it.
+    Number(u16),
+    /// The name that the Service gives to its port. Each pod's own number is looked up, so a
+    /// rollout may change it.
+    Name(String),
+}
+
+impl fmt::Display for KubernetesPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Which address of a pod with several is used. A pod is one endpoint however many it has: what DNS
+/// cannot tell, slices do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AddressPreference {
+    /// IPv4 where a pod has it, else IPv6.
+    #[default]
+    Ipv4First,
+    /// IPv6 where a pod has it, else IPv4.
+    Ipv6First,
+    /// Pods without IPv4 are left out.
+    Ipv4Only,
+    /// Pods without IPv6 are left out.
+    Ipv6Only,
 }
 
 /// Why a Service has no endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum NoEndpoint {
+pub enum NoEndpoint {
     /// There is no slice.
     NoSlice,
     /// No slice has the port. What they have, as `name (number)`.
-    NoSuchPort { listed: Vec<String> },
+    NoSuchPort {
+        /// At most ten of them.
+        listed: Vec<String>,
+    },
     /// None can take calls.
-    NoneReady { listed: usize },
+    NoneReady {
+        /// How many endpoints there are.
+        listed: usize,
+    },
 }
 
-impl Choice<'_> {
+impl EndpointChoice<'_> {
     /// The endpoints in the order of their addresses, each once.
-    pub(super) fn of<'s>(
+    ///
+    /// # Errors
+    /// If there is none: why.
+    pub fn of<'s>(
         self,
-        slices: impl IntoIterator<Item = &'s Slice> + Clone,
+        slices: impl IntoIterator<Item = &'s EndpointSlice> + Clone,
     ) -> Result<Vec<Endpoint>, NoEndpoint> {
-        let mut pods: BTreeMap<(&Identity, u16), Pod<'s>> = BTreeMap::new();
+        let mut pods: BTreeMap<(&EndpointIdentity, u16), Pod<'s>> = BTreeMap::new();
         let mut port_found = false;
         let any_lists_ports = slices.clone().into_iter().any(|slice| !slice.ports.is_empty());
         for slice in slices.clone() {
@@ -85,7 +133,7 @@ impl Choice<'_> {
             .collect())
     }
 
-    fn port_in(self, slice: &Slice, any_lists_ports: bool) -> Option<u16> {
+    fn port_in(self, slice: &EndpointSlice, any_lists_ports: bool) -> Option<u16> {
         match self.port {
             KubernetesPort::Name(wanted) => {
                 slice.ports.iter().filter(|port| port.name == *wanted).find_map(|port| port.number)
@@ -127,9 +175,9 @@ struct Pod<'s> {
 
 impl<'s> Pod<'s> {
     fn add(&mut self, endpoint: &'s SliceEndpoint) {
-        let Condition { fitness, is_ending } = endpoint.condition;
+        let EndpointCondition { fitness, is_ending } = endpoint.condition;
         // Only a uid is never used again; the next pod may have the same host name or address.
-        let is_ending = is_ending && matches!(endpoint.identity, Identity::Uid(_));
+        let is_ending = is_ending && matches!(endpoint.identity, EndpointIdentity::Uid(_));
         self.fitness = match (self.is_ending, is_ending) {
             // Entries from before the end are out of date.
             (true, false) => self.fitness,
@@ -186,7 +234,7 @@ impl Merged<'_> {
     }
 }
 
-fn no_port<'s>(slices: impl IntoIterator<Item = &'s Slice>) -> NoEndpoint {
+fn no_port<'s>(slices: impl IntoIterator<Item = &'s EndpointSlice>) -> NoEndpoint {
     let mut any = false;
     let ports: BTreeSet<&SlicePort> =
         slices.into_iter().inspect(|_| any = true).flat_map(|slice| &slice.ports).collect();
