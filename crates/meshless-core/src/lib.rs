@@ -107,6 +107,9 @@ pub use resolver::endpoint_slice::{
 };
 pub use resolver::event_pace::EventPace;
 pub use resolver::slice_table::{ServiceTooLargeError, SliceSnapshot, SliceTable};
+pub use resolver::watch_schedule::{
+    SliceRequest, WatchFailure, WatchRetry, WatchSchedule, WatchScheduleConfig,
+};
 pub use rng::Rng;
 pub use server::lifetime::{
     CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshless_core::{AddressPreference, BackoffConfig};
+use meshless_core::{AddressPreference, WatchScheduleConfig};
 
 use super::client::KubernetesClient;
 
@@ -15,7 +15,7 @@ pub struct KubernetesConfig {
     pub(super) client: Option<KubernetesClient>,
     pub(super) zone: Option<String>,
     pub(super) addresses: AddressPreference,
-    pub(super) timing: Timing,
+    pub(super) schedule: WatchScheduleConfig,
 }
 
 impl KubernetesConfig {
@@ -68,7 +68,7 @@ impl KubernetesConfig {
     /// that brings nothing, for whatever reason, is followed by a list. When every known endpoint
     /// fails, the slices are listed again at once.
     pub fn watch_timeout(mut self, timeout: Duration) -> Self {
-        self.timing.watch_timeout = timeout.clamp(Duration::from_secs(1), MOST);
+        self.schedule = self.schedule.watch_timeout(timeout);
         self
     }
 
@@ -76,59 +76,21 @@ impl KubernetesConfig {
     /// not thousands. Default 100 ms, and 20 µs more for each endpoint of the Service. The first
     /// list is used at once.
     pub fn debounce(mut self, wait: Duration) -> Self {
-        self.timing.debounce = wait.min(MOST);
+        self.schedule = self.schedule.debounce(wait);
         self
     }
 
     /// The pause after a failed request. Each further one is 1.6 times as long, ± 20 %, up to 30
     /// times. Default 1 s.
     pub fn retry_interval(mut self, interval: Duration) -> Self {
-        self.timing.retry_interval = interval.clamp(LEAST, MOST);
+        self.schedule = self.schedule.retry_interval(interval);
         self
     }
 
     /// How often it is tried again after the API server has said that this client may not read
     /// EndpointSlices. Default 3 min.
     pub fn denied_interval(mut self, interval: Duration) -> Self {
-        self.timing.denied_interval = interval.clamp(LEAST, MOST);
+        self.schedule = self.schedule.denied_interval(interval);
         self
     }
 }
-
-/// The intervals of a watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Timing {
-    pub(super) watch_timeout: Duration,
-    pub(super) debounce: Duration,
-    pub(super) retry_interval: Duration,
-    pub(super) denied_interval: Duration,
-}
-
-impl Timing {
-    pub(super) fn backoff(&self) -> BackoffConfig {
-        let most = self.retry_interval.saturating_mul(BACKOFF_GROWTH).min(MOST);
-        BackoffConfig::new(self.retry_interval, BACKOFF_MULTIPLIER, JITTER, most)
-            .expect("the first wait is at least 10 ms and at most the last")
-    }
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            watch_timeout: Duration::from_secs(120),
-            debounce: Duration::from_millis(100),
-            retry_interval: Duration::from_secs(1),
-            denied_interval: Duration::from_secs(180),
-        }
-    }
-}
-
-/// Keeps the clients of a cluster out of step.
-pub(super) const JITTER: f64 = 0.2;
-/// As for gRPC's connections.
-const BACKOFF_MULTIPLIER: f64 = 1.6;
-const BACKOFF_GROWTH: u32 = 30;
-/// Nothing is done more often than this, whatever is asked for.
-const LEAST: Duration = Duration::from_millis(10);
-/// Nothing waits longer: it keeps sums of instants far from overflow.
-const MOST: Duration = Duration::from_secs(24 * 60 * 60);

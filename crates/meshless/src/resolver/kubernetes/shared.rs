@@ -2,21 +2,20 @@
 //!
 //! The first [`SharedWatch::subscribe`] to a Service starts a task that follows its slices, later ones
 //! join it, and it ends with the last: one connection to the API server however many channels there
-//! are. The task decides when to go on after a failure. It lives on the runtime of its subscribers,
+//! are. The schedule decides when to go on after a failure. The task lives on the runtime of its subscribers,
 //! so runtimes do not share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use meshless_core::{Backoff, Rng};
+use meshless_core::{Rng, WatchRetry, WatchSchedule, WatchScheduleConfig};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::KubernetesClient;
-use super::config::{KubernetesConfig, Timing};
+use super::config::KubernetesConfig;
 use super::watch::{Ended, Feed, Service, Watch};
 use crate::shared::catch_panic::catch_panic;
 
@@ -36,7 +35,7 @@ impl SharedWatch {
         runtime: &Handle,
     ) -> (Arc<Self>, watch::Receiver<Feed>) {
         let client = config.client.as_ref().map(KubernetesClient::id);
-        let key = Key { runtime: runtime.id(), client, service: service.clone(), timing: config.timing };
+        let key = Key { runtime: runtime.id(), client, service: service.clone(), schedule: config.schedule };
         let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
         let running = services.get(&key).and_then(Weak::upgrade).filter(|shared| !shared.task.is_finished());
         let shared = running.unwrap_or_else(|| {
@@ -71,9 +70,9 @@ impl SharedWatch {
         // Only keeps clients out of step with each other, so a hash that differs from process to
         // process is enough.
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "kubernetes");
-        let watch = Watch::new(service, config.client.clone(), config.timing, Rng::new(seed, 0), sender);
-        let task =
-            runtime.spawn(run(watch, config.timing, Rng::new(seed, 1), Arc::clone(&doubts))).abort_handle();
+        let schedule = WatchSchedule::new(config.schedule, Rng::new(seed, 0), Instant::now().into_std());
+        let watch = Watch::new(service, config.client.clone(), schedule, sender);
+        let task = runtime.spawn(run(watch, Arc::clone(&doubts))).abort_handle();
         Self { doubts, feed, task }
     }
 }
@@ -84,44 +83,23 @@ impl Drop for SharedWatch {
     }
 }
 
-async fn run(mut watch: Watch, timing: Timing, mut rng: Rng, doubts: Arc<Notify>) {
-    let mut backoff = Backoff::new(timing.backoff());
-    let mut failures = 0_u32;
-    let mut denied = false;
-    // A doubt may be older than a list that is under way, so the first one may come as soon as
-    // anything is known.
-    let mut next_doubt = Instant::now();
+async fn run(mut watch: Watch, doubts: Arc<Notify>) {
     loop {
+        let next_doubt = watch.schedule.next_doubt().into();
         let ended = tokio::select! {
             ended = follow(&mut watch) => ended,
             () = doubted(&doubts, next_doubt) => {
-                next_doubt = Instant::now() + DOUBT_INTERVAL;
-                watch.outdate();
+                watch.schedule.handle_doubt(Instant::now().into_std());
                 continue;
             }
         };
-        if watch.take_progress() {
-            failures = 0;
-            backoff.reset();
-        }
-        failures = failures.saturating_add(1);
-        let pause = match &ended {
-            Ended::Denied(_) => timing.denied_interval,
-            Ended::NoCluster(_) | Ended::Outdated | Ended::Failed(_) => backoff.advance(&mut rng),
-        };
-        report(&ended, denied, failures, pause);
-        denied = matches!(ended, Ended::Denied(_));
-        // A watch that breaks is the API server's daily life; only what does not come back is worth
-        // a word.
-        if failures > 1 || !matches!(ended, Ended::Failed(_)) || !watch.knows_any() {
-            watch.publish_trouble(&ended);
-        }
-        let resume = Instant::now() + pause;
+        let retry = watch.handle_end(&ended);
+        report(&ended, retry);
+        let resume = Instant::now() + retry.pause;
         tokio::select! {
             () = sleep_until(resume) => {}
-            () = doubted(&doubts, next_doubt), if !denied => {
-                next_doubt = Instant::now() + DOUBT_INTERVAL;
-                watch.outdate();
+            () = doubted(&doubts, next_doubt), if watch.schedule.doubts_end_pause() => {
+                watch.schedule.handle_doubt(Instant::now().into_std());
             }
         }
     }
@@ -132,7 +110,7 @@ async fn follow(watch: &mut Watch) -> Ended {
     match catch_panic(watch.follow()).await {
         Ok(ended) => ended,
         Err(text) => {
-            watch.outdate();
+            watch.schedule.handle_missed();
             Ended::Failed(format!("reading EndpointSlices panicked, which is a bug: {text}"))
         }
     }
@@ -145,9 +123,9 @@ async fn doubted(doubts: &Notify, earliest: Instant) {
 }
 
 /// Says what is new; a refusal only once, until it is lifted.
-fn report(ended: &Ended, denied_before: bool, failures: u32, pause: Duration) {
+fn report(ended: &Ended, WatchRetry { pause, failures, was_denied, .. }: WatchRetry) {
     match ended {
-        Ended::Denied(reason) if !denied_before => tracing::warn!(
+        Ended::Denied(reason) if !was_denied => tracing::warn!(
             reason,
             "may not read EndpointSlices; grant get, list and watch on endpointslices.discovery.k8s.io; going on with DNS"
         ),
@@ -167,13 +145,9 @@ struct Key {
     runtime: Id,
     client: Option<u64>,
     service: Service,
-    timing: Timing,
+    schedule: WatchScheduleConfig,
 }
 
 /// The Services that are being read. An entry without subscribers is swept when the next one is
 /// added.
 static SERVICES: LazyLock<Mutex<HashMap<Key, Weak<SharedWatch>>>> = LazyLock::new(Mutex::default);
-
-/// The shortest time between two lists that channels ask for: a fleet whose backends are all gone
-/// must not take the API server along.
-const DOUBT_INTERVAL: Duration = Duration::from_secs(5);
