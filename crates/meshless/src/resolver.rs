@@ -11,6 +11,8 @@ mod dns;
 mod error;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(any(feature = "dns", feature = "kubernetes"))]
+mod shared_task;
 mod static_list;
 pub(crate) mod target;
 

@@ -59,7 +59,7 @@ impl DnsResolver {
         let runtime = Handle::try_current().map_err(|_| {
             ResolveError::other("DNS needs a tokio runtime: poll the channel within one".to_owned())
         })?;
-        let (shared, answers) = SharedLookup::subscribe(&self.question, &runtime);
+        let (shared, answers) = shared::subscribe(&self.question, &runtime);
         Ok(Subscription { shared, change: change_of(answers) })
     }
 }

@@ -120,7 +120,7 @@ impl KubernetesResolver {
         let runtime = Handle::try_current().map_err(|_| {
             ResolveError::other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())
         })?;
-        let (shared, feed) = SharedWatch::subscribe(&self.service, &self.config, &runtime);
+        let (shared, feed) = shared::subscribe(&self.service, &self.config, &runtime);
         Ok(Subscription { shared, change: change_of(feed) })
     }
 
@@ -190,7 +190,7 @@ impl Resolver for KubernetesResolver {
         if self.is_repeat_due(cx) {
             match &self.state {
                 ResolverState::Subscribed(subscription) => {
-                    let known = subscription.shared.known();
+                    let known = subscription.shared.found().borrow().clone();
                     if let Some(resolution) = self.handle_feed(&known) {
                         return self.answer(resolution);
                     }
@@ -214,7 +214,7 @@ impl Resolver for KubernetesResolver {
         // That all have, does.
         let due = match (&self.state, hint) {
             (ResolverState::Subscribed(subscription), ResolveHint::AllFailed) => {
-                subscription.shared.resolve_now();
+                subscription.shared.resolve_now(hint);
                 now + DOUBT_ANSWER_WAIT
             }
             _ => self.answered_at.map_or(now, |answered| (answered + REPEAT_INTERVAL).max(now)),

@@ -1,27 +1,23 @@
-//! One task per name looks it up for every channel of the process.
+//! One task per name looks it up for every channel of the process ([`SharedTask`]).
 //!
-//! A process often has many channels to one service, and a rotation or an outage makes them all
-//! doubt its addresses at the same moment. The first [`SharedLookup::subscribe`] to a [`Question`] starts
-//! a task that follows the [`DnsSchedule`]; later ones join it; it ends with the last. A task lives
-//! on the runtime of its subscribers, since a lookup's sockets belong to one, so runtimes do not
-//! share.
+//! A task follows the [`DnsSchedule`] and publishes what its lookups find.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use meshless_core::{DnsSchedule, ResolveHint, Rng};
-use tokio::runtime::{Handle, Id};
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use meshless_core::{DnsSchedule, ResolveHint};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::DnsConfig;
 use super::lookup::DnsLookup;
 use crate::resolver::ResolveError;
+use crate::resolver::shared_task::{Hints, SharedTask, SharedTasks, own_rng};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
 
@@ -86,92 +82,32 @@ pub(super) trait LookUp: Send + 'static {
     ) -> impl Future<Output = Result<FoundAddresses, ResolveError>> + Send;
 }
 
-/// The subscribers' end of a name's task. The task ends when the last clone is dropped.
-#[derive(Debug)]
-pub(super) struct SharedLookup {
-    hints: Arc<Hints>,
-    answers: watch::Receiver<DnsAnswer>,
-    task: AbortHandle,
-}
+/// The subscribers' end of a name's task.
+pub(super) type SharedLookup = SharedTask<DnsAnswer>;
 
-impl SharedLookup {
-    /// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there
-    /// at once, and looked up again soon; an old failure is not, and a fresh answer is asked for
-    /// instead.
-    pub(super) fn subscribe(
-        question: &Question,
-        runtime: &Handle,
-    ) -> (Arc<Self>, watch::Receiver<DnsAnswer>) {
-        let key = (runtime.id(), question.clone());
-        let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) =
-            names.get(&key).and_then(Weak::upgrade).filter(|shared| !shared.task.is_finished())
-        {
-            shared.resolve_now(ResolveHint::Newcomer);
-            let mut answers = shared.answers.clone();
-            answers.mark_unchanged();
-            if matches!(&*answers.borrow(), Some(Ok(_))) {
-                answers.mark_changed();
-            }
-            return (shared, answers);
-        }
-        names.retain(|_, shared| shared.strong_count() > 0);
-        let shared = Arc::new(Self::spawn(DnsLookup::new(question.clone()), question.config, runtime));
-        names.insert(key, Arc::downgrade(&shared));
-        let answers = shared.answers.clone();
-        (shared, answers)
-    }
-
-    /// Asks for a lookup before its time.
-    pub(super) fn resolve_now(&self, hint: ResolveHint) {
-        self.hints.add(hint);
-    }
-
-    fn spawn(look: impl LookUp, config: DnsConfig, runtime: &Handle) -> Self {
-        let hints = Arc::new(Hints::default());
-        let (sender, answers) = watch::channel(None);
-        // Only keeps clients out of step with each other, so a hash that differs from process to
-        // process is enough.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "dns");
-        let schedule = DnsSchedule::new(config.schedule, Rng::new(seed, 0), Instant::now().into_std());
-        DESCRIPTORS.fill();
-        let task = runtime.spawn(run(look, schedule, Arc::clone(&hints), sender)).abort_handle();
-        Self { hints, answers, task }
-    }
-}
-
-impl Drop for SharedLookup {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Hints that the task has not seen yet: only the strongest counts.
-#[derive(Debug, Default)]
-struct Hints {
-    strongest: Mutex<Option<ResolveHint>>,
-    added: Notify,
-}
-
-impl Hints {
-    fn add(&self, hint: ResolveHint) {
-        let mut strongest = self.strongest.lock().unwrap_or_else(PoisonError::into_inner);
-        *strongest = (*strongest).max(Some(hint));
-        self.added.notify_one();
-    }
-
-    fn take(&self) -> Option<ResolveHint> {
-        self.strongest.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    async fn next(&self) -> ResolveHint {
-        loop {
-            match self.take() {
-                Some(hint) => return hint,
-                None => self.added.notified().await,
-            }
+/// Joins the lookups of `question` on `runtime`, or begins them. A set that is known is there at
+/// once, and looked up again soon; an old failure is not, and a fresh answer is asked for instead.
+pub(super) fn subscribe(
+    question: &Question,
+    runtime: &Handle,
+) -> (Arc<SharedLookup>, watch::Receiver<DnsAnswer>) {
+    let begin = || spawn(DnsLookup::new(question.clone()), question.config, runtime);
+    let (shared, began) = LOOKUPS.join(runtime, question.clone(), begin);
+    let mut answers = shared.found();
+    if !began {
+        shared.resolve_now(ResolveHint::Newcomer);
+        answers.mark_unchanged();
+        if matches!(&*answers.borrow(), Some(Ok(_))) {
+            answers.mark_changed();
         }
     }
+    (shared, answers)
+}
+
+fn spawn(look: impl LookUp, config: DnsConfig, runtime: &Handle) -> SharedLookup {
+    let schedule = DnsSchedule::new(config.schedule, own_rng("dns"), Instant::now().into_std());
+    DESCRIPTORS.fill();
+    SharedTask::spawn(runtime, None, |hints, answers| run(look, schedule, hints, answers))
 }
 
 async fn run(
@@ -265,11 +201,8 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
 /// So that DNS can be asked when nothing else can be opened.
 static DESCRIPTORS: Reserve = Reserve::new();
 
-/// The names that are being looked up. An entry without subscribers is swept when the next name is
-/// added.
-static NAMES: LazyLock<Mutex<LookupsByQuestion>> = LazyLock::new(Mutex::default);
-
-type LookupsByQuestion = HashMap<(Id, Question), Weak<SharedLookup>>;
+/// The names that are being looked up.
+static LOOKUPS: LazyLock<SharedTasks<Question, DnsAnswer>> = LazyLock::new(SharedTasks::default);
 
 #[cfg(test)]
 mod tests;

@@ -1,94 +1,58 @@
-//! One task per Service reads it for every channel of the process.
+//! One task per Service reads it for every channel of the process ([`SharedTask`]): one connection
+//! to the API server however many channels there are.
 //!
-//! The first [`SharedWatch::subscribe`] to a Service starts a task that follows its slices, later ones
-//! join it, and it ends with the last: one connection to the API server however many channels there
-//! are. The schedule decides when to go on after a failure. The task lives on the runtime of its subscribers,
-//! so runtimes do not share.
+//! A task follows the Service's slices, and its [`WatchSchedule`] after a failure.
 
-use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock};
 
-use meshless_core::{Rng, WatchRetry, WatchSchedule, WatchScheduleConfig};
-use tokio::runtime::{Handle, Id};
-use tokio::sync::{Notify, watch};
-use tokio::task::AbortHandle;
+use meshless_core::{WatchRetry, WatchSchedule, WatchScheduleConfig};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::client::KubernetesClient;
 use super::config::KubernetesConfig;
 use super::watch::{Ended, Feed, Service, Watch};
+use crate::resolver::shared_task::{Hints, SharedTask, SharedTasks, own_rng};
 use crate::shared::catch_panic::catch_panic;
 
-/// The subscribers' end of a Service's task. The task ends when the last clone is dropped.
-#[derive(Debug)]
-pub(super) struct SharedWatch {
-    doubts: Arc<Notify>,
-    feed: watch::Receiver<Feed>,
-    task: AbortHandle,
+/// The subscribers' end of a Service's task.
+pub(super) type SharedWatch = SharedTask<Feed>;
+
+/// Joins the reading of `service` on `runtime`, or begins it. What is known is there at once.
+pub(super) fn subscribe(
+    service: &Service,
+    config: &KubernetesConfig,
+    runtime: &Handle,
+) -> (Arc<SharedWatch>, watch::Receiver<Feed>) {
+    let client = config.client.as_ref().map(KubernetesClient::id);
+    let key = Key { client, service: service.clone(), schedule: config.schedule };
+    let (shared, _) = SERVICES.join(runtime, key, || spawn(service.clone(), config, runtime));
+    let mut feed = shared.found();
+    let known = feed.borrow().slices.is_some() || feed.borrow().trouble.is_some();
+    if known {
+        feed.mark_changed();
+    } else {
+        feed.mark_unchanged();
+    }
+    (shared, feed)
 }
 
-impl SharedWatch {
-    /// Joins the reading of `service` on `runtime`, or begins it. What is known is there at once.
-    pub(super) fn subscribe(
-        service: &Service,
-        config: &KubernetesConfig,
-        runtime: &Handle,
-    ) -> (Arc<Self>, watch::Receiver<Feed>) {
-        let client = config.client.as_ref().map(KubernetesClient::id);
-        let key = Key { runtime: runtime.id(), client, service: service.clone(), schedule: config.schedule };
-        let mut services = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = services.get(&key).and_then(Weak::upgrade).filter(|shared| !shared.task.is_finished());
-        let shared = running.unwrap_or_else(|| {
-            services.retain(|_, shared| shared.strong_count() > 0);
-            let shared = Arc::new(Self::spawn(service.clone(), config, runtime));
-            services.insert(key, Arc::downgrade(&shared));
-            shared
-        });
-        let mut feed = shared.feed.clone();
-        let known = feed.borrow().slices.is_some() || feed.borrow().trouble.is_some();
-        if known {
-            feed.mark_changed();
-        } else {
-            feed.mark_unchanged();
-        }
-        (shared, feed)
-    }
-
-    /// What is known now.
-    pub(super) fn known(&self) -> Feed {
-        self.feed.borrow().clone()
-    }
-
-    /// Every endpoint that the slices name has failed: they are listed again soon.
-    pub(super) fn resolve_now(&self) {
-        self.doubts.notify_one();
-    }
-
-    fn spawn(service: Service, config: &KubernetesConfig, runtime: &Handle) -> Self {
-        let doubts = Arc::new(Notify::new());
-        let (sender, feed) = watch::channel(Feed::default());
-        // Only keeps clients out of step with each other, so a hash that differs from process to
-        // process is enough.
-        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), "kubernetes");
-        let schedule = WatchSchedule::new(config.schedule, Rng::new(seed, 0), Instant::now().into_std());
-        let watch = Watch::new(service, config.client.clone(), schedule, sender);
-        let task = runtime.spawn(run(watch, Arc::clone(&doubts))).abort_handle();
-        Self { doubts, feed, task }
-    }
+fn spawn(service: Service, config: &KubernetesConfig, runtime: &Handle) -> SharedWatch {
+    let now = Instant::now().into_std();
+    let schedule = WatchSchedule::new(config.schedule, own_rng("kubernetes"), now);
+    let client = config.client.clone();
+    SharedTask::spawn(runtime, Feed::default(), |hints, feed| {
+        run(Watch::new(service, client, schedule, feed), hints)
+    })
 }
 
-impl Drop for SharedWatch {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn run(mut watch: Watch, doubts: Arc<Notify>) {
+async fn run(mut watch: Watch, hints: Arc<Hints>) {
     loop {
         let next_doubt = watch.schedule.next_doubt().into();
         let ended = tokio::select! {
             ended = follow(&mut watch) => ended,
-            () = doubted(&doubts, next_doubt) => {
+            () = doubted(&hints, next_doubt) => {
                 watch.schedule.handle_doubt(Instant::now().into_std());
                 continue;
             }
@@ -98,7 +62,7 @@ async fn run(mut watch: Watch, doubts: Arc<Notify>) {
         let resume = Instant::now() + retry.pause;
         tokio::select! {
             () = sleep_until(resume) => {}
-            () = doubted(&doubts, next_doubt), if watch.schedule.doubts_end_pause() => {
+            () = doubted(&hints, next_doubt), if watch.schedule.doubts_end_pause() => {
                 watch.schedule.handle_doubt(Instant::now().into_std());
             }
         }
@@ -116,10 +80,11 @@ async fn follow(watch: &mut Watch) -> Ended {
     }
 }
 
-/// In this order, so that a doubt is not lost when this is dropped before its time.
-async fn doubted(doubts: &Notify, earliest: Instant) {
+/// Every endpoint that the slices name has failed. In this order, so that a doubt is not lost when
+/// this is dropped before its time.
+async fn doubted(hints: &Hints, earliest: Instant) {
     sleep_until(earliest).await;
-    doubts.notified().await;
+    hints.next().await;
 }
 
 /// Says what is new; a refusal only once, until it is lifted.
@@ -142,12 +107,10 @@ fn report(ended: &Ended, WatchRetry { pause, failures, was_denied, .. }: WatchRe
 /// What a task is shared by.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
-    runtime: Id,
     client: Option<u64>,
     service: Service,
     schedule: WatchScheduleConfig,
 }
 
-/// The Services that are being read. An entry without subscribers is swept when the next one is
-/// added.
-static SERVICES: LazyLock<Mutex<HashMap<Key, Weak<SharedWatch>>>> = LazyLock::new(Mutex::default);
+/// The Services that are being read.
+static SERVICES: LazyLock<SharedTasks<Key, Feed>> = LazyLock::new(SharedTasks::default);

@@ -32,7 +32,7 @@ fn begin(
     let began = Arc::new(Mutex::new(Vec::new()));
     let takes = Duration::from_millis(10);
     let script = Script { lines: lines.into_iter().collect(), takes, began: Arc::clone(&began) };
-    (SharedLookup::spawn(script, DnsConfig::default(), &Handle::current()), began)
+    (spawn(script, DnsConfig::default(), &Handle::current()), began)
 }
 
 fn found(last: u8, ttl_s: u64) -> Result<FoundAddresses, ResolveError> {
@@ -55,7 +55,7 @@ async fn next(answers: &mut watch::Receiver<DnsAnswer>) -> Result<Vec<IpAddr>, R
 #[tokio::test(start_paused = true)]
 async fn a_change_is_seen_when_the_records_expire() {
     let (shared, _) = begin([found(1, 5), found(2, 5)]);
-    let mut answers = shared.answers.clone();
+    let mut answers = shared.found();
     assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 1])]));
     let first = Instant::now();
     assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 2])]));
@@ -65,7 +65,7 @@ async fn a_change_is_seen_when_the_records_expire() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_reported_and_tried_again_until_it_ends() {
     let (shared, _) = begin([found(1, 5), failed(), failed(), found(2, 5)]);
-    let mut answers = shared.answers.clone();
+    let mut answers = shared.found();
     let start = Instant::now();
     assert!(next(&mut answers).await.is_ok());
     assert!(next(&mut answers).await.is_err());
@@ -79,7 +79,7 @@ async fn a_failure_is_reported_and_tried_again_until_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn many_channels_that_doubt_at_once_cause_one_lookup_an_interval() {
     let (shared, began) = begin([found(1, 30)]);
-    let mut answers = shared.answers.clone();
+    let mut answers = shared.found();
     next(&mut answers).await.unwrap();
     sleep(5 * SECOND).await;
     for _ in 0..100 {
@@ -106,7 +106,7 @@ async fn hints_beyond_measure_stay_within_the_bound() {
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_subscriber_ends_the_lookups() {
     let (shared, began) = begin([found(1, 5)]);
-    let mut answers = shared.answers.clone();
+    let mut answers = shared.found();
     next(&mut answers).await.unwrap();
     drop(shared);
     sleep(60 * SECOND).await;
@@ -118,7 +118,7 @@ async fn dropping_the_last_subscriber_ends_the_lookups() {
 async fn an_answer_older_than_the_loss_of_all_backends_gives_way_to_the_next() {
     for old in [found(1, 30), failed()] {
         let (shared, began) = begin([found(1, 30), old, found(2, 30)]);
-        let mut answers = shared.answers.clone();
+        let mut answers = shared.found();
         next(&mut answers).await.unwrap();
         sleep(5 * SECOND).await;
         shared.resolve_now(ResolveHint::Stale);
@@ -149,8 +149,8 @@ impl LookUp for HalfAnswer {
 async fn half_an_answer_is_used_at_once_and_its_rest_is_not_waited_for_in_need() {
     let began = Arc::new(Mutex::new(0));
     let look = HalfAnswer { began: Arc::clone(&began) };
-    let shared = SharedLookup::spawn(look, DnsConfig::default(), &Handle::current());
-    let mut answers = shared.answers.clone();
+    let shared = spawn(look, DnsConfig::default(), &Handle::current());
+    let mut answers = shared.found();
     let start = Instant::now();
     assert!(next(&mut answers).await.is_ok());
     assert_eq!(start.elapsed(), Duration::ZERO);
@@ -170,8 +170,8 @@ async fn a_lookup_that_panics_is_a_failure_and_is_tried_again() {
             found(1, 5)
         }
     }
-    let shared = SharedLookup::spawn(Panics(0), DnsConfig::default(), &Handle::current());
-    let mut answers = shared.answers.clone();
+    let shared = spawn(Panics(0), DnsConfig::default(), &Handle::current());
+    let mut answers = shared.found();
     let start = Instant::now();
     for _ in 0..2 {
         let error = next(&mut answers).await.unwrap_err().to_string();
