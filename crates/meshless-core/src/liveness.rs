@@ -26,8 +26,8 @@
 //!
 //! Servers count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are
 //! reset"), so after an answer the next PINGs are free. Until the next answer a machine that is set
-//! so sends two, and then keeps to the pace that servers permit unless told otherwise, one in 5
-//! min.
+//! so sends two, and then keeps to the pace that servers permit unless told otherwise: one in 5 min,
+//! and some more for what the network adds.
 //!
 //! Owned by whatever drives the connection, which tells it of reads and calls and asks for the next
 //! deadline.

@@ -77,7 +77,7 @@ impl LivenessConfig {
     }
 
     /// For a time that nobody has agreed on with the server: after two PINGs without HEADERS or
-    /// DATA from it, the next ones are 5 min apart. A server forgives two strikes, and permits one
+    /// DATA from it, the next ones are 5 min 30 s apart. A server forgives two strikes, and permits one
     /// PING in 5 min (A8).
     pub fn sparing(self) -> Self {
         Self { spares: true, ..self }
@@ -137,8 +137,10 @@ const PATIENCE: u32 = 4;
 /// may need one of them.
 pub(super) const FREE_PINGS: u32 = 2;
 
-/// What servers permit without data, by default (A8).
-pub(super) const PERMITTED_SPACING: Duration = Duration::from_secs(5 * 60);
+/// What servers permit without data is one PING in 5 min, by default (A8). They count from arrival
+/// to arrival: a PING that was on its way for longer than the next one makes the time between them
+/// shorter. By the defaults no PING is on its way for more than 20 s, or its connection has ended.
+pub(super) const PERMITTED_SPACING: Duration = Duration::from_secs(5 * 60 + 30);
 
 /// "Clients … will not send more than one ping every 10 seconds" (A8).
 const SPACING: Duration = Duration::from_secs(10);

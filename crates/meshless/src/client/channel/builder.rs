@@ -226,7 +226,7 @@ impl ChannelBuilder {
     /// s; `time` below 10 s counts as 10 s, since servers close connections that ping more often. A
     /// server may allow less: grpc-go's default is one PING in 5 min, enforced while no data flows;
     /// the channel then doubles its interval, as A8 asks. Where this is not set, it does not come
-    /// to that: after two PINGs without an answer to a call, the next ones are 5 min apart.
+    /// to that: after two PINGs without an answer to a call, the next ones are 5 min 30 s apart.
     ///
     /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is
     /// apart from it.
