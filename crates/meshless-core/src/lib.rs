@@ -111,7 +111,9 @@ pub use resolver::watch_schedule::{
     SliceRequest, WatchFailure, WatchRetry, WatchSchedule, WatchScheduleConfig,
 };
 pub use rng::Rng;
+pub use server::admission::{Admission, Admitted, ConnectionLimits};
 pub use server::lifetime::{
     CutReason, GoAwayReason, Levelling, Lifetime, LifetimeAction, LifetimeConfig, StreamAge,
 };
 pub use server::overload::{BusyAnswer, CallLimit, EarlierRefusals};
+pub use server::read_turn::ReadTurn;

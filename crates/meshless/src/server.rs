@@ -69,11 +69,11 @@ pub use tls::ServerTlsConfig;
 #[cfg(unix)]
 pub use unix::{UnixListener, bind_unix};
 
-use admission::ConnectionLimits;
 use grpc_service::GrpcService;
 use layers::Layers;
 use overload::CallGate;
 
+use meshless_core::ConnectionLimits;
 use metrics::ServerMetrics;
 
 /// A gRPC server for tonic's services.

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::Server;
 use super::accepted::Accepted;
-use super::admission::{Admitted, refuse};
+use super::admission::{Entry, Place, refuse};
 use super::connection::drive;
 use super::event::{Carried, ConnectionChange};
 use super::grpc::GrpcCalls;
@@ -52,20 +52,20 @@ impl Connections {
     }
 
     /// Serves a connection, or tells it to go.
-    pub(super) fn admit(&mut self, accepted: Accepted, admitted: Admitted) {
+    pub(super) fn admit(&mut self, accepted: Accepted, entry: Entry) {
         #[cfg(feature = "tls")]
         let accepted = match &self.tls {
             Some(tls) => TlsIo::accept(&tls.acceptor(), accepted),
             None => accepted,
         };
-        match admitted {
-            Admitted::Serve(place) => self.spawn(accepted, place),
-            Admitted::Refuse(refusal) => drop(self.tasks.spawn(refuse(accepted.io, refusal))),
-            Admitted::Close => tracing::debug!(peer = %accepted.peer, "closed: too many connections"),
+        match entry {
+            Entry::Serve(place) => self.spawn(accepted, place),
+            Entry::Refuse(place) => drop(self.tasks.spawn(refuse(accepted.io, place))),
+            Entry::Close => tracing::debug!(peer = %accepted.peer, "closed: too many connections"),
         }
     }
 
-    fn spawn(&mut self, accepted: Accepted, place: OwnedSemaphorePermit) {
+    fn spawn(&mut self, accepted: Accepted, place: Place) {
         let connection = self.next;
         self.next += 1;
         let drain = reached(self.order.subscribe(), ConnectionOrder::Drain);

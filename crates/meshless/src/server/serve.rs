@@ -7,7 +7,7 @@ use std::task::Poll;
 
 use super::Server;
 use super::accepted::Accepted;
-use super::admission::Admission;
+use super::admission::Admitting;
 use super::connections::Connections;
 use super::grpc_service::GrpcService;
 use super::listener::{Acceptor, Listener};
@@ -23,7 +23,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
     #[cfg(feature = "tls")]
     let mut reload = server.tls.take().map(super::tls::Reload::new);
     let server = Arc::new(server);
-    let mut door = Door { acceptor: Acceptor::new(listeners), admission: Admission::new(server.limits) };
+    let mut door = Door { acceptor: Acceptor::new(listeners), admission: Admitting::new(server.limits) };
     let mut connections = Connections::new(server.clone());
     #[cfg(feature = "tls")]
     connections.set_tls(reload.as_ref().map(super::tls::Reload::current));
@@ -76,7 +76,7 @@ async fn accept_until<T>(end: impl Future<Output = T>, door: &mut Door, connecti
 /// Where connections come in.
 struct Door {
     acceptor: Acceptor,
-    admission: Admission,
+    admission: Admitting,
 }
 
 impl Door {

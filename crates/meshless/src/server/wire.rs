@@ -9,9 +9,9 @@
 
 mod hpack;
 mod inbound;
+mod next_turn;
 mod outbound;
 mod request_blocks;
-mod turn;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,9 +26,9 @@ use tokio::sync::oneshot;
 
 use super::state::{Blocked, ConnectionState};
 use inbound::{FrameSummary, Inbound};
+use next_turn::NextTurn;
 pub(super) use outbound::go_away;
 use outbound::{Outbound, WritePlan};
-use turn::NextTurn;
 
 /// A socket that the HTTP/2 library reads and writes.
 pub(super) struct ServerWire<I> {

@@ -30,11 +30,10 @@
 use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
-use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
+use meshless_core::{ControlFrames, FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner, ReadTurn};
 
 use super::outbound::KEEPALIVE_PING;
 use super::request_blocks::{Next, RequestBlocks};
-use super::turn::Turn;
 use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 use crate::shared::reset_streams::ResetStreams;
 
@@ -207,12 +206,12 @@ impl Inbound {
 
     /// What comes from here on belongs to another turn.
     pub(super) fn begin_turn(&mut self) {
-        self.noted.turn = Turn::default();
+        self.noted.turn = ReadTurn::default();
         self.noted.last_stream_before_turn = self.noted.last_stream;
     }
 
     /// What has come in this turn.
-    pub(super) fn turn(&self) -> &Turn {
+    pub(super) fn turn(&self) -> &ReadTurn {
         &self.noted.turn
     }
 }
@@ -311,7 +310,7 @@ struct Noted {
     opened: bool,
     last_stream: u32,
     last_stream_before_turn: u32,
-    turn: Turn,
+    turn: ReadTurn,
     /// Of the SETTINGS that are passing.
     settings: Option<SettingsReader>,
 }
