@@ -1,8 +1,8 @@
 //! Load balancing for gRPC on Kubernetes without a service mesh.
 //!
-//! A gRPC client keeps one HTTP/2 connection, and a ClusterIP balances connections, not calls: the
-//! client's calls all go to one pod, and new pods get none. Two halves mend this, together or each
-//! on its own.
+//! A gRPC client keeps one HTTP/2 connection, and a ClusterIP balances connections, not calls. So
+//! the client's calls all go to one pod, and new pods get none. Two halves solve this, together or
+//! separately.
 //!
 //! # The channel
 //!
@@ -27,8 +27,8 @@
 //!
 //! # The server
 //!
-//! [`Server`] ages its connections (gRFC A9), so that clients of any kind come back and are spread
-//! again:
+//! [`Server`] ages its connections (gRFC A9), so that any client connects again after a while, and
+//! reaches another pod:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -54,7 +54,7 @@
 //!
 //! # Where things are
 //!
-//! The names that most programs type stand at the root. The others are in modules by concern:
+//! The names that most programs need are at the root. The others are in modules by concern:
 //! `client` (what a channel shows, byte streams of one's own), `balancing`, `retry`, `resolver`
 //! (targets, DNS, Kubernetes), `server`, [`orca`] (reports of load), `tls`, [`metrics`].
 //!

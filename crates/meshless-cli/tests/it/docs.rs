@@ -7,6 +7,7 @@
 mod page;
 
 use std::fs;
+use std::path::PathBuf;
 
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use meshless::ServiceConfig;
@@ -73,17 +74,42 @@ fn every_command_line_of_the_pages_is_understood_by_the_program() {
 }
 
 #[test]
-fn every_file_in_a_command_line_is_there() {
+fn every_file_and_every_script_flag_in_a_command_line_is_there() {
     for page in pages() {
         for command in page.commands() {
             let words = command.split_whitespace().map(|word| word.trim_end_matches('/'));
-            for word in
-                words.filter(|word| ["deploy/", ".ci/", "crates/"].iter().any(|it| word.starts_with(it)))
-            {
+            let folders = ["deploy/", "peers/", ".ci/", "crates/"];
+            for word in words.filter(|word| folders.iter().any(|folder| word.starts_with(folder))) {
                 assert!(root().join(word).exists(), "{}: {word}", page.path);
+            }
+            let Some(flags) = command.strip_prefix("peers/run.sh ") else { continue };
+            let script = read("peers/run.sh");
+            let known: Vec<_> = script.split(|c: char| c.is_whitespace() || "[]|)".contains(c)).collect();
+            for flag in flags.split_whitespace().filter(|word| word.starts_with("--")) {
+                assert!(known.contains(&flag), "{}: peers/run.sh {flag}", page.path);
             }
         }
     }
+}
+
+#[test]
+fn every_test_bench_and_example_that_a_page_names_is_there() {
+    let kinds = [("--test", "tests"), ("--bench", "benches"), ("--example", "examples")];
+    let crates: Vec<_> =
+        fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut seen = 0;
+    for page in pages() {
+        let words: Vec<_> = page.text().split(|c: char| c.is_whitespace() || "`),.".contains(c)).collect();
+        for pair in words.windows(2) {
+            let Some((_, folder)) = kinds.iter().find(|(flag, _)| *flag == pair[0]) else { continue };
+            let (file, directory) =
+                (format!("{folder}/{}.rs", pair[1]), format!("{folder}/{}/main.rs", pair[1]));
+            let there = |it: &PathBuf| it.join(&file).is_file() || it.join(&directory).is_file();
+            assert!(crates.iter().any(there), "{}: {} {}", page.path, pair[0], pair[1]);
+            seen += 1;
+        }
+    }
+    assert!(seen > 5, "{seen}");
 }
 
 #[test]
@@ -167,6 +193,12 @@ fn the_page_of_commands_has_each_command_and_only_names_that_the_program_knows()
         let file = name == "report" || name.contains('.');
         assert!(file || known.contains(&name), "docs/reference/cli.md: `{name}`");
     }
+}
+
+#[test]
+fn the_readme_is_read_in_a_minute() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 120, "README.md has {lines} lines: move details to docs/");
 }
 
 /// What a shell command gives to the program, if that is what it starts.

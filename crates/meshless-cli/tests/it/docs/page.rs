@@ -31,6 +31,10 @@ impl Page {
         parts.join("/")
     }
 
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The blocks whose language is `language`.
     pub(super) fn blocks(&self, language: &str) -> Vec<String> {
         let of_language = |(fence, _): &(String, String)| fence.split(',').next() == Some(language);
