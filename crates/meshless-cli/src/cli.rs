@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::compare::CompareArgs;
 use crate::load::LoadArgs;
 use crate::serve::ServeArgs;
+use crate::xds::XdsArgs;
 
 /// gRPC load balancing on Kubernetes without a service mesh: the lab.
 ///
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Call live servers through the channel, and say what became of the calls
     Load(LoadArgs),
+    /// Tell gRPC clients in any language which backends there are: an xDS control plane
+    Xds(XdsArgs),
     /// The client process of `compare`
     #[command(hide = true)]
     Client,

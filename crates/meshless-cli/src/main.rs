@@ -12,6 +12,7 @@ mod run;
 mod serve;
 mod values;
 mod words;
+mod xds;
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
             "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,\
-             meshless::resolver::kubernetes=warn,meshless_lab=info",
+             meshless::resolver::kubernetes=warn,meshless_lab=info,meshless_xds=info",
         )
     });
     let ansi = io::stderr().is_terminal();

@@ -64,6 +64,8 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
             }
             Err(error) => Err(error.to_string()),
         },
+        // A signal begins its shutdown, as above.
+        Command::Xds(args) => crate::xds::run(args).await.map(|()| true),
         Command::Client => {
             let mut interrupt = Interrupt::new("");
             tokio::select! {

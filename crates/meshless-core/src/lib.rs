@@ -67,6 +67,7 @@ mod server;
 mod timers;
 #[cfg(test)]
 mod virtual_time;
+mod xds;
 mod xxh64;
 
 pub use backoff::{Backoff, BackoffConfig, InvalidBackoffError};
@@ -117,3 +118,8 @@ pub use server::lifetime::{
 };
 pub use server::overload::{BusyAnswer, CallLimit, EarlierRefusals};
 pub use server::read_turn::ReadTurn;
+pub use xds::debounce::Debounce;
+pub use xds::server::{
+    AdsRequest, AdsResponse, AdsStream, ResourceKind, ResourceState, TooManyNamesError, Verdict,
+};
+pub use xxh64::xxh64;

@@ -4,7 +4,8 @@
 //! Written here since it is forty lines, and this crate depends on nothing. Used for short strings;
 //! not for secrets.
 
-pub(crate) fn xxh64(input: &[u8], seed: u64) -> u64 {
+/// The hash of `input`, from this seed: not for secrets.
+pub fn xxh64(input: &[u8], seed: u64) -> u64 {
     let (stripes, rest) = input.as_chunks::<32>();
     let mut hash = if stripes.is_empty() { seed.wrapping_add(P5) } else { hash_stripes(stripes, seed) };
     hash = hash.wrapping_add(input.len() as u64);

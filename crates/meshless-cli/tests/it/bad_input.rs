@@ -103,6 +103,41 @@ fn a_folder_that_cannot_be_written_is_refused_before_the_run() {
 }
 
 #[test]
+fn a_control_plane_that_cannot_start_says_why() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display().to_string();
+    let service = "--service echo.shop:50051=ipv4:127.0.0.1:1";
+    let ports = "--listen 127.0.0.1:0 --status 127.0.0.1:0";
+    refused(&format!("xds {ports}"), &["nothing to serve"]);
+    refused("xds --service echo.shop:50051", &["--service", "NAME=TARGET"]);
+    refused("xds --service echo.shop:50051=dns:///echo", &["--service", "port"]);
+    refused(&format!("xds {ports} --service echo.shop:1=unix:/run/echo"), &["echo.shop:1", "Unix domain"]);
+    refused(&format!("xds {ports} {service} --policy {path}"), &[&path, "it is not JSON", "line 1"]);
+    std::fs::write(file.path(), r#"{"services": {"echo.shop:50051": {"subsetSize": "20"}}}"#).unwrap();
+    refused(
+        &format!("xds {ports} {service} --policy {path}"),
+        &[&path, r#"services["echo.shop:50051"].subsetSize: must be a whole number"#],
+    );
+    refused(&format!("xds {ports} --endpoints {path}"), &[&path, "a list of endpoints or a target"]);
+    refused(&format!("xds {ports} {service} --policy /nowhere/p.json"), &["/nowhere/p.json", "No such file"]);
+    refused(&format!("xds {service} --tls-listen 127.0.0.1:0"), &["--tls-cert"]);
+    refused("xds status --status 127.0.0.1:1", &["127.0.0.1:1", "--status"]);
+    refused("xds bootstrap --language cobol --server a:1", &["cobol", "go, java, python, node, rust"]);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&format!("xds {service} --listen {address}"), &[&address, "in use"]);
+}
+
+#[test]
+#[cfg(feature = "kubernetes")]
+fn a_control_plane_of_a_namespace_needs_a_cluster() {
+    refused(
+        "xds --listen 127.0.0.1:0 --status 127.0.0.1:0 --namespace shop",
+        &["no Kubernetes cluster to ask", "kubectl proxy", "--api-server"],
+    );
+}
+
+#[test]
 fn too_few_file_descriptors_are_refused() {
     let program = env!("CARGO_BIN_EXE_meshless");
     let mut shell = std::process::Command::new("sh");

@@ -7,6 +7,7 @@
 
 mod manifest;
 mod serving;
+mod xds;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -231,9 +232,11 @@ const NAMESPACE: &str = "namespace.yaml";
 
 /// Kinds that the ClusterRole `admin`, bound in one namespace, lets its holder apply
 /// (plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go).
-const GRANTED_BY_ADMIN: [(&str, &str); 7] = [
+const GRANTED_BY_ADMIN: [(&str, &str); 9] = [
     ("v1", "ServiceAccount"),
     ("v1", "Service"),
+    ("v1", "ConfigMap"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("apps/v1", "Deployment"),
     ("policy/v1", "PodDisruptionBudget"),
     ("batch/v1", "Job"),

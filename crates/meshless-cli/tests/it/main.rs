@@ -13,3 +13,4 @@ mod kernel;
 mod load;
 mod serve;
 mod support;
+mod xds;

@@ -62,8 +62,9 @@ impl ResolveError {
         Self::Other(OtherError(reason.into().into()))
     }
 
-    /// Whether it is an answer, namely that there is no backend, rather than the lack of one.
-    pub(crate) fn says_gone(&self) -> bool {
+    /// Returns true if it is an answer, namely that there is no backend, rather than the lack of
+    /// one. The first may be held for a time and is then to be believed; the second says nothing.
+    pub fn says_gone(&self) -> bool {
         match self {
             Self::NoSuchName { .. } | Self::NoAddresses { .. } => true,
             #[cfg(feature = "kubernetes")]

@@ -116,6 +116,14 @@ impl KubernetesResolver {
         self
     }
 
+    /// Nothing is used in place of the slices: while they cannot be read, the resolver reports why,
+    /// and what it said before holds. For those who hand the endpoints on, to whom the one address
+    /// that DNS has for most Services would be a wrong answer.
+    pub fn without_fallback(mut self) -> Self {
+        self.fallback = Fallback::none();
+        self
+    }
+
     fn subscribe(&self) -> Result<Subscription, ResolveError> {
         let runtime = Handle::try_current().map_err(|_| {
             ResolveError::other("Kubernetes needs a tokio runtime: poll the channel within one".to_owned())

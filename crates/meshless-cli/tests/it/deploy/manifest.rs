@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 
 /// The folders of `deploy/` that hold manifests.
-pub(super) const FOLDERS: [&str; 3] = ["base", "overlays/load", "overlays/endpointslices"];
+pub(super) const FOLDERS: [&str; 4] = ["base", "overlays/load", "overlays/endpointslices", "overlays/xds"];
 
 /// Every object that the overlays apply.
 pub(super) struct Manifests {
@@ -30,7 +30,7 @@ pub(super) struct Manifests {
 
 impl Manifests {
     pub(super) fn read() -> Self {
-        let ([base, load, slices], object) =
+        let ([base, load, slices, _xds], object) =
             (FOLDERS, |folder: &str, file: &str| format!("{folder}/{file}.yaml"));
         let all = Self {
             namespace: manifest(&object(base, "namespace")),
@@ -46,7 +46,7 @@ impl Manifests {
             binding: manifest(&object(slices, "role-binding")),
         };
         let listed: usize = FOLDERS.iter().map(|folder| files(folder).len() - 1).sum();
-        assert_eq!(listed, 11, "a manifest that this test does not read");
+        assert_eq!(listed, 11 + 8, "a manifest that this test does not read");
         all
     }
 
@@ -93,7 +93,7 @@ pub(crate) fn strict<T: DeserializeOwned + Serialize>(written: &Value) -> Result
     }
 }
 
-fn manifest<T: DeserializeOwned + Serialize>(file: &str) -> T {
+pub(super) fn manifest<T: DeserializeOwned + Serialize>(file: &str) -> T {
     strict(&read(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 

@@ -27,7 +27,6 @@ pub(super) struct Fallback {
 enum Source {
     #[cfg(feature = "dns")]
     Dns(DnsConfig),
-    #[cfg(not(feature = "dns"))]
     None,
     Given,
 }
@@ -40,6 +39,11 @@ impl Fallback {
 
     pub(super) fn with(resolver: Box<dyn Resolver>) -> Self {
         Self { source: Source::Given, in_use: None, resolver: Some(resolver) }
+    }
+
+    /// There is no other source.
+    pub(super) fn none() -> Self {
+        Self { source: Source::None, in_use: None, resolver: None }
     }
 
     /// Goes on with the other source.
@@ -67,7 +71,6 @@ impl Fallback {
                     self.resolver = Some(Box::new(DnsResolver::new(host, *port, *config)));
                 }
             }
-            #[cfg(not(feature = "dns"))]
             Source::None => {
                 let _ = (service, namespace, port);
                 return Err(ResolveError::Kubernetes(why.clone()));
