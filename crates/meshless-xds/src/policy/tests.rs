@@ -123,3 +123,12 @@ fn what_has_no_effect_is_warned_of() {
         assert!(warnings.contains(says), "{warnings}");
     }
 }
+
+#[test]
+fn the_book_s_example_is_one() {
+    let page = include_str!("../../../../docs/guides/xds.md");
+    let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let book = PolicyBook::from_json(example).unwrap();
+    assert!(book.warnings().is_empty(), "{:?}", book.warnings());
+    assert_eq!(book.policy("echo.shop:50051").subset_size.map(NonZeroUsize::get), Some(20));
+}
