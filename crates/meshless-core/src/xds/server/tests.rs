@@ -236,3 +236,113 @@ fn too_many_names_are_refused() {
     assert_eq!(stream.handle_request(request(3)), Err(TooManyNamesError { asked: 3, most: 2 }));
     assert_eq!(stream.subscribed(Listener), 2);
 }
+
+/// A client as gRPC's are: it accepts or refuses each response, and keeps what it has.
+#[derive(Default)]
+struct Client {
+    names: BTreeSet<&'static str>,
+    nonce: u64,
+    has: BTreeMap<String, u64>,
+}
+
+impl Client {
+    /// Takes in a response; of a complete kind, what is missing in it is gone.
+    fn take(&mut self, response: &AdsResponse, contents: &BTreeMap<&'static str, ResourceState>) {
+        if response.kind.is_complete() {
+            self.has.clear();
+        }
+        for name in &response.resources {
+            let Known(content) = contents[&**name] else { panic!("{name} is not known, and was sent") };
+            self.has.insert(name.to_string(), content);
+        }
+    }
+}
+
+/// What can happen between a client and its control plane.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The client wants the names of these bits.
+    Want(u8),
+    /// A resource is in this state.
+    Set(usize, ResourceState),
+    /// The client reads a response, and accepts it or not.
+    Answer(bool),
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn steps() -> impl proptest::strategy::Strategy<Value = Vec<Step>> {
+    use proptest::prelude::*;
+    let state = prop_oneof![4 => (0..5_u64).prop_map(Known), 1 => Just(Missing)];
+    let step = prop_oneof![
+        (0..16_u8).prop_map(Step::Want),
+        (0..NAMES.len(), state).prop_map(|(at, state)| Step::Set(at, state)),
+        any::<bool>().prop_map(Step::Answer),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest::proptest! {
+    /// Whatever has happened: once the client has answered what it was sent, it has the newest state
+    /// of all that it wants, and is told nothing more.
+    #[test]
+    fn a_client_ends_with_the_newest_state(steps in steps(), complete in proptest::bool::ANY) {
+        let kind = if complete { Listener } else { Endpoints };
+        let mut plane = Plane::new(NAMES.map(|name| (name, Missing)));
+        let mut client = Client::default();
+        let mut last: Option<AdsResponse> = None;
+        let request = |plane: &mut Plane, client: &Client, refuse: bool| {
+            let names: Vec<&str> = client.names.iter().copied().collect();
+            match refuse {
+                true => plane.refuse(kind, &names, client.nonce),
+                false => plane.ask(kind, &names, "", client.nonce),
+            };
+        };
+        let poll = |plane: &mut Plane| {
+            let states = plane.states.clone();
+            plane.stream.poll_response(|_, name| states[name])
+        };
+        for step in steps {
+            match step {
+                Step::Want(bits) => {
+                    let wanted = NAMES.into_iter().enumerate().filter(|(at, _)| bits >> at & 1 == 1);
+                    client.names = wanted.map(|(_, name)| name).collect();
+                    client.has.retain(|name, _| client.names.contains(&**name));
+                    request(&mut plane, &client, false);
+                }
+                Step::Set(at, state) => plane.set(NAMES[at], state),
+                Step::Answer(accept) => {
+                    if let Some(response) = last.take() {
+                        client.nonce = response.nonce;
+                        request(&mut plane, &client, !accept);
+                    }
+                }
+            }
+            if let Some(response) = poll(&mut plane) {
+                assert!(last.is_none(), "two in flight");
+                client.take(&response, &plane.states.clone());
+                client.has.retain(|name, _| client.names.contains(&**name));
+                last = Some(response);
+            }
+        }
+        let mut rounds = 0;
+        while let Some(response) = last.take() {
+            client.nonce = response.nonce;
+            request(&mut plane, &client, false);
+            last = poll(&mut plane);
+            if let Some(response) = &last {
+                client.take(response, &plane.states.clone());
+            }
+            rounds += 1;
+            assert!(rounds < 5, "it never comes to rest");
+        }
+        let wanted = client.names.iter().filter_map(|name| match plane.states[name] {
+            Known(content) => Some(((*name).to_owned(), content)),
+            _ => None,
+        });
+        let mut has = client.has.clone();
+        // Endpoints that are gone are left with the client: their cluster is.
+        has.retain(|name, _| plane.states[&**name] != Missing || complete);
+        assert_eq!(has, wanted.collect::<BTreeMap<_, _>>());
+    }
+}
