@@ -1,6 +1,6 @@
 //! What people may ask a control plane: who is connected, what was sent, what was refused and why.
 //!
-//! [`Clients`] is written by the streams and read by `http`, which also asks the registry for its
+//! `Clients` is written by the streams and read by `http`, which also asks the registry for its
 //! services. Everything in it comes from clients, so it is bounded and its texts are cut.
 
 pub(crate) mod http;
