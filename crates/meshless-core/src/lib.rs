@@ -1,9 +1,8 @@
 //! The decisions of meshless, as data structures.
 //!
-//! Nothing here does I/O, reads a clock or draws a random number: `now` and the random stream are
-//! arguments, events are `handle_*` calls, and what is to be done comes out of `poll_*` as data. A
-//! driver (the crate `meshless`, or a simulation) is then a `match`, and a test is a list of
-//! actions.
+//! Nothing here does I/O, reads a clock or draws a random number. `now` and the random stream are
+//! arguments, events are `handle_*` calls, and actions come out of `poll_*` as data. So a driver
+//! (the crate `meshless`, or a simulation) is a `match`, and a test is a list of actions.
 //!
 //! The driver of a [`Balancer`] is a loop:
 //!

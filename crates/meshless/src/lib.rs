@@ -104,7 +104,7 @@ pub use tls::ServerTlsConfig;
 #[cfg(feature = "tls")]
 pub use tls::{Pem, TlsConfig};
 
-/// How a channel chooses among its backends: policies, ejection, weights, zones, bounds.
+/// How a channel chooses a backend: policies, ejection, weights, zones, limits.
 #[cfg(feature = "client")]
 pub mod balancing {
     pub use meshless_core::{
@@ -124,7 +124,7 @@ pub mod retry {
     pub use crate::client::channel::{Retry, RetryStats};
 }
 
-/// Certificates of both ends, read again when their files change.
+/// Certificates of both ends, loaded again when their files change.
 #[cfg(feature = "tls")]
 pub mod tls {
     #[cfg(feature = "server")]

@@ -7,7 +7,7 @@
 //! | [`Hedging`] | a call | when to start another attempt beside those under way, by its [`HedgingPolicy`] |
 //! | [`RetryThrottle`] | a channel | whether the backends can bear more attempts than calls |
 //!
-//! Driven by the channel's calls, which also tell of the server's [`Pushback`]. Nothing here picks,
+//! The channel's calls drive these parts and pass in the server's [`Pushback`]. Nothing here picks,
 //! sends or waits.
 
 mod call;

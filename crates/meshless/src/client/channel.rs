@@ -1,9 +1,9 @@
-//! A channel: what a tonic-generated client is built on, with every call balanced and none lost.
+//! A channel: the type under a tonic-generated client. It balances every call and loses none.
 //!
-//! This file is the handle that users hold and its face towards tonic. Behind it, one task
-//! ([`driver`](crate::client::driver)) decides what is connected and publishes a picker; [`place`]
-//! finds a backend for a call in it, [`call`] sees the call through (by way of [`hedge`], where
-//! several attempts run at a time), [`body`] the response. The handle itself decides nothing.
+//! This file holds the handle that users own and its `tower` service for tonic. Behind it, one task
+//! ([`driver`](crate::client::driver)) decides what is connected and publishes a picker. [`place`]
+//! finds a backend for a call in it. [`call`] runs the call, by [`hedge`] if several attempts run
+//! at a time; [`body`] is the response. The handle itself decides nothing.
 
 mod attempt_log;
 mod body;
@@ -41,7 +41,7 @@ pub(crate) use self::shared::{ChannelShared, DriverEvent};
 
 /// Calls the backends of one target. Any tonic-generated client works on it.
 ///
-/// Cloning is cheap, and clones share everything: make one channel per target, at start, and clone
+/// Cloning is cheap, and clones share everything. Make one channel per target, at start, and clone
 /// it into every client. When the last clone is dropped, calls in flight finish and the connections
 /// are closed.
 ///
@@ -55,41 +55,41 @@ pub(crate) use self::shared::{ChannelShared, DriverEvent};
 /// ```
 ///
 /// A call's deadline (tonic's `Request::set_timeout`, or [`ChannelBuilder::timeout`]) covers all of
-/// it: waiting for a backend, connecting, every attempt, and the messages of the response. What a
-/// server provably did not process is sent again, unseen by the caller (gRFC A6, "transparent
-/// retries"); what it may have processed, only by a policy ([`ChannelBuilder::retry`]). A status
-/// that the channel makes, as opposed to the server, names the endpoints that were tried and what
-/// was wrong with each.
+/// it: waiting for a backend, connecting, every attempt, and the messages of the response. A call
+/// that no server has processed is sent again without the caller's notice (gRFC A6, "transparent
+/// retries"). A call that a server may have processed is sent again only by a policy
+/// ([`ChannelBuilder::retry`]). A status made by the channel, and not by the server, names the
+/// endpoints that were tried and the fault of each.
 #[derive(Clone)]
 pub struct Channel {
     handle: Arc<Handle>,
 }
 
 impl Channel {
-    /// Begins a channel to `target`, in gRPC's naming: see [`Target`](crate::Target).
+    /// Starts to build a channel to `target`, in gRPC's naming: see [`Target`](crate::Target).
     pub fn builder(target: impl Into<String>) -> ChannelBuilder {
         ChannelBuilder::new(target.into())
     }
 
-    /// What the channel is doing now: its endpoints, their states, and the calls in flight on each.
+    /// Returns the channel's endpoints, their states, and the calls in flight on each.
     pub async fn state(&self) -> ChannelState {
         let (reply, state) = oneshot::channel();
         self.shared().tell(DriverEvent::StateWanted(reply));
         match state.await {
             Ok(state) => state,
-            // With the runtime that the channel was made in; else the driver outlives the channel's
+            // The runtime that the channel was made in has ended; otherwise the driver outlives all
             // handles.
             Err(_) => self.shared().last_state().expect("a driver leaves its state behind").clone(),
         }
     }
 
-    /// What the channel is doing now, in one word. Cheap: the calls' own view is read.
+    /// Returns the channel's connectivity state. Cheap: it reads what the calls read.
     pub fn connectivity(&self) -> ConnectivityState {
         self.shared().connectivity()
     }
 
-    /// Waits until [`connectivity`](Self::connectivity) is another than `last`, and returns it. A
-    /// channel that has ended with its runtime returns at once.
+    /// Waits until [`connectivity`](Self::connectivity) differs from `last`, and returns the new
+    /// state. Returns at once if the channel's runtime has ended.
     ///
     /// ```
     /// # async fn run(channel: meshless::Channel) {
@@ -106,14 +106,14 @@ impl Channel {
         self.shared().wait_for_state_change(last).await
     }
 
-    /// Connects if the channel is idle, as its next call would. Returns at once.
+    /// Connects if the channel is idle, as the next call would. Returns at once.
     pub fn request_connection(&self) {
         if self.connectivity() == ConnectivityState::Idle {
             self.shared().tell(DriverEvent::CallWaits);
         }
     }
 
-    /// How often calls were sent again, since the channel was made.
+    /// Returns how often calls were sent again since the channel was made.
     pub fn retry_stats(&self) -> RetryStats {
         self.shared().retries.stats()
     }
@@ -132,7 +132,7 @@ impl Service<http::Request<Body>> for Channel {
     type Error = Status;
     type Future = ResponseFuture;
 
-    /// Always ready: a call waits for a backend within its own deadline, where it can be told why.
+    /// Always ready: a call waits for a backend within its own deadline, and its status says why.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
@@ -166,8 +166,8 @@ impl fmt::Debug for ResponseFuture {
     }
 }
 
-/// What the clones of a channel hold. The driver ends when it goes: events hold the shared state,
-/// not this.
+/// What the clones of a channel share. The driver ends when this is dropped: events hold the shared
+/// state, not this.
 struct Handle {
     shared: Arc<ChannelShared>,
 }

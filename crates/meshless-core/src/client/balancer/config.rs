@@ -1,5 +1,4 @@
-//! What can be set on a balancer. Setters take only what is valid, so that a configuration in hand
-//! is.
+//! The settings of a balancer. Setters accept only valid values, so every configuration is valid.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -33,11 +32,11 @@ pub struct BalancerConfig {
     pub(super) stale_max: Duration,
 }
 
-/// How many endpoints `least_request` compares: 2 to 10.
+/// How many endpoints `least_request` compares per pick: 2 to 10.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChoiceCount(u8);
 
-/// A choice count below 2 compares nothing.
+/// The choice count is below 2, which compares nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("choice count {0} compares nothing: use 2 to 10")]
 pub struct InvalidChoiceCountError(u32);
@@ -55,7 +54,7 @@ impl ChoiceCount {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub fn get(self) -> u8 {
         self.0
     }
@@ -68,12 +67,12 @@ impl Default for ChoiceCount {
 }
 
 impl BalancerConfig {
-    /// The defaults, with `policy`.
+    /// The default settings, with `policy`.
     pub fn new(policy: Policy) -> Self {
         Self { policy, ..Self::default() }
     }
 
-    /// How a backend is chosen. Default: `round_robin`.
+    /// The policy that chooses a backend for each call. Default: `round_robin`.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -86,80 +85,80 @@ impl BalancerConfig {
         self
     }
 
-    /// How many endpoints `least_request` compares per call. Default 2. More is slower, and closer
-    /// to the least.
+    /// How many endpoints `least_request` compares per call. Default 2. More is slower and comes
+    /// closer to the true minimum.
     pub fn choice_count(mut self, count: ChoiceCount) -> Self {
         self.choice_count = count;
         self
     }
 
-    /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. Shorter reacts
-    /// sooner to a backend that has recovered, and forgets sooner that one was slow.
+    /// The time in which `peak_ewma` forgets a latency, down to 1/e. Default 10 s. A shorter time
+    /// reacts sooner to a recovered backend, and also forgets a slow one sooner.
     pub fn latency_decay(mut self, decay: Duration) -> Self {
         self.latency_decay = decay.clamp(Duration::from_millis(1), LONGEST);
         self
     }
 
-    /// The latency that `peak_ewma` records for a failed call, if it did not take longer. Default 5
-    /// s; it is forgotten ten times as fast as a latency, within seconds. 0 lets a backend that
-    /// fails fast attract the traffic.
+    /// The latency that `peak_ewma` records for a failed call, unless the call took longer. Default
+    /// 5 s. It is forgotten ten times as fast as a latency, within seconds. With 0, a backend that
+    /// fails fast attracts traffic.
     pub fn failure_penalty(mut self, penalty: Duration) -> Self {
         self.failure_penalty = penalty.min(LONGEST);
         self
     }
 
-    /// How many connections to one endpoint may take calls at a time; a further one is made when
-    /// all are full (gRFC A105). Default 4.
+    /// How many connections to one endpoint may take calls at a time. Another one is made when all
+    /// are full (gRFC A105). Default 4.
     pub fn connections_per_endpoint(mut self, max: NonZeroU32) -> Self {
         self.connections_per_endpoint = max;
         self
     }
 
-    /// How many connections may be in the making at a time. Default 64.
+    /// How many connection attempts may run at a time. Default 64.
     pub fn concurrent_connects(mut self, max: NonZeroU32) -> Self {
         self.concurrent_connects = max;
         self
     }
 
-    /// How many connects may begin in a second, and how many at once after a quiet time: in any `t`
-    /// seconds at most `burst + rate × t` begin. Default 100 and 200. Too few, and a large set of
-    /// endpoints takes long to be connected, or short-lived connections cannot be replaced in time.
+    /// How many connects may begin per second, and in a burst after a quiet time. In any `t`
+    /// seconds at most `burst + rate × t` begin. Default 100 and 200. With too few, a large set of
+    /// endpoints takes long to connect, and short-lived connections are not replaced in time.
     pub fn connects_per_second(mut self, rate: NonZeroU32, burst: NonZeroU32) -> Self {
         self.connects_per_second = rate;
         self.connect_burst = burst;
         self
     }
 
-    /// When endpoints whose calls fail are taken out of the picker. Default: after five failures in
-    /// a row, for 5 s. `None`: never.
+    /// When failing endpoints are taken out of the picker. Default: after five consecutive
+    /// failures, for 5 s. `None`: never.
     pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
         let never = || EjectionConfig::default().consecutive_failures(None);
         self.ejection = ejection.into().unwrap_or_else(never);
         self
     }
 
-    /// How many of the endpoints to connect to, chosen at random and for good (gRFC A68). Default
-    /// `None`: all, up to [`endpoints_max`](Self::endpoints_max). For a thousand clients of a
-    /// hundred endpoints, a hundred thousand connections; with few clients a subset is uneven.
-    /// `pick_first` connects to one, of all.
+    /// How many of the endpoints to connect to; a fixed random choice (gRFC A68). Default `None`:
+    /// all, up to [`endpoints_max`](Self::endpoints_max). Without it, a thousand clients of a
+    /// hundred endpoints make a hundred thousand connections. With few clients a subset spreads
+    /// load unevenly. `pick_first` connects to one endpoint out of all.
     pub fn subset_size(mut self, size: impl Into<Option<NonZeroUsize>>) -> Self {
         self.subset_size = size.into();
         self
     }
 
-    /// How many endpoints are used at most, if the resolver names more: a random subset, as with
-    /// [`subset_size`](Self::subset_size). Default 1 000: a connection takes a file descriptor, and
-    /// 1 024 is what many systems allow a process. The channel lowers the default to half of its
-    /// process's limit. Raise it together with that limit (`ulimit -n`), or name a smaller
-    /// `subset_size`; a warning says when it applies. For `pick_first` it bounds the list of
+    /// How many endpoints are used at most. If the resolver names more, a random subset is used, as
+    /// with [`subset_size`](Self::subset_size). Default 1 000: each connection takes a file
+    /// descriptor, and many systems allow a process 1 024. The channel lowers the default to half
+    /// of its process's limit. Raise it together with that limit (`ulimit -n`), or set a smaller
+    /// `subset_size`. A warning says when the limit applies. For `pick_first` it limits the list of
     /// addresses.
     pub fn endpoints_max(mut self, max: NonZeroUsize) -> Self {
         self.endpoints_max = Some(max);
         self
     }
 
-    /// Lowers the default of [`endpoints_max`](Self::endpoints_max) for a process that may open so
-    /// many files. Half of them are left to the application. No effect where `endpoints_max` is
+    /// Lowers the default of [`endpoints_max`](Self::endpoints_max) for a process that may open
+    /// `limit` files. Half of them are left to the application. Has no effect if `endpoints_max` is
     /// set.
     pub fn file_descriptors(mut self, limit: usize) -> Self {
         let half = NonZeroUsize::new(limit / 2).unwrap_or(NonZeroUsize::MIN);
@@ -167,28 +166,28 @@ impl BalancerConfig {
         self
     }
 
-    /// Whether endpoints that appear, or come back from being unreachable or ejected, get their
-    /// share little by little. Default `None`: at once. `pick_first` has no shares.
+    /// If set, endpoints that appear, or recover from an outage or ejection, get their share
+    /// gradually. Default `None`: at once. Has no effect on `pick_first`, which has no shares.
     pub fn slow_start(mut self, slow_start: impl Into<Option<SlowStartConfig>>) -> Self {
         self.slow_start = slow_start.into();
         self
     }
 
-    /// How `weighted_round_robin` goes by what servers report.
+    /// How `weighted_round_robin` uses the servers' reports.
     pub fn weighted(mut self, weighted: WeightedConfig) -> Self {
         self.weighted = weighted;
         self
     }
 
-    /// Keeps calls in the client's zone as far as the endpoints there can take them, and spreads
-    /// the rest over the zones with room. Default `None`: zones do not matter.
+    /// Keeps calls in the client's zone as far as its endpoints can take them. The rest is spread
+    /// over the zones with room. Default `None`: zones do not matter.
     ///
-    /// It goes by the endpoints that are ready now, and by what each can take: alike, but for slow
-    /// start and, in `weighted_round_robin`, the weights; each zone gets its share, and within a
-    /// zone the policy decides. One that is slow, but neither ejected nor unhealthy, keeps its
-    /// zone's calls. Endpoints whose zone is not known, as all that come from DNS, count as in
-    /// none: where no zone is known, nothing changes. `pick_first` has no shares. Of a subset, the
-    /// shares are those within it.
+    /// Only ready endpoints count. All have the same capacity, except for slow start and, in
+    /// `weighted_round_robin`, the weights. Each zone gets its share, and within a zone the policy
+    /// decides. An endpoint that is slow, but neither ejected nor unhealthy, keeps its zone's
+    /// calls. Endpoints without a known zone, as all from DNS, count as one group outside any zone;
+    /// if no zone is known, nothing changes. Has no effect on `pick_first`, which has no shares.
+    /// With a subset, the shares are those within it.
     pub fn zone(mut self, preference: impl Into<Option<ZonePreference>>) -> Self {
         self.zone = preference.into();
         self
@@ -198,27 +197,28 @@ impl BalancerConfig {
         self.endpoints_max.unwrap_or(self.default_endpoints_max)
     }
 
-    /// What is set about ejection.
+    /// Returns the ejection settings.
     pub fn ejection_settings(&self) -> &EjectionConfig {
         &self.ejection
     }
 
-    /// What is set about `weighted_round_robin`.
+    /// Returns the settings of `weighted_round_robin`.
     pub fn weighted_settings(&self) -> &WeightedConfig {
         &self.weighted
     }
 
-    /// The preference that is set.
+    /// Returns the zone preference, if set.
     pub fn zone_preference(&self) -> Option<&ZonePreference> {
         self.zone.as_ref()
     }
 }
 
 impl BalancerConfig {
-    /// How long endpoints without a connection are kept while the resolver says that there are
-    /// none: NXDOMAIN, or an empty answer. Default 1 h, which outlasts most mistakes made in DNS.
-    /// Longer risks that an address is given to a stranger and dialled. A resolver that fails to
-    /// answer changes nothing, and an endpoint that is connected is kept however long this lasts.
+    /// How long unconnected endpoints are kept while the resolver says that there are none. The
+    /// resolver says so by NXDOMAIN or an empty answer. Default 1 h, which outlasts most mistakes
+    /// in DNS. Longer risks connecting to an address that now belongs to someone else. If the
+    /// resolver fails to answer, nothing changes. A connected endpoint is kept as long as it is
+    /// connected.
     pub fn stale_max(mut self, max: Duration) -> Self {
         self.stale_max = max.min(LONGEST);
         self

@@ -1,5 +1,5 @@
-//! The retries of one call (gRFC A6): asked after every attempt that failed, it says whether there
-//! is another, and when.
+//! The retries of one call (gRFC A6). Called after every failed attempt; it decides if and when
+//! there is another.
 //!
 //! ```text
 //!               never sent, left behind, refused or bounced once
@@ -26,9 +26,9 @@ pub struct CallRetry<'a> {
     policy: Option<&'a RetryPolicy>,
     throttle: Option<&'a RetryThrottle>,
     transparent: TransparentRetry,
-    /// Attempts that failed and counted.
+    /// Failed attempts that count.
     failed: u32,
-    /// Counted retries since the server last named a delay of its own.
+    /// Counted retries since the server last set a delay.
     since_pushback: u32,
 }
 
@@ -37,13 +37,13 @@ pub struct CallRetry<'a> {
 pub struct AttemptEnd {
     /// How far it got.
     pub fate: AttemptFate,
-    /// With which status.
+    /// Its status code.
     pub code: Code,
-    /// What the server said about another one.
+    /// The server's instruction about another attempt.
     pub pushback: Option<Pushback>,
-    /// It was the policy's timeout per attempt that ended it.
+    /// True if the policy's timeout per attempt ended it.
     pub timed_out: bool,
-    /// Whether the same request can be sent once more.
+    /// True if the same request can be sent once more.
     pub replayable: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct AttemptEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum RetryDecision {
-    /// Pick again and send it again, now: a transparent retry.
+    /// Pick again and send it again now: a transparent retry.
     Retry,
     /// Pick again and send it again at this time.
     RetryAt(Instant),
@@ -63,7 +63,7 @@ pub enum RetryDecision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GiveUpReason {
-    /// No policy, or none that covers this failure.
+    /// There is no policy, or it does not cover this failure.
     NotRetryable,
     /// The policy's attempts are used up.
     Attempts,
@@ -71,19 +71,19 @@ pub enum GiveUpReason {
     Throttled,
     /// The server asked not to be tried again.
     Pushback,
-    /// The request is too long to be kept, or its body failed.
+    /// The request is too long for the buffer, or its body failed.
     NotReplayable,
-    /// The deadline has passed, or would have before the next attempt.
+    /// The deadline has passed, or would pass before the next attempt.
     Deadline,
 }
 
 impl<'a> CallRetry<'a> {
-    /// For a call that has not been attempted.
+    /// Creates the state of a call without attempts yet.
     pub fn new(policy: Option<&'a RetryPolicy>, throttle: Option<&'a RetryThrottle>) -> Self {
         Self { policy, throttle, transparent: TransparentRetry::default(), failed: 0, since_pushback: 0 }
     }
 
-    /// Decides on an attempt that failed at `now`; `deadline` is the call's.
+    /// Decides what follows an attempt that failed at `now`. `deadline` is the call's.
     pub fn after(
         &mut self,
         now: Instant,
@@ -107,8 +107,8 @@ impl<'a> CallRetry<'a> {
         }
     }
 
-    /// Attempts that count and came before the next one: the header `grpc-previous-rpc-attempts`,
-    /// which the first attempt goes without.
+    /// Returns how many counted attempts came before the next one. It is the header
+    /// `grpc-previous-rpc-attempts`, which the first attempt does not send.
     pub fn previous_attempts(&self) -> u32 {
         self.failed
     }
@@ -124,10 +124,10 @@ impl<'a> CallRetry<'a> {
         self.failed += 1;
         let retryable = end.timed_out || policy.retryable().contains(end.code);
         let objected = end.pushback == Some(Pushback::Stop);
-        // Counted as failures are "RPCs that fail with a status code that qualifies as a retryable
-        // or non-fatal status code, or that receive a pushback response indicating not to retry":
-        // whether attempts are left or not. Not what reached no server: an outage of all of them
-        // would empty the bucket of those that come back.
+        // Failures that count: "RPCs that fail with a status code that qualifies as a retryable or
+        // non-fatal status code, or that receive a pushback response indicating not to retry". They
+        // count even if no attempts are left. Attempts that reached no server do not count: an
+        // outage of all servers would empty the bucket for those that come back.
         let throttled = (retryable || objected)
             && end.fate != AttemptFate::Unplaced
             && self.throttle.is_some_and(|throttle| !throttle.record_failure());
@@ -141,14 +141,14 @@ impl<'a> CallRetry<'a> {
                 Some(at) if deadline.is_none_or(|deadline| at < deadline) => {
                     return RetryDecision::RetryAt(at);
                 }
-                // The failure at hand says more than a DEADLINE_EXCEEDED later would.
+                // The present failure says more than a later DEADLINE_EXCEEDED.
                 _ => GiveUpReason::Deadline,
             },
         };
         RetryDecision::GiveUp(reason)
     }
 
-    /// `None` if it is too far ahead to be represented.
+    /// Returns `None` if the time is too far ahead to be represented.
     fn next_attempt(
         &mut self,
         policy: &RetryPolicy,
@@ -173,7 +173,7 @@ impl<'a> CallRetry<'a> {
 }
 
 impl fmt::Display for GiveUpReason {
-    /// Ends the sentence "not sent again: …".
+    /// The end of the sentence "not sent again: …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotRetryable => "no retry policy covers it",

@@ -1,14 +1,14 @@
-//! The hedges of one call (gRFC A6, "Hedging Policy"): when to start another attempt beside those
-//! under way, and which answer is the call's.
+//! The hedges of one call (gRFC A6, "Hedging Policy"). They decide when to start another attempt
+//! beside those under way, and which answer the call returns.
 //!
-//! The driver starts an attempt whenever [`poll_start`](Hedging::poll_start) says so, asks again at
-//! [`poll_timeout`](Hedging::poll_timeout), and hands in how each attempt ended. On
+//! The driver starts an attempt when [`poll_start`](Hedging::poll_start) returns true, asks again
+//! at [`poll_timeout`](Hedging::poll_timeout), and hands in how each attempt ended. On
 //! [`HedgeDecision::Finish`] it returns that answer and cancels the attempts still under way.
-//! Transparent retries happen within an attempt, unseen here.
+//! Transparent retries happen within an attempt and are not seen here.
 //!
-//! While an attempt waits for a backend none is started beside it: it would stand behind in the
-//! same line, and once there is room again, all of them would run at once without any of them being
-//! slow. The delay counts from when the last one was placed.
+//! While an attempt waits for a backend, no other is started: it would wait in the same queue. Once
+//! there is room again, all of them would run at once although none is slow. The delay counts from
+//! when the last attempt was placed on a backend.
 
 use std::time::Instant;
 
@@ -25,13 +25,13 @@ pub struct Hedging<'a> {
     deadline: Option<Instant>,
     started: u32,
     ended: u32,
-    /// Attempts under way that have no backend (yet, or no longer).
+    /// Attempts under way without a backend (not yet, or no longer).
     waiting: u32,
     /// When the next attempt is due. `None`: there will be no more.
     next: Option<Instant>,
 }
 
-/// What the end of an attempt means for its call.
+/// What happens to a call when one of its attempts ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum HedgeDecision {
@@ -42,7 +42,7 @@ pub enum HedgeDecision {
 }
 
 impl<'a> Hedging<'a> {
-    /// For a call that begins at `now`.
+    /// Creates the state of a call that begins at `now`.
     pub fn new(
         policy: &'a HedgingPolicy,
         throttle: Option<&'a RetryThrottle>,
@@ -52,14 +52,14 @@ impl<'a> Hedging<'a> {
         Self { policy, throttle, deadline, started: 0, ended: 0, waiting: 0, next: Some(now) }
     }
 
-    /// Whether to start an attempt at `now`. It counts as waiting for a backend until
-    /// [`handle_waiting`](Self::handle_waiting) says otherwise.
+    /// Returns true if an attempt is to be started at `now`. It counts as waiting for a backend
+    /// until [`handle_waiting`](Self::handle_waiting) is called.
     #[must_use]
     pub fn poll_start(&mut self, now: Instant) -> bool {
         if self.waiting > 0 || self.next.is_none_or(|next| now < next) {
             return false;
         }
-        // The throttle never stops the call itself, and once it stops its hedges, for good.
+        // The throttle never stops the first attempt. Once it stops the hedges, they stay stopped.
         if self.started > 0 && self.throttle.is_some_and(|throttle| !throttle.allows()) {
             self.next = None;
             return false;
@@ -72,8 +72,8 @@ impl<'a> Hedging<'a> {
         true
     }
 
-    /// How many attempts under way wait for a backend, now. To be told before every question for
-    /// another one.
+    /// Sets how many attempts under way wait for a backend. Call it before every
+    /// [`poll_start`](Self::poll_start).
     pub fn handle_waiting(&mut self, now: Instant, waiting: u32) {
         let placed = waiting == 0 && self.waiting > 0;
         self.waiting = waiting;
@@ -82,24 +82,24 @@ impl<'a> Hedging<'a> {
         }
     }
 
-    /// Attempts that wait for a backend, as far as it was told.
+    /// Returns how many attempts wait for a backend, as last set.
     pub fn waiting(&self) -> u32 {
         self.waiting
     }
 
-    /// When to ask again. `None` also while an attempt waits for a backend.
+    /// Returns when to ask again. `None` also while an attempt waits for a backend.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.next.filter(|_| self.waiting == 0)
     }
 
-    /// Attempts started: the header `grpc-previous-rpc-attempts` of the next one.
+    /// Returns how many attempts were started: the next one's header `grpc-previous-rpc-attempts`.
     pub fn started(&self) -> u32 {
         self.started
     }
 
-    /// An attempt has ended with this code. An answer that has begun counts as OK: what it will end
-    /// with is not awaited.
+    /// Decides what happens after an attempt ended with `code`. An answer that has begun counts as
+    /// OK: its end is not awaited.
     pub fn after(&mut self, now: Instant, code: Code, pushback: Option<Pushback>) -> HedgeDecision {
         self.ended += 1;
         let fatal = !self.policy.non_fatal().contains(code);
@@ -141,7 +141,7 @@ mod tests {
         policy.with_non_fatal([Code::Unavailable])
     }
 
-    /// How many it starts, if each has a backend at once.
+    /// Returns how many attempts start if each gets a backend at once.
     fn starts(hedging: &mut Hedging<'_>, now: Instant) -> usize {
         std::iter::from_fn(|| hedging.poll_start(now).then(|| hedging.handle_waiting(now, 0))).count()
     }

@@ -6,11 +6,12 @@ use crate::code::{Code, CodeSet};
 use crate::longest::LONGEST;
 use crate::rng::Rng;
 
-/// Which failed calls are sent again, how often, and after what pause. A value in hand is valid.
+/// Which failed calls are sent again, how often, and after what pause. Constructors accept only
+/// valid values.
 ///
-/// A call that is sent again may have been executed before it failed: set this for methods that can
-/// bear it. Calls that a server provably did not process need no policy; they are always sent
-/// again.
+/// The failed call may have been executed before it is sent again, so set this only for methods
+/// that tolerate it. Calls that a server provably did not process need no policy; they are always
+/// sent again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
     max_attempts: u32,
@@ -23,8 +24,8 @@ pub struct RetryPolicy {
 
 impl RetryPolicy {
     /// For most services: four attempts on UNAVAILABLE, 25 ms apart at first, doubling up to 250 ms
-    /// (Envoy's pauses). UNAVAILABLE is what the calls in flight on a pod that is killed end with,
-    /// and what servers say that cannot serve.
+    /// (Envoy's pauses). Calls in flight on a killed pod end with UNAVAILABLE, and servers that
+    /// cannot serve send it.
     pub fn unavailable() -> Self {
         Self {
             max_attempts: 4,
@@ -36,8 +37,9 @@ impl RetryPolicy {
         }
     }
 
-    /// At most `max_attempts` in all, the first included, while calls end with one of these codes;
-    /// with the pauses of [`unavailable`](Self::unavailable). More than 5 count as 5.
+    /// Allows at most `max_attempts` in all, the first included, while calls end with one of
+    /// `codes`. The pauses are those of [`unavailable`](Self::unavailable). More than 5 attempts
+    /// count as 5.
     ///
     /// # Errors
     /// If `max_attempts` is below 2, or there is no code, or OK is one.
@@ -76,8 +78,8 @@ impl RetryPolicy {
         Ok(self)
     }
 
-    /// How long an attempt may take from being sent to its first answer (waiting for a backend is
-    /// not part of it); one that takes longer is cancelled and counts as failed with a code of the
+    /// How long an attempt may take from being sent to its first answer. The wait for a backend
+    /// does not count. A slower attempt is cancelled and counts as failed with a code of the
     /// policy. Default: as long as the call may.
     ///
     /// # Errors
@@ -90,22 +92,22 @@ impl RetryPolicy {
         Ok(self)
     }
 
-    /// Attempts of a call, the first included: 2 to 5.
+    /// Returns the maximum number of attempts, the first included: 2 to 5.
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
     }
 
-    /// The codes after which a call is sent again.
+    /// Returns the codes after which a call is sent again.
     pub fn retryable(&self) -> CodeSet {
         self.retryable
     }
 
-    /// How long an attempt may take to its first answer.
+    /// Returns how long an attempt may take to its first answer.
     pub fn per_attempt_timeout(&self) -> Option<Duration> {
         self.per_attempt_timeout
     }
 
-    /// The pause before the `n`th retry, from 1 on: random(0.8, 1.2) ×
+    /// Returns the pause before the `n`th retry, from 1 on. It is random(0.8, 1.2) ×
     /// min(initialBackoff × backoffMultiplierⁿ⁻¹, maxBackoff), in the current wording of gRFC A6.
     pub(super) fn backoff(&self, n: u32, rng: &mut Rng) -> Duration {
         let exponent = i32::try_from(n.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -115,11 +117,11 @@ impl RetryPolicy {
     }
 }
 
-/// When a call is sent a second time without waiting for the first to fail. A value in hand is
-/// valid.
+/// When a call is sent again before its first attempt has failed. Constructors accept only valid
+/// values.
 ///
-/// The first answer counts, the other attempts are cancelled. So one call may be executed several
-/// times: set this only for methods that can bear it, and that are worth the load. Calls with a
+/// The first answer counts, and the other attempts are cancelled. One call may be executed several
+/// times, so set this only for methods that tolerate it and are worth the load. Calls with a
 /// streaming request are sent once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HedgingPolicy {
@@ -129,8 +131,8 @@ pub struct HedgingPolicy {
 }
 
 impl HedgingPolicy {
-    /// At most `max_attempts` in all, each `delay` after the one before was placed on a backend;
-    /// zero sends all of them at once. More than 5 count as 5.
+    /// Allows at most `max_attempts` in all; each starts `delay` after the last one got a backend.
+    /// Zero sends all of them at once. More than 5 count as 5.
     ///
     /// # Errors
     /// If `max_attempts` is below 2.
@@ -142,24 +144,24 @@ impl HedgingPolicy {
         })
     }
 
-    /// Codes that do not end the call: the next attempt starts at once, and those under way go on.
-    /// Any other answer ends it. Default: none.
+    /// Codes that do not end the call. The next attempt then starts at once, and those under way go
+    /// on. Any other answer ends the call. Default: none.
     pub fn with_non_fatal(mut self, codes: impl IntoIterator<Item = Code>) -> Self {
         self.non_fatal = codes.into_iter().collect();
         self
     }
 
-    /// Attempts of a call, the first included: 2 to 5.
+    /// Returns the maximum number of attempts, the first included: 2 to 5.
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
     }
 
-    /// From the start of one attempt to that of the next.
+    /// Returns the time from the start of one attempt to the start of the next.
     pub fn delay(&self) -> Duration {
         self.delay
     }
 
-    /// The codes that do not end a call.
+    /// Returns the codes that do not end a call.
     pub fn non_fatal(&self) -> CodeSet {
         self.non_fatal
     }
@@ -169,28 +171,28 @@ impl HedgingPolicy {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidRetryError {
-    /// Fewer than two attempts are no retry.
+    /// There are fewer than two attempts.
     #[error("{0} attempts are too few; set at least 2, the first one included")]
     MaxAttempts(u32),
-    /// No code that a call would be sent again for.
+    /// There is no code to send a call again for.
     #[error("no status code is retryable; name at least one, such as UNAVAILABLE")]
     NoCode,
-    /// OK as a code to send a call again for.
+    /// OK is among the codes to send a call again for.
     #[error("OK is not a failure; leave it out of the retryable codes")]
     Ok,
-    /// A pause of no length.
+    /// A pause is zero.
     #[error("a backoff of zero would hammer the servers; set the initial and the longest one above zero")]
     Backoff,
-    /// Pauses that would become none.
+    /// The multiplier would reduce the pauses to none.
     #[error("backoff multiplier {0} must be a number above 0")]
     Multiplier(f64),
-    /// No time for an attempt.
+    /// The timeout per attempt is zero.
     #[error("no attempt succeeds in no time; set a timeout per attempt above zero")]
     PerAttemptTimeout,
-    /// The size of the throttle's bucket.
+    /// The throttle's bucket size is out of range.
     #[error("{0} tokens are out of range; set 1 to 1000")]
     MaxTokens(u32),
-    /// What a success puts back.
+    /// The share of a token for a success is out of range.
     #[error("token ratio {0} must be a number from 0.001 on")]
     TokenRatio(f64),
 }

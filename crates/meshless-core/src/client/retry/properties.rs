@@ -1,4 +1,4 @@
-//! However calls fail, attempts stay within their bounds.
+//! Attempts stay within their limits however calls fail.
 
 use proptest::prelude::*;
 
@@ -16,8 +16,8 @@ fn pushback() -> impl Strategy<Value = Option<Pushback>> {
     ]
 }
 
-/// Runs `calls` one after the other; each attempt takes its result out of `results`. Returns the
-/// attempts and successes.
+/// Runs `calls` one after the other; each attempt takes the next of `results`. Returns the attempts
+/// and successes.
 fn run(
     calls: usize,
     policy: &RetryPolicy,
@@ -54,7 +54,7 @@ fn run(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The bound that the throttle's documentation gives.
+    /// The bound in the throttle's documentation.
     #[test]
     fn attempts_beyond_the_calls_are_paid_for(
         max_tokens in 1u32..=1000,
@@ -73,8 +73,8 @@ proptest! {
         prop_assert!((0.0..=f64::from(max_tokens)).contains(&throttle.tokens()));
     }
 
-    /// At twice the capacity half of what is sent fails: attempts are hardly more than the calls,
-    /// and soon no more.
+    /// At twice the capacity half of the attempts fail. Attempts then exceed calls only a little,
+    /// and soon not at all.
     #[test]
     fn an_overload_is_not_made_worse(seed in any::<u64>()) {
         let throttle = RetryThrottle::new(RetryThrottling::default());

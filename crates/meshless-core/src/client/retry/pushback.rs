@@ -1,14 +1,14 @@
-//! What a server says about sending a failed call again: the trailer `grpc-retry-pushback-ms` (gRFC
-//! A6, "Pushback").
+//! The server's instruction about sending a failed call again: the trailer `grpc-retry-pushback-ms`
+//! (gRFC A6, "Pushback").
 
 use std::time::Duration;
 
-/// A server's word on another attempt.
+/// A server's instruction about another attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushback {
-    /// Not before this long from now.
+    /// Retry not before this time from now.
     After(Duration),
-    /// Not at all.
+    /// Do not retry.
     Stop,
 }
 

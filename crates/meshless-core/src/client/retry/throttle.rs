@@ -1,20 +1,21 @@
 //! The retry throttle of a channel: a bucket of tokens that failures empty and successes fill (gRFC
 //! A6, "Throttling Retry Attempts and Hedged RPCs").
 //!
-//! Retries help against a backend that fails, and harm when all of them have too much to do. The
-//! bucket tells the two apart: while more than half of it is left, what failed is sent again; an
-//! overload empties it, and then nothing is. However calls go, attempts beyond the calls are at
-//! most `max_tokens / 2 + token_ratio × successes`.
+//! Retries help against one failing backend, and harm when all are overloaded. The bucket tells the
+//! two apart: failed calls are sent again while more than half of it is left, and an overload
+//! empties it. The attempts beyond the calls are always at most `max_tokens / 2 + token_ratio ×
+//! successes`.
 //!
-//! One per channel, shared by its calls without a lock. Transparent retries never touch it. Calls
-//! without a retry or hedging policy do not either: for want of a policy, nothing says which of
-//! their failures are the server's.
+//! There is one per channel; its calls share it without a lock. Transparent retries never touch it.
+//! Calls without a retry or hedging policy do not either: only a policy says which of their
+//! failures are the server's.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::policy::InvalidRetryError;
 
-/// The size of a [`RetryThrottle`], and how fast it fills. A value in hand is valid.
+/// The size of a [`RetryThrottle`], and how fast it fills. The constructor accepts only valid
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryThrottling {
     max_milli: u32,
@@ -22,9 +23,9 @@ pub struct RetryThrottling {
 }
 
 impl RetryThrottling {
-    /// A bucket of `max_tokens` (1 to 1000), full at first. A failed attempt takes one token, a
-    /// call that succeeds puts `token_ratio` back, of which three decimals count. Calls are sent
-    /// again while more than half of the tokens are left.
+    /// A bucket of `max_tokens` (1 to 1000), full at first. A failed attempt takes one token; a
+    /// successful call puts `token_ratio` back (three decimals count). Calls are sent again while
+    /// more than half of the tokens are left.
     ///
     /// # Errors
     /// If either is out of its range.
@@ -37,27 +38,26 @@ impl RetryThrottling {
         if !(ratio_milli >= 1.0 && token_ratio.is_finite()) {
             return Err(InvalidRetryError::TokenRatio(token_ratio));
         }
-        // More than the bucket holds fills it.
+        // A ratio above the bucket's size fills it.
         let max_milli = max_tokens * 1000;
         Ok(Self { max_milli, ratio_milli: ratio_milli.min(f64::from(max_milli)) as u32 })
     }
 
-    /// Tokens in a full bucket.
+    /// Returns the number of tokens in a full bucket.
     pub fn max_tokens(self) -> u32 {
         self.max_milli / 1000
     }
 
-    /// Tokens that a success puts back.
+    /// Returns the tokens that a success puts back.
     pub fn token_ratio(self) -> f64 {
         f64::from(self.ratio_milli) / 1000.0
     }
 }
 
 impl Default for RetryThrottling {
-    /// 1000 tokens, 0.1 for a success: a backend that dies with 499 calls in flight loses none of
-    /// them, and in the long run attempts are at most 1.1 × calls, which an overloaded service can
-    /// bear. (gRFC A6's example of 10 tokens would lose all but four of the calls that a dead pod
-    /// takes with it.)
+    /// 1000 tokens, 0.1 for a success. A backend that dies with 499 calls in flight then loses none
+    /// of them. In the long run attempts are at most 1.1 × calls, which an overloaded service can
+    /// bear. (gRFC A6's example of 10 tokens would lose all but four of the calls on a dead pod.)
     fn default() -> Self {
         Self { max_milli: 1_000_000, ratio_milli: 100 }
     }
@@ -73,12 +73,12 @@ pub struct RetryThrottle {
 }
 
 impl RetryThrottle {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub fn new(config: RetryThrottling) -> Self {
         Self { config, tokens_milli: AtomicU32::new(config.max_milli) }
     }
 
-    /// "Every failed RPC will decrement the token_count by 1." Returns whether a failed call may be
+    /// "Every failed RPC will decrement the token_count by 1." Returns true if a failed call may be
     /// sent again now.
     pub fn record_failure(&self) -> bool {
         let take = |tokens: u32| Some(tokens.saturating_sub(1000));
@@ -89,27 +89,27 @@ impl RetryThrottle {
     /// "Every successful RPC will increment the token_count by tokenRatio."
     #[inline]
     pub fn record_success(&self) {
-        // The bucket of a healthy channel is full: reading it costs its calls no turn at a
-        // contended cache line.
+        // The bucket of a healthy channel is full: its calls only read it and do not contend for
+        // the cache line.
         if self.tokens_milli.load(Relaxed) < self.config.max_milli {
             let put = |tokens: u32| Some((tokens + self.config.ratio_milli).min(self.config.max_milli));
             let _ = self.tokens_milli.fetch_update(Relaxed, Relaxed, put);
         }
     }
 
-    /// Whether more attempts than calls are allowed now: "if `token_count` is less than or equal to
-    /// the threshold, defined to be `(maxTokens / 2)`, then RPCs will not be retried until
+    /// Returns true if more attempts than calls are allowed now. "If `token_count` is less than or
+    /// equal to the threshold, defined to be `(maxTokens / 2)`, then RPCs will not be retried until
     /// `token_count` rises over the threshold".
     pub fn allows(&self) -> bool {
         self.is_above_half(self.tokens_milli.load(Relaxed))
     }
 
-    /// Tokens left.
+    /// Returns the tokens left.
     pub fn tokens(&self) -> f64 {
         f64::from(self.tokens_milli.load(Relaxed)) / 1000.0
     }
 
-    /// How it is set.
+    /// Returns the settings.
     pub fn config(&self) -> RetryThrottling {
         self.config
     }

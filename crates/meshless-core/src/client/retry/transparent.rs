@@ -1,38 +1,38 @@
-//! Transparent retry: calls that the server provably did not process are sent again, unseen by the
-//! caller.
+//! Transparent retry: calls that the server provably did not process are sent again without the
+//! caller's notice.
 //!
 //! gRFC A6: a call that "never leaves the client" is retried without limit until its deadline; one
 //! that reached the "gRPC server library, but has never been seen by the server application logic"
 //! is retried once. RFC 9113 §8.7 names the proofs: REFUSED_STREAM, and a stream id above the last
-//! id of a GOAWAY. Neither counts as an attempt of a retry policy nor draws on its budget, and both
-//! are safe for calls that are not idempotent.
+//! id of a GOAWAY. These retries do not count as attempts of a retry policy and take no tokens from
+//! its throttle. They are safe for calls that are not idempotent.
 //!
-//! "Once" guards a server that refuses because it has too much to do. One that leaves a connection
-//! in good order has not refused anything, and while connections age quickly a call can be left
-//! behind twice in a row: such a call is sent again up to [`LEFT_BEHIND_MAX`] times, each of them
-//! on another connection. With A6's limit it would fail although every backend is well.
+//! "Once" protects a server that refuses because of overload. A server that ends a connection by
+//! GOAWAY has not refused the call. While connections age quickly, a call can be left behind twice
+//! in a row: it is sent again up to [`LEFT_BEHIND_MAX`] times, each time on another connection.
+//! With A6's limit it would fail although every backend is well.
 //!
-//! A server of this project that bounces calls can say so in its answer, once a client has shown
-//! that it understands that: such an answer is not just any refusal, and allows one more.
+//! An overloaded server of this project can bounce a call: it answers that another backend should
+//! take it. It does so only for clients that have shown to understand this. A bounced call is sent
+//! again once more.
 //!
-//! Part of [`CallRetry`](super::CallRetry), which asks it first after every attempt that failed.
+//! Part of [`CallRetry`](super::CallRetry), which asks it first after every failed attempt.
 
 /// How far a failed attempt got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptFate {
-    /// There was none: no backend could be reached. For a retry policy an attempt like another, but
-    /// nothing to protect backends from.
+    /// No backend could be reached. A retry policy counts it as an attempt, but the throttle does
+    /// not.
     Unplaced,
     /// No byte of it was written to a connection.
     NeverSent,
-    /// Its stream id was above the last id of a GOAWAY with NO_ERROR: the server is leaving this
-    /// connection, and did not process it.
+    /// Its stream id was above the last id of a GOAWAY with NO_ERROR. The server is ending this
+    /// connection and did not process the call.
     LeftBehind,
-    /// The peer says otherwise that it was not processed: REFUSED_STREAM, or a GOAWAY with an
-    /// error.
+    /// The server refused it unprocessed: by REFUSED_STREAM, or by a GOAWAY with an error.
     Refused,
-    /// A busy server answered that another should take it, and that no handler has seen it.
+    /// A busy server answered that another should take it, and no handler has seen it.
     Bounced,
     /// The server may have executed it. Only a retry policy may send it again.
     MaybeProcessed,
@@ -47,7 +47,7 @@ pub(super) struct TransparentRetry {
 }
 
 impl TransparentRetry {
-    /// Whether an attempt that got this far is sent again.
+    /// Returns true if an attempt that got this far is sent again.
     pub(super) fn allows(&mut self, fate: AttemptFate) -> bool {
         match fate {
             AttemptFate::NeverSent => true,
@@ -62,7 +62,7 @@ impl TransparentRetry {
     }
 }
 
-/// A server whose every connection ends before it takes a call is broken, whatever it says.
+/// A server is broken if every connection ends before it takes a call.
 const LEFT_BEHIND_MAX: u32 = 10;
 
 #[cfg(test)]

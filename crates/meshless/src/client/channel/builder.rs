@@ -1,5 +1,5 @@
-//! What can be set on a channel. [`build`] checks it: a channel in hand has a target that parses
-//! and settings that fit.
+//! The settings of a channel. [`build`] checks them: the target of a built channel parses, and its
+//! settings fit together.
 
 mod build;
 
@@ -25,13 +25,13 @@ use crate::resolver::Resolver;
 #[cfg(feature = "tls")]
 use crate::shared::tls::TlsConfig;
 
-/// Settings of a [`Channel`](super::Channel) to be.
+/// Sets up a [`Channel`](super::Channel).
 #[must_use = "a builder makes a channel with connect() or connect_lazy()"]
 pub struct ChannelBuilder {
     target: String,
     balancer: BalancerConfig,
     policy: Option<Policy>,
-    /// `None`: not set. `Some(None)`: never. So for `zone` and `retry_throttle`.
+    /// `None`: not set. `Some(None)`: off. The same holds for `zone` and `retry_throttle`.
     ejection: Option<Option<EjectionConfig>>,
     zone: Option<Option<ZonePreference>>,
     connection: ConnectionConfig,
@@ -106,58 +106,59 @@ impl ChannelBuilder {
         self
     }
 
-    /// Everything about balancing: the policy with its parameters, backoff, bounds on connecting.
-    /// What [`policy`](Self::policy), [`ejection`](Self::ejection) and [`zone`](Self::zone) set
-    /// comes before it.
+    /// All balancing settings: the policy with its parameters, backoff, limits on connecting.
+    /// [`policy`](Self::policy), [`ejection`](Self::ejection) and [`zone`](Self::zone) override
+    /// what this sets.
     pub fn balancer(mut self, config: BalancerConfig) -> Self {
         self.balancer = config;
         self
     }
 
-    /// When backends whose calls fail get no more of them for a while. Default: after five failures
-    /// in a row, for 5 s, then one call tries; never more than half of the backends. `None`: never.
+    /// When failing backends get no calls for a while. Default: ejected after five consecutive
+    /// failures for 5 s, then one call tests the backend; at most half of the backends. `None`
+    /// turns it off.
     pub fn ejection(mut self, ejection: impl Into<Option<EjectionConfig>>) -> Self {
         self.ejection = Some(ejection.into());
         self
     }
 
-    /// The zone that this process runs in, as the resolver names those of the backends: calls stay
-    /// there as far as its backends can take their share, and the rest goes where there is room
-    /// ([`BalancerConfig::zone`]). An empty name is none, so that an environment variable may be
-    /// missing.
+    /// The zone that this process runs in, spelled as the resolver spells the backends' zones.
+    /// Calls stay in it as far as its backends can take their share; the rest goes to zones with
+    /// room ([`BalancerConfig::zone`]). An empty name means no zone, so an environment variable may
+    /// be missing.
     ///
-    /// EndpointSlices name zones, DNS does not: with `dns:///` this has no effect. A
+    /// EndpointSlices name zones. DNS does not, so this has no effect with `dns:///`. A
     /// `kubernetes:///` target first looks for hints for this zone, as with
-    /// `KubernetesConfig::zone`; where the Service has them, they alone decide.
+    /// `KubernetesConfig::zone`; if the Service has them, only they decide.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         let zone = Some(zone.into()).filter(|zone| !zone.is_empty());
         self.zone = Some(zone.map(ZonePreference::new));
         self
     }
 
-    /// The longest that a call may take, from the moment it is made. Default: as long as the call's
-    /// own deadline says, for ever without one. Where both are set, the shorter counts. Zero fails
-    /// every call; `None` is the default.
+    /// The longest time that a call may take, from the moment it is made. Default `None`: the
+    /// call's own deadline, or no limit if it has none. If both are set, the shorter counts. Zero
+    /// fails every call.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.method.timeout = timeout.into();
         self
     }
 
-    /// Whether calls wait when no backend can be reached, until their deadline, rather than fail
-    /// with UNAVAILABLE at once (gRPC's "wait for ready"). Default `false`. One call can differ:
-    /// [`WaitForReady`](crate::WaitForReady).
+    /// If true, calls wait for a backend until their deadline when none can be reached (gRPC's
+    /// "wait for ready"). If false, they fail with UNAVAILABLE at once. Default `false`. To set it
+    /// for one call: [`WaitForReady`](crate::WaitForReady).
     pub fn wait_for_ready(mut self, wait: bool) -> Self {
         self.method.wait_for_ready = wait;
         self
     }
 
-    /// Sends calls that failed again (gRFC A6). Default: only those that no server has processed,
-    /// which needs no policy. One call can differ: [`Retry`](crate::Retry); methods can:
+    /// Sends failed calls again (gRFC A6). Default: only calls that no server has processed, which
+    /// needs no policy. To set it for one call: [`Retry`](crate::Retry); for methods:
     /// [`service_config`](Self::service_config).
     ///
-    /// The next attempt goes to another backend, if there is one. A call whose response has begun
-    /// is not sent again, nor one whose request is longer than what is kept of it: 4 MiB if unary,
-    /// 256 KiB if a stream.
+    /// The next attempt goes to another backend, if there is one. A call is not sent again once its
+    /// response has begun, or if its request is longer than the buffer: 4 MiB if unary, 256 KiB if
+    /// a stream.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.method.repeat = Some(Repeat::Retry(policy));
         self
@@ -170,52 +171,51 @@ impl ChannelBuilder {
         self
     }
 
-    /// Bounds what retries and hedges add to the load of backends that fail: one bucket for the
-    /// channel. Default, where there is a policy: 1000 tokens, 0.1 for a success. `None` removes
-    /// the bound; do that only where something else protects the backends from a storm of retries.
+    /// Limits how much load retries and hedges add to failing backends; one token bucket per
+    /// channel. Default, if there is a policy: 1000 tokens, 0.1 for a success. `None` removes the
+    /// limit; do that only where something else protects the backends from a storm of retries.
     pub fn retry_throttle(mut self, throttling: impl Into<Option<RetryThrottling>>) -> Self {
         self.retry_throttle = Some(throttling.into());
         self
     }
 
-    /// Takes gRPC's service config, as Go and Java channels read it. What it says comes before what
-    /// is set here, field by field and method by method; of two timeouts the shorter counts. Only
-    /// [`retry_throttle`](Self::retry_throttle) comes before the config's.
+    /// Takes gRPC's service config, as Go and Java channels read it. It overrides what is set here,
+    /// field by field and method by method; of two timeouts the shorter counts. Only
+    /// [`retry_throttle`](Self::retry_throttle) overrides the config.
     pub fn service_config(mut self, config: ServiceConfig) -> Self {
         self.service_config = Some(config);
         self
     }
 
-    /// How many calls may wait for a backend at a time; one more fails with RESOURCE_EXHAUSTED.
-    /// Default 100 000. A call that waits costs about 2 kB and its request.
+    /// How many calls may wait for a backend at a time; further calls fail with RESOURCE_EXHAUSTED.
+    /// Default 100 000. A waiting call costs about 2 kB and its request.
     pub fn waiting_calls_max(mut self, max: usize) -> Self {
         self.waiting_calls_max = max;
         self
     }
 
-    /// Whether statuses that the channel makes name the endpoints that they are about, as in
-    /// `10.0.3.7:50051: the connection was lost`. Default `true`: whoever reads the log then knows
-    /// which pod to look at.
+    /// If true, statuses made by the channel name the endpoint, as in `10.0.3.7:50051: the
+    /// connection was lost`. Default `true`: the log then says which pod to look at.
     ///
     /// A handler that passes such a status on with `?` shows the addresses of pods to its own
-    /// clients. `false` puts `<endpoint>` in the place of each IP address. What a server says in
-    /// its own statuses stays as it is.
+    /// clients. `false` replaces each IP address by `<endpoint>`. Statuses sent by a server are not
+    /// changed.
     pub fn endpoints_in_statuses(mut self, shown: bool) -> Self {
         self.endpoints_in_statuses = shown;
         self
     }
 
     /// How long one attempt to connect may take: TCP, TLS and the HTTP/2 handshake together.
-    /// Default as in gRPC: 20 s, or the pause before the next attempt if that has grown longer. An
-    /// attempt goes on in the background when the call that asked for it has given up. At least 1
-    /// ms; `None` is the default.
+    /// Default `None`, as in gRPC: 20 s, or the pause before the next attempt if that has grown
+    /// longer. The attempt goes on in the background if the call that asked for it gives up. At
+    /// least 1 ms.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = timeout.into().map(|timeout| timeout.clamp(CONNECT_TIMEOUT_MIN, LONGEST));
         self
     }
 
-    /// After how long without a call the connections are closed; the next call connects again.
-    /// Default 30 min, as in grpc-go. At least 10 ms; `None` keeps them.
+    /// The connections are closed after this time without a call; the next call connects again.
+    /// Default 30 min, as in grpc-go. At least 10 ms; `None` never closes them.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into().map(|timeout| timeout.clamp(IDLE_TIMEOUT_MIN, LONGEST));
         self
@@ -228,59 +228,63 @@ impl ChannelBuilder {
     /// the channel then doubles its interval, as A8 asks. Where this is not set, it does not come
     /// to that: after two PINGs without an answer to a call, the next ones are 5 min 30 s apart.
     ///
-    /// `time` `None` turns it off, with or without calls. [`stall_timeout`](Self::stall_timeout) is
-    /// apart from it.
+    /// A server may allow less: grpc-go's default is one PING in 5 min, enforced while no data
+    /// flows. The channel then doubles its interval, as A8 asks. The default setting avoids this:
+    /// after two PINGs without an answer to a call, the next ones are 5 min apart.
+    ///
+    /// `None` as `time` turns keepalive off, with or without calls. It does not change
+    /// [`stall_timeout`](Self::stall_timeout).
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.connection.keepalive = time.into().map(|time| LivenessConfig::keepalive(time).timeout(timeout));
         self
     }
 
-    /// Whether to send PINGs on connections without calls, too. Default `false`; many servers
+    /// If true, PINGs are also sent on connections without calls. Default `false`; many servers
     /// answer `true` with GOAWAY.
     pub fn keepalive_without_calls(mut self, without_calls: bool) -> Self {
         self.keepalive_without_calls = without_calls;
         self
     }
 
-    /// The longest headers, and the longest trailers, of a response, in bytes as HTTP/2 counts
-    /// them: name, value and 32 for each field. Default 64 KiB; C-core's default is 16 KiB,
+    /// The maximum length of a response's headers, and of its trailers, in bytes. HTTP/2 counts
+    /// name, value and 32 bytes for each field. Default 64 KiB; C-core's default is 16 KiB,
     /// grpc-java's 8 KiB, grpc-go's 16 MiB.
     ///
-    /// A call whose response has more fails with RESOURCE_EXHAUSTED, which says how long it was;
-    /// its backend is not blamed. A response whose frames carry more than about three times as much
-    /// ends its whole connection.
+    /// A call with a longer header list fails with RESOURCE_EXHAUSTED. The status says how long the
+    /// list was; the backend is not blamed. If the frames of a response carry more than about three
+    /// times the limit, the whole connection ends.
     ///
-    /// A backend may let this pin memory until the response is read: up to 2.7 times as much for
-    /// the headers and again for the trailers of each call in flight, and up to five times that if
-    /// it sends nothing but tiny fields, so 1.8 MB a call by default.
+    /// A backend can pin memory until the response is read: up to 2.7 times the limit for the
+    /// headers, and again for the trailers, of each call in flight. If it sends only tiny fields,
+    /// it can pin up to five times that: 1.8 MB a call by default.
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.connection.header_limit = HeaderLimit::new(bytes);
         self
     }
 
-    /// How soon calls leave a connection on which calls were sent and not one byte has come back: a
-    /// black hole, a node that is gone, a process that stands still. After this long a PING is
-    /// sent; when its answer is a quarter of this late, new calls go to other connections and
-    /// another one is made; after five times this the connection is closed, and calls on it fail
-    /// with UNAVAILABLE. Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
+    /// How soon calls leave a connection on which calls were sent and no byte has come back. Such a
+    /// connection leads to a black hole, a lost node or a stopped process. After this time a PING
+    /// is sent. If its answer is late by a quarter of this time, new calls go to other connections
+    /// and another one is made. After five times this time the connection is closed, and its calls
+    /// fail with UNAVAILABLE. Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
     ///
-    /// A slow handler costs one PING, which servers answer whatever their handlers do; a stream
-    /// that rests costs none. A server that stands still for longer than five times this, as in a
-    /// collection of garbage, loses the calls that it has.
+    /// A slow handler costs one PING, which servers answer whatever their handlers do. An idle
+    /// stream costs none. A server that stops for longer than five times this time, as in garbage
+    /// collection, loses its calls.
     pub fn stall_timeout(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.connection.stall = silence.into().map(LivenessConfig::stall);
         self
     }
 
     /// Watches the gRPC health service of each backend for `service` (gRFC A17,
-    /// `healthCheckConfig.serviceName`); the empty name asks about the server as a whole. A backend
-    /// gets calls once it says SERVING, and no more when it says anything else, with its connection
-    /// left open. Default: no watch. A backend without the health service counts as healthy. Off
-    /// for [`Policy::PickFirst`], as in gRPC.
+    /// `healthCheckConfig.serviceName`). The empty name asks about the server as a whole. A backend
+    /// gets calls only while it reports SERVING; its connection stays open otherwise. Default: no
+    /// watch. A backend without the health service counts as healthy. Off for
+    /// [`Policy::PickFirst`], as in gRPC.
     ///
-    /// The watch is a stream on each connection, as in gRPC, and takes one of those that the
-    /// backend allows (`MAX_CONCURRENT_STREAMS`). A backend that allows only one cannot be watched:
-    /// its calls wait for the watch to end, until their deadline.
+    /// The watch is a stream on each connection, as in gRPC, and counts towards the backend's
+    /// `MAX_CONCURRENT_STREAMS`. A backend that allows only one stream cannot be watched: its calls
+    /// wait for the watch to end, until their deadline.
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.health_service = Some(service.into());
         self
@@ -293,7 +297,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// How often DNS is asked, and for what.
+    /// How often DNS is asked, and for which records.
     #[cfg(feature = "dns")]
     pub fn dns(mut self, config: DnsConfig) -> Self {
         self.dns = config;
@@ -307,35 +311,35 @@ impl ChannelBuilder {
         self
     }
 
-    /// Finds the backends by your own means. The target may then be any URI, such as
-    /// `consul:///orders`, or a name without a port. Of it, only the authority is used: its last
-    /// segment.
+    /// Finds the backends with a custom resolver. The target may then be any URI, such as
+    /// `consul:///orders`, or a name without a port. Only its last segment is used, as the
+    /// authority.
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Box::new(resolver));
         self
     }
 
-    /// Opens byte streams by your own means.
+    /// Opens byte streams with a custom connector.
     pub fn connector(mut self, connector: impl Connect) -> Self {
         self.connector = Connector::Custom(Arc::new(connector));
         self
     }
 
-    /// Put before the channel's own name in `user-agent`, as in `shop/1.2
+    /// The text in front of the channel's own name in `user-agent`, as in `shop/1.2
     /// grpc-rust-meshless/0.1.0`.
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self
     }
 
-    /// `:authority` of the calls, in place of the target's host and port.
+    /// Replaces the target's host and port as the calls' `:authority`.
     pub fn authority(mut self, authority: impl Into<String>) -> Self {
         self.authority = Some(authority.into());
         self
     }
 
-    /// Seed of the channel's random choices: order of endpoints, jitter, picks. Default: another
-    /// one each time.
+    /// Seed of the channel's random choices: order of endpoints, jitter, picks. Default: a new seed
+    /// for each channel.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -349,9 +353,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// The label `grpc.target` of the channel's metrics. Default: its target in the canonical form,
-    /// which is too much where a process has many channels, to addresses above all; gRFC A66
-    /// suggests "other" for those.
+    /// The label `grpc.target` of the channel's metrics. Default: its target in canonical form. A
+    /// process with many channels, above all to addresses, should set one name for them; gRFC A66
+    /// suggests "other".
     #[cfg(feature = "otel")]
     pub fn metrics_target(mut self, name: impl Into<String>) -> Self {
         self.metrics_target = Some(name.into());
@@ -369,21 +373,21 @@ fn default_keepalive() -> LivenessConfig {
     LivenessConfig::keepalive(KEEPALIVE_TIME).sparing()
 }
 
-/// On while calls are open, since a node that is lost sends neither FIN nor RST, and TCP alone
-/// notices after 15 min.
+/// On while calls are open: a lost node sends neither FIN nor RST, and TCP alone notices after 15
+/// min.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(20);
 
 /// As in grpc-go and grpc-java.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// A timer that runs more often than this wakes the channel for nothing.
+/// A timer that runs more often wakes the channel for nothing.
 const IDLE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
 
-/// Less is no time to connect in.
+/// Less is too short for any connect.
 const CONNECT_TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
-/// No sum of an instant and this overflows.
+/// An instant plus this does not overflow.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// As many as the largest burst of the lab.
+/// The size of the largest burst in the lab.
 const WAITING_CALLS_MAX: usize = 100_000;

@@ -1,5 +1,4 @@
-//! What can be set about ejection. Setters take only what is valid, so that a configuration in hand
-//! is.
+//! The settings of ejection. Setters accept only valid values, so every configuration is valid.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,18 +6,19 @@ use std::time::Duration;
 use super::comparison::OutlierConfig;
 use crate::longest::LONGEST;
 
-/// When endpoints that fail are taken out of the picker, and for how long. `pick_first` ejects
+/// When failing endpoints are taken out of the picker, and for how long. `pick_first` ejects
 /// nothing.
 ///
 /// [`Ending::outcome`](crate::Ending::outcome) says which ends of a call are failures. An endpoint
-/// that is silent until every deadline counts like one that fails at once.
+/// that stays silent until the deadline counts like one that fails at once.
 ///
-/// The breaker is on by default. It looks at one endpoint, acts within a call, and errs rarely: it
-/// does not act if such a run would be more than one in a million among the endpoint's peers, as in
-/// an overload, when all of them fail calls. Comparing endpoints at intervals
-/// ([`outlier_detection`](Self::outlier_detection)) finds those that fail now and then; it is off
-/// by default, since what is unlike its peers need not be broken (a shard, a canary), and since it
-/// wakes the channel every interval.
+/// The breaker counts consecutive failures and is on by default. It looks at one endpoint, acts
+/// within a call, and is rarely wrong. It does not act if such a run has a probability above one in
+/// a million at the failure rate of the endpoint's peers. So it does not act in an overload, when
+/// all of them fail calls. Comparing endpoints at intervals
+/// ([`outlier_detection`](Self::outlier_detection)) finds those that fail now and then. It is off
+/// by default for two reasons: an endpoint that differs from its peers (a shard, a canary) need not
+/// be broken, and it wakes the channel every interval.
 #[derive(Clone, Debug)]
 pub struct EjectionConfig {
     pub(in crate::client::balancer) consecutive_failures: Option<NonZeroU32>,
@@ -29,56 +29,56 @@ pub struct EjectionConfig {
 }
 
 impl EjectionConfig {
-    /// The breaker: how many calls in a row must fail for an endpoint to be ejected at once.
-    /// Default 5; `None` never ejects for this. If its peers fail calls too, it takes more: six if
-    /// they fail one in ten, twenty if every other. Linkerd's default is 7: fewer lose fewer calls
-    /// to a dead backend, more forgive a worse one.
+    /// The breaker: an endpoint is ejected at once after this many consecutive failures. Default 5;
+    /// `None` never ejects for this. If its peers fail calls too, it takes more: six if they fail
+    /// one in ten, twenty if every other. Linkerd's default is 7. A lower number loses fewer calls
+    /// to a dead backend; a higher one tolerates a worse backend.
     pub fn consecutive_failures(mut self, failures: impl Into<Option<NonZeroU32>>) -> Self {
         self.consecutive_failures = failures.into();
         self
     }
 
-    /// Compares endpoints with their peers at intervals, and ejects those that fail more (gRFC
-    /// A50). Default `None`.
+    /// Compares endpoints with their peers at intervals, and ejects those with more failures (gRFC
+    /// A50). Default `None`: off.
     pub fn outlier_detection(mut self, outliers: impl Into<Option<OutlierConfig>>) -> Self {
         self.outliers = outliers.into();
         self
     }
 
-    /// How long the first ejection lasts, ±20 % so that clients do not return together; the next
-    /// ones two, three, … times as long. Default 5 s; below 100 ms counts as that.
+    /// How long the first ejection lasts; the next ones last two, three, … times as long. ±20 %, so
+    /// that clients do not return together. Default 5 s; below 100 ms counts as that.
     ///
-    /// A50's 30 s suit large fleets: of three pods, one that is out for half a minute after a
-    /// hiccup is a third of the capacity. Much shorter, and probes of a dead backend become a loss
-    /// of their own: one call per client and ejection.
+    /// A50's 30 s suit large fleets: one of three pods is a third of the capacity, too much to lose
+    /// for half a minute after a hiccup. If it is much shorter, probes of a dead backend lose calls
+    /// themselves: one per client and ejection.
     pub fn base_time(mut self, time: Duration) -> Self {
         self.base_time = time.clamp(BASE_TIME_MIN, LONGEST);
         self
     }
 
-    /// How long an ejection lasts at most. Default 60 s (A50: 300 s), the time that a pod which has
-    /// recovered may have to wait for its share. Below the base time counts as that.
+    /// How long an ejection lasts at most. Default 60 s (A50: 300 s): a recovered pod may wait that
+    /// long for its share. Below the base time counts as that.
     pub fn max_time(mut self, time: Duration) -> Self {
         self.max_time = time.min(LONGEST);
         self
     }
 
-    /// The panic threshold: if more than this share of the listed endpoints cannot be reached, is
-    /// ejected or would be, the trouble is not with single endpoints, and calls go to all that are
-    /// ready. Default 50, Envoy's. Above 100 counts as 100.
+    /// The panic threshold, in percent of the listed endpoints. If more than this share is
+    /// unreachable, is ejected or would be, single endpoints are not the cause, and calls go to all
+    /// ready endpoints. Default 50, Envoy's. Above 100 counts as 100.
     ///
-    /// Shares are rounded down, but not to none: of two or three endpoints one may be ejected, of
-    /// four two. At 0 none is, and a single one never. However high, the last endpoint that is
-    /// ready is used.
+    /// Shares are rounded down, but to at least one endpoint: one of two or three may be ejected,
+    /// two of four. At 0 none is ejected. A single endpoint never is. At any percentage, the last
+    /// ready endpoint is used.
     pub fn panic_percent(mut self, percent: u8) -> Self {
         self.panic_percent = percent.min(100);
         self
     }
 
-    /// How many of `listed` endpoints may be out of service without a panic.
+    /// Returns how many of `listed` endpoints may be out of service without a panic.
     pub(super) fn tolerated(&self, listed: usize) -> usize {
-        // "Will eject at least one host regardless of the value" (Envoy), as A50's check before
-        // each ejection does, too.
+        // "Will eject at least one host regardless of the value" (Envoy). A50's check before each
+        // ejection does the same.
         (listed * usize::from(self.panic_percent) / 100).max(usize::from(self.panic_percent > 0))
     }
 

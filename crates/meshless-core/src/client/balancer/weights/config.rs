@@ -1,11 +1,11 @@
-//! What can be set about `weighted_round_robin`.
+//! The settings of `weighted_round_robin`.
 
 use std::time::Duration;
 
 use crate::longest::LONGEST;
 
-/// `weighted_round_robin`'s settings, with the names and defaults of gRFC A58. Reports come with
-/// calls, or in a stream of their own.
+/// The settings of `weighted_round_robin`, with the names and defaults of gRFC A58. Reports come
+/// with calls, or in a separate stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WeightedConfig {
     pub(super) out_of_band: bool,
@@ -17,54 +17,54 @@ pub struct WeightedConfig {
 }
 
 impl WeightedConfig {
-    /// Whether servers are asked for reports in a stream apart from the calls, one on each
-    /// connection (`xds.service.orca.v3.OpenRcaService`, gRFC A51), and those that come with calls
-    /// are not looked at. Default: no.
+    /// If true, servers are asked for reports in a separate stream, one per connection
+    /// (`xds.service.orca.v3.OpenRcaService`, gRFC A51). Reports that come with calls are then
+    /// ignored. Default: false.
     ///
-    /// For calls that last, which report at their end only, and for clients with few calls: what a
-    /// server says reaches all its clients equally often. A server without that service has the
-    /// mean of the others' weights, as any that does not report.
+    /// Use it for long calls, which report only at their end, and for clients with few calls:
+    /// reports then reach all clients equally often. A server without that service gets the mean of
+    /// the others' weights, like any server that does not report.
     ///
-    /// The request carries no credentials that a user's interceptors add to calls: a server that
-    /// asks for some on every method has to leave out this one, or counts as one that does not
-    /// report. To the server the stream is one like others: a limit that it sets for idle
-    /// connections never fires for such a client. Nothing is asked of a server that allows a
-    /// connection no stream beyond those that one call and the health watch take.
+    /// The request carries no credentials that a user's interceptors add to calls. A server that
+    /// requires credentials on every method must exempt this one; otherwise it counts as not
+    /// reporting. To the server the stream is a normal one: its limit for idle connections never
+    /// fires for such a client. No stream is opened if the server's stream limit leaves room only
+    /// for one call and the health watch.
     pub fn oob_load_report(mut self, enabled: bool) -> Self {
         self.out_of_band = enabled;
         self
     }
 
-    /// How often servers are asked to report in that stream. Default 10 s. They do it less often if
-    /// they are set so: 30 s is the least of most implementations, unless told otherwise. Zero asks
-    /// for as often as the server will, more than a day for once a day. Stay well below
-    /// [`expiration_period`](Self::expiration_period).
+    /// How often servers are asked to report in that stream. Default 10 s. Servers may report less
+    /// often: most implementations send at most every 30 s, unless configured otherwise. Zero asks
+    /// for reports as often as the server will send them; more than a day counts as a day. Stay
+    /// well below [`expiration_period`](Self::expiration_period).
     pub fn oob_reporting_period(mut self, period: Duration) -> Self {
         self.reporting_period = period.min(LONGEST);
         self
     }
 
-    /// How long an endpoint must have reported before its reports count; until then it has the mean
-    /// weight. Default 10 s. The first reports of a server that has no load yet say nothing.
+    /// How long an endpoint must have reported before its reports count. Until then it has the mean
+    /// weight. Default 10 s. The first reports of a server say nothing, since it has no load yet.
     pub fn blackout_period(mut self, period: Duration) -> Self {
         self.blackout = period.min(LONGEST);
         self
     }
 
-    /// After how long without a report the last one is forgotten. Default 3 min.
+    /// A report is forgotten after this time without a new one. Default 3 min.
     pub fn expiration_period(mut self, period: Duration) -> Self {
         self.expiration = period.min(LONGEST);
         self
     }
 
-    /// How often shares follow the reports. Default 1 s; below 100 ms counts as that.
+    /// How often shares are updated from the reports. Default 1 s; below 100 ms counts as that.
     pub fn update_period(mut self, period: Duration) -> Self {
         self.update = period.clamp(UPDATE_MIN, LONGEST);
         self
     }
 
-    /// How much utilization a server with nothing but errors is taken to have on top. Default 1. At
-    /// 0, one that fails fast looks idle. Not a number counts as the default.
+    /// The utilization that is added for a server with nothing but errors. Default 1. At 0, a
+    /// server that fails fast looks idle. Not a number counts as the default.
     pub fn error_utilization_penalty(mut self, penalty: f32) -> Self {
         self.error_penalty = if penalty.is_finite() { penalty.max(0.0) } else { 1.0 };
         self
