@@ -1,9 +1,9 @@
 //! The balancer: the control plane of one channel.
 //!
-//! It has one owner, is told what has happened (`handle_*`), and says what is to be done
-//! ([`poll_action`](Balancer::poll_action)) and when it wants to be asked again
-//! ([`poll_timeout`](Balancer::poll_timeout)). It decides which endpoints to connect to, when to
-//! replace a connection, and what calls may pick from; it opens no socket and sees no call.
+//! It has one owner, the driver. The driver passes events in (`handle_*`), takes actions out
+//! ([`poll_action`](Balancer::poll_action)), and learns when to call again
+//! ([`poll_timeout`](Balancer::poll_timeout)). The balancer decides which endpoints to connect to,
+//! when to replace a connection, and what calls may pick from. It opens no socket and sees no call.
 
 mod action;
 mod config;
@@ -54,14 +54,13 @@ pub struct ResolutionError(pub String);
 /// The control plane of one channel. `C` is the driver's handle on a connection, which leases hand
 /// to calls.
 ///
-/// Every `handle_*` takes the current time; time must not go backwards. Reports about connections
-/// that the balancer has forgotten are ignored, so a driver need not worry about events that have
-/// crossed an [`Action::Close`].
+/// Every `handle_*` takes the current time; time must not go backwards. Events about forgotten
+/// connections are ignored, so events may cross an [`Action::Close`].
 #[derive(Debug)]
 pub struct Balancer<C> {
     rng: Rng,
-    /// No call has asked for a connection since the beginning, or since the last one was lost
-    /// (`pick_first`).
+    /// True at first, and in `pick_first` after the last connection is lost, until a call asks for
+    /// a connection.
     is_idle: bool,
     subchannels: Subchannels<C>,
     resolver: ResolverUpdate,
@@ -73,7 +72,7 @@ pub struct Balancer<C> {
 }
 
 impl<C> Balancer<C> {
-    /// A balancer that is idle and knows no endpoint. Calls should find
+    /// Creates an idle balancer without endpoints. Calls should find
     /// [`Picker::idle`](crate::Picker::idle) until the first [`Action::UpdatePicker`].
     pub fn new(config: BalancerConfig, mut rng: Rng, now: Instant) -> Self {
         let clock = EwmaDecay::new(now, config.latency_decay);
@@ -92,9 +91,10 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// A call wants to be sent, or the user wants the channel connected: leaves idle.
+    /// Leaves idle: a call is to be sent, or the user asks to connect.
     ///
-    /// What the resolver said last stays known, an error too. It may never say it again.
+    /// The resolver's last answer stays known, also an error, since the resolver may never repeat
+    /// it.
     pub fn handle_call(&mut self, now: Instant) {
         if self.is_idle {
             self.is_idle = false;
@@ -103,8 +103,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// The resolver has answered. An error or an empty set leaves the last good set in place; the
-    /// resolver tries again by its own rules.
+    /// The resolver has answered. After an error or an empty set the last good set stays in use;
+    /// the resolver tries again by its own rules.
     pub fn handle_resolution(&mut self, now: Instant, answer: Result<Vec<Endpoint>, ResolutionError>) {
         let Self { subchannels, rng, .. } = self;
         match answer {
@@ -118,19 +118,19 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// The resolver has answered that the target has no endpoint, and why. Unlike a failure to
-    /// answer, this is believed once it has lasted for
-    /// [`stale_max`](crate::BalancerConfig::stale_max).
+    /// The resolver has answered that the target has no endpoint, and why. The set is dropped only
+    /// once this has lasted for [`stale_max`](crate::BalancerConfig::stale_max); a failure to
+    /// answer never drops it.
     pub fn handle_gone(&mut self, now: Instant, reason: ResolutionError) {
         self.resolver.handle_gone(now, reason, &mut self.subchannels);
         self.advance(now);
     }
 
-    /// A connection is made, with its HTTP/2 handshake done.
+    /// A connection is made, and its HTTP/2 handshake is done.
     pub fn handle_connected(&mut self, now: Instant, id: ConnectionId, connection: C) {
         let Self { subchannels, planner, weights, pickers, .. } = self;
         if subchannels.owner(id).is_none() {
-            // It crossed the `Close` that abandoned it.
+            // It crossed the `Close` that abandoned the attempt.
             return subchannels.outbox.push(Action::Close { connection: id, graceful: false });
         }
         let Some(subchannel) = subchannels.attempt_mut(id) else { return };
@@ -146,20 +146,20 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// An attempt has failed, or has taken longer than it might.
+    /// An attempt has failed, or has timed out.
     pub fn handle_connect_failed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
         subchannel.attempt_failed(now, &mut self.rng, error.into());
         self.subchannels.forget_attempt(id);
-        // "Re-resolve on connect failure"; without the resolver's pause, if there is nothing else
-        // to try.
+        // "Re-resolve on connect failure". If there is nothing else to try, the resolver's pause
+        // does not apply.
         self.resolver.request(self.hint_after_failure());
         self.advance(now);
     }
 
-    /// An attempt could not be made, because the process or the system has no file descriptor left.
-    /// Connects pause for 1 s, and the resolver is asked. Returns true if this begins the pause:
-    /// something to tell people.
+    /// An attempt failed because the process or the system has no file descriptor left. Connects
+    /// pause for 1 s, and the resolver is asked. Returns true if the pause begins now, which the
+    /// driver should log.
     pub fn handle_out_of_descriptors(
         &mut self,
         now: Instant,
@@ -177,8 +177,8 @@ impl<C> Balancer<C> {
         begins
     }
 
-    /// The server at the other end of a connection, or of an attempt that is all but made, says
-    /// that it serves, or why not.
+    /// The server of a connection, or of an attempt after its HTTP/2 handshake, reports that it
+    /// serves, or why not.
     pub fn handle_health(&mut self, now: Instant, id: ConnectionId, health: Result<(), impl Into<Arc<str>>>) {
         let Self { subchannels, planner, .. } = self;
         match health {
@@ -202,14 +202,14 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// A connection to which calls were sent has not answered with a single byte for a while
-    /// (`silent`), or does so again. The driver decides how long that is, and when to close it.
+    /// A connection is `silent` or has ended its silence. It is silent if calls were sent and no
+    /// byte has come back for a while. The driver decides how long that is, and when to close it.
     pub fn handle_silent(&mut self, now: Instant, id: ConnectionId, silent: bool) {
         let Some(connection) = self.subchannels.connection_mut(id) else { return };
         match (connection.phase, silent) {
             (Phase::Serving, true) => {
                 connection.phase = Phase::Suspect;
-                // Its address may be one that has gone.
+                // Its address may no longer exist.
                 self.resolver.request(ResolveHint::Stale);
             }
             (Phase::Suspect, false) => self.resume_after_silence(id),
@@ -219,7 +219,7 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// The first GOAWAY was read on a connection: no new call goes there.
+    /// The first GOAWAY was read on a connection: it gets no new calls.
     pub fn handle_going_away(&mut self, now: Instant, id: ConnectionId) {
         match self.subchannels.connection(id).map(|(_, connection)| connection.is_draining()) {
             None => return self.end_attempt(now, id, None),
@@ -231,48 +231,49 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// The server has ended a connection because it was pinged too often (gRFC A8's
-    /// `too_many_pings`). Precedes [`handle_going_away`](Self::handle_going_away). Only the next
-    /// connections to the same endpoint ping less: another server may permit more, and one that
-    /// complains without a reason must not take from all others the PINGs that find a dead peer.
+    /// The server has ended a connection because of too many PINGs (gRFC A8's `too_many_pings`).
+    /// Call it before [`handle_going_away`](Self::handle_going_away). Only the next connections to
+    /// this endpoint ping less. Other servers may permit more PINGs, and without PINGs a dead peer
+    /// is not found.
     pub fn handle_too_many_pings(&mut self, id: ConnectionId) {
         if let Some(subchannel) = self.subchannels.owner_mut(id) {
             subchannel.double_ping_time(id);
         }
     }
 
-    /// Nothing remains of a connection: it was closed, by whichever side, or has broken.
+    /// A connection is gone: it was closed by either side, or has broken.
     pub fn handle_closed(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         self.connection_closed(now, id, error.into(), false);
     }
 
-    /// The driver has closed a connection since its server sent too many frames that carry nothing.
-    /// The next one is made after a pause, which grows each time, however long the connection had
+    /// The driver has closed a connection whose server sent too many frames without content. The
+    /// next attempt waits for a pause, which grows each time, however long the connection had
     /// lasted.
     pub fn handle_flooded(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         self.connection_closed(now, id, error.into(), true);
     }
 
-    /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)): another one to
-    /// `endpoint` is made, up to the configured number, one at a time (gRFC A105).
+    /// A call found every connection full ([`Wait::Full`](crate::Wait::Full)). Another connection
+    /// to `endpoint` is made, up to the configured number, one at a time (gRFC A105).
     pub fn handle_full(&mut self, now: Instant, endpoint: EndpointId) {
         let Some(subchannel) = self.subchannels.get_mut(endpoint) else { return };
-        // It may be outdated: since that pick a call may have ended, or a connection been added.
+        // The event may be outdated: since that pick a call may have ended, or a connection may
+        // have been added.
         if self.planner.may_grow(subchannel) && subchannel.want_more() {
             self.advance(now);
         }
     }
 
-    /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection; without it, there is no limit.
-    /// The driver wakes calls that wait for room.
+    /// Sets the peer's SETTINGS_MAX_CONCURRENT_STREAMS for a connection. There is no limit before
+    /// that. The driver wakes calls that wait for room.
     pub fn handle_stream_limit(&mut self, id: ConnectionId, limit: u32) {
         if let Some(connection) = self.subchannels.connection_mut(id).filter(|one| !one.is_draining()) {
             connection.slot.set_limit(limit);
         }
     }
 
-    /// A call has ended in a way that matters beyond its endpoint's averages: what
-    /// [`Lease::finish`](crate::Lease::finish) returned.
+    /// A call has ended in a way that concerns the balancer:
+    /// [`Lease::finish`](crate::Lease::finish) returned this report.
     pub fn handle_outcome(&mut self, now: Instant, report: OutcomeReport) {
         let Self { subchannels, rng, .. } = self;
         if self.outliers.handle_outcome(now, report, subchannels, rng) {
@@ -281,8 +282,7 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// No call was made for as long as the user allows a channel to stay connected: lets everything
-    /// go.
+    /// No call was made for the user's idle timeout: closes all connections and becomes idle.
     pub fn handle_idle(&mut self, now: Instant) {
         self.is_idle = true;
         self.planner.rest();
@@ -295,13 +295,13 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// Whether the resolver follows each [`ResolveHint::AllFailed`] with an answer. Default false.
+    /// If true, the resolver follows each [`ResolveHint::AllFailed`] with an answer. Default false.
     /// If true, calls that come after the last backend is lost wait for that answer, at most 5 s.
     pub fn set_resolver_answers(&mut self, answers: bool) {
         self.resolver.set_resolver_answers(answers);
     }
 
-    /// The next thing to do, until `None`.
+    /// Returns the next action. Call it until it returns `None`.
     pub fn poll_action(&mut self) -> Option<Action<C>> {
         if self.subchannels.outbox.take_picker_outdated() {
             let state = self.connectivity();
@@ -318,19 +318,19 @@ impl<C> Balancer<C> {
         request.or_else(|| self.subchannels.outbox.poll())
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout). Changes with every event.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout). Changes with every event.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// The last update of the shares, if there was one since this was last asked; only
+    /// Returns the last update of the shares, if there was one since the last call. Only
     /// `weighted_round_robin` has any.
     pub fn take_weight_update(&mut self) -> Option<WeightUpdate> {
         self.weights.take_update()
     }
 
-    /// What the channel as a whole is doing.
+    /// Returns the connectivity state of the whole channel.
     pub fn connectivity(&self) -> ConnectivityState {
         // READY before CONNECTING before TRANSIENT_FAILURE (gRFC A61), where "a child once in
         // TRANSIENT_FAILURE" counts as that until READY.
@@ -342,7 +342,7 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// What the channel is doing, and each of its endpoints.
+    /// Returns the state of the channel and of each endpoint.
     pub fn state(&self) -> ChannelState {
         let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
         let endpoint = |subchannel: &Subchannel<C>| {
@@ -359,25 +359,25 @@ impl<C> Balancer<C> {
             resolution_error: self.resolver.error().cloned(),
             resolution_failures,
             resolved_at,
-            // Only the driver of the resolver knows.
+            // Only the resolver's driver knows.
             resolved_by: None,
         }
     }
 
-    /// The address and the cause, if the endpoint is ejected or on probation.
+    /// Returns the address and the cause if the endpoint is ejected or on probation.
     pub fn ejection(&self, endpoint: EndpointId) -> Option<(&Address, EjectionCause)> {
         let subchannel = self.subchannels.get(endpoint)?;
         Some((&subchannel.address, self.outliers.ejection(endpoint)?.cause))
     }
 
-    /// How many endpoints are in which state, for metrics. Takes time in proportion to their
-    /// number, and allocates nothing.
+    /// Returns how many endpoints are in which state, for metrics. Takes time in proportion to
+    /// their number, and allocates nothing.
     pub fn endpoint_counts(&self) -> EndpointCounts {
         let at_rest = self.is_idle || self.planner.has_settled(&self.subchannels);
         EndpointCounts::of(&self.subchannels, at_rest, &self.outliers)
     }
 
-    /// Ejections so far, for metrics.
+    /// Returns the number of ejections so far, for metrics.
     pub fn ejection_counts(&self) -> EjectionCounts {
         self.outliers.counts()
     }
@@ -387,19 +387,18 @@ impl<C> Balancer<C> {
         self.subchannels.all().any(|subchannel| subchannel.calls_in_flight() > 0)
     }
 
-    /// Whether servers are to be asked for reports apart from calls.
+    /// Returns true if servers are to be asked for reports in a separate stream.
     pub fn wants_reports(&self) -> bool {
         self.weights.wants_reports()
     }
 
-    /// Where the reports of the server at the other end of a connection go; `None` if none are
-    /// wanted of it.
+    /// Returns where to put reports from a connection's server. `None` if its reports are not
+    /// wanted.
     pub fn report_sink(&self, id: ConnectionId) -> Option<ReportSink> {
         self.weights.report_sink(id, &self.subchannels)
     }
 
-    /// Ends every event: each part looks at what has become of the subchannels, and sets its
-    /// timers.
+    /// Ends every event: each part updates itself to the changed subchannels and sets its timers.
     fn advance(&mut self, now: Instant) {
         let Self { rng, is_idle, subchannels, resolver, planner, outliers, timers, .. } = self;
         planner.handle_endpoints(&resolver.advance(subchannels), rng);
@@ -439,9 +438,9 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// A connection that was not yet in service has gone away, or for `error` is lost. Where the
-    /// HTTP/2 handshake was done (only then is there a GOAWAY, or a word about health) that is at
-    /// first no failure to connect: such a server is about to be replaced.
+    /// A connection was lost before it was in service: the server went away, or `error` says why.
+    /// If the HTTP/2 handshake was done (only then can there be a GOAWAY or a health report), the
+    /// first such loss is not a failure to connect: that server is probably about to be replaced.
     fn end_attempt(&mut self, now: Instant, id: ConnectionId, error: Option<Arc<str>>) {
         let Some(subchannel) = self.subchannels.attempt_mut(id) else { return };
         let error = match error {
@@ -458,14 +457,15 @@ impl<C> Balancer<C> {
         self.advance(now);
     }
 
-    /// A connection has stopped serving by no decision of ours.
+    /// A connection has stopped serving, and the balancer did not decide it.
     fn end_service(&mut self, now: Instant, id: ConnectionId) {
         self.subchannels.outbox.outdate_picker();
         self.resolver.request(ResolveHint::Stale);
         self.subchannels.end_service(now, id, &mut self.rng);
     }
 
-    /// It answers after all. Whatever was to replace it is not needed, or has replaced it already.
+    /// The connection answers again. Its replacement is no longer needed, or has already replaced
+    /// it.
     fn resume_after_silence(&mut self, id: ConnectionId) {
         let is_replaced = self.planner.has_settled(&self.subchannels);
         let Self { subchannels, .. } = self;
@@ -480,8 +480,8 @@ impl<C> Balancer<C> {
         }
     }
 
-    /// What to ask the resolver for after an attempt has failed: there may be nothing else to try
-    /// that it has named.
+    /// Returns what to ask the resolver for after a failed attempt. All known endpoints may have
+    /// failed.
     fn hint_after_failure(&self) -> ResolveHint {
         let has_failed = |sub: &Subchannel<C>| sub.failed_since_resolution && !sub.is_ready();
         match self.subchannels.listed().all(has_failed) {

@@ -1,4 +1,4 @@
-//! What the balancer asks of its driver.
+//! The actions that the balancer asks of its driver.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,94 +9,95 @@ use crate::client::picker::Picker;
 use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 
-/// Something for the driver to do.
+/// An action for the driver.
 #[derive(Debug)]
 #[non_exhaustive]
 #[must_use]
 pub enum Action<C> {
-    /// Publish this picker, and wake the calls that wait for one. Precedes every other action of an
-    /// event, so that new calls have moved before a connection is closed.
+    /// Publish this picker, and wake the calls that wait for one. It comes before every other
+    /// action of an event, so new calls move before a connection is closed.
     UpdatePicker(Arc<Picker<C>>),
-    /// Connect to `address`, within `timeout` for the TCP, TLS and HTTP/2 handshakes together.
-    /// Answered by `handle_connected` or `handle_connect_failed`, unless a `Close` comes first.
+    /// Connect to `address`, within `timeout` for the TCP, TLS and HTTP/2 handshakes together. The
+    /// driver answers with `handle_connected` or `handle_connect_failed`, unless a `Close` comes
+    /// first.
     Connect {
-        /// The name of the connection from here on.
+        /// The id of the connection from now on.
         connection: ConnectionId,
-        /// Whose connection it is to be.
+        /// The endpoint of the connection.
         endpoint: EndpointId,
         /// Where to connect.
         address: Address,
         /// How long it may take.
         timeout: Duration,
-        /// How many times to double the time between PINGs on it: as often as this endpoint's
-        /// server has ended a connection for too many of them
+        /// How many times to double the time between its PINGs: once for each connection that this
+        /// endpoint's server has ended because of too many of them
         /// ([`handle_too_many_pings`](crate::Balancer::handle_too_many_pings)).
         ping_doublings: u32,
     },
-    /// Close a connection, or abandon the attempt to make it. Answered by `handle_closed` once
-    /// nothing of it remains; an abandoned attempt needs no answer.
+    /// Close a connection, or abandon the attempt to make it. The driver answers with
+    /// `handle_closed` when the connection is gone; an abandoned attempt needs no answer.
     Close {
-        /// Which one.
+        /// The connection to close.
         connection: ConnectionId,
-        /// Whether its open calls are to be finished first. No new one will be placed on it.
+        /// If true, its open calls finish first. It gets no new call.
         graceful: bool,
     },
     /// Ask the resolver for the endpoints, for this reason.
     RequestResolution(ResolveHint),
-    /// The set of endpoints has changed. Something to tell people: nothing needs to be done.
+    /// The set of endpoints has changed. For the log only.
     ReportEndpoints {
-        /// Endpoints that are new.
+        /// New endpoints.
         added: Vec<Address>,
         /// Endpoints that are no longer in the set. Their calls finish.
         removed: Vec<Address>,
     },
     /// The resolver has begun to name more endpoints than
-    /// [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows. A random subset is used.
-    /// Something to tell people: nothing needs to be done.
+    /// [`endpoints_max`](crate::BalancerConfig::endpoints_max) allows. A random subset is used. For
+    /// the log only.
     ReportTooManyEndpoints {
         /// How many are used.
         used: usize,
-        /// How many are not.
+        /// How many are not used.
         left_out: usize,
     },
-    /// An endpoint was ejected: something to tell people. Nothing needs to be done.
+    /// An endpoint was ejected. For the log only.
     ReportEjected {
-        /// Which one.
+        /// The endpoint.
         endpoint: EndpointId,
         /// Where it listens.
         address: Address,
-        /// Why.
+        /// Why it was ejected.
         cause: EjectionCause,
     },
-    /// The call that tried an ejected endpoint again succeeded, and it is used like its peers.
-    /// Likewise.
+    /// A test call to an ejected endpoint succeeded: the endpoint is used like its peers again. For
+    /// the log only.
     ReportRecovered {
-        /// Which one.
+        /// The endpoint.
         endpoint: EndpointId,
         /// Where it listens.
         address: Address,
     },
 }
 
-/// Why a channel asks its resolver for another look. Later ones are stronger.
+/// Why a channel asks its resolver again. Later ones are stronger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ResolveHint {
     /// A connection was closed, drained or refused: the set may have changed.
     Stale,
-    /// Another channel waits for an answer. Only resolvers whose lookups several channels share
-    /// tell each other so.
+    /// Another channel waits for an answer. Only resolvers that share lookups between channels use
+    /// this.
     Newcomer,
     /// Every known address failed: no call can succeed before the set changes or a backend comes
-    /// back. The resolver's pause between two questions does not apply.
+    /// back. The resolver's pause between two lookups does not apply.
     AllFailed,
 }
 
-/// What the driver has not polled yet. Every part of the balancer writes it.
+/// Actions that the driver has not polled yet. Every part of the balancer adds to them.
 #[derive(Debug)]
 pub(super) struct Outbox<C> {
     actions: VecDeque<Action<C>>,
-    /// The published picker is not what it should be.
+    /// True if the published picker is outdated.
     picker_outdated: bool,
 }
 
@@ -109,7 +110,7 @@ impl<C> Outbox<C> {
         self.actions.pop_front()
     }
 
-    /// The next picker differs from the published one.
+    /// Marks the published picker as outdated.
     pub(super) fn outdate_picker(&mut self) {
         self.picker_outdated = true;
     }
@@ -118,7 +119,7 @@ impl<C> Outbox<C> {
         self.picker_outdated
     }
 
-    /// Returns true if a picker is to be made, once.
+    /// Returns true, once, if a picker is to be made.
     pub(super) fn take_picker_outdated(&mut self) -> bool {
         std::mem::take(&mut self.picker_outdated)
     }

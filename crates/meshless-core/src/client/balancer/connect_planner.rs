@@ -1,5 +1,5 @@
-//! What to connect next. Recomputed as a whole after every event, so that no order of events can
-//! leave an endpoint forgotten; the same pass finds when it has to run again.
+//! Plans what to connect next. The plan is recomputed as a whole after every event, so no order of
+//! events can leave an endpoint forgotten. The same pass finds when it has to run again.
 
 mod connect_budget;
 mod descriptor_pause;
@@ -68,7 +68,7 @@ impl ConnectPlanner {
         let mut retired = Vec::new();
         let mut abandoned = Vec::new();
         for subchannel in subchannels.listed_mut() {
-            // One success makes the failures of the others past.
+            // After one success, failures of the others no longer count.
             subchannel.clear_failures();
             abandoned.extend(subchannel.attempt.map(|_| subchannel.id));
             if !was_full || subchannel.id != endpoint {
@@ -106,19 +106,18 @@ impl ConnectPlanner {
         self.addresses.end_pass();
     }
 
-    /// Returns true if `pick_first` is connected, so that it needs no connection to any other
-    /// endpoint.
+    /// Returns true if `pick_first` is connected and needs no other endpoint.
     pub(super) fn has_settled<C>(&self, subchannels: &Subchannels<C>) -> bool {
         self.is_pick_first && subchannels.any_ready()
     }
 
-    /// Returns true if a call that finds all connections to the endpoint full may have another one
-    /// made.
+    /// Returns true if another connection may be made for a call that finds all of the endpoint's
+    /// full.
     pub(super) fn may_grow<C>(&self, subchannel: &Subchannel<C>) -> bool {
         (1..self.connections_per_endpoint).contains(&subchannel.serving().count())
     }
 
-    /// Begins the attempts that are due, and sees to being called when the next one is.
+    /// Begins the attempts that are due, and sets the timer for the next one.
     pub(super) fn plan<C>(
         &mut self,
         now: Instant,
@@ -137,7 +136,7 @@ impl ConnectPlanner {
         timers.set(Timer::Connect, next);
     }
 
-    /// A connection to every endpoint, and a further one where all are full.
+    /// Connects to every endpoint, and once more where all connections are full.
     fn plan_all<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>) -> Option<Instant> {
         let max = self.connections_per_endpoint;
         let in_need = subchannels.all().filter(|subchannel| subchannel.needs_connection(max));
@@ -145,8 +144,8 @@ impl ConnectPlanner {
         self.connect_each(now, wanted, subchannels)
     }
 
-    /// Connects to those whose backoff is over, as far as the budget goes. Returns when the next
-    /// attempt may begin.
+    /// Connects to endpoints whose backoff is over, as far as the budget allows. Returns when the
+    /// next attempt may begin.
     fn connect_each<C>(
         &mut self,
         now: Instant,
@@ -158,7 +157,7 @@ impl ConnectPlanner {
             match retry_at.filter(|at| *at > now) {
                 Some(at) => next = sooner(next, Some(at)),
                 None => {
-                    // What the budget refuses to one it refuses to the rest.
+                    // If the budget refuses one attempt, it refuses the rest.
                     if let Err(until) = self.connect(now, id, subchannels) {
                         return sooner(next, until);
                     }
@@ -168,12 +167,12 @@ impl ConnectPlanner {
         next
     }
 
-    /// One connection, to the next endpoint of the list that can be reached.
+    /// Makes one connection, to the next endpoint of the list that can be reached.
     fn plan_pick_first<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>) -> Option<Instant> {
         let Some(ready) = subchannels.listed().find(|subchannel| subchannel.is_ready()) else {
             return self.try_addresses(now, subchannels);
         };
-        // A further connection goes to the endpoint whose connection is full.
+        // Another connection goes to the endpoint whose connection is full.
         let wanted = ready.needs_connection(self.connections_per_endpoint);
         let wanted = wanted.then(|| (ready.id, ready.retry_at())).into_iter().collect();
         self.connect_each(now, wanted, subchannels)

@@ -4,24 +4,23 @@ use super::outlier_detection::OutlierDetector;
 use super::subchannels::Subchannels;
 use crate::client::subchannel::SubchannelState;
 
-/// Numbers of endpoints of one channel. An endpoint counts in `listed`, and in each of the others
-/// that it fits.
+/// Numbers of endpoints of one channel. An endpoint counts in `listed`, and in every other field
+/// that applies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointCounts {
-    /// Those that the channel uses. Endpoints that have left and finish their calls are not among
-    /// them.
+    /// Endpoints in use. Former endpoints that finish their calls do not count.
     pub listed: usize,
-    /// Those without an open connection that are being connected to.
+    /// Endpoints without an open connection, to which one is being made.
     pub connecting: usize,
-    /// Those with a connection that takes calls. One may be ejected all the same.
+    /// Endpoints with a connection that takes calls. They may be ejected.
     pub ready: usize,
-    /// Those that are ejected, or on probation after it.
+    /// Endpoints that are ejected, or on probation after that.
     pub ejected: usize,
 }
 
 impl EndpointCounts {
-    /// `at_rest` says that the channel needs no connection for now.
+    /// `at_rest` is true if the channel needs no connection for now.
     pub(super) fn of<C>(subchannels: &Subchannels<C>, at_rest: bool, outliers: &OutlierDetector) -> Self {
         let mut counts = Self::default();
         for subchannel in subchannels.listed() {

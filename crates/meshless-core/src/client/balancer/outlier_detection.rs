@@ -1,6 +1,6 @@
-//! Which endpoints are ejected, and which of those calls may go to all the same. Recomputed as a
-//! whole after every event, like the plan: a report that is late, or lost, changes when something
-//! happens and not whether.
+//! Which endpoints are ejected, and which of those get calls nevertheless. Recomputed as a whole
+//! after every event, like the plan: a late or lost report delays a change, but does not prevent
+//! it.
 
 mod cause;
 mod comparison;
@@ -30,18 +30,18 @@ use ejection::EjectionState;
 pub(super) struct OutlierDetector {
     config: EjectionConfig,
     is_on: bool,
-    /// Endpoints that were ever ejected.
+    /// Endpoints that have ever been ejected.
     ejections: BTreeMap<EndpointId, EjectionState>,
     /// Endpoints that are compared.
     tallies: BTreeMap<EndpointId, TallyStart>,
-    /// Too many are out of service: ejections are not heeded.
+    /// Too many are out of service: ejections are ignored.
     panicking: bool,
     /// When endpoints are compared next.
     next_comparison: Option<Instant>,
     counts: EjectionCounts,
 }
 
-/// What an endpoint had counted when its present tally began.
+/// The counts of an endpoint when its present tally began.
 #[derive(Clone, Copy, Debug)]
 struct TallyStart {
     at: Instant,
@@ -61,8 +61,8 @@ impl OutlierDetector {
         }
     }
 
-    /// A call has ended in a way that matters beyond its endpoint's averages. Returns true if that
-    /// ends the endpoint's ejection.
+    /// A call has ended in a way that concerns the balancer. Returns true if that ends the
+    /// endpoint's ejection.
     pub(super) fn handle_outcome<C>(
         &mut self,
         now: Instant,
@@ -81,7 +81,7 @@ impl OutlierDetector {
             Outcome::Success => {
                 ejection.admit(now);
                 outcomes.end_probe();
-                // The penalties of `peak_ewma` would outlast what they were for.
+                // The penalties in `peak_ewma` would outlast their cause.
                 subchannel.load.latency().forget();
                 outcomes.begin_window();
                 let (endpoint, address) = (report.endpoint, subchannel.address.clone());
@@ -123,8 +123,8 @@ impl OutlierDetector {
                 subchannels.outbox.outdate_picker();
             }
         }
-        // Nobody tells when an endpoint that should be ejected, but is not, does well again, nor
-        // when its peers do better again.
+        // No event says when an endpoint that is spared from ejection recovers, nor when its peers
+        // do.
         let recheck = match panicking {
             true => true,
             false => to_judge && self.eject_tripped(now, subchannels, rng),
@@ -134,8 +134,8 @@ impl OutlierDetector {
         timers.set(Timer::Ejection, next);
     }
 
-    /// Ejects endpoints whose run of failures says something about them. Returns true if there are
-    /// others.
+    /// Ejects endpoints whose consecutive failures stand out from their peers'. Returns true if
+    /// there are endpoints with as many that do not stand out.
     fn eject_tripped<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>, rng: &mut Rng) -> bool {
         let tripped = subchannels.listed().filter(|sub| self.is_admitted(sub.id) && self.is_tripped(sub));
         let judged: Vec<_> = tripped
@@ -185,8 +185,7 @@ impl OutlierDetector {
             }
         }
         for (position, cause) in config.outliers(&tallies) {
-            // Unlike a breaker, being unlike the others is no reason for a panic: A50 stops at its
-            // maximum, too.
+            // Unlike the breaker, a comparison never causes a panic: A50 stops at its maximum, too.
             let id = compared[position];
             if subchannels.get(id).is_none_or(|subchannel| self.is_tripped(subchannel)) {
                 continue;
@@ -217,7 +216,7 @@ impl OutlierDetector {
         subchannels.outbox.outdate_picker();
     }
 
-    /// Ids are not used again, so what is known of former endpoints is only a matter of memory.
+    /// Forgets former endpoints to save memory: ids are not used again.
     fn forget_gone<C>(&mut self, subchannels: &Subchannels<C>) {
         let n = subchannels.all().len();
         if self.ejections.len() > n || self.tallies.len() > n {
@@ -226,7 +225,7 @@ impl OutlierDetector {
         }
     }
 
-    /// The ejection of an endpoint, if it is ejected or on probation.
+    /// Returns the ejection of an endpoint that is ejected or on probation.
     pub(super) fn ejection(&self, endpoint: EndpointId) -> Option<Ejection> {
         self.ejections.get(&endpoint)?.ejection()
     }
@@ -235,14 +234,13 @@ impl OutlierDetector {
         self.ejections.get(&endpoint).is_some_and(EjectionState::is_on_probation)
     }
 
-    /// Ejections so far.
+    /// Returns the number of ejections so far.
     pub(super) fn counts(&self) -> EjectionCounts {
         self.counts
     }
 
-    /// Which endpoints calls are sent to: those that are ready and not ejected. While there is
-    /// none, an ejected endpoint is better than a connection that is suspected to be dead, and that
-    /// better than nothing.
+    /// Tells which endpoints get calls: those that are ready and not ejected. If there is none,
+    /// ejected endpoints get them; if there is none either, suspect connections do.
     pub(super) fn eligible<C>(&self, subchannels: &Subchannels<C>) -> impl Fn(&Subchannel<C>) -> bool {
         let is_admitted =
             |sub: &Subchannel<C>| sub.is_ready() && (self.panicking || self.is_admitted(sub.id));
@@ -259,7 +257,7 @@ impl OutlierDetector {
         self.ejections.get(&endpoint).is_none_or(EjectionState::is_admitted)
     }
 
-    /// Listed endpoints that cannot be reached, are ejected, or would be.
+    /// Counts listed endpoints that are unreachable, ejected, or would be ejected.
     fn out_of_service<C>(&self, subchannels: &Subchannels<C>) -> usize {
         let is_out = |subchannel: &&Subchannel<C>| {
             !subchannel.is_ready() || !self.is_admitted(subchannel.id) || self.is_tripped(subchannel)
@@ -267,7 +265,7 @@ impl OutlierDetector {
         subchannels.listed().filter(is_out).count()
     }
 
-    /// However high the threshold, one that is in service is left.
+    /// At least one endpoint stays in service, at any threshold.
     fn tolerated<C>(&self, subchannels: &Subchannels<C>) -> usize {
         let n = subchannels.listed().count();
         self.config.tolerated(n).min(n.saturating_sub(1))
@@ -279,14 +277,13 @@ impl OutlierDetector {
     }
 }
 
-/// Whether a run of failures says something about the endpoint, and not about all of them: whether
-/// such a run would be rarer than one in a million if it failed like most of the others that are
-/// ready.
+/// Returns true if a run of failures is the endpoint's own fault and not common to all. That is: at
+/// the failure rate of most other ready endpoints, such a run has a probability below one in a
+/// million.
 ///
-/// In an overload, or when what they all depend on is down, every endpoint runs up five failures
-/// soon. Ejecting it would leave less capacity, and be about nothing it has done. If the others
-/// fail half of their calls, twenty in a row are needed; if one in ten, six; if next to none, five
-/// as ever.
+/// In an overload, or when a common dependency is down, every endpoint soon has five consecutive
+/// failures. To eject it would only reduce capacity. If the others fail half of their calls, twenty
+/// in a row are needed; if one in ten, six; if almost none, five as usual.
 fn stands_out<C>(subchannel: &Subchannel<C>, subchannels: &Subchannels<C>) -> bool {
     let run = subchannel.load.outcomes.consecutive_failures();
     let others = || subchannels.listed().filter(|other| other.id != subchannel.id && other.is_ready());
@@ -302,9 +299,9 @@ fn tally<C>(subchannel: &Subchannel<C>) -> Tally {
     Tally { successes: outcomes.successes(), failures: outcomes.failures() }
 }
 
-/// How likely a run of failures may be among peers and still be held against an endpoint. A busy
-/// client sees a million runs begin within hours.
+/// The largest probability of a run of failures among peers that still ejects. A busy client sees a
+/// million runs begin within hours.
 const CHANCE_MAX: f64 = 1e-6;
 
-/// How long a panic may outlast its reason, or a forbearance.
+/// How long a panic, or sparing an endpoint from ejection, may outlast its cause.
 const RECHECK: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! From what the balancer knows to the picker that calls use.
+//! Makes the picker that calls use from what the balancer knows.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -28,7 +28,7 @@ pub(super) struct PickerBuilder<C> {
     clock: EwmaDecay,
     failure_penalty: Duration,
     breaker: Option<NonZeroU32>,
-    /// The mark that pickers without an endpoint leave when they are asked.
+    /// The mark that is left when a picker without endpoints is asked.
     demand: Demand,
     turn: Arc<AtomicU32>,
     last_picked: Option<EndpointId>,
@@ -57,13 +57,13 @@ impl<C> PickerBuilder<C> {
         self.policy
     }
 
-    /// Returns true if the published picker says what a channel in `state` should. In
-    /// TRANSIENT_FAILURE it carries the errors, which any event may have changed.
+    /// Returns true if the published picker fits a channel in `state`. In TRANSIENT_FAILURE it
+    /// carries the errors, which any event may have changed.
     pub(super) fn is_current(&self, state: ConnectivityState) -> bool {
         state == self.published_state && state != ConnectivityState::TransientFailure
     }
 
-    /// What the policy needs to know of the calls on a new connection.
+    /// Returns what the policy needs to measure of calls on a new connection.
     pub(super) fn tracking(&self, weights: &Weights) -> LoadTracking {
         let measure = Measure { decay: self.clock, failure_penalty: self.failure_penalty };
         let all = LoadTracking { breaker: self.breaker, ..LoadTracking::default() };
@@ -76,7 +76,7 @@ impl<C> PickerBuilder<C> {
         }
     }
 
-    /// The picker of a channel in `state`.
+    /// Builds the picker of a channel in `state`.
     pub(super) fn build(
         &mut self,
         state: ConnectivityState,
@@ -85,7 +85,7 @@ impl<C> PickerBuilder<C> {
         outliers: &OutlierDetector,
         weights: &Weights,
     ) -> Arc<Picker<C>> {
-        // What a snapshot of the past has picked since is where the next one continues.
+        // Continues after the last pick of the published picker.
         if let Some(round_robin) = self.published.round_robin() {
             self.last_picked = Some(round_robin.last());
         }
@@ -101,7 +101,7 @@ impl<C> PickerBuilder<C> {
         Arc::clone(&self.published)
     }
 
-    /// A picker that chooses; `None` if there is nothing to choose from.
+    /// Builds a picker that chooses. Returns `None` if there is no endpoint to choose.
     fn picking(
         &self,
         subchannels: &Subchannels<C>,
@@ -111,8 +111,8 @@ impl<C> PickerBuilder<C> {
         let is_eligible = outliers.eligible(subchannels);
         let eligible = subchannels.listed().filter(|subchannel| is_eligible(subchannel));
         let decision = self.decide(candidates(eligible, weights)?);
-        // Also in a panic, when all are picked from: one that another zone stands in for gets no
-        // other call to be judged by.
+        // Also in a panic, when all endpoints are picked: if another zone takes its calls, an
+        // endpoint on probation gets no other call to be tested by.
         let on_probation =
             subchannels.listed().filter(|sub| sub.is_ready() && outliers.is_on_probation(sub.id));
         Some(Picker::new(match candidates(on_probation, weights) {
@@ -146,8 +146,8 @@ fn candidates<'a, C: 'a>(
     Candidates::new(of.filter_map(|subchannel| candidate(subchannel, weights)).collect())
 }
 
-/// An endpoint with its connections that serve; if none does, with those that are suspected to be
-/// dead.
+/// Returns an endpoint with its serving connections. If there are none, with its suspect
+/// connections.
 fn candidate<C>(subchannel: &Subchannel<C>, weights: &Weights) -> Option<Candidate<C>> {
     let is_ready = subchannel.is_ready();
     let serving = subchannel.serving().filter(|_| is_ready);
@@ -157,7 +157,7 @@ fn candidate<C>(subchannel: &Subchannel<C>, weights: &Weights) -> Option<Candida
     Some(Candidate::new(subchannel.id, weight, slots)?.in_zone(zone))
 }
 
-/// Why no endpoint can be reached, with the last error of each.
+/// Says why no endpoint can be reached, with the last error of each.
 fn unavailable<C>(
     subchannels: &Subchannels<C>,
     resolver: &ResolverUpdate,

@@ -1,17 +1,17 @@
-//! From the resolver's answers to the set of endpoints in use, without a moment in which nothing
+//! Turns the resolver's answers into the set of endpoints in use, without a moment in which nothing
 //! serves.
 //!
-//! Usually sets overlap, and what has left is drained at once. But an answer that leaves none of
-//! the ready endpoints (a move to other nodes, two name servers that disagree, an answer that is
-//! simply wrong) would have every call wait for a handshake, or fail if the new addresses are dead.
-//! So the old set's connections serve until the first of the new set is ready ("make before
-//! break"). They get no successors: a backend that ends them is not dialled again.
+//! Usually sets overlap, and removed endpoints drain at once. But an answer may keep none of the
+//! ready endpoints: after a move to other nodes, if two name servers disagree, or if it is wrong.
+//! Every call would then wait for a handshake, or fail if the new addresses are dead. So the old
+//! set's connections serve until the first of the new set is ready ("make before break"). They are
+//! not replaced: if a backend ends them, they are not made again.
 //!
 //! `pick_first` changes at once, as gRFC A61 describes: it has one connection, which the new set
 //! either lists or not.
 //!
-//! This part also owns the questions to the resolver: at most one waits to be polled, and none
-//! follows an urgent one before the answer.
+//! This part also owns the requests to the resolver. At most one waits to be polled, and none
+//! follows an urgent one before its answer.
 
 mod lookup_wait;
 mod staleness;
@@ -35,14 +35,14 @@ use subset::Subset;
 #[derive(Debug)]
 pub(super) struct ResolverUpdate {
     endpoints: EndpointSet,
-    /// The resolver's last set, while endpoints of the one before still serve in its stead.
+    /// The resolver's last set, while endpoints of the previous set still serve in its place.
     incoming: Option<Vec<Endpoint>>,
     subset: Subset,
     staleness: Staleness,
     stale_max: Duration,
     error: Option<Arc<str>>,
     lookup_wait: LookupWait,
-    /// The resolver was asked at once, and has not answered.
+    /// An urgent request was made and is not answered yet.
     asked_at_once: bool,
     request: Option<ResolveHint>,
     makes_before_it_breaks: bool,
@@ -66,7 +66,7 @@ impl ResolverUpdate {
         }
     }
 
-    /// The resolver has named these endpoints. They are adopted by [`advance`](Self::advance).
+    /// The resolver has named these endpoints. [`advance`](Self::advance) adopts them.
     pub(super) fn handle_endpoints<C>(
         &mut self,
         now: Instant,
@@ -92,8 +92,8 @@ impl ResolverUpdate {
         self.error = Some(error.0.into());
     }
 
-    /// The resolver says that there is no endpoint. Once that has lasted, the set becomes what is
-    /// connected: the others are forgotten.
+    /// The resolver says that there is no endpoint. Once that has lasted, unconnected endpoints are
+    /// dropped from the set.
     pub(super) fn handle_gone<C>(
         &mut self,
         now: Instant,
@@ -109,14 +109,14 @@ impl ResolverUpdate {
         }
     }
 
-    /// Any answer of the resolver ends the wait for one.
+    /// Any answer of the resolver ends the wait for it.
     fn handle_answer<C>(&mut self, subchannels: &mut Subchannels<C>) {
         self.asked_at_once = false;
         self.lookup_wait.handle_answer();
         subchannels.all_mut().for_each(|subchannel| subchannel.failed_since_resolution = false);
     }
 
-    /// Goes on with a change of sets, if one is under way, and returns what it changed. Precedes
+    /// Continues a change of sets, if one is under way, and returns what changed. Called before
     /// every plan.
     pub(super) fn advance<C>(&mut self, subchannels: &mut Subchannels<C>) -> EndpointDiff {
         let Some(incoming) = self.incoming.take() else { return EndpointDiff::default() };
@@ -134,7 +134,7 @@ impl ResolverUpdate {
         self.adopt(both, subchannels)
     }
 
-    /// Ready endpoints that `incoming` does not list, as long as none is ready that it does.
+    /// Ready endpoints that `incoming` does not list, while none of those that it lists is ready.
     fn needed_beside<C>(&self, incoming: &[Endpoint], subchannels: &Subchannels<C>) -> Vec<Endpoint> {
         if !self.makes_before_it_breaks {
             return Vec::new();
@@ -148,7 +148,7 @@ impl ResolverUpdate {
         self.endpoints.iter().filter(|(id, _)| is_ready(*id)).map(|(_, endpoint)| endpoint.clone()).collect()
     }
 
-    /// Makes `full` the set of endpoints. What stays is left as it is.
+    /// Makes `full` the set of endpoints. Endpoints in both sets do not change.
     fn adopt<C>(&mut self, full: Vec<Endpoint>, subchannels: &mut Subchannels<C>) -> EndpointDiff {
         let is_first = self.endpoints.is_empty();
         let diff = self.endpoints.update(full);
@@ -179,8 +179,8 @@ impl ResolverUpdate {
         self.lookup_wait.set_resolver_answers(answers);
     }
 
-    /// The channel leaves idle. What the resolver said last stays known, an error too: it may never
-    /// say it again.
+    /// The channel leaves idle. The resolver's last answer stays known, also an error, since the
+    /// resolver may never repeat it.
     pub(super) fn leave_idle(&mut self) {
         self.lookup_wait.rearm();
         if self.endpoints.is_empty() {
@@ -188,8 +188,8 @@ impl ResolverUpdate {
         }
     }
 
-    /// Lets calls wait for the resolver after the last backend is lost, or ends that wait. Follows
-    /// every plan.
+    /// Begins or ends the wait of calls for the resolver after the last backend is lost. Called
+    /// after every plan.
     pub(super) fn wait_for_lookup<C>(
         &mut self,
         now: Instant,
@@ -204,7 +204,7 @@ impl ResolverUpdate {
         timers.set(Timer::LookupWait, self.lookup_wait.until());
     }
 
-    /// Asks the resolver for another look.
+    /// Asks the resolver again.
     pub(super) fn request(&mut self, hint: ResolveHint) {
         if self.asked_at_once {
             return;
@@ -217,7 +217,7 @@ impl ResolverUpdate {
         self.request.take()
     }
 
-    /// Returns true if calls are to fail, rather than to wait, while no endpoint is ready.
+    /// Returns true if calls fail, and do not wait, while no endpoint is ready.
     pub(super) fn has_failed<C>(&self, subchannels: &Subchannels<C>) -> bool {
         let failed = match self.endpoints.is_empty() {
             true => self.error.is_some(),
@@ -226,12 +226,12 @@ impl ResolverUpdate {
         failed && !self.lookup_wait.is_waiting()
     }
 
-    /// Returns true if there are endpoints and none of them is of use.
+    /// Returns true if there are endpoints and none of them is usable.
     fn have_all_failed<C>(&self, subchannels: &Subchannels<C>) -> bool {
         !self.endpoints.is_empty() && subchannels.listed().all(|subchannel| subchannel.failed)
     }
 
-    /// The set in use.
+    /// Returns the set in use.
     pub(super) fn endpoints(&self) -> &EndpointSet {
         &self.endpoints
     }
@@ -241,12 +241,13 @@ impl ResolverUpdate {
         self.error.as_ref()
     }
 
-    /// How many endpoints the resolver named that the subset does not have.
+    /// Returns how many endpoints of the resolver the subset leaves out.
     pub(super) fn left_out(&self) -> usize {
         self.subset.left_out()
     }
 
-    /// When the resolver last named endpoints, and how many answers without have followed.
+    /// Returns when the resolver last named endpoints, and how many answers without any have
+    /// followed.
     pub(super) fn staleness(&self) -> (Option<Instant>, u32) {
         (self.staleness.resolved_at, self.staleness.failures)
     }

@@ -9,32 +9,32 @@ use crate::client::picker::Policy;
 use crate::client::subchannel::{Subchannel, SubchannelState};
 use crate::endpoint::{Address, EndpointId};
 
-/// A channel at one moment.
+/// The state of a channel at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ChannelState {
-    /// What it is doing.
+    /// The channel's connectivity.
     pub connectivity: ConnectivityState,
-    /// How it picks.
+    /// The policy in use.
     pub policy: Policy,
-    /// Its endpoints, and those that have left but still finish calls, in the order of their ids.
+    /// Its endpoints in the order of their ids, with former ones that still finish calls.
     pub endpoints: Vec<EndpointState>,
-    /// How many more the resolver named that the channel does not use:
+    /// How many endpoints of the resolver the channel does not use.
     /// [`subset_size`](crate::BalancerConfig::subset_size) or
     /// [`endpoints_max`](crate::BalancerConfig::endpoints_max) leaves them out.
     pub endpoints_left_out: usize,
-    /// Why the last resolution failed, if it did.
+    /// The error of the last resolution, if it failed.
     pub resolution_error: Option<Arc<str>>,
-    /// Resolutions that have failed or found no endpoint since the last good one.
+    /// Resolutions since the last good one that failed or found no endpoint.
     pub resolution_failures: u32,
-    /// When the resolver last named endpoints: [`resolution_age`](Self::resolution_age).
+    /// When the resolver last named endpoints. See [`resolution_age`](Self::resolution_age).
     pub resolved_at: Option<Instant>,
-    /// Where the endpoints came from, in words: as the resolver calls it, if it does. A resolver
-    /// that has more than one source says here which one it uses, and why not the other.
+    /// The source of the endpoints, in the resolver's words, if it gives any. A resolver with
+    /// several sources says here which one it uses, and why not the other.
     pub resolved_by: Option<Arc<str>>,
 }
 
-/// An endpoint at one moment.
+/// The state of an endpoint at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EndpointState {
@@ -42,7 +42,7 @@ pub struct EndpointState {
     pub id: EndpointId,
     /// Where it listens.
     pub address: Address,
-    /// What it is doing.
+    /// The subchannel's state.
     pub state: SubchannelState,
     /// Why its last connection or attempt ended.
     pub last_error: Option<Arc<str>>,
@@ -50,29 +50,29 @@ pub struct EndpointState {
     pub calls_in_flight: usize,
     /// Open connections that take new calls.
     pub connections_serving: usize,
-    /// Open connections that have fallen silent, and take new calls only while nothing else does.
+    /// Open connections that are silent. They take new calls only if no other connection does.
     pub connections_silent: usize,
-    /// Open connections whose server says that it does not serve, and that take no new calls.
+    /// Open connections whose server reports that it does not serve. They take no new calls.
     pub connections_unhealthy: usize,
-    /// Open connections that do not: replaced, or told to go away.
+    /// Open connections that were replaced or told to go away. They take no new calls.
     pub connections_draining: usize,
-    /// Set while it is ejected or on probation, also if a panic lets calls go there all the same.
+    /// Set while it is ejected or on probation, also if it gets calls in a panic.
     pub ejection: Option<Ejection>,
     /// The zone it runs in, if the resolver knows.
     pub zone: Option<Arc<str>>,
-    /// Its share relative to its peers', where shares are not equal: by slow start, by zone, or in
-    /// `weighted_round_robin`. 0 while the client's zone has no need of it.
+    /// Its share relative to its peers. Shares differ by slow start, by zone, or in
+    /// `weighted_round_robin`. 0 while the client's zone does not need it.
     pub weight: f32,
-    /// Calls in a row that failed, up to now.
+    /// Consecutive calls that failed, up to now.
     pub consecutive_failures: u32,
-    /// Calls so far that succeeded, as far as the endpoint is concerned.
+    /// Calls so far that succeeded, from the endpoint's point of view.
     pub successes: u64,
     /// Calls so far that failed.
     pub failures: u64,
 }
 
 impl ChannelState {
-    /// How long ago the resolver last named endpoints, if it ever has. With DNS it stays below the
+    /// Returns how long ago the resolver last named endpoints, if ever. With DNS it stays below the
     /// poll ceiling while all is well; a fixed list answers once.
     pub fn resolution_age(&self, now: Instant) -> Option<Duration> {
         self.resolved_at.map(|at| now.saturating_duration_since(at))
@@ -80,7 +80,7 @@ impl ChannelState {
 }
 
 impl EndpointState {
-    /// `at_rest` says that the channel needs no connection to it for now.
+    /// `at_rest` is true if the channel needs no connection to it for now.
     pub(super) fn new<C>(
         subchannel: &Subchannel<C>,
         at_rest: bool,

@@ -1,9 +1,7 @@
-//! The subchannels of one channel: which endpoint each connection belongs to, and what becomes of
-//! connections.
+//! The subchannels of one channel: the endpoint of each connection, and the life of connections.
 //!
-//! Only the bookkeeping: taking over, draining, being given up. When each of these happens is
-//! decided by the events in `balancer.rs` and by the connect planner. A connection leaves by one of
-//! these ways:
+//! This is bookkeeping only: connections take over, drain, or are abandoned. The events in
+//! `balancer.rs` and the connect planner decide when. A connection leaves in one of these ways:
 //!
 //! ```text
 //!    attempt ── abandon ──▶ Close { graceful: false }, forgotten at once
@@ -29,8 +27,7 @@ pub(super) struct Subchannels<C> {
     owners: BTreeMap<ConnectionId, EndpointId>,
     last_connection: u64,
     backoff: BackoffConfig,
-    /// What the driver is to do about them, and has not polled yet. Every part of the balancer adds
-    /// to it.
+    /// Actions for the driver that it has not polled yet. Every part of the balancer adds to them.
     pub(super) outbox: Outbox<C>,
 }
 
@@ -40,14 +37,14 @@ impl<C> Subchannels<C> {
         Self { by_endpoint: BTreeMap::new(), owners: BTreeMap::new(), last_connection: 0, backoff, outbox }
     }
 
-    /// The subchannel of an endpoint that the resolver lists; a new one if there is none.
-    /// `newcomer` says that it was not there when the channel began.
+    /// Returns the subchannel of a listed endpoint; creates it if there is none. `newcomer` is true
+    /// if it was not there when the channel began.
     pub(super) fn list(&mut self, id: EndpointId, endpoint: &Endpoint, newcomer: bool) -> &mut Subchannel<C> {
         let new = || Subchannel::new(id, endpoint.address.clone(), self.backoff, newcomer);
         self.by_endpoint.entry(id).or_insert_with(new)
     }
 
-    /// The resolver lists the endpoint no more: its connections finish their calls.
+    /// The resolver no longer lists the endpoint: its connections finish their calls.
     pub(super) fn unlist(&mut self, id: EndpointId) {
         if let Some(subchannel) = self.get_mut(id) {
             subchannel.listed = false;
@@ -55,7 +52,7 @@ impl<C> Subchannels<C> {
         self.let_go(id);
     }
 
-    /// Begins an attempt at an endpoint.
+    /// Begins an attempt to connect to an endpoint.
     pub(super) fn connect(&mut self, now: Instant, id: EndpointId) {
         let Some(subchannel) = self.by_endpoint.get_mut(&id) else { return };
         self.last_connection += 1;
@@ -71,14 +68,14 @@ impl<C> Subchannels<C> {
         self.owners.remove(&id);
     }
 
-    /// A connection has stopped serving by no decision of ours.
+    /// A connection has stopped serving, and the balancer did not decide it.
     pub(super) fn end_service(&mut self, now: Instant, id: ConnectionId, rng: &mut Rng) {
         if let Some(subchannel) = self.owner_mut(id) {
             subchannel.end_service(now, id, rng);
         }
     }
 
-    /// Takes no new calls, and is closed after those it has.
+    /// Gives the connection no new calls, and closes it after its open ones.
     pub(super) fn drain(&mut self, id: ConnectionId) {
         let Some(subchannel) = self.owner_mut(id) else { return };
         let Some(position) = subchannel.position(id) else { return };
@@ -92,7 +89,7 @@ impl<C> Subchannels<C> {
         }
     }
 
-    /// Gives up the attempt at an endpoint, and drains its connections.
+    /// Abandons the attempt at an endpoint, and drains its connections.
     pub(super) fn let_go(&mut self, endpoint: EndpointId) {
         self.abandon(endpoint);
         let Some(subchannel) = self.get(endpoint) else { return };
@@ -104,14 +101,14 @@ impl<C> Subchannels<C> {
         self.forget_if_gone(endpoint);
     }
 
-    /// Lets go of every endpoint.
+    /// Does so for every endpoint.
     pub(super) fn let_go_all(&mut self) {
         for endpoint in self.by_endpoint.keys().copied().collect::<Vec<_>>() {
             self.let_go(endpoint);
         }
     }
 
-    /// Gives up the attempt at an endpoint.
+    /// Abandons the attempt at an endpoint.
     pub(super) fn abandon(&mut self, endpoint: EndpointId) {
         let Some(attempt) = self.get_mut(endpoint).and_then(|subchannel| subchannel.attempt.take()) else {
             return;
@@ -120,7 +117,7 @@ impl<C> Subchannels<C> {
         self.outbox.push(Action::Close { connection: attempt.id, graceful: false });
     }
 
-    /// Nothing remains of a connection.
+    /// Removes a connection that is gone.
     pub(super) fn remove(&mut self, id: ConnectionId) {
         let Some(endpoint) = self.owners.remove(&id) else { return };
         if let Some(subchannel) = self.get_mut(endpoint) {
@@ -144,7 +141,7 @@ impl<C> Subchannels<C> {
         self.by_endpoint.get_mut(&id)
     }
 
-    /// All of them, in the order of their ids.
+    /// Returns all subchannels, in the order of their ids.
     pub(super) fn all(&self) -> impl ExactSizeIterator<Item = &Subchannel<C>> {
         self.by_endpoint.values()
     }
@@ -153,7 +150,7 @@ impl<C> Subchannels<C> {
         self.by_endpoint.values_mut()
     }
 
-    /// Those of the endpoints that are in the set now, in the order of their ids.
+    /// Returns the subchannels of listed endpoints, in the order of their ids.
     pub(super) fn listed(&self) -> impl Iterator<Item = &Subchannel<C>> {
         self.all().filter(|subchannel| subchannel.listed)
     }
@@ -167,13 +164,12 @@ impl<C> Subchannels<C> {
         self.listed().any(Subchannel::is_ready)
     }
 
-    /// How many attempts are under way, without those that are held back because their server does
-    /// not serve.
+    /// Counts the attempts under way, except those held back by an unhealthy server.
     pub(super) fn dialing(&self) -> usize {
         self.all().filter(|subchannel| subchannel.attempt.is_some_and(|attempt| !attempt.is_held())).count()
     }
 
-    /// The endpoint that a connection or an attempt belongs to.
+    /// Returns the endpoint of a connection or an attempt.
     pub(super) fn owner(&self, id: ConnectionId) -> Option<EndpointId> {
         self.owners.get(&id).copied()
     }
@@ -182,7 +178,7 @@ impl<C> Subchannels<C> {
         self.by_endpoint.get_mut(self.owners.get(&id)?)
     }
 
-    /// The subchannel whose attempt is `id`.
+    /// Returns the subchannel whose attempt is `id`.
     pub(super) fn attempt_mut(&mut self, id: ConnectionId) -> Option<&mut Subchannel<C>> {
         self.owner_mut(id).filter(|subchannel| subchannel.attempt.is_some_and(|attempt| attempt.id == id))
     }
@@ -210,7 +206,6 @@ fn abort_excess<C>(connections: &mut [Connection<C>]) -> Option<ConnectionId> {
     Some(oldest.slot.id)
 }
 
-/// Streams that outlive many connections to their endpoint would otherwise pile up connections
-/// without limit. A server's grace, at its usual 10 s to 30 s and ages above a second, stays below
-/// it.
+/// Long streams would otherwise pile up connections without limit when their endpoint rotates
+/// often. A server's grace, at its usual 10 s to 30 s and ages above a second, stays below it.
 const DRAINING_PER_ENDPOINT_MAX: usize = 32;

@@ -1,9 +1,8 @@
-//! The timers of a balancer: each belongs to one part, which sets it whenever it has looked at what
-//! it is for.
+//! The timers of a balancer. Each belongs to one part, which sets it whenever that part has run.
 
 use crate::timers::TimerName;
 
-/// All of them.
+/// All timers of a balancer.
 pub(super) type Timers = crate::timers::Timers<Timer, TIMERS>;
 
 /// What a timer is for.
@@ -11,7 +10,7 @@ pub(super) type Timers = crate::timers::Timers<Timer, TIMERS>;
 pub(super) enum Timer {
     /// The connect planner: a backoff, a stagger or a pause is over, or the budget has room.
     Connect,
-    /// The outage: calls may be asking.
+    /// The outage reconnects: checks if calls have asked.
     Outage,
     /// The resolver update: calls have waited for the resolver long enough.
     LookupWait,

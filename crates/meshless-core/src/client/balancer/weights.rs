@@ -1,11 +1,11 @@
-//! The weights of endpoints: slow start for those that are new or have recovered, what servers
-//! report of their load, and the zone that the client prefers.
+//! The weights of endpoints. They combine slow start for new or recovered endpoints, the servers'
+//! load reports, and the client's preferred zone.
 //!
-//! `round_robin`, `least_request` and `peak_ewma` know slow start only; gRPC's `round_robin`
-//! ignores the weights of endpoints, and so do they. `weighted_round_robin` multiplies the weight
-//! that the resolver gave, the reported one and slow start. The product is what an endpoint can
-//! take; a preference for a zone then decides how much of this client's calls it does. Weights are
-//! computed here, by the clock, and kept with the endpoint until the next picker is made of them.
+//! `round_robin`, `least_request` and `peak_ewma` use slow start only: gRPC's `round_robin` ignores
+//! the weights of endpoints, and so do they. `weighted_round_robin` multiplies the resolver's
+//! weight, the reported weight and slow start. The product is an endpoint's capacity. A zone
+//! preference then decides how much of it this client uses. Weights are computed here, by the
+//! clock, and kept until the next picker is built.
 
 mod config;
 mod out_of_band;
@@ -40,25 +40,25 @@ pub(super) struct Weights {
     config: WeightedConfig,
     zone: Option<ZonePreference>,
     clock: EwmaDecay,
-    /// Those that were weighed, or are new.
+    /// Endpoints that were weighed, or are new.
     by_endpoint: BTreeMap<EndpointId, Weight>,
     next_weighing: Option<Instant>,
-    /// Until somebody takes it.
+    /// Kept until it is taken.
     last_update: Option<WeightUpdate>,
 }
 
-/// What an endpoint weighs, and since when.
+/// The weight of an endpoint, and its history.
 #[derive(Debug)]
 struct Weight {
     /// Endpoints of one zone have one number, if a zone is preferred.
     zone_number: u32,
-    /// When slow start began, until it is over.
+    /// When slow start began. `None` once it is over.
     warming_since: Option<Instant>,
     /// When its reports began.
     reporting_since: Option<Instant>,
-    /// Its last report has expired, and no other has come.
+    /// True if its last report has expired and no other has come.
     stale: bool,
-    /// What the next picker goes by.
+    /// The weight in the next picker.
     effective: f32,
 }
 
@@ -76,15 +76,15 @@ impl Weights {
         }
     }
 
-    /// The endpoint serves from now on, after a time in which it did not.
+    /// The endpoint serves from now on, after a time without service.
     pub(super) fn begin_slow_start(&mut self, now: Instant, endpoint: EndpointId) {
         if self.slow_start.is_some() {
             self.by_endpoint.entry(endpoint).or_default().warming_since = Some(now);
         }
     }
 
-    /// Weighs every endpoint, if it is time or a picker is to be made anyway. `is_eligible` says
-    /// which of them calls are sent to. Returns true if that changed a weight.
+    /// Weighs every endpoint if it is time, or if a picker is to be made. `is_eligible` tells which
+    /// endpoints get calls. Returns true if a weight changed.
     pub(super) fn weigh<C>(
         &mut self,
         now: Instant,
@@ -100,7 +100,7 @@ impl Weights {
             (true, None) => Some(self.config.update),
             (true, Some(slow)) => Some(self.config.update.min(slow.step())),
             (false, Some(slow)) => Some(slow.step()),
-            // By zone, weights change only with what can be picked.
+            // With zones, weights change only with the set of eligible endpoints.
             (false, None) if self.zone.is_some() => None,
             (false, None) => return false,
         };
@@ -126,7 +126,7 @@ impl Weights {
         is_eligible: impl Fn(&Subchannel<C>) -> bool,
     ) -> bool {
         if self.by_endpoint.len() > subchannels.all().len() {
-            // Former endpoints: their ids are not used again.
+            // Drops former endpoints: their ids are not used again.
             self.by_endpoint.retain(|id, _| subchannels.get(*id).is_some());
         }
         let listed: Vec<_> = subchannels.listed().collect();
@@ -141,8 +141,7 @@ impl Weights {
         has_changed
     }
 
-    /// What each endpoint can take: the weight that the resolver gave, the reported one and slow
-    /// start.
+    /// Computes each endpoint's capacity: the resolver's weight, the reported one and slow start.
     fn capacities<C>(&mut self, now: Instant, listed: &[&Subchannel<C>]) -> Vec<f32> {
         let by_reports = self.policy == Policy::WeightedRoundRobin;
         let mut reported = vec![None; listed.len()];
@@ -157,7 +156,7 @@ impl Weights {
             self.last_update = Some(update);
         }
         let known = reported.iter().flatten().count();
-        // One without a weight gets the mean of the others (A58).
+        // An endpoint without a weight gets the mean of the others (A58).
         let usual = match known < WEIGHTS_MIN {
             true => {
                 reported.fill(None);
@@ -175,7 +174,7 @@ impl Weights {
         capacities.collect()
     }
 
-    /// Makes of what endpoints can take what this client is to send them, if it prefers a zone.
+    /// If a zone is preferred, turns capacities into the shares of this client's calls.
     fn weigh_zones<C>(
         &mut self,
         listed: &[&Subchannel<C>],
@@ -183,7 +182,7 @@ impl Weights {
         is_eligible: impl Fn(&Subchannel<C>) -> bool,
     ) {
         let Some(preference) = &self.zone else { return };
-        // One that cannot be picked has no capacity now, but its zone has clients all the same.
+        // An endpoint that cannot be picked has no capacity now, but its zone still has clients.
         let capacities = listed.iter().zip(weights.iter());
         let endpoints: Vec<_> = capacities
             .map(|(sub, capacity)| (sub.zone.as_deref(), if is_eligible(sub) { *capacity } else { 0.0 }))
@@ -201,8 +200,8 @@ impl Weights {
         }
     }
 
-    /// The weights of these endpoints, in the order of their ids, which both have: one pass,
-    /// whatever their number.
+    /// Returns the weights of these endpoints. Both are in the order of their ids, so one pass
+    /// suffices.
     fn weights_of<C>(&mut self, listed: &[&Subchannel<C>]) -> impl Iterator<Item = &mut Weight> {
         let mut known = self.by_endpoint.iter_mut();
         listed.iter().filter_map(move |subchannel| {
@@ -220,23 +219,23 @@ impl Weights {
         self.by_endpoint.extend(missing.into_iter().map(|id| (id, Weight::default())));
     }
 
-    /// The share of an endpoint relative to its peers', and the number of its zone.
+    /// Returns an endpoint's share relative to its peers, and the number of its zone.
     pub(super) fn of(&self, endpoint: EndpointId) -> (f32, u32) {
         self.by_endpoint.get(&endpoint).map_or((1.0, 0), |weight| (weight.effective, weight.zone_number))
     }
 
-    /// The last update of the shares, once.
+    /// Returns the last update of the shares, once.
     pub(super) fn take_update(&mut self) -> Option<WeightUpdate> {
         self.last_update.take()
     }
 
-    /// Whether servers are to be asked for reports apart from calls.
+    /// Returns true if servers are to be asked for reports in a separate stream.
     pub(super) fn wants_reports(&self) -> bool {
         self.policy == Policy::WeightedRoundRobin && self.config.out_of_band
     }
 
-    /// Where the reports of the server at the other end of a connection go; `None` if none are
-    /// wanted of it.
+    /// Returns where to put reports from a connection's server. `None` if its reports are not
+    /// wanted.
     pub(super) fn report_sink<C>(
         &self,
         id: ConnectionId,

@@ -1,6 +1,7 @@
-//! How many connections a channel may be making, and how many it may begin in a second.
+//! Limits how many connections a channel makes at a time, and how many it begins per second.
 //!
-//! However a resolver flaps or servers hang up, connects per second stay under a bound.
+//! Connects per second stay below a bound even if a resolver flaps or servers keep closing
+//! connections.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use crate::rate::Rate;
 #[derive(Debug)]
 pub(super) struct ConnectBudget {
     concurrent_max: usize,
-    /// What one connect costs.
+    /// The time that one connect uses up.
     interval: Duration,
     rate: Rate,
 }
@@ -29,7 +30,7 @@ impl ConnectBudget {
     /// Begins an attempt, while `dialing` are under way.
     ///
     /// # Errors
-    /// If none may begin now: when one may, as far as that is known. Without a time, another
+    /// If none may begin now: returns when one may, if that is known. Without a time, another
     /// attempt has to end first.
     pub(super) fn begin(&mut self, now: Instant, dialing: usize) -> Result<(), Option<Instant>> {
         if dialing >= self.concurrent_max {

@@ -1,19 +1,24 @@
-//! When no endpoint can be reached and calls keep asking: looks more often than the backoff would.
+//! When no endpoint can be reached and calls keep asking: tries endpoints more often than their
+//! backoff would.
 //!
-//! gRPC's backoff is per endpoint, and protects a server that is in trouble while others serve.
-//! After an outage of all of them it hurts: pauses have grown to minutes, calls fail although a
-//! backend is back, and the first one back gets all the load until the others' pauses end. So while
-//! nothing serves, **and only as long as calls ask**, endpoints are tried in turn whatever their
-//! own pause, at a rate that has a bound for the whole channel: at most [`PROBES_PER_TICK`] each
-//! [`TICK`], 20 connects a second, and none twice in a tick. That is what the specification's
-//! pauses ("1 s × 1.6, at most 120 s") keep a client from exceeding with twenty endpoints in their
-//! first second; a channel without calls keeps to them. When the first endpoint is back, the pauses
-//! of the others start over from their beginning: what kept one away kept them all. That is
-//! believed once of each endpoint, until it has served itself: where one of a thousand is alive and
-//! ages, each of its ends looks like an outage and each of its returns like the end of one.
+//! gRPC's backoff is per endpoint, and protects a server in trouble while others serve. After an
+//! outage of all endpoints it hurts. Pauses have grown to minutes, calls fail although a backend is
+//! back, and the first one back gets all the load until the others' pauses end. So while nothing
+//! serves, **and only as long as calls ask**, endpoints are tried in turn without regard to their
+//! own pause.
 //!
-//! Calls that fail tell nobody. Instead, a picker with nothing to pick from leaves a mark in
-//! [`Demand`] when it is asked, and the balancer looks for it once a tick.
+//! The rate is limited for the whole channel: at most [`PROBES_PER_TICK`] each [`TICK`], 20
+//! connects a second, and none twice in a tick. Under the specification's pauses ("1 s × 1.6, at
+//! most 120 s") a client with twenty endpoints connects as often in its first second. A channel
+//! without calls keeps to those pauses.
+//!
+//! When the first endpoint is back, the others' pauses start over from their beginning, since one
+//! cause kept all of them away. This happens once for each endpoint until it has served itself. If
+//! only one of a thousand is alive and ages, each end of its connection looks like an outage, and
+//! each return like the end of one.
+//!
+//! Failing calls send no event. Instead, a picker without endpoints leaves a mark in [`Demand`]
+//! when it is asked, and the balancer looks for it once a tick.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +27,7 @@ use crate::client::picker::demand::Demand;
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
 
-/// Where the probing stands.
+/// The state of the probing.
 #[derive(Debug)]
 pub(super) struct OutageReconnect {
     demand: Demand,
@@ -38,8 +43,8 @@ impl OutageReconnect {
         Self { demand, tick_at: None, last: None }
     }
 
-    /// Makes some endpoints due at once, if it is time for that, and returns when to look again.
-    /// Precedes the plan, which begins the attempts.
+    /// If it is time, makes some endpoints due at once. Returns when to look again. Called before
+    /// the plan, which begins the attempts.
     pub(super) fn advance<C>(
         &mut self,
         now: Instant,
@@ -51,7 +56,7 @@ impl OutageReconnect {
             return self.end(now, subchannels, rng);
         }
         if is_idle || !subchannels.listed().any(|subchannel| subchannel.pauses(now)) {
-            // Where nothing pauses there is nothing to hasten; the outage goes on.
+            // No endpoint pauses, so there is no pause to end early; the outage goes on.
             return None;
         }
         let tick_at = *self.tick_at.get_or_insert_with(|| {
@@ -80,8 +85,8 @@ impl OutageReconnect {
         }
     }
 
-    /// The outage, if there is one, ends with a connection that lasts: endpoints that all accept
-    /// and hang up are not back.
+    /// Ends the outage, if there is one, when a connection lasts. Endpoints that accept and then
+    /// close are not back.
     fn end<C>(&mut self, now: Instant, subchannels: &mut Subchannels<C>, rng: &mut Rng) -> Option<Instant> {
         self.tick_at?;
         let serving = subchannels.listed().flat_map(|subchannel| subchannel.serving());
@@ -97,8 +102,8 @@ impl OutageReconnect {
     }
 }
 
-/// So that a backend that is back is found well within a second, the connect included.
+/// A backend that is back is found well within a second, including the connect.
 const TICK: Duration = Duration::from_millis(250);
 
-/// At most 20 connects a second, whatever the number of endpoints.
+/// At most 20 connects a second, for any number of endpoints.
 const PROBES_PER_TICK: usize = 5;

@@ -1,13 +1,13 @@
-//! The order in which `pick_first` tries endpoints, and where it stands in it.
+//! The order in which `pick_first` tries endpoints, and its position in it.
 //!
-//! gRFC A62 shuffles the addresses; here the shuffle is kept, and when a server ends the connection
-//! the client walks on to the next endpoint of its own permutation instead of choosing at random
-//! again. Over time, each client then spends equal shares on all endpoints, which makes the
-//! long-run balance of many clients about twelve times tighter.
+//! gRFC A62 shuffles the addresses. Here the shuffle is kept: when a server ends the connection,
+//! the client goes to the next endpoint of its own permutation and does not choose at random again.
+//! Over time, each client then spends equal shares on all endpoints. The long-run balance of many
+//! clients is about twelve times tighter.
 //!
-//! A *pass* tries every endpoint once, the next one 250 ms after the last if that has not answered
-//! ("Happy Eyeballs", gRFC A61); it ends when one is connected. Once every endpoint has been tried,
-//! each is tried again as its backoff allows.
+//! A *pass* tries every endpoint once. The next attempt begins 250 ms after the last if that has
+//! not answered ("Happy Eyeballs", gRFC A61). The pass ends when one is connected. Once every
+//! endpoint has been tried, each is tried again as its backoff allows.
 
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,20 @@ struct Pass {
     last_started: Option<Instant>,
 }
 
-/// What the pass says to do next.
+/// The next step of the pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Try this endpoint.
     Try(EndpointId),
-    /// Give the attempt under way until then.
+    /// Wait for the attempt under way until then.
     Wait(Instant),
     /// Every endpoint has been tried.
     Exhausted,
 }
 
 impl AddressList {
-    /// Adopts a change of the set. What stays keeps its order; what is new enters at random places,
-    /// which for a first set is a shuffle.
+    /// Adopts a change of the set. Remaining endpoints keep their order. New ones enter at random
+    /// places, so a first set is shuffled.
     pub(super) fn update(&mut self, diff: &EndpointDiff, rng: &mut Rng) {
         let passed = self.order.iter().take(self.cursor).filter(|id| diff.removed.contains(id)).count();
         self.cursor -= passed;
@@ -59,7 +59,7 @@ impl AddressList {
         self.pass = None;
     }
 
-    /// A connection to `id` is made: the pass is over, and the next one begins after it.
+    /// A connection to `id` is made. The pass is over, and the next one begins after `id`.
     pub(super) fn connected(&mut self, id: EndpointId) {
         if let Some(position) = self.order.iter().position(|endpoint| *endpoint == id) {
             self.cursor = position + 1;
@@ -72,7 +72,7 @@ impl AddressList {
         self.pass = None;
     }
 
-    /// `attempting` says whether an attempt is under way.
+    /// Returns the next step. `attempting` is true if an attempt is under way.
     pub(super) fn step(&mut self, now: Instant, attempting: bool) -> Step {
         let n = self.order.len();
         let pass = self.pass.get_or_insert(Pass { position: self.cursor, remaining: n, last_started: None });

@@ -7,13 +7,13 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EjectionCause {
-    /// So many calls in a row failed.
+    /// This many consecutive calls failed.
     ConsecutiveFailures(u32),
-    /// The call that went ahead after an ejection failed, too.
+    /// The test call after an ejection failed, too.
     ProbeFailed,
-    /// So many in a hundred of its calls failed.
+    /// This percentage of its calls failed.
     FailurePercentage(u8),
-    /// So many in a hundred of its calls succeeded, far fewer than its peers'.
+    /// This percentage of its calls succeeded, far fewer than its peers'.
     SuccessRate(u8),
 }
 
@@ -21,20 +21,21 @@ pub enum EjectionCause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ejection {
-    /// Why.
+    /// Why it was ejected.
     pub cause: EjectionCause,
-    /// Until when it gets no call; after that, one at a time goes ahead until one has ended.
+    /// It gets no call until then. After that, one test call at a time goes ahead until one has
+    /// ended.
     pub until: Instant,
 }
 
-/// Endpoints that were found wanting since the balancer was made.
+/// Numbers of endpoints found to be failing since the balancer was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EjectionCounts {
-    /// They were ejected.
+    /// Endpoints that were ejected.
     pub enforced: CountsByCause,
-    /// A comparison found them, and they stayed, since enough endpoints were out of service
-    /// already.
+    /// Endpoints that a comparison found but did not eject, since enough others were already out of
+    /// service.
     pub unenforced: CountsByCause,
 }
 

@@ -1,18 +1,18 @@
-//! Outliers: endpoints whose calls fail more than those of their peers (gRFC A50, in spirit).
+//! Finds outliers: endpoints whose calls fail more often than their peers' (after gRFC A50).
 //!
-//! A pure function of the counts that each endpoint gathered since it was last judged. Called by
-//! the balancer at every interval; it ejects nothing itself, and knows no panic threshold.
+//! This is a pure function of the counts that each endpoint gathered since it was last judged. The
+//! balancer calls it at every interval. It ejects nothing itself, and knows no panic threshold.
 //!
 //! A50's rules do not work for the usual three pods, so three things differ, on purpose:
 //!
-//! - **Numbers of hosts.** A50 asks for five. Its success rate algorithm cannot do with less: among
-//!   n values none lies further from their mean than √(n−1) standard deviations, so that with three
-//!   pods a factor of 1.9 never ejects, and with a factor below 1.41 any difference does. Here an
-//!   endpoint is compared with the *others*, and the deviation has a floor and a term for chance,
-//!   so that two others suffice.
+//! - **Numbers of hosts.** A50 asks for five. Its success rate algorithm needs them: among n values
+//!   none lies further from their mean than √(n−1) standard deviations. With three pods a factor of
+//!   1.9 therefore never ejects, and with a factor below 1.41 any difference does. Here an endpoint
+//!   is compared with the *others*. The deviation has a floor and a term for chance, so two others
+//!   suffice.
 //! - **Volume.** A50 wants 100 calls within an interval, which a quiet service never has. Here an
-//!   endpoint gathers counts until it has enough, for at most ten intervals; a busy one is judged
-//!   at every interval, a quiet one less often.
+//!   endpoint gathers counts until it has enough, for at most ten intervals. A busy endpoint is
+//!   judged at every interval, a quiet one less often.
 //! - **Enforcement percentages** are left out: detection is on or off.
 
 use std::num::NonZeroU32;
@@ -21,8 +21,7 @@ use std::time::Duration;
 use super::cause::EjectionCause;
 use crate::longest::LONGEST;
 
-/// What counts as an outlier. Setters take only what makes sense, so that a configuration in hand
-/// does.
+/// What counts as an outlier. Setters accept only valid values, so every configuration is valid.
 #[derive(Clone, Debug)]
 pub struct OutlierConfig {
     pub(super) interval: Duration,
@@ -33,57 +32,58 @@ pub struct OutlierConfig {
 }
 
 impl OutlierConfig {
-    /// How often endpoints are compared. Default 1 s (A50: 10 s): the time for which an outlier
-    /// fails calls, at least. Below 100 ms counts as that.
+    /// How often endpoints are compared. Default 1 s (A50: 10 s). An outlier fails calls for at
+    /// least this time. Below 100 ms counts as that.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval.clamp(INTERVAL_MIN, LONGEST);
         self
     }
 
-    /// How many calls of an endpoint must have ended for it to be judged. Default 20 (A50: 100 and
-    /// 50): one more or less moves its rate by five points. Gathered over at most ten intervals, so
-    /// it is also a least rate: two calls a second and endpoint.
+    /// How many calls of an endpoint must have ended before it is judged. Default 20 (A50: 100 and
+    /// 50): one call more or less changes its rate by five points. The counts are gathered over at
+    /// most ten intervals, so it is also a minimum rate: two calls a second and endpoint.
     pub fn volume(mut self, calls: NonZeroU32) -> Self {
         self.volume = calls;
         self
     }
 
-    /// How many endpoints must have that volume before any is judged. Default 3 (A50: 5), the least
-    /// for which "the others" are more than one. 2 makes two pods judge each other, which finds the
-    /// worse of the two, be it by little or by chance.
+    /// How many endpoints must have that volume before any is judged. Default 3 (A50: 5), the
+    /// minimum at which "the others" are more than one. With 2, two pods are compared with each
+    /// other, and the worse one is found even if it differs little or by chance.
     pub fn hosts(mut self, hosts: usize) -> Self {
         self.hosts = hosts.max(2);
         self
     }
 
-    /// Ejects an endpoint if more than this share of its calls failed, whatever those of its peers
-    /// do. Default 50 (A50: 85). `None` does not.
+    /// Ejects an endpoint if more than this percentage of its calls failed, without regard to its
+    /// peers. Default 50 (A50: 85). `None` turns it off.
     pub fn failure_percentage(mut self, percent: Option<u8>) -> Self {
         self.failure_percentage = percent.map(|percent| percent.min(100));
         self
     }
 
-    /// Ejects an endpoint if its success rate lies more than so many standard deviations below the
-    /// mean of the others. Default 3 (A50: 1.9, of all); with the floor of five points that is 15
-    /// points below equal peers, and more if they differ. `None`, or what is not a positive number,
-    /// does not.
+    /// Ejects an endpoint if its success rate is this many standard deviations below the others'
+    /// mean. Default 3 (A50: 1.9, of all). With the floor of five points that is 15 points below
+    /// equal peers, and more if they differ. `None`, or a value that is not a positive number,
+    /// turns it off.
     pub fn success_deviations(mut self, factor: Option<f64>) -> Self {
         self.success_deviations = factor.filter(|factor| factor.is_finite() && *factor > 0.0);
         self
     }
 
-    /// Whether this is enough to judge by.
+    /// Returns true if the tally has enough calls.
     pub(super) fn suffices(&self, tally: Tally) -> bool {
         tally.calls() >= u64::from(self.volume.get())
     }
 
-    /// How long counts are gathered at most. Older ones would hold a failure from before lunch
-    /// against an endpoint.
+    /// How long counts are gathered at most, so that hour-old failures do not count against an
+    /// endpoint.
     pub(super) fn gathered_at_most(&self) -> Duration {
         self.interval * GATHERED_INTERVALS
     }
 
-    /// The outliers among endpoints of sufficient volume, as positions with causes, worst first.
+    /// Returns the outliers among endpoints of sufficient volume, as positions with causes, worst
+    /// first.
     pub(super) fn outliers(&self, tallies: &[Tally]) -> Vec<(usize, EjectionCause)> {
         if tallies.len() < self.hosts {
             return Vec::new();
@@ -153,8 +153,8 @@ impl Tally {
 
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 const GATHERED_INTERVALS: u32 = 10;
-/// Peers that never fail have no deviation at all, and a single failure would be infinitely unlike
-/// them.
+/// Peers that never fail have no deviation at all: without a floor, a single failure would be an
+/// outlier.
 const DEVIATION_FLOOR: f64 = 0.05;
 
 #[cfg(test)]

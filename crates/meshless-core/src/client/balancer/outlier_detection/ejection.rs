@@ -1,4 +1,4 @@
-//! Ejection: where one endpoint stands.
+//! The ejection state of one endpoint.
 //!
 //! ```text
 //!             fails in a row, or far more than its peers          time is over
@@ -9,13 +9,13 @@
 //!      └──────────────────────── the probe succeeds ─────────────────────────────────────┘
 //! ```
 //!
-//! Times follow gRFC A50: each ejection lasts one base time longer than the one before, and a base
-//! time of good standing takes one back. The end differs: A50 admits all calls again at once, here
-//! one goes ahead (Linkerd's breakers), so that a backend that is still broken costs one call and
-//! not a burst. Ejected endpoints keep their connections.
+//! Times follow gRFC A50: each ejection lasts one base time longer than the one before, and each
+//! base time without ejection takes one back. The end differs. A50 admits all calls again at once;
+//! here one test call goes ahead (as in Linkerd's breakers). A backend that is still broken then
+//! costs one call and not a burst. Ejected endpoints keep their connections.
 //!
-//! Kept by the outlier detection, which decides which endpoints are ejected: one [`EjectionState`]
-//! per endpoint that ever was.
+//! The outlier detection decides which endpoints are ejected. It keeps one [`EjectionState`] for
+//! each endpoint that ever was.
 
 use std::time::Instant;
 
@@ -23,14 +23,13 @@ use super::cause::{Ejection, EjectionCause};
 use super::config::EjectionConfig;
 use crate::rng::Rng;
 
-/// What the balancer remembers of how an endpoint did.
+/// The ejection history of an endpoint.
 #[derive(Debug, Default)]
 pub(super) struct EjectionState {
     standing: Standing,
-    /// A50's multiplier: how many base times the last ejection lasted, as of when good standing
-    /// began.
+    /// A50's multiplier: how many base times the last ejection lasted, when the endpoint came back.
     strikes: u32,
-    /// When the endpoint came back, and its strikes began to be forgiven.
+    /// When the endpoint came back; its strikes decrease from then on.
     admitted_at: Option<Instant>,
 }
 
@@ -39,8 +38,8 @@ enum Standing {
     #[default]
     Admitted,
     Ejected(Ejection),
-    /// One call may go ahead; it or another that began since `since` decides. If none has ended by
-    /// `patience_until`, one more may.
+    /// One test call may go ahead. It decides, or another call that began since `since`. If none
+    /// has ended by `patience_until`, one more may go.
     Probation {
         ejection: Ejection,
         since: Instant,
@@ -64,8 +63,8 @@ impl EjectionState {
         self.standing = Standing::Ejected(Ejection { cause, until });
     }
 
-    /// Begins the probation, or renews it, if it is time; says whether a call may go ahead from now
-    /// on.
+    /// Begins or renews the probation if it is time. Returns true if a test call may go ahead from
+    /// now on.
     pub(super) fn begin_probation(&mut self, now: Instant, config: &EjectionConfig) -> bool {
         let (ejection, since) = match self.standing {
             Standing::Ejected(ejection) if ejection.until <= now => (ejection, now),
@@ -78,7 +77,7 @@ impl EjectionState {
         true
     }
 
-    /// A call that began at `started` has ended; says whether it was one that decides.
+    /// Returns true if a call that began at `started` and has ended decides the probation.
     pub(super) fn decides(&self, started: Instant) -> bool {
         matches!(self.standing, Standing::Probation { since, .. } if started >= since)
     }
@@ -103,7 +102,7 @@ impl EjectionState {
         }
     }
 
-    /// When [`begin_probation`](Self::begin_probation) has something to do.
+    /// Returns when [`begin_probation`](Self::begin_probation) has something to do.
     pub(super) fn next_change(&self) -> Option<Instant> {
         match self.standing {
             Standing::Admitted => None,
@@ -112,9 +111,9 @@ impl EjectionState {
         }
     }
 
-    /// A50 forgives one at every interval in good standing, a third of its base time. A channel
-    /// that has nothing to do keeps no timer here, so it is computed when it counts; and our
-    /// interval is short, so the step is the base time.
+    /// A50 takes one back at every interval without ejection, a third of its base time. Here the
+    /// step is the base time, since our interval is short. An idle channel keeps no timer for it,
+    /// so it is computed when needed.
     fn strikes_left(&self, now: Instant, config: &EjectionConfig) -> u32 {
         let Some(at) = self.admitted_at.filter(|_| self.is_admitted()) else { return self.strikes };
         let steps = now.saturating_duration_since(at).as_secs_f64() / config.base_time.as_secs_f64();

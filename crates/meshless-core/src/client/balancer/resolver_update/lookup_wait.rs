@@ -1,20 +1,18 @@
 //! After the last backend is lost, calls wait for the resolver's next answer before they fail.
 //!
 //! In a quick rollout every known address can be dead before the resolver is asked again. The set
-//! is then known to be stale, and a call that fails on it fails for nothing. So the loss of the
-//! last backend asks the resolver at once, and until it answers the channel stays CONNECTING. Any
-//! answer ends the wait: with new addresses the channel connects to them; with the old ones, or an
-//! error, calls fail.
+//! is then stale, and calls would fail for nothing. So when the last backend is lost, the resolver
+//! is asked at once, and the channel stays CONNECTING until it answers. Any answer ends the wait.
+//! With new addresses the channel connects to them; with the old ones, or an error, calls fail.
 //!
 //! The wait happens once for each loss and takes at most [`LOOKUP_WAIT_MAX`]. It begins again only
-//! after an endpoint has been ready, or the channel idle, in between. It needs a resolver that
-//! answers each request
-//! ([`Balancer::set_resolver_answers`](crate::Balancer::set_resolver_answers)): with any other,
-//! calls would only fail later.
+//! after an endpoint was ready, or the channel idle, in between. It needs a resolver that answers
+//! each request ([`Balancer::set_resolver_answers`](crate::Balancer::set_resolver_answers)).
+//! Otherwise calls would fail all the same, only later.
 
 use std::time::{Duration, Instant};
 
-/// Whether calls wait for the resolver.
+/// The state of the calls' wait for the resolver.
 #[derive(Debug, Default)]
 pub(super) struct LookupWait {
     resolver_answers: bool,
@@ -28,7 +26,7 @@ enum Phase {
     Armed,
     /// Calls wait, at most until then.
     Waiting { until: Instant },
-    /// This loss has had its wait.
+    /// The wait for this loss is over.
     Over,
 }
 
@@ -44,13 +42,13 @@ impl LookupWait {
         }
     }
 
-    /// Forgets that a wait took place.
+    /// Allows another wait.
     pub(super) fn rearm(&mut self) {
         self.phase = Phase::Armed;
     }
 
-    /// Begins or ends the wait. Returns true if it begins: the resolver is then to be asked at
-    /// once. `all_failed` says that calls would fail otherwise.
+    /// Begins or ends the wait. Returns true if it begins: the resolver is then asked at once.
+    /// `all_failed` is true if calls would fail otherwise.
     pub(super) fn advance(&mut self, now: Instant, any_ready: bool, all_failed: bool) -> bool {
         match self.phase {
             _ if any_ready => self.phase = Phase::Armed,
@@ -68,7 +66,7 @@ impl LookupWait {
         self.until().is_some()
     }
 
-    /// When the wait is over at the latest, if there is one.
+    /// Returns when the wait ends at the latest, if there is one.
     pub(super) fn until(&self) -> Option<Instant> {
         match self.phase {
             Phase::Waiting { until } => Some(until),

@@ -1,23 +1,24 @@
-//! How old the set of endpoints is, and what becomes of one that the resolver has long declared
-//! gone.
+//! How old the set of endpoints is, and when endpoints are dropped that the resolver says are gone.
 //!
 //! A resolver that fails (no answer, SERVFAIL) says nothing about the backends: the last good set
-//! stays, however long that lasts. One that says "no such name" or "no address" may be right or may
-//! be in trouble itself: a name is briefly without addresses while all its pods restart, and for
-//! hours after a bad change of DNS. So that answer is not believed at first either. But pods that
-//! are gone leave addresses that others are given, and a client that dials them for ever may one
-//! day reach a stranger. After [`stale_max`](crate::BalancerConfig::stale_max) of nothing but
-//! "gone", endpoints without a connection are therefore forgotten; those that are connected serve
-//! on, since a connection that lives is a better witness than DNS.
+//! stays, however long that lasts. The answers "no such name" and "no address" may be right, or the
+//! resolver may be in trouble itself. A name has no addresses for a moment while all its pods
+//! restart, and for hours after a bad change of DNS. So that answer is not believed at first
+//! either.
+//!
+//! But addresses of deleted pods are given to others, and a client that keeps connecting to them
+//! may reach a stranger. After [`stale_max`](crate::BalancerConfig::stale_max) of nothing but
+//! "gone", endpoints without a connection are therefore dropped. Connected endpoints stay, since an
+//! open connection is better evidence than DNS.
 
 use std::time::{Duration, Instant};
 
-/// What is known of the resolver's answers.
+/// The history of the resolver's answers.
 #[derive(Debug, Default)]
 pub(super) struct Staleness {
     /// The last answer with endpoints.
     pub(super) resolved_at: Option<Instant>,
-    /// Answers without, since then.
+    /// Answers without endpoints since then.
     pub(super) failures: u32,
     /// The first "gone" since then.
     gone_since: Option<Instant>,
@@ -32,7 +33,7 @@ impl Staleness {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// For how long there has been nothing but "gone".
+    /// Returns for how long all answers have been "gone".
     pub(super) fn gone(&mut self, now: Instant) -> Duration {
         self.failed();
         now.saturating_duration_since(*self.gone_since.get_or_insert(now))

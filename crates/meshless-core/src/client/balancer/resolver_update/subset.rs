@@ -1,11 +1,12 @@
-//! A subset of the endpoints, where every client connecting to every endpoint would be too many
+//! A subset of the endpoints, for when every client connecting to every endpoint makes too many
 //! connections (gRFC A68).
 //!
-//! Rendezvous hashing: each client ranks the endpoints by a hash of its own, and takes the first so
-//! many. So clients spread over the endpoints at random, and "a change of one endpoint changes at
-//! most one entry" of anyone's subset. Random is uneven: a subset of `d` of `m` endpoints at `n`
-//! clients leaves a standard deviation of √((m−d)/(d·n)) of the mean load, 10 % for 20 of 100 at
-//! 400 clients. It does not depend on the health of endpoints, or it would not be stable.
+//! Rendezvous hashing: each client ranks the endpoints by its own hash, and takes the first ones.
+//! Clients then spread over the endpoints at random, and "a change of one endpoint changes at most
+//! one entry" of any client's subset. Random is uneven: with subsets of `d` of `m` endpoints at `n`
+//! clients, the standard deviation of the load is √((m−d)/(d·n)) of its mean, 10 % for 20 of 100 at
+//! 400 clients. The subset does not depend on the health of endpoints; otherwise it would not be
+//! stable.
 
 use std::num::NonZeroUsize;
 
@@ -15,16 +16,16 @@ use crate::endpoint::{Address, Endpoint};
 use crate::rng::Rng;
 use crate::xxh64::xxh64;
 
-/// Which of the endpoints that the resolver names one client uses: a subset if one is set, and
-/// never more than [`endpoints_max`](crate::BalancerConfig::endpoints_max).
+/// The endpoints that one client uses, of those that the resolver names. It is a subset if one is
+/// set, and never more than [`endpoints_max`](crate::BalancerConfig::endpoints_max).
 #[derive(Debug)]
 pub(super) struct Subset {
     asked_for: Option<NonZeroUsize>,
     max: NonZeroUsize,
-    /// This client's, drawn when it is first needed.
+    /// This client's seed, drawn when first needed.
     seed: Option<u64>,
     left_out: usize,
-    /// The bound leaves endpoints out, and not a subset that was asked for.
+    /// True if `endpoints_max` leaves endpoints out, and not a configured subset.
     is_bounded: bool,
 }
 
@@ -39,13 +40,13 @@ impl Subset {
         }
     }
 
-    /// How many endpoints the last set had beyond the subset.
+    /// Returns how many endpoints of the last set the subset leaves out.
     pub(super) fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// The endpoints to use. Returns true if from now on the bound leaves some out, and not what
-    /// was asked for: worth a word, once for each time that it begins.
+    /// Returns the endpoints to use. The flag is true if `endpoints_max`, and not a configured
+    /// subset, leaves some out from now on. It is set once each time this begins, for the log.
     pub(super) fn of(&mut self, full: Vec<Endpoint>, rng: &mut Rng) -> (Vec<Endpoint>, bool) {
         let size = self.asked_for.map_or(self.max, |size| size.min(self.max));
         let (used, left_out) = if self.asked_for.is_some() || full.len() > size.get() {
@@ -60,12 +61,12 @@ impl Subset {
     }
 }
 
-/// The endpoints to use, each address once, and how many are left out. `seed` is the client's.
+/// Returns the endpoints to use, each address once, and how many are left out. `seed` is the
+/// client's.
 fn subset(full: Vec<Endpoint>, size: NonZeroUsize, seed: u64) -> (Vec<Endpoint>, usize) {
     let mut ranked: Vec<_> =
         full.into_iter().map(|endpoint| (rank(&endpoint.address, seed), endpoint)).collect();
-    // Stable, so that of endpoints with the same address the first counts, as it does without a
-    // subset.
+    // The sort is stable: of endpoints with the same address the first counts, as without a subset.
     ranked.sort_by(|(a, left), (b, right)| (a, &left.address).cmp(&(b, &right.address)));
     ranked.dedup_by(|(_, later), (_, earlier)| later.address == earlier.address);
     let left_out = ranked.len().saturating_sub(size.get());
