@@ -1,4 +1,4 @@
-//! One channel's decisions: which backends to connect to, which one a call picks, and whether a
+//! The decisions of one channel: which backends to connect to, which one a call picks, and if a
 //! call is sent again.
 
 pub(crate) mod answer_budget;

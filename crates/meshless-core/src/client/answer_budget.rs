@@ -1,11 +1,11 @@
-//! How many frames a server may send that carry nothing, on one connection of a channel.
+//! Limits the frames without content that a server may send on one connection of a channel.
 //!
-//! A frame without a message costs the client about a microsecond and the server nine bytes, so a
-//! server that sends nothing else takes a processor of each of its clients, however few calls they
-//! give it. The same bucket as on the server's side ([`FrameBudget`]) bounds that; this adds what a
+//! A frame without a message costs the client about a microsecond and the server nine bytes. A
+//! server that sends nothing else takes a processor of each of its clients, even if they make few
+//! calls. The same bucket as on the server's side ([`FrameBudget`]) limits that. This adds what a
 //! client knows: how many streams it has opened, and so how many HEADERS may come.
 //!
-//! Fed by the connection's byte stream, which closes the connection when
+//! The connection's byte stream counts frames here, and closes the connection when
 //! [`spend`](AnswerBudget::spend) returns false.
 
 use std::time::Instant;
@@ -17,21 +17,22 @@ use crate::frame_budget::{ControlFrames, FrameBudget};
 #[derive(Clone, Debug)]
 pub struct AnswerBudget {
     budget: FrameBudget,
-    /// What has come since it was last paid for.
+    /// Frames counted and not yet paid for.
     frames: ControlFrames,
-    /// Frames that the streams opened so far may still bring.
+    /// Frames that the open streams may still bring.
     expected: u32,
 }
 
 impl Default for AnswerBudget {
-    /// A full budget: a thousand frames that change nothing, or 10 000 PINGs.
+    /// A full budget: a thousand frames without effect, or 10 000 PINGs.
     fn default() -> Self {
         Self { budget: FrameBudget::new(0), frames: ControlFrames::default(), expected: 0 }
     }
 }
 
 impl AnswerBudget {
-    /// Counts a frame that the client has sent. HEADERS and DATA pay for what they bring.
+    /// Counts a frame that the client has sent. HEADERS and DATA pay for the frames that answer
+    /// them.
     #[inline]
     pub fn note_written(&mut self, header: &FrameHeader) {
         match header.kind {
@@ -43,9 +44,9 @@ impl AnswerBudget {
 
     /// Counts a frame that the server has sent.
     ///
-    /// HEADERS are free as far as there are calls for them: beyond that they are informational
-    /// (1xx) without end, or trailers of calls that have ended. So are resets, and DATA too short
-    /// for the prefix of a message.
+    /// HEADERS are free while there are calls for them. Beyond that they are endless informational
+    /// responses (1xx), or trailers of calls that have ended. The same holds for resets, and for
+    /// DATA too short for the prefix of a message.
     #[inline]
     pub fn note_read(&mut self, header: &FrameHeader) {
         let counts = match header.kind {
@@ -79,23 +80,23 @@ impl AnswerBudget {
         self.frames.count() > 0
     }
 
-    /// Pays for what was counted. Returns false if that is more than there is: the connection
-    /// should end.
+    /// Pays for what was counted. Returns false if the budget is too small: the connection should
+    /// end.
     #[must_use]
     pub fn spend(&mut self, now: Instant) -> bool {
         self.budget.spend(now, std::mem::take(&mut self.frames))
     }
 }
 
-/// The head of a response, its trailers, and one exception: a reset, 100-continue, an empty DATA,
-/// or a short piece of a message.
+/// The head of a response, its trailers, and one more: a reset, 100-continue, an empty DATA, or a
+/// short piece of a message.
 const FRAMES_PER_CALL: u32 = 3;
 
-/// Three for each of 32 768 calls, as many as may be cancelled and still be answered
+/// Three for each of 32 768 calls: that many may be cancelled and still be answered
 /// (`REMEMBERED_RESETS` of the connection).
 const EXPECTED_MAX: u32 = 3 * 32_768;
 
-/// DATA that pays for WINDOW_UPDATEs to come: 160 MB in frames of 16 KiB, more than any window.
+/// DATA frames that pay for later WINDOW_UPDATEs: 160 MB in frames of 16 KiB, more than any window.
 const DATA_SENT_MAX: u32 = 10_000;
 
 /// "Length-Prefixed-Message": a flag and a length.
@@ -111,7 +112,7 @@ mod tests {
         FrameHeader::parse(&[0, 0, payload_len, kind, flags, 0, 0, 0, 1])
     }
 
-    /// How many of these frames are borne at once.
+    /// Returns how many of these frames the budget covers at once.
     fn borne(budget: &mut AnswerBudget, header: FrameHeader) -> u32 {
         (0..1_000_000u32)
             .find(|_| {
@@ -152,7 +153,7 @@ mod tests {
         for _ in 0..100 {
             (0..30_000).for_each(|_| budget.note_written(&header(0x1, 4, 50)));
             for _ in 0..30_000 {
-                // A server that writes a message's prefix and its two bytes apart.
+                // A server that writes a message's prefix and its two bytes separately.
                 for (kind, flags, len) in [(0x1, 4, 20), (0x0, 0, 5), (0x0, 0, 2), (0x1, 5, 20)] {
                     budget.note_read(&header(kind, flags, len));
                 }

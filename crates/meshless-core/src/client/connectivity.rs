@@ -1,12 +1,12 @@
-//! What a channel does, in one word.
+//! The connectivity state of a channel.
 
 use std::fmt;
 
-/// What a channel as a whole is doing (grpc/doc/connectivity-semantics-and-api.md).
+/// The connectivity state of a whole channel (grpc/doc/connectivity-semantics-and-api.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectivityState {
-    /// Not connecting, since no call has asked for it.
+    /// Not connecting, since no call has asked for a connection.
     Idle,
     /// Calls queue until a connection is made.
     Connecting,

@@ -1,13 +1,15 @@
-//! Which methods answer OK without a message, so that a backend which does so alone is found.
+//! Learns which methods answer OK without a message, to find a backend that is the only one to do
+//! so.
 //!
-//! An OK without a message is an error to the caller of a unary method, and an ordinary end of a
-//! stream. The channel does not know which kind a method is of. But backends of one service answer
-//! alike: while only one of them answers a method like this, it is that backend's fault; from the
-//! second on it is the method's way, for good. So two broken backends at a time hide each other,
-//! and a stream's very first empty answers count as failures of one backend.
+//! An OK without a message is an error to the caller of a unary method, and a normal end of a
+//! stream. The channel does not know the kind of a method. But backends of one service answer
+//! alike. While only one backend answers a method like this, it counts as that backend's failure.
+//! Once a second one does, the method counts as one that answers so, for good. So two broken
+//! backends at a time hide each other, and the very first empty answers of a streaming method count
+//! as failures of one backend.
 //!
-//! Asked only when such an answer comes, by whatever ends the call. The one lock in it is held for
-//! one look-up.
+//! The code that ends a call asks here, only after such an answer. The only lock is held for one
+//! look-up.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,9 +29,10 @@ enum Answered {
 }
 
 impl EmptyAnswers {
-    /// `endpoint` has answered `method` like this. Returns true if that is the method's way.
+    /// Records that `endpoint` has answered `method` like this. Returns true if other backends do
+    /// so, too.
     pub fn is_usual(&self, method: &str, endpoint: EndpointId) -> bool {
-        // Nothing panics while it is held, and a map has no half-changed state to see.
+        // Nothing panics while the lock is held, and the map is never half changed.
         let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = methods.len() < METHODS_MAX;
         match methods.get_mut(method) {
@@ -43,13 +46,13 @@ impl EmptyAnswers {
                 methods.insert(method.into(), Answered::OnlyBy(endpoint));
                 false
             }
-            // Of a client that makes up its methods nothing is learned.
+            // Too many methods: this client makes up their names, so nothing is learned.
             None => true,
         }
     }
 }
 
-/// Methods that are remembered; large services have some dozens.
+/// Methods that are remembered; large services have a few dozen.
 const METHODS_MAX: usize = 256;
 
 #[cfg(test)]

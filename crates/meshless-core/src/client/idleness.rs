@@ -1,7 +1,7 @@
-//! When a channel without calls lets its connections go.
+//! When a channel without calls closes its connections.
 //!
-//! It is idle if no call was begun between two looks and none is under way, so after once to twice
-//! the timeout. Calls need not tell of themselves: a counter that they raise anyway suffices.
+//! A channel is idle if no call was begun between two looks and none is under way: after one to two
+//! timeouts. Calls send no event for it; a counter that they raise anyway suffices.
 
 use std::time::{Duration, Instant};
 
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Idleness {
     timeout: Duration,
-    /// `None` for a moment that no clock reaches.
+    /// `None` if the time is too far ahead to be represented.
     look_at: Option<Instant>,
     calls_begun: u64,
 }
 
 impl Idleness {
-    /// For a channel that begins at `now`.
+    /// Creates the state of a channel that begins at `now`.
     pub fn new(timeout: Duration, now: Instant) -> Self {
         Self { timeout, look_at: now.checked_add(timeout), calls_begun: 0 }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout).
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.look_at
@@ -28,7 +28,7 @@ impl Idleness {
 
     /// Returns true if the channel is idle: see
     /// [`Balancer::handle_idle`](crate::Balancer::handle_idle). `calls_begun` counts all calls so
-    /// far; `in_use` says that one is in flight, or waits for a backend.
+    /// far. `in_use` is true if one is in flight, or waits for a backend.
     pub fn handle_timeout(&mut self, now: Instant, calls_begun: u64, in_use: bool) -> bool {
         if self.look_at.is_none_or(|at| now < at) {
             return false;

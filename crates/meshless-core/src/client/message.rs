@@ -1,10 +1,10 @@
-//! gRPC's messages, read off a response as it passes: where each begins and ends, and whether it
-//! can be one.
+//! Scans a response for gRPC messages as it passes: where each begins and ends, and if it can be a
+//! message.
 //!
-//! Every message has five bytes before it: whether it is compressed, and its length (gRPC over
-//! HTTP/2, "Length-Prefixed-Message"). [`MessageScanner`] is fed the bytes of a response in
-//! whatever pieces they come. It copies nothing and decodes nothing; it finds what a client's
-//! decoder would refuse, so that the backend is held to account for it.
+//! Every message has a prefix of five bytes: a flag that says if it is compressed, and its length
+//! (gRPC over HTTP/2, "Length-Prefixed-Message"). [`MessageScanner`] gets the bytes of a response
+//! in any pieces. It copies and decodes nothing. It finds what a client's decoder would refuse, so
+//! that this counts as the backend's failure.
 
 use crate::client::outcome::MessageFault;
 
@@ -13,7 +13,7 @@ use crate::client::outcome::MessageFault;
 pub enum MessageStop {
     /// The server's bytes are no gRPC message.
     Fault(MessageFault),
-    /// A message is longer than the caller allows. Its length counts as on the wire, compressed or
+    /// A message is longer than the caller allows. Its length is the one on the wire, compressed or
     /// not.
     TooLong {
         /// The message's length.
@@ -30,26 +30,27 @@ pub struct MessageScanner {
     is_encoded: bool,
     prefix: [u8; PREFIX_LEN],
     prefix_len: u8,
-    /// Bytes of the current message that are still to come.
+    /// Bytes of the current message that have not come yet.
     rest: u32,
-    /// A whole message has passed.
+    /// True if a whole message has passed.
     any: bool,
-    /// Empty messages behind the first message, until they are taken.
+    /// Empty messages after the first message, until they are taken.
     empty: u32,
 }
 
 impl MessageScanner {
-    /// For a response that names an encoding other than `identity` (`is_encoded`) or none, whose
-    /// messages may have `max` bytes; `None`: as many as a message can have.
+    /// Creates a scanner for one response. `is_encoded`: the response names an encoding other than
+    /// `identity`. `max`: the caller's limit on message bytes; `None`: the longest that a message
+    /// can be.
     pub fn new(is_encoded: bool, max: Option<u32>) -> Self {
         let max = max.unwrap_or(u32::MAX);
         Self { max, is_encoded, prefix: [0; PREFIX_LEN], prefix_len: 0, rest: 0, any: false, empty: 0 }
     }
 
-    /// Passes over the next bytes.
+    /// Scans the next bytes.
     ///
     /// # Errors
-    /// At the prefix of a message that cannot be. The scanner is not to be used after that.
+    /// At a prefix that no message can have. Do not use the scanner after that.
     #[inline]
     pub fn pass(&mut self, bytes: &[u8]) -> Result<(), MessageStop> {
         // Nearly every response is one message in one piece.
@@ -63,7 +64,7 @@ impl MessageScanner {
         self.pass_in_pieces(bytes)
     }
 
-    /// Returns true if no message is under way: the response may end here.
+    /// Returns true if no message has begun: the response may end here.
     #[inline]
     pub fn is_between_messages(&self) -> bool {
         self.rest == 0 && self.prefix_len == 0
@@ -75,8 +76,8 @@ impl MessageScanner {
         self.any
     }
 
-    /// How many empty messages have passed since this was last asked, the first message of all left
-    /// out: one empty message is an answer, and many are work for nothing.
+    /// Returns how many empty messages have passed since the last call, except the first message of
+    /// all. One empty message is an answer; many are work for nothing.
     #[inline]
     pub fn take_empty(&mut self) -> u32 {
         std::mem::take(&mut self.empty)
@@ -146,7 +147,7 @@ mod tests {
         [&[flag][..], &len.to_be_bytes(), &vec![9; len as usize]].concat()
     }
 
-    /// The end of a stream of bytes that come in pieces of any one length: always the same.
+    /// Scans `bytes` in pieces of each length. The result is the same for all of them.
     fn passed(scanner: &MessageScanner, bytes: &[u8]) -> Result<(bool, bool), MessageStop> {
         let pass = |piece| {
             let mut scanner = scanner.clone();

@@ -1,27 +1,26 @@
-//! Every way in which an attempt of a call can end, and what the balancer learns from each: one
-//! table.
+//! One table of all the ways in which an attempt of a call ends, and what the balancer learns.
 //!
-//! The question is what the *caller* saw, and who caused it. A backend that makes its callers'
-//! calls fail has failed, by whatever means: a status, a reset, bytes that are no message. What the
-//! caller does itself (it goes away, it has a limit of its own, its deadline is too short) says
-//! nothing about the backend, neither good nor bad.
+//! It depends on what the *caller* saw, and who caused it. A backend has failed if it makes calls
+//! fail in any way: by a status, a reset, or bytes that are no message. An end that the caller
+//! causes itself (it cancels, it has its own limit, its deadline is too short) says nothing about
+//! the backend, neither good nor bad.
 //!
-//! Used by whatever ends a call, before it calls [`Lease::finish`](crate::Lease::finish). The table
-//! for users is in `docs/reference/outcomes.md`.
+//! The code that ends a call uses it before it calls [`Lease::finish`](crate::Lease::finish). The
+//! table for users is in `docs/reference/outcomes.md`.
 
 use crate::code::Code;
 
-/// How a call ended, as a balancer sees it: did the backend do its work?
+/// How a call ended, from the balancer's point of view: did the backend do its work?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It answered, if only with an error of the application.
+    /// It answered, also with an error of the application.
     Success,
-    /// It made the call fail. `peak_ewma` records a penalty latency, or a backend that fails fast
-    /// would attract the traffic.
+    /// It made the call fail. `peak_ewma` records a penalty latency; otherwise a backend that fails
+    /// fast would attract traffic.
     Failure,
-    /// It did not answer in time. A failure for ejection; `peak_ewma` learns that it takes longer
-    /// than the call has waited.
+    /// It did not answer in time. A failure for ejection; `peak_ewma` learns that the call takes
+    /// longer than the time it has waited.
     Late,
 }
 
@@ -39,51 +38,52 @@ impl Outcome {
 pub enum Ending {
     /// The server sent a gRPC status, and every message before it was whole.
     Status(Code),
-    /// The response has another HTTP status than 200 and no gRPC status: the word of a proxy, or of
-    /// no gRPC server. The code is the one that gRPC's mapping gives
-    /// (grpc/doc/http-grpc-status-mapping.md).
+    /// The response has an HTTP status other than 200 and no gRPC status: a proxy or another HTTP
+    /// server sent it. The code comes from gRPC's mapping (grpc/doc/http-grpc-status-mapping.md).
     HttpStatus(Code),
-    /// The response ended without a status, or with one that is no number.
+    /// The response ended without a status, or its status is not a number.
     NoStatus,
-    /// The status is OK, and no message came: an error for a unary caller, a valid end of a stream.
+    /// The status is OK, and no message came. That is an error for a unary caller, and a valid end
+    /// of a stream.
     NoMessage {
-        /// Other backends answer the method like this, too ([`EmptyAnswers`](crate::EmptyAnswers)).
+        /// True if other backends answer the method like this, too
+        /// ([`EmptyAnswers`](crate::EmptyAnswers)).
         is_usual: bool,
     },
     /// The bytes of the response are not gRPC messages that this caller can read.
     BadMessage(MessageFault),
-    /// The server reset the stream, with any code but REFUSED_STREAM. CANCEL is one of them: a
-    /// caller that cancels does not wait for an answer, so a CANCEL that it reads is the server's
-    /// doing.
+    /// The server reset the stream, with any code but REFUSED_STREAM. CANCEL is among them: a
+    /// caller that cancels does not wait for an answer, so a CANCEL that it reads comes from the
+    /// server.
     Reset,
-    /// The HTTP/2 library reset the stream since the server broke the protocol on it.
+    /// The HTTP/2 library reset the stream because the server violated the protocol on it.
     Breach,
-    /// The server says that it has not processed the call: REFUSED_STREAM, or a GOAWAY with an
-    /// error.
+    /// The server refused the call unprocessed: by REFUSED_STREAM, or by a GOAWAY with an error.
     Refused {
-        /// Another server had refused the same call before.
+        /// True if another server had refused the same call before.
         again: bool,
     },
-    /// The server closed the connection in good order (GOAWAY) and left the call behind; it runs
-    /// elsewhere.
+    /// The server ended the connection by GOAWAY without an error, and the call was left behind; it
+    /// is sent elsewhere.
     LeftBehind,
     /// No byte of the call was written.
     NeverSent,
     /// The connection was lost with the call on it.
     ConnectionLost,
-    /// This client closed the connection under the call.
+    /// This client closed the connection while the call was on it.
     ClosedHere,
     /// The deadline, or the timeout of this attempt, passed before the first message or a status.
     TimedOut {
-        /// The backend had the call for less than half of the time that the caller gave it: most of
-        /// it went by before a backend was found.
+        /// True if the backend had the call for less than half of its time. Most of the time passed
+        /// before a backend was found.
         had_less_than_half: bool,
     },
-    /// The deadline passed while messages were coming, or while they were not read.
+    /// The deadline passed while messages were coming, or while nobody read them.
     TimedOutInStream,
     /// The caller cancelled the call, or dropped the response before its end.
     CallerLeft,
-    /// A limit that the caller has set ended it, such as the longest message of its service config.
+    /// The call ended because of a limit that the caller has set, such as the longest message of
+    /// its service config.
     CallerLimit,
     /// The caller's request could not be sent: its body failed, or HTTP/2 cannot carry it.
     BadRequest,
@@ -111,7 +111,8 @@ pub enum MessageFault {
 }
 
 impl Ending {
-    /// What the balancer learns from it. `None`: nothing, it was not the backend's doing.
+    /// Returns what the balancer learns from it. `None`: nothing, since the backend did not cause
+    /// it.
     #[inline]
     pub fn outcome(self) -> Option<Outcome> {
         match self {
@@ -120,8 +121,8 @@ impl Ending {
                 Some(Outcome::Failure)
             }
             Self::NoMessage { is_usual } => Some(if is_usual { Outcome::Success } else { Outcome::Failure }),
-            // A busy server that sends a call on to another is not a bad one; one that refuses what
-            // was refused before may be.
+            // A busy server that sends a call on to another is not a bad one. One that refuses a
+            // call which another refused before may be.
             Self::Refused { again } => again.then_some(Outcome::Failure),
             Self::TimedOut { had_less_than_half } => (!had_less_than_half).then_some(Outcome::Late),
             Self::LeftBehind
@@ -135,13 +136,13 @@ impl Ending {
     }
 }
 
-/// What a status from the server says about the server.
+/// Returns what a status from the server says about the server.
 ///
-/// gRFC A50 counts every code but OK. Here those do not count whose usual cause is the request:
-/// whoever may choose the requests of a client could otherwise choose its backends, too.
-/// UNIMPLEMENTED counts: a method that one backend lacks and its peers have is a backend of the
-/// wrong kind or version, and if all lack it, the comparison with the peers forgives it (Envoy
-/// counts it, too, as HTTP's 501). CANCELLED counts: the caller that reads it has not cancelled.
+/// gRFC A50 counts every code but OK. Here a code does not count if its usual cause is the request:
+/// otherwise anyone who chooses a client's requests could also choose its backends. UNIMPLEMENTED
+/// counts: if one backend lacks a method and its peers have it, it is of the wrong kind or version.
+/// If all lack it, the comparison with the peers prevents ejection (Envoy counts it, too, as HTTP's
+/// 501). CANCELLED counts: a caller that reads it has not cancelled.
 #[inline]
 fn of_code(code: Code) -> Outcome {
     match code {

@@ -1,9 +1,10 @@
-//! The picker: an immutable snapshot of where calls may go, asked once per attempt of every call.
+//! The picker: an immutable snapshot of where calls may go. Every attempt of every call asks it
+//! once.
 //!
-//! The balancer publishes a new one when something changed; calls share it behind an `Arc`.
+//! The balancer publishes a new picker when something has changed; calls share it behind an `Arc`.
 //! [`Picker::pick`] takes `&self`, never waits, never locks and never allocates. It does not know
-//! which calls wait: whoever is told to queue picks again when a new picker is published, and, told
-//! that the endpoint is full, also when a call has ended.
+//! the waiting calls. A queued call picks again when a new picker is published. If the endpoint was
+//! full, it also picks again when a call has ended.
 
 pub(crate) mod demand;
 pub(crate) mod lease;
@@ -43,27 +44,27 @@ pub enum Policy {
     /// One connection for all calls, to the first endpoint of a random order that can be reached
     /// (gRFC A62).
     PickFirst,
-    /// A connection to every endpoint, calls to all of them in turn (gRFC A61). The default.
+    /// A connection to every endpoint; calls go to all of them in turn (gRFC A61). The default.
     #[default]
     RoundRobin,
     /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
     LeastRequest,
-    /// The endpoint where the product of calls in flight and the square of the response time is
-    /// less, of two chosen at random (after Finagle). One that is usually more than twice as slow
-    /// as the other is all but left alone.
+    /// The endpoint with the lower product of calls in flight and squared response time, of two
+    /// chosen at random (after Finagle). An endpoint that is usually more than 2× slower than the
+    /// other gets almost no calls.
     PeakEwma,
-    /// Endpoints in turn, in proportion to what their servers report that they can take (gRFC A58).
-    /// With servers that report nothing, in proportion to the weights of the resolver, which are
-    /// usually equal.
+    /// Endpoints in turn, in proportion to the capacity that their servers report (gRFC A58). If
+    /// servers report nothing, in proportion to the weights of the resolver, which are usually
+    /// equal.
     WeightedRoundRobin,
 }
 
 impl Policy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 5] =
         [Self::PickFirst, Self::RoundRobin, Self::LeastRequest, Self::PeakEwma, Self::WeightedRoundRobin];
 
-    /// Its name in a service config.
+    /// Returns its name in a service config.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PickFirst => "pick_first",
@@ -81,52 +82,51 @@ pub struct Picker<C> {
     decision: Decision<C>,
 }
 
-/// What a picker says to a call.
+/// A picker's answer to a call.
 #[derive(Debug)]
 #[must_use]
 pub enum Pick<C> {
-    /// Send it on this connection.
+    /// Send the call on this connection.
     Ready(Lease<C>),
-    /// Keep it until there is news.
+    /// Keep the call until something changes.
     Queue(Wait),
-    /// Fail it with UNAVAILABLE, unless it is to wait for ready; then keep it until the next
-    /// picker.
+    /// Fail the call with UNAVAILABLE. If it waits for ready, keep it until the next picker.
     Fail(UnavailableError),
 }
 
 /// What a queued call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// The channel is idle: tell the balancer of the call
-    /// ([`Balancer::handle_call`](crate::Balancer::handle_call)), then await the next picker.
+    /// The channel is idle. Tell the balancer about the call
+    /// ([`Balancer::handle_call`](crate::Balancer::handle_call)), then wait for the next picker.
     Idle,
-    /// A connection is under way: await the next picker.
+    /// A connection is being made: wait for the next picker.
     Connecting,
-    /// Every connection carries all the streams that it may. Tell the balancer
-    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then await the end of any call,
-    /// or the next picker.
+    /// Every connection carries as many streams as it may. Tell the balancer
+    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then wait for the end of any
+    /// call, or for the next picker.
     Full(EndpointId),
 }
 
-/// Why no backend can take a call, naming the last error of each. Cloning it is cheap.
+/// Why no backend can take a call, with the last error of each. Cloning it is cheap.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct UnavailableError(pub(crate) Arc<str>);
 
 impl<C> Picker<C> {
-    /// The picker of a channel that has not yet been asked for anything: calls queue.
+    /// Returns the picker of an idle channel: calls queue.
     pub fn idle() -> Self {
         Self { decision: Decision::Idle }
     }
 
-    /// Chooses a connection for a call, now. Endpoints in `avoid` (where the call has failed
-    /// before) are taken only when no other has room.
+    /// Chooses a connection for a call. Endpoints in `avoid` (where the call has failed before) are
+    /// taken only if no other has room.
     #[inline]
     pub fn pick(&self, now: Instant, rng: &mut Rng, avoid: &[EndpointId]) -> Pick<C> {
         self.decision.pick(now, rng, avoid)
     }
 
-    /// What the channel does, as far as its calls can tell.
+    /// Returns the channel's connectivity state as its calls see it.
     pub fn connectivity(&self) -> ConnectivityState {
         match &self.decision {
             Decision::Idle => ConnectivityState::Idle,
@@ -136,7 +136,7 @@ impl<C> Picker<C> {
         }
     }
 
-    /// Why it fails calls, if that is what it does.
+    /// Returns why calls fail, if they do.
     pub fn failure(&self) -> Option<&UnavailableError> {
         match &self.decision {
             Decision::Fail(error, _) => Some(error),
@@ -144,7 +144,7 @@ impl<C> Picker<C> {
         }
     }
 
-    /// How many endpoints it chooses from.
+    /// Returns how many endpoints it chooses from.
     pub fn endpoints(&self) -> usize {
         self.decision.endpoints()
     }
@@ -210,9 +210,9 @@ impl<C> Decision<C> {
         }
     }
 
-    /// The chosen endpoint is full, or the call avoids it: the policy chooses again, so that the
-    /// others' shares are as if that one were not there. Its neighbour in the order of ids would
-    /// otherwise get its share, too.
+    /// Chooses again if the chosen endpoint is full, or the call avoids it. The policy does it, so
+    /// the others' shares are as if that endpoint were not there. Otherwise its neighbour in the
+    /// order of ids would get its share, too.
     #[cold]
     #[inline(never)]
     fn choose_again(
@@ -229,7 +229,7 @@ impl<C> Decision<C> {
                 Self::PeakEwma(policy) => policy.choose(now, rng),
                 Self::LeastRequest(policy) => policy.choose(rng),
                 Self::Weighted(policy) => policy.choose(),
-                // With one candidate, or none, there is nothing else to choose.
+                // With one candidate or none, there is no other choice.
                 _ => break,
             };
             if let Some(lease) = candidates.lease(chosen, now, avoid) {
@@ -252,7 +252,7 @@ impl<C> Decision<C> {
     }
 }
 
-/// The endpoints to choose from, in the order of their ids; never none.
+/// The endpoints to choose from, in the order of their ids; at least one.
 #[derive(Debug)]
 pub(crate) struct Candidates<C>(Box<[Candidate<C>]>);
 
@@ -264,14 +264,15 @@ pub(crate) struct Candidate<C> {
     first: Arc<PickableConnection<C>>,
     more: Box<[Arc<PickableConnection<C>>]>,
     weight: f32,
-    /// 1 / weight: how much less its load counts.
+    /// 1 / weight: the factor on its load.
     relief: f32,
-    /// The same for those of one zone, if zones matter.
+    /// Equal for endpoints of one zone, if zones matter.
     zone: u32,
 }
 
 impl<C> Candidate<C> {
-    /// `None` without a connection. One of weight 0 is for when no other will do.
+    /// Returns `None` without a connection. An endpoint of weight 0 is used only if no other can
+    /// be.
     pub(crate) fn new(
         endpoint: EndpointId,
         weight: f32,
@@ -294,7 +295,7 @@ impl<C> Candidate<C> {
 }
 
 impl<C> Candidates<C> {
-    /// `None` without an endpoint.
+    /// Returns `None` without an endpoint.
     pub(crate) fn new(candidates: Vec<Candidate<C>>) -> Option<Self> {
         (!candidates.is_empty()).then(|| Self(candidates.into()))
     }
@@ -313,8 +314,8 @@ impl<C> Candidates<C> {
         candidate.lease(now)
     }
 
-    /// Places the call where there is room, if there is any: from `chosen` on, on an endpoint that
-    /// the call does not avoid (if need be, one without weight), else on any.
+    /// Places the call on any endpoint with room. From `chosen` on, it first tries those that the
+    /// call does not avoid (also ones without weight), then all.
     #[cold]
     #[inline(never)]
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
@@ -330,7 +331,7 @@ impl<C> Candidates<C> {
     }
 }
 
-/// `random`'s 32 bits, scaled to `0..n`. A multiplication where `%` would be a division.
+/// Scales `random`'s 32 bits to `0..n`, by a multiplication in place of a division.
 #[inline]
 fn scaled(random: u32, n: usize) -> usize {
     ((u64::from(random) * n as u64) >> 32) as usize
@@ -342,7 +343,7 @@ impl fmt::Display for Policy {
     }
 }
 
-/// The name is not one of a policy.
+/// There is no policy of this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "unknown policy {0:?}: use pick_first, round_robin, least_request, peak_ewma or weighted_round_robin"
@@ -476,7 +477,7 @@ mod tests {
             let slots = slots(n);
             let picker = round_robin(&slots);
             let mut counts = vec![0; n as usize];
-            // The first endpoint refuses every call, and each of them goes on at once.
+            // The first endpoint refuses every call, and each of these picks again at once.
             for _ in 0..100 * n {
                 let first = *picked(&picker, &[]).unwrap().connection();
                 let last = if first == 0 { *picked(&picker, &[id(0)]).unwrap().connection() } else { first };
@@ -484,7 +485,7 @@ mod tests {
             }
             assert_eq!(counts[0], 0);
             assert_even(&counts[1..], n);
-            // And hedges, of which every one avoids the endpoint of the first attempt.
+            // And hedges: each avoids the endpoint of the first attempt.
             let mut hedges = vec![0; n as usize];
             for _ in 0..100 * n {
                 hedges[*picked(&picker, &[id(0)]).unwrap().connection() as usize] += 1;

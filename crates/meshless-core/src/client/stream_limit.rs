@@ -1,41 +1,40 @@
 //! The streams that calls hold on one connection, within the peer's MAX_CONCURRENT_STREAMS.
 //!
-//! Calls reserve and release streams on any thread, without a lock. Two wake-ups must not be lost:
-//! a call that found the connection full hears of room, and a connection that drains hears of the
-//! end of its last call. `loom_models.rs` tries every order of events for both.
+//! Calls reserve and release streams on any thread, without a lock. Two wake-ups must not be lost.
+//! A call that found the connection full is told when there is room. A draining connection is told
+//! when its last call ends. `loom_models.rs` tries every order of events for both.
 
 use crate::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
-/// Counts the streams of one connection. It begins with a limit of 0, and accepting calls.
+/// Counts the streams of one connection. At first its limit is 0 and it accepts calls.
 #[derive(Debug)]
 pub struct StreamLimit {
-    /// Streams that calls hold or have reserved; and [`CLOSED`], set by whichever comes first:
-    /// GOAWAY read, drain asked for, connection ended. One word, so that whoever changes one part
-    /// learns of the other.
+    /// Streams that calls hold or have reserved, and [`CLOSED`]. The first of these sets it: a
+    /// GOAWAY was read, a drain began, the connection ended. It is one word, so a change of one
+    /// part sees the other.
     open: AtomicU32,
-    /// Of these, streams that are no calls.
+    /// Of these, streams that are not calls.
     beside_calls: AtomicU32,
     /// The peer's limit as last applied.
     max: AtomicU32,
-    /// A call was turned away because the connection was full, and wants to hear when it no longer
-    /// is.
+    /// A call was refused because the connection was full, and wants to be told of room.
     room_wanted: AtomicBool,
 }
 
-/// What a change of the count or of the limit means to others.
+/// What others must be told after a change of the count or of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "somebody may wait for it"]
 pub enum Freed {
-    /// Nobody waits for it.
+    /// Nobody waits for the change.
     Nothing,
-    /// A call that was turned away finds room now.
+    /// A call that was refused finds room now.
     Room,
     /// The connection accepts no calls, and the last one has ended.
     LastCall,
 }
 
 impl StreamLimit {
-    /// A connection whose peer has not announced its limit yet.
+    /// Creates the count for a connection whose peer has not announced its limit yet.
     pub fn new() -> Self {
         Self {
             open: AtomicU32::new(0),
@@ -45,8 +44,7 @@ impl StreamLimit {
         }
     }
 
-    /// Takes one stream out of the limit. Returns `false` if the connection is full or accepts no
-    /// calls.
+    /// Reserves one stream. Returns `false` if the connection is full or accepts no calls.
     #[inline]
     pub fn reserve(&self) -> bool {
         if self.take() {
@@ -55,13 +53,13 @@ impl StreamLimit {
         if !self.is_accepting() {
             return false;
         }
-        // Set before the second try: a stream that is freed after that try sees the wish, and one
-        // that is freed before it is taken.
+        // Set before the second try. A stream released after that try sees the flag. A stream
+        // released before it is reserved by it.
         self.room_wanted.store(true, SeqCst);
         self.take()
     }
 
-    /// Returns what [`reserve`](Self::reserve) took.
+    /// Releases a stream of [`reserve`](Self::reserve).
     #[inline]
     pub fn release(&self) -> Freed {
         let left = self.open.fetch_sub(1, SeqCst) - 1;
@@ -74,7 +72,7 @@ impl StreamLimit {
         }
     }
 
-    /// A reserved stream is no call: a connection that drains does not wait for it.
+    /// Marks a reserved stream as not a call: a draining connection does not wait for it.
     pub fn begin_beside_calls(&self) {
         self.beside_calls.fetch_add(1, SeqCst);
     }
@@ -89,35 +87,35 @@ impl StreamLimit {
         self.max.swap(max, SeqCst)
     }
 
-    /// Tells whether a call that was turned away finds room now. Asked after the limit was raised.
+    /// Tells if a call that was refused finds room now. Called after the limit was raised.
     pub fn room_after_raise(&self) -> Freed {
         self.room_for_one_more(self.open())
     }
 
-    /// Turns new calls away from now on. Returns `true` the first time: then the caller looks
-    /// whether [`calls`](Self::calls) is 0 already.
+    /// Refuses new calls from now on. Returns `true` the first time: the caller then checks if
+    /// [`calls`](Self::calls) is 0 already.
     pub fn stop_accepting(&self) -> bool {
         self.open.fetch_or(CLOSED, SeqCst) & CLOSED == 0
     }
 
-    /// True if new calls may reserve streams.
+    /// Returns true if new calls may reserve streams.
     #[inline]
     pub fn is_accepting(&self) -> bool {
         self.open.load(SeqCst) & CLOSED == 0
     }
 
-    /// Streams that are reserved or open.
+    /// Returns the number of streams that are reserved or open.
     #[inline]
     pub fn open(&self) -> u32 {
         self.open.load(SeqCst) & !CLOSED
     }
 
-    /// The calls among them.
+    /// Returns the number of calls among them.
     pub fn calls(&self) -> u32 {
         self.open().saturating_sub(self.beside_calls.load(SeqCst))
     }
 
-    /// The peer's limit as last applied.
+    /// Returns the peer's limit as last applied.
     #[inline]
     pub fn max(&self) -> u32 {
         self.max.load(SeqCst)
@@ -125,7 +123,7 @@ impl StreamLimit {
 
     #[inline]
     fn take(&self) -> bool {
-        // No limit reaches the bit of a closed connection, so there is no room on one.
+        // The limit stays below the bit of a closed connection, so a closed one has no room.
         let max = self.max().min(CLOSED);
         self.open.fetch_update(SeqCst, SeqCst, |open| (open < max).then_some(open + 1)).is_ok()
     }

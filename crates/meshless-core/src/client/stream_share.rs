@@ -1,19 +1,18 @@
-//! Who has the streams that a connection's peer allows at a time: its calls, the health watch (gRFC
-//! A17) and the stream of load reports (A51).
+//! Divides a connection's concurrent streams between calls, the health watch (gRFC A17) and the
+//! load report stream (A51).
 
 /// The streams of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamShare {
-    /// So many calls may be on it at a time.
+    /// How many calls may be on it at a time.
     pub for_calls: u32,
-    /// The server may be asked for load reports.
+    /// True if the server may be asked for load reports.
     pub reports: bool,
 }
 
 impl StreamShare {
-    /// Divides `max_streams`. `watches_health` and `wants_reports` say what else than calls runs on
-    /// the connection. Reports are not worth the only stream; the health watch may have it, and
-    /// end.
+    /// Divides `max_streams`. The flags say if a health watch or a report stream runs on the
+    /// connection. Reports never take the only stream; the health watch may take it until it ends.
     pub fn of(max_streams: u32, watches_health: bool, wants_reports: bool) -> Self {
         let rest = max_streams.saturating_sub(u32::from(watches_health));
         let reports = wants_reports && rest > 1;

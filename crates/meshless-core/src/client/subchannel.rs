@@ -1,4 +1,4 @@
-//! The subchannel: all that is known of one endpoint, and its connections.
+//! The subchannel: one endpoint with its connections.
 //!
 //! ```text
 //!             attempt             connected
@@ -12,10 +12,9 @@
 //!                                                  Draining ──▶ forgotten with its last connection
 //! ```
 //!
-//! Several connections may be open at a time: the one serving; one being made, its successor or a
-//! further one because it is full (gRFC A105); old ones that finish their streams. Owned and driven
-//! by the balancer, which decides what to connect and when; a subchannel only answers what it
-//! needs.
+//! Several connections may exist at a time. One serves. One is being made, to replace it or because
+//! it is full (gRFC A105). Old ones finish their streams. The balancer owns the subchannel and
+//! decides what to connect and when; the subchannel only says what it needs.
 
 mod connection;
 mod health;
@@ -35,21 +34,21 @@ use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, EndpointId};
 use crate::rng::Rng;
 
-/// What an endpoint is doing.
+/// The state of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubchannelState {
     /// No connection, and none wanted yet.
     Idle,
-    /// The first connection is being made, or about to be.
+    /// The first connection is being made, or will be soon.
     Connecting,
     /// At least one connection takes calls.
     Ready,
     /// No longer listed by the resolver; open connections finish their calls.
     Draining,
     /// The last attempt failed. Sticky until a connection is made: retrying does not make it
-    /// `Connecting` (gRFC A61, A62). Or the server says that it does not serve (gRFC A17), for as
-    /// long as the connection lasts on which it said so.
+    /// `Connecting` (gRFC A61, A62). Or the server reports that it does not serve (gRFC A17); this
+    /// lasts as long as the connection of that report.
     TransientFailure,
 }
 
@@ -57,37 +56,37 @@ pub enum SubchannelState {
 pub(crate) struct Subchannel<C> {
     pub(crate) id: EndpointId,
     pub(crate) address: Address,
-    /// Whether the resolver's last good answer has it.
+    /// True if the resolver's last good answer lists it.
     pub(crate) listed: bool,
-    /// Serves only until another endpoint does: gets no further connection.
+    /// Serves only until another endpoint does, and gets no more connections.
     pub(crate) leaving: bool,
     pub(crate) attempt: Option<Attempt>,
     /// Oldest first.
     pub(crate) connections: Vec<Connection<C>>,
     pub(crate) load: Arc<Load>,
     pub(crate) last_error: Option<Arc<str>>,
-    /// The sticky half of TRANSIENT_FAILURE.
+    /// The sticky part of TRANSIENT_FAILURE.
     pub(crate) failed: bool,
-    /// Whether it failed since the resolver last answered.
+    /// True if it failed since the resolver's last answer.
     pub(crate) failed_since_resolution: bool,
-    /// Calls found all its connections full.
+    /// True if calls found all its connections full.
     pub(crate) wants_more: bool,
-    /// What the resolver says that it weighs.
+    /// The weight that the resolver gave.
     pub(crate) weight: u32,
     /// The zone it runs in, if the resolver knows.
     pub(crate) zone: Option<Arc<str>>,
-    /// It was not there when the channel began, and has had no connection yet.
+    /// True if it was not there when the channel began, and has had no connection yet.
     newcomer: bool,
-    /// How often its server has complained about too many PINGs, on connections that pinged as the
-    /// last one does.
+    /// How often its server has complained about too many PINGs. Counts only connections that
+    /// pinged as the last one does.
     pub(crate) ping_doublings: u32,
     backoff: Backoff,
-    /// When the server ended the last attempt, or the connection that it made, before that had
-    /// proven anything.
+    /// When the server last closed an attempt, or its connection, early: before it reset the
+    /// backoff.
     hung_up_at: Option<Instant>,
     short_lives: ShortLives,
     retry_at: Option<Instant>,
-    /// Its pauses were started over because another endpoint is back, and it has not served since.
+    /// Its backoff was restarted because another endpoint is back, and it has not served since.
     restarted: bool,
 }
 
@@ -97,7 +96,7 @@ pub(crate) struct Attempt {
     pub(crate) id: ConnectionId,
     started: Instant,
     ping_doublings: u32,
-    /// It is made, and held back because its server does not serve.
+    /// The connection is made, but held back because its server does not serve.
     held: bool,
 }
 
@@ -133,7 +132,7 @@ impl<C> Subchannel<C> {
         }
     }
 
-    /// Begins an attempt, and says how long it may take.
+    /// Begins an attempt. Returns how long it may take.
     pub(crate) fn begin(&mut self, now: Instant, id: ConnectionId) -> Duration {
         debug_assert!(self.attempt.is_none(), "one attempt at a time");
         if self.serving().any(|connection| self.shows_more(connection, now)) {
@@ -158,8 +157,8 @@ impl<C> Subchannel<C> {
         });
     }
 
-    /// Returns true if its next connection is the first after a time in which it could not serve:
-    /// its share grows slowly.
+    /// Returns true if its next connection is the first after a time without service. Its share
+    /// then grows slowly.
     pub(crate) fn is_cold(&self) -> bool {
         !self.is_ready() && (self.failed || self.newcomer)
     }
@@ -174,7 +173,8 @@ impl<C> Subchannel<C> {
         self.fail(error);
     }
 
-    /// The attempt could not be made, through no fault of the endpoint: its backoff stays as it is.
+    /// The attempt could not be made, and the endpoint is not the cause: its backoff does not
+    /// change.
     pub(crate) fn attempt_not_made(&mut self, error: Arc<str>) {
         self.attempt = None;
         self.wants_more = false;
@@ -182,9 +182,9 @@ impl<C> Subchannel<C> {
         self.last_error = Some(error);
     }
 
-    /// The server has gone away from an attempt that was all but made. Once that may be chance, and
-    /// twice in a row it is a failure, which it says. However long the attempt was held: only one
-    /// that has served proves anything.
+    /// The server closed the connection right after the handshake. The first time is ignored; the
+    /// second in a row counts as a failed attempt, and true is returned. The time for which the
+    /// attempt was held does not matter: only a connection that has served resets this.
     pub(crate) fn attempt_hung_up(&mut self, now: Instant, rng: &mut Rng, error: Arc<str>) -> bool {
         let Some(attempt) = self.attempt.take() else { return false };
         self.wants_more = false;
@@ -198,7 +198,7 @@ impl<C> Subchannel<C> {
         again
     }
 
-    /// The connection `id` has stopped serving by no decision of ours.
+    /// The connection `id` has stopped serving, and the balancer did not decide it.
     pub(crate) fn end_service(&mut self, now: Instant, id: ConnectionId, rng: &mut Rng) {
         let Some(position) = self.position(id) else { return };
         let Connection { phase, connected_at, answers_before, .. } = self.connections[position];
@@ -208,11 +208,11 @@ impl<C> Subchannel<C> {
         }
     }
 
-    /// Reconnecting is immediate, unless it lived so short that it was none, and not for the first
-    /// time in a row: a server that accepts and hangs up is failing too, but one that is restarted
-    /// may by chance be met a moment before.
+    /// Allows an immediate reconnect, except after two connections in a row that closed within
+    /// [`PROVEN_AFTER`]. A server that accepts and then closes is failing. The first time is
+    /// ignored, since a restart can close one connection early by chance.
     ///
-    /// A row of connections that lived longer, and still not long, brings a pause of its own
+    /// A row of connections that lived longer, but still not long, causes its own pause
     /// ([`ShortLives`]).
     fn ended(&mut self, now: Instant, connected_at: Instant, answers_before: u64, rng: &mut Rng) {
         let life = now.saturating_duration_since(connected_at);
@@ -228,20 +228,20 @@ impl<C> Subchannel<C> {
         }
     }
 
-    /// A connection was closed since its server sent too many frames that carry nothing.
+    /// A connection was closed because its server sent too many frames without content.
     pub(crate) fn flooded(&mut self, now: Instant, rng: &mut Rng) {
         self.retry_at = self.retry_at.max(Some(now + self.short_lives.flooded(rng)));
     }
 
-    /// The connection `id`, that its server said not to serve on, has ended, and what was said with
-    /// it: nothing is known of the next one.
+    /// The connection `id` has ended, whose server reported that it does not serve. Nothing is
+    /// known about the next one.
     fn forget_verdict(&mut self, id: ConnectionId) {
         let said_on_another =
             |connection: &Connection<C>| connection.slot.id != id && connection.phase == Phase::Unhealthy;
         self.failed = !self.is_ready() && self.connections.iter().any(said_on_another);
     }
 
-    /// Pauses if this is not the first time in a row, and says so.
+    /// Counts an early close. Pauses and returns true if it is not the first in a row.
     fn count_early_close(&mut self, now: Instant, rng: &mut Rng) -> bool {
         let again = self.hung_up_at.replace(now).is_some();
         if again {
@@ -265,7 +265,8 @@ impl<C> Subchannel<C> {
         self.restarted = false;
     }
 
-    /// Whether a connection has proven what a hang-up since then has not refuted.
+    /// Returns true if this connection lived long enough to reset the backoff, and none has closed
+    /// early since.
     fn shows_more(&self, connection: &Connection<C>, now: Instant) -> bool {
         connection.proven_at() <= now && self.hung_up_at.is_none_or(|at| at <= connection.connected_at)
     }
@@ -276,9 +277,9 @@ impl<C> Subchannel<C> {
         self.retry_at = None;
     }
 
-    /// `pick_first` is connected to another endpoint: what failed here is past. But a pause that
-    /// this one has earned by hanging up remains, or endpoints that all hang up would end each
-    /// other's.
+    /// Clears the failures because `pick_first` has connected to another endpoint. A pause for
+    /// early closes remains; otherwise endpoints that all close early would end each other's
+    /// pauses.
     pub(crate) fn clear_failures(&mut self) {
         self.failed = false;
         self.failed_since_resolution = false;
@@ -304,7 +305,7 @@ impl<C> Subchannel<C> {
         self.serving().all(|connection| connection.slot.is_full())
     }
 
-    /// Calls have found its connections full. Returns true if another one is wanted from now on.
+    /// Calls have found its connections full. Returns true if this asks for another connection.
     pub(crate) fn want_more(&mut self) -> bool {
         let wants = !self.wants_more && self.attempt.is_none();
         let wants = wants && self.listed && !self.leaving && self.is_full();
@@ -316,25 +317,26 @@ impl<C> Subchannel<C> {
         self.connections.iter().map(|connection| connection.slot.in_flight() as usize).sum()
     }
 
-    /// Returns true if calls need a connection to it that nobody is making: it has none that
-    /// serves, or a further one is wanted.
+    /// Returns true if calls need a connection that is not being made: none serves, or another one
+    /// is wanted.
     pub(crate) fn needs_connection(&self, max_connections: usize) -> bool {
         if self.attempt.is_some() || !self.listed || self.leaving {
             return false;
         }
         match self.serving().count() {
-            // While its server says that it does not serve, another connection would say the same.
+            // While its server reports that it does not serve, another connection would get the
+            // same report.
             0 => self.unhealthy() == 0,
             serving => self.wants_more && serving < max_connections,
         }
     }
 
-    /// When an attempt may begin, as far as the backoff is concerned.
+    /// Returns when the backoff allows the next attempt.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Whether it waits for its backoff.
+    /// Returns true if it waits for its backoff.
     pub(crate) fn pauses(&self, now: Instant) -> bool {
         self.attempt.is_none() && self.retry_at.is_some_and(|at| at > now)
     }
@@ -344,9 +346,9 @@ impl<C> Subchannel<C> {
         self.retry_at = Some(now);
     }
 
-    /// Lets the next attempt begin as if there had been only one that failed, a moment ago. Does so
-    /// once, until the endpoint itself has served: otherwise each return of another one would bring
-    /// the attempts at all that are dead for good back to one a second.
+    /// Restarts the backoff as if one attempt had just failed. Does so once, until the endpoint
+    /// itself has served. Otherwise each return of another endpoint would bring the attempts at
+    /// dead ones back to one a second.
     pub(crate) fn restart_backoff(&mut self, now: Instant, rng: &mut Rng) {
         if std::mem::replace(&mut self.restarted, true) {
             return;
@@ -367,7 +369,7 @@ impl<C> Subchannel<C> {
         }
     }
 
-    /// `at_rest` says that the channel needs no connection to it for now.
+    /// `at_rest` is true if the channel needs no connection to it for now.
     pub(crate) fn state(&self, at_rest: bool) -> SubchannelState {
         match () {
             () if !self.listed => SubchannelState::Draining,
@@ -382,7 +384,7 @@ impl<C> Subchannel<C> {
 }
 
 /// 10 s, the shortest time between PINGs (gRFC A8), becomes 2.8 h: more than the 2 h that a server
-/// asks for at most, unless it is set otherwise.
+/// asks for at most by default.
 const PING_DOUBLINGS_MAX: u32 = 10;
 
 #[cfg(test)]

@@ -1,25 +1,25 @@
-//! The mark that a picker with nothing to pick from leaves when a call asks it.
+//! The mark that is left when a call asks a picker without endpoints.
 //!
-//! A call that fails at once tells nobody, and the balancer sees no call. So that it knows whether
-//! anyone still asks, its pickers share this with it. Set by `pick`, taken by the balancer's
-//! probing.
+//! The balancer sees no calls, and a call that fails at once sends no event. It shares this mark
+//! with its pickers to learn if calls still ask. `pick` sets it; the balancer's outage reconnects
+//! take it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a call has asked for an endpoint while there was none.
+/// True if a call has asked for an endpoint while there was none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Demand(Arc<AtomicBool>);
 
 impl Demand {
     pub(crate) fn mark(&self) {
-        // A failing channel is asked by many threads at once: most of them need not write.
+        // Many threads ask a failing channel at once: most of them need not write.
         if !self.0.load(Ordering::Relaxed) {
             self.0.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether it was marked since the last call.
+    /// Returns true if it was marked since the last call.
     pub(crate) fn take(&self) -> bool {
         self.0.swap(false, Ordering::Relaxed)
     }

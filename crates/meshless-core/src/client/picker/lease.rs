@@ -1,9 +1,9 @@
 //! A call's hold on a connection, and the counters behind it.
 //!
-//! Measurement by guard: a lease counts its call from the pick until it is dropped, so that a
-//! cancelled call is counted out like any other. Counters live with the connection ([`PickableConnection`]) and
-//! with the endpoint ([`Load`]), never with a snapshot, so that an update of the picker forgets
-//! nothing. Made by the picker, held by the call.
+//! A lease is a measuring guard: it counts its call from the pick until it is dropped, so a
+//! cancelled call is counted like any other. The counters belong to the connection
+//! ([`PickableConnection`]) and to the endpoint ([`Load`]), never to a snapshot, so a new picker
+//! forgets nothing. The picker makes a lease; the call holds it.
 
 use crate::atomic::{AtomicU32, Ordering};
 use std::num::NonZeroU32;
@@ -19,8 +19,8 @@ use crate::ewma::{EwmaDecay, PeakEwma};
 
 /// One call on one connection.
 ///
-/// Dropping it says that the call has ended, in whatever way; [`finish`](Self::finish) also says
-/// how, which `peak_ewma` and ejection learn from. Purposefully not `Clone`: one call, one count.
+/// Dropping it ends the call, without an outcome. [`finish`](Self::finish) also passes the outcome
+/// to `peak_ewma` and ejection. Purposefully not `Clone`: one call, one count.
 #[derive(Debug)]
 #[must_use = "dropping a lease ends its call"]
 pub struct Lease<C> {
@@ -29,40 +29,40 @@ pub struct Lease<C> {
 }
 
 impl<C> Lease<C> {
-    /// The connection to send the call on.
+    /// Returns the connection to send the call on.
     pub fn connection(&self) -> &C {
         &self.slot.connection
     }
 
-    /// The connection's id, for reports to the balancer.
+    /// Returns the connection's id, for reports to the balancer.
     pub fn connection_id(&self) -> ConnectionId {
         self.slot.id
     }
 
-    /// The endpoint that was picked, for the next pick to avoid and for errors to name.
+    /// Returns the endpoint that was picked, for the next pick to avoid and for error messages.
     pub fn endpoint(&self) -> EndpointId {
         self.slot.endpoint
     }
 
-    /// When it was picked.
+    /// Returns when it was picked.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// Whether the policy goes by what servers report of their load with their responses.
+    /// Returns true if the policy uses the load reports in the servers' responses.
     #[inline]
     pub fn wants_load(&self) -> bool {
         self.slot.reports.is_some()
     }
 
-    /// The response has brought a report of the backend's load.
+    /// The response contained a load report.
     pub fn report(&self, now: Instant, load: &LoadReport) {
         if let Some(rule) = &self.slot.reports {
             rule.note(&self.slot.load, now, load);
         }
     }
 
-    /// Ends the call, and records how it went. What it returns is for
+    /// Ends the call and records its outcome. Pass what it returns to
     /// [`Balancer::handle_outcome`](crate::Balancer::handle_outcome), soon.
     #[inline]
     pub fn finish(self, now: Instant, outcome: Outcome) -> Option<OutcomeReport> {
@@ -74,9 +74,9 @@ impl<C> Lease<C> {
         to_report.then_some(OutcomeReport { endpoint: slot.endpoint, started: self.started, outcome })
     }
 
-    /// Ends the call without an answer, since another was quicker. `peak_ewma` learns that this one
-    /// would have taken longer than it has; ejection learns nothing, for it did not fail (gRFC A50
-    /// counts calls by their status, and a cancelled one has none).
+    /// Ends the call without an answer, because another attempt was quicker. `peak_ewma` learns
+    /// that this one would have taken longer than it has. Ejection learns nothing: gRFC A50 counts
+    /// calls by their status, and a cancelled one has none.
     pub fn outlasted(self, now: Instant) {
         if let Some(measure) = &self.slot.measure {
             let waited = now.saturating_duration_since(self.started);
@@ -95,7 +95,7 @@ impl<C> Drop for Lease<C> {
     }
 }
 
-/// A connection that calls may be placed on. Shared by the balancer, its snapshots and the leases.
+/// A connection that calls can be placed on. The balancer, its pickers and the leases share it.
 #[derive(Debug)]
 pub(crate) struct PickableConnection<C> {
     pub(crate) id: ConnectionId,
@@ -103,25 +103,24 @@ pub(crate) struct PickableConnection<C> {
     pub(crate) connection: C,
     /// Calls in flight on this connection.
     in_flight: AtomicU32,
-    /// Calls that it may carry at a time. 0 closes it for new calls, in snapshots of the past too.
+    /// Calls that it may carry at a time. 0 closes it for new calls, also in outdated pickers.
     limit: AtomicU32,
     pub(crate) load: Arc<Load>,
-    /// Whether the policy compares endpoints by load. Those that do not are spared the second
-    /// counter.
+    /// True if the policy compares endpoints by load. Other policies skip the second counter.
     counts_load: bool,
     measure: Option<Measure>,
-    /// After how many failures in a row the balancer wants to hear of it.
+    /// The balancer is told after this many consecutive failures.
     breaker: u32,
-    /// `None`: reports are not looked at.
+    /// `None`: reports are ignored.
     reports: Option<ReportRule>,
 }
 
-/// What a policy needs to know of the calls it places; by default, nothing.
+/// What a policy measures about its calls; by default, nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LoadTracking {
     pub(crate) counts_load: bool,
     pub(crate) measure: Option<Measure>,
-    /// `None`: no number of failures in a row is reported.
+    /// `None`: consecutive failures are not reported.
     pub(crate) breaker: Option<NonZeroU32>,
     pub(crate) reports: Option<ReportRule>,
 }
@@ -155,11 +154,11 @@ impl<C> PickableConnection<C> {
         Self { id, endpoint, connection, in_flight, limit, load, counts_load, measure, breaker, reports }
     }
 
-    /// Counts a call in, if there is room for one more.
+    /// Counts a call if there is room for it.
     #[inline]
     pub(crate) fn lease(self: &Arc<Self>, now: Instant) -> Option<Lease<C>> {
-        // Not `fetch_add` and take back: for that moment another caller would find a full
-        // connection that is not, and wait for a wake-up that has already been.
+        // Not `fetch_add` and undo: for that moment another caller would see a full connection that
+        // is not full, and wait for a wake-up that has already happened.
         let limit = self.limit.load(Ordering::Relaxed);
         let one_more = |calls| (calls < limit).then(|| calls + 1);
         self.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
@@ -208,7 +207,7 @@ impl Load {
     }
 }
 
-/// How ends of calls become latencies.
+/// How the ends of calls become latencies.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measure {
     pub(crate) decay: EwmaDecay,
@@ -227,7 +226,7 @@ impl Measure {
             Outcome::Failure => {
                 load.latency.penalise(&self.decay, ticks, elapsed.max(self.failure_penalty));
             }
-            // A penalty of seconds for a deadline of milliseconds would be the caller's doing.
+            // A penalty of seconds is wrong for a caller's deadline of milliseconds.
             Outcome::Late => load.latency.outlast(&self.decay, ticks, elapsed),
         }
     }

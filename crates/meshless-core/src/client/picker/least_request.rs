@@ -2,16 +2,15 @@
 //! A48).
 //!
 //! "The picker should pick the address with the least number of outstanding requests" of
-//! `choiceCount` samples, drawn with replacement; of equals, the first drawn. The count goes up at
-//! the pick and down when the call ends, whatever its status, and belongs to the endpoint, so that
-//! calls on a draining connection still weigh.
+//! `choiceCount` samples, drawn with replacement; of equals, the first drawn. The count rises at
+//! the pick and falls when the call ends with any status. It belongs to the endpoint, so calls on a
+//! draining connection count, too.
 //!
 //! One addition: an endpoint that fails a share *f* of its calls at once has a response time that
-//! is shorter by that share, thus fewer calls in flight, and would draw 1/(1 - f) times its share.
-//! So its calls in flight count 1/(1 - f) times. What that adds is rounded to whole calls at
-//! random, or an endpoint that has failed two calls would lose every draw against one that has
-//! failed none. One draw in ten leaves failures out: what does well again must be called to show
-//! it.
+//! is shorter by that share. So it has fewer calls in flight, and would get 1/(1 - f) times its
+//! share. Its calls in flight therefore count 1/(1 - f) times. The addition is rounded to whole
+//! calls at random; otherwise an endpoint with two failures would lose every draw against one
+//! without. One draw in ten ignores failures, since a recovered endpoint needs calls to show it.
 
 use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
@@ -30,14 +29,14 @@ impl<C> LeastRequest<C> {
         Self { candidates, zones, choice_count }
     }
 
-    /// Not inlined into `pick`, where its registers would have to be saved for every policy.
+    /// Not inlined into `pick`: its registers would then be saved for every policy.
     #[inline(never)]
     pub(super) fn choose(&self, rng: &mut Rng) -> usize {
         let (offset, entries) = Zones::draw(self.zones.as_ref(), &self.candidates, rng);
         let random = rng.next_u64();
         let mut best = scaled((random >> 32) as u32, entries.len());
-        // With weights other than 1 (slow start), Envoy's rule: calls that there would be, per
-        // weight.
+        // With weights other than 1 (slow start), Envoy's rule: calls including this one, divided
+        // by the weight.
         let calls = |entry: &Candidate<C>, rng: &mut Rng| {
             let calls = (entry.load.in_flight() + 1) as f32;
             let failed = entry.load.outcomes.recent_failure_share() as f32;
@@ -59,7 +58,7 @@ impl<C> LeastRequest<C> {
     }
 }
 
-/// Calls that count in addition, for the share that failed.
+/// Returns the calls that are added for the share of failures.
 #[cold]
 fn surcharge(calls: f32, failed: f32, rng: &mut Rng) -> f32 {
     if rng.unit() < UNHEEDED {
@@ -69,10 +68,10 @@ fn surcharge(calls: f32, failed: f32, rng: &mut Rng) -> f32 {
     (calls * failed / (1.0 - failed) + rng.unit() as f32).floor()
 }
 
-/// Draws in which failures do not count.
+/// The share of draws that ignore failures.
 const UNHEEDED: f64 = 0.1;
 
-/// Nothing counts more than a hundredfold.
+/// No endpoint counts more than a hundredfold.
 const FAILED_MAX: f32 = 0.99;
 
 #[cfg(test)]
@@ -89,8 +88,8 @@ mod tests {
     use crate::endpoint::EndpointId;
     use crate::virtual_time::epoch;
 
-    /// Shares of `n` endpoints, the first of which fails this share of its calls at once; all
-    /// others take 20 ms. `per_20_ms` calls arrive in that time.
+    /// Shares of `n` endpoints. The first fails the share `failing` of its calls at once; all other
+    /// calls take 20 ms. `per_20_ms` calls arrive in that time.
     fn shares(n: u64, failing: f64, per_20_ms: u32, calls: u32) -> Vec<u32> {
         let tracking = LoadTracking { counts_load: true, ..LoadTracking::default() };
         let candidate = |n| {
@@ -130,7 +129,7 @@ mod tests {
             for &(failing, per_endpoint) in cases {
                 let counts = shares(n, failing, per_endpoint * n as u32, rounds * n as u32);
                 let share = f64::from(counts[0]) / f64::from(rounds);
-                // Four standard deviations of a count that is Poisson's.
+                // Four standard deviations of a Poisson count.
                 let bound = 1.03 + 4.0 / f64::from(rounds).sqrt();
                 assert!(share < bound, "of {n}, failing {failing}, {per_endpoint} in flight: {share}");
             }

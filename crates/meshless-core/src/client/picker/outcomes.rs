@@ -1,9 +1,9 @@
-//! How the calls of an endpoint end, counted where they end.
+//! Counts how the calls of an endpoint end, where they end.
 //!
-//! Written by every [`Lease::finish`](super::lease::Lease::finish), read by the balancer, which
-//! ejects endpoints that fail. Relaxed counters only: a success costs one atomic addition, a load
-//! and a branch (five instructions), whatever the policy. The balancer is not asked at every end;
-//! it hears only of those that change something, which `record` points out.
+//! Every [`Lease::finish`](super::lease::Lease::finish) writes the counters; the balancer reads
+//! them to eject failing endpoints. All are relaxed: a success costs one atomic addition, a load
+//! and a branch (five instructions) under any policy. The balancer does not hear of every end. It
+//! is told only of those that change something, for which `record` returns true.
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,44 +11,46 @@ use std::time::Instant;
 use crate::client::outcome::Outcome;
 use crate::endpoint::EndpointId;
 
-/// The end of a call that the balancer has to hear of
-/// ([`Balancer::handle_outcome`](crate::Balancer::handle_outcome)): it tripped its endpoint's
-/// breaker, or was the probe of an endpoint on probation.
+/// The end of a call that the balancer must be told of, by
+/// [`Balancer::handle_outcome`](crate::Balancer::handle_outcome). The call tripped its endpoint's
+/// breaker, or was the test call of an endpoint on probation.
 ///
-/// There are few of them: for each run of failures one, and one more each time it has doubled; and
+/// There are few of them: one for each run of failures, one more each time the run has doubled, and
 /// one for each probation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "an endpoint is ejected, and comes back, when the balancer hears of it"]
 pub struct OutcomeReport {
     pub(crate) endpoint: EndpointId,
-    /// When the call was placed. One from before the probation says nothing about the endpoint now.
+    /// When the call was placed. A call from before the probation says nothing about the endpoint
+    /// now.
     pub(crate) started: Instant,
     pub(crate) outcome: Outcome,
 }
 
 impl OutcomeReport {
-    /// The endpoint whose call it was.
+    /// Returns the endpoint of the call.
     pub fn endpoint(&self) -> EndpointId {
         self.endpoint
     }
 }
 
-/// What has become of an endpoint's calls, over all its connections. Cancelled calls are not in it.
+/// How an endpoint's calls have ended, over all its connections. Cancelled calls do not count.
 #[derive(Debug, Default)]
 pub(crate) struct Outcomes {
     successes: AtomicU64,
     failures: AtomicU64,
-    /// What both were when the window began that
-    /// [`recent_failure_share`](Self::recent_failure_share) looks at.
+    /// Both counters at the beginning of the window of
+    /// [`recent_failure_share`](Self::recent_failure_share).
     window: (AtomicU64, AtomicU64),
-    /// Failures since the last success; and whether the next end is to be reported, [`WATCHED`].
+    /// Failures since the last success. Its top bit, [`WATCHED`], says if the next end is to be
+    /// reported.
     run: AtomicU32,
-    /// Whether one call may be placed on the endpoint though it is ejected.
+    /// True if one call may be placed on the endpoint although it is ejected.
     probe_permit: AtomicBool,
 }
 
 impl Outcomes {
-    /// Counts an end, and says whether the balancer has to hear of it.
+    /// Counts an end. Returns true if the balancer must be told of it.
     #[inline]
     pub(crate) fn record(&self, outcome: Outcome, breaker: u32) -> bool {
         match outcome {
@@ -70,19 +72,19 @@ impl Outcomes {
             return self.run.fetch_and(!WATCHED, Ordering::Relaxed) & WATCHED != 0;
         }
         let run = before + 1;
-        // A run that did not stand out when it tripped the breaker may when it is twice as long.
+        // A run may not stand out when it trips the breaker, but may when it is twice as long.
         run.is_multiple_of(breaker) && (run / breaker).is_power_of_two()
     }
 
-    /// Keeps the window to the last [`WINDOW`] calls, roughly, by moving its beginning at a
-    /// failure: what has not failed since the window grew too large for it need not look, so
-    /// successes pay nothing. Two failures at once may move it twice; it is an estimate.
+    /// Limits the window to roughly the last [`WINDOW`] calls, by moving its beginning at a
+    /// failure. Successes never move it and pay nothing. Two failures at once may move it twice; it
+    /// is an estimate.
     fn move_window(&self, failures: u64) {
         let (ok, failed) = (self.successes(), self.failures_since_window(failures));
         let succeeded = ok.saturating_sub(self.window.0.load(Ordering::Relaxed));
         let calls = succeeded + failed;
         let (ok, failures) = match failed * RARE {
-            // It has been well for a while: trouble, if it is any, begins here.
+            // It has done well for a while: if there is trouble, it begins here.
             rarely if rarely <= calls => (ok, failures.saturating_sub(1)),
             _ if calls <= WINDOW => return,
             // The older half is forgotten.
@@ -96,45 +98,46 @@ impl Outcomes {
         failures.saturating_sub(self.window.1.load(Ordering::Relaxed))
     }
 
-    /// Which share of its last calls failed: of some 32 to 64 calls if it fails more than now and
-    /// then, else of those since its last failures.
+    /// Returns the share of its last calls that failed. It covers some 32 to 64 calls if failures
+    /// are frequent, otherwise those since its last failures.
     pub(crate) fn recent_failure_share(&self) -> f64 {
         let failures = self.failures_since_window(self.failures());
         let successes = self.successes().saturating_sub(self.window.0.load(Ordering::Relaxed));
-        // The failure that a window begins with says when, and not how often.
+        // The failure at the beginning of a window says when failures began, and not how often they
+        // come.
         let failures = failures.saturating_sub(1) as f64;
         failures / (failures + successes as f64).max(1.0)
     }
 
-    /// What was is past: the window begins here.
+    /// Forgets the past: the window begins here.
     pub(crate) fn begin_window(&self) {
         self.window.0.store(self.successes(), Ordering::Relaxed);
         self.window.1.store(self.failures(), Ordering::Relaxed);
     }
 
-    /// From here on one call may be placed, and the next end is reported.
+    /// From now on one test call may be placed, and the next end is reported.
     pub(crate) fn begin_probe(&self) {
         self.watch();
         self.probe_permit.store(true, Ordering::Relaxed);
     }
 
-    /// The next end is reported, since the last one that was did not count.
+    /// Reports the next end, since the last reported one did not count.
     pub(crate) fn watch(&self) {
         self.run.fetch_or(WATCHED, Ordering::Relaxed);
     }
 
-    /// Neither is the case any more.
+    /// Undoes [`begin_probe`](Self::begin_probe).
     pub(crate) fn end_probe(&self) {
         self.probe_permit.store(false, Ordering::Relaxed);
         self.run.fetch_and(!WATCHED, Ordering::Relaxed);
     }
 
-    /// Whether the caller may place the one call.
+    /// Returns true if the caller may place the test call.
     pub(crate) fn take_probe(&self) -> bool {
         self.probe_permit.load(Ordering::Relaxed) && self.probe_permit.swap(false, Ordering::Relaxed)
     }
 
-    /// The one call could not be placed after all.
+    /// The test call could not be placed after all.
     pub(crate) fn return_probe(&self) {
         self.probe_permit.store(true, Ordering::Relaxed);
     }
@@ -152,14 +155,14 @@ impl Outcomes {
     }
 }
 
-/// Calls enough to tell one failure in ten from five, and few enough to be of the last second in a
-/// busy service.
+/// Enough calls to tell one failure in ten from five, and few enough to span only the last second
+/// in a busy service.
 const WINDOW: u64 = 64;
 
-/// One failure in so many calls, or less, is no trouble.
+/// At most one failure in this many calls is no trouble.
 const RARE: u64 = 32;
 
-/// The top bit: failures in a row do not get that far.
+/// The top bit: there are never that many consecutive failures.
 const WATCHED: u32 = 1 << 31;
 
 #[cfg(test)]

@@ -1,24 +1,24 @@
-//! `peak_ewma`: the endpoint where a call is likely to end soonest, of two chosen at random.
+//! `peak_ewma`: of two endpoints chosen at random, the one where a call will probably end first.
 //!
 //! Cost = response time² × (calls in flight + 1) / weight; the two choices are distinct. Finagle
-//! and Linkerd do not square, which is right for a server that works on one call after the other:
-//! there calls in flight are calls ahead. One that works on many at once answers in its own time
-//! however many there are, and equal products would keep a server that is three times as slow as
-//! its peers in use as soon as they have three calls each. With the square they have nine, which in
-//! a server with work to queue already shows in its response time.
+//! and Linkerd do not square. That is right for a server that works on one call after the other:
+//! there, calls in flight are calls ahead. A server that works on many calls at once takes the same
+//! time for any number. With equal products, a 3× slower server would get calls as soon as its
+//! peers have three each. With the square they have nine, and a server that queues work then
+//! already shows it in its response time.
 //!
-//! Though not under more load: an endpoint that works on any number at once gets a ninth of the
-//! calls in flight of a fast one, a third as often, which is one call in fifty, and with it the
-//! 99th percentile. So where it takes usually more than twice as long as the other, its cost counts
-//! eight times. Usually: that is an average without peaks ([`ewma`](crate::ewma)), for after a
-//! pause that hits one call in a thousand an endpoint must not be left alone, with its peers under
-//! its load. A third power instead would do that. Not for ever, either: averages fade when nothing
-//! is measured, so that one that is three times as slow is tried again every 4 s, and calls in
-//! flight still count, which is what shows that a fast one hangs. If the fast ones queue, they are
-//! no longer fast.
+//! The square fails under more load, if a slow endpoint works on any number of calls at once. It
+//! has a ninth of the calls in flight of a fast one, each takes three times as long, so it gets one
+//! call in fifty. That determines the 99th percentile. So if an endpoint is usually more than 2×
+//! slower than the other, its cost counts eight times.
 //!
-//! Chosen by simulation; the 99th percentile in ms, of exponent 1, 2, 3, and 2 with the factor
-//! (three backends, 20 ms, in the last three rows 10 ms):
+//! "Usually" is an average without peaks ([`ewma`](crate::ewma)). After a pause that hits one call
+//! in a thousand, an endpoint must keep its share; otherwise its peers carry its load. A third
+//! power in place of the factor would fail here. The factor does not last for ever: averages fade
+//! without measurements, so an endpoint that is 3× slower is tried again every 4 s. Calls in flight
+//! still count, and show when a fast endpoint hangs. If the fast ones queue, they are no longer
+//! fast. Chosen by simulation. The table shows the 99th percentile in ms for exponents 1, 2, 3, and
+//! 2 with the factor (three backends, 20 ms, in the last three rows 10 ms):
 //!
 //! | | 1 | 2 | 3 | this |
 //! |---|---|---|---|---|
@@ -31,9 +31,9 @@
 //! | all well, log-normal times (σ 1), 10 at once, ρ 0.7 | 63 | 65 | 73 | 64 |
 //! | ten, all well, exponential times, 4 at once, ρ 0.9, 100 clients | 83 | 93 | 121 | 93 |
 //!
-//! An endpoint that has not been measured is taken to be as fast as the one it is compared with, so
-//! that calls in flight decide: it starts like its peers, neither flooded (as with a cost of 0) nor
-//! shunned (as with a default of seconds).
+//! An endpoint without measurements counts as fast as the one it is compared with, so calls in
+//! flight decide. It starts like its peers, neither flooded (as with a cost of 0) nor avoided (as
+//! with a default of seconds).
 
 use super::zoned::Zones;
 use super::{Candidate, Candidates, scaled};
@@ -54,7 +54,7 @@ impl<C> PeakEwmaPolicy<C> {
         Self { candidates, zones, decay }
     }
 
-    /// Not inlined into `pick`, where its registers would have to be saved for every policy.
+    /// Not inlined into `pick`: its registers would then be saved for every policy.
     #[inline(never)]
     pub(super) fn choose(&self, now: Instant, rng: &mut Rng) -> usize {
         let (offset, entries) = Zones::draw(self.zones.as_ref(), &self.candidates, rng);
@@ -84,7 +84,7 @@ impl<C> PeakEwmaPolicy<C> {
     }
 }
 
-/// What one costs more than its peaks say, because it is slow beside the other.
+/// Returns the factor on the cost of an endpoint that is slow compared to the other.
 #[inline]
 fn surcharge(own: Latency, other: Latency) -> f32 {
     match (own.usual, other.usual) {
@@ -93,16 +93,16 @@ fn surcharge(own: Latency, other: Latency) -> f32 {
     }
 }
 
-/// So many times as slow as the other is slow. With 1.5, a server that is well and had bad luck
-/// with its calls is taken for slow.
+/// An endpoint is slow if it is this many times slower than the other. With 1.5, a healthy server
+/// with unlucky calls counts as slow.
 const SLOW: f32 = 2.0;
 
-/// With the square of [`SLOW`]: calls in flight at a fast one, for each at a slow one, are at
-/// least 32.
+/// With the square of [`SLOW`]: a fast endpoint has at least 32 calls in flight for each at a slow
+/// one.
 const SURCHARGE: f32 = 8.0;
 
-/// An average that has faded below 1 µs says nothing any more; without a floor, calls in flight
-/// would be multiplied by nothing, and an idle endpoint would receive a burst.
+/// An average that has faded below 1 µs says nothing. Without a floor, calls in flight would be
+/// multiplied by almost zero, and an idle endpoint would receive a burst.
 const FLOOR_NANOS: f32 = 1000.0;
 
 #[cfg(test)]
@@ -137,7 +137,8 @@ pub(super) mod tests {
         }
     }
 
-    /// One call at a time; `serve` says how long each endpoint takes and how its calls end.
+    /// Shares with one call at a time; `serve` says how long each endpoint takes and how its calls
+    /// end.
     fn shares(n: u64, calls: u32, serve: impl Fn(u64) -> (u64, Outcome)) -> Vec<u32> {
         let (picker, mut rng, mut now) = (picker(n), Rng::new(5, 5), epoch());
         let mut counts = vec![0; n as usize];
@@ -176,7 +177,7 @@ pub(super) mod tests {
     #[test]
     fn a_new_endpoint_is_not_flooded() {
         let (picker, mut rng) = (picker(2), Rng::new(1, 1));
-        // Only one of both has been measured.
+        // Only one of the two has been measured.
         let first = pick(&picker, epoch(), &mut rng);
         first.finish(epoch() + Duration::from_millis(10), Outcome::Success);
         let held: Vec<_> = (0..100).map(|_| pick(&picker, epoch(), &mut rng)).collect();

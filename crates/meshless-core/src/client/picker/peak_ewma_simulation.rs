@@ -1,5 +1,5 @@
-//! A channel with `peak_ewma` in virtual time, under load from outside: what becomes of a backend
-//! that is slow, or only unlucky.
+//! A channel with `peak_ewma` in virtual time, under outside load, with a backend that is slow or
+//! only unlucky.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use crate::client::outcome::Outcome;
 use crate::rng::Rng;
 use crate::virtual_time::epoch;
 
-/// Backends that are equal, but for the first, which may be slow for a while.
+/// Equal backends, except that the first may be slow for a while.
 #[derive(Clone, Copy)]
 struct Load {
     calls_per_second: f64,
-    /// Uniform, so many times shorter or longer.
+    /// Uniform: up to this share shorter or longer.
     jitter: f64,
-    /// Calls that each works on at a time; the others wait their turn.
+    /// Calls that each backend works on at a time; the others wait their turn.
     workers: usize,
     slowness: f64,
     /// Seconds during which the first is slow.
     slow: (f64, f64),
-    /// When the machine stops, and for how many seconds: every call in flight ends so much later.
+    /// When the machine stops, and for how many seconds: every call in flight ends that much later.
     hiccup: (f64, f64),
     seconds: f64,
 }
@@ -51,7 +51,7 @@ struct EndedCall {
 impl Load {
     fn run(self, seed: u64) -> Vec<EndedCall> {
         let (picker, mut rng) = (picker(BACKENDS as u64), Rng::new(seed, 0));
-        // Per backend, when its workers will be free; and the leases by their end.
+        // For each backend, when its workers will be free; and the leases by their end.
         let mut busy: [BTreeSet<(Instant, u64)>; BACKENDS] = Default::default();
         let mut running: BTreeMap<(Instant, u64), Lease<u64>> = BTreeMap::new();
         let (mut now, mut calls) = (epoch(), Vec::new());
@@ -69,7 +69,7 @@ impl Load {
             let backend = *lease.connection() as usize;
             let busy = &mut busy[backend];
             busy.retain(|(end, _)| *end > now);
-            // It begins when all but `workers - 1` of those before it have ended.
+            // The call begins when all but `workers - 1` of those before it have ended.
             let ahead = (busy.len() + 1).saturating_sub(self.workers);
             let start =
                 ahead.checked_sub(1).and_then(|nth| busy.iter().nth(nth)).map_or(now, |(end, _)| *end);
@@ -92,7 +92,7 @@ fn between(calls: &[EndedCall], from: f64, to: f64) -> impl Iterator<Item = &End
     calls.iter().filter(move |call| (from..to).contains(&call.begun))
 }
 
-/// Of one backend, in a span of time.
+/// One backend's share in a span of time.
 fn share(calls: &[EndedCall], backend: usize, from: f64, to: f64) -> f64 {
     let of_it = between(calls, from, to).filter(|call| call.backend == backend).count();
     of_it as f64 / between(calls, from, to).count() as f64
@@ -107,7 +107,7 @@ fn p99_ms(calls: &[EndedCall], from: f64, to: f64) -> f64 {
 #[test]
 fn a_backend_three_times_slower_gets_too_few_calls_to_make_the_99th_percentile() {
     let any = usize::MAX;
-    // The last is ρ 0.7 of the other two.
+    // The last case is ρ 0.7 of the other two backends.
     for (calls_per_second, workers) in [(100.0, any), (333.0, any), (2000.0, any), (1000.0, 14)] {
         let calls = Load { calls_per_second, workers, ..STEADY }.run(7);
         let (share, p99) = (share(&calls, 0, 10.0, 30.0), p99_ms(&calls, 10.0, 30.0));
@@ -158,7 +158,7 @@ fn backends_that_differ_by_noise_share_the_calls() {
 
 #[test]
 fn a_slow_one_takes_what_is_too_much_for_the_others() {
-    // 5 % more than the others can do, nine tenths of what all can.
+    // 5 % above the capacity of the others, nine tenths of the total.
     let calls = Load { calls_per_second: 735.0, workers: 7, ..STEADY }.run(7);
     let (share, p99) = (share(&calls, 0, 10.0, 30.0), p99_ms(&calls, 10.0, 30.0));
     assert!(share > 0.05, "{share}");

@@ -1,7 +1,7 @@
-//! `pick_first`: every call to the one endpoint that the balancer's walk has reached.
+//! `pick_first`: every call goes to the one endpoint that the balancer has connected to.
 //!
-//! All the thinking is in `balancer/walk.rs`; here is only one endpoint, or for a moment two: while
-//! a successor takes over from a connection that the server ages.
+//! The decisions are in `balancer/connect_planner/pick_first.rs`. Here is only one endpoint, or two
+//! for a moment: while the next one takes over from a connection that the server ages.
 
 use super::Candidates;
 

@@ -1,10 +1,9 @@
-//! A picker while endpoints are on probation: each gets one call ahead of all others, everything
-//! else is picked as ever.
+//! The picker while endpoints are on probation. Each of them gets one test call before all others;
+//! everything else is picked as usual.
 //!
-//! The permit for that call lives with the endpoint, not here: however often the snapshot is
-//! replaced, and however many calls race for it, one call goes ahead. It does not wait for the
-//! policy's choice, or `peak_ewma`, which remembers the failures, would hardly ever try the
-//! endpoint again.
+//! The permit for the test call belongs to the endpoint, not to the picker: one call goes ahead,
+//! even if pickers change or calls race for it. The test call does not depend on the policy's
+//! choice: `peak_ewma` remembers the failures and would hardly ever try the endpoint again.
 
 use std::time::Instant;
 

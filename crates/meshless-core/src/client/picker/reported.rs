@@ -1,20 +1,20 @@
-//! The weight of an endpoint by what its server reports of its load (gRFC A58): the calls that it
-//! would serve at full utilization.
+//! The weight of an endpoint from its server's load report (gRFC A58): the calls that it would
+//! serve at full utilization.
 //!
-//! Written by the calls whose responses carry a report, or by a stream of reports; read by the
-//! balancer when it weighs endpoints. One word, like the average of `ewma.rs`, and without a lock.
+//! Calls whose responses carry a report write it, or a stream of reports does. The balancer reads
+//! it when it weighs endpoints. It is one word, like the average of `ewma.rs`, and needs no lock.
 
 use crate::atomic::{AtomicU64, Ordering};
 use std::ops::RangeInclusive;
 
-/// What a server says of its load, as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that
-/// weights are made of. What it does not say is 0.
+/// A server's load as in ORCA (`xds.data.orca.v3.OrcaLoadReport`): the part that weights are made
+/// of. A missing field is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LoadReport {
-    /// How busy the application says it is; 1 is as much as it should be, and more is possible.
-    /// Counts before the processor.
+    /// How busy the application is. 1 is its target load; more is possible. Used in place of the
+    /// processor's if set.
     pub application_utilization: f64,
-    /// How busy its processors are, of what it may use.
+    /// How busy its processors are, relative to what it may use.
     pub cpu_utilization: f64,
     /// Calls that it serves per second.
     pub calls_per_second: f64,
@@ -23,8 +23,8 @@ pub struct LoadReport {
 }
 
 impl LoadReport {
-    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58); `None` if the
-    /// report does not say enough, or says what cannot be.
+    /// "weight = qps / (utilization + eps / qps × error_utilization_penalty)" (A58). `None` if the
+    /// report lacks data or is impossible.
     pub(crate) fn weight(&self, error_penalty: f32) -> Option<f32> {
         let utilization = if self.application_utilization > 0.0 {
             self.application_utilization
@@ -52,21 +52,21 @@ impl ReportedWeight {
         self.state.store(u64::from(weight.to_bits()) << 32 | u64::from(ticks), Ordering::Relaxed);
     }
 
-    /// The weight, and when it was set.
+    /// Returns the weight, and when it was set.
     pub(crate) fn get(&self) -> Option<(f32, u32)> {
         let state = self.state.load(Ordering::Relaxed);
         let weight = f32::from_bits((state >> 32) as u32);
         (weight > 0.0).then_some((weight, state as u32))
     }
 
-    /// It has expired. Without this, its stamp would look fresh again when ticks wrap.
+    /// Clears an expired weight. Otherwise its stamp would look fresh again when ticks wrap.
     pub(crate) fn clear(&self) {
         self.state.store(0, Ordering::Relaxed);
     }
 }
 
-/// What any server may have. Beyond, sums of weights overflow or vanish, and with them the shares
-/// of all the others.
+/// Weights that a server can have. Beyond that, sums of weights overflow or vanish, and with them
+/// the shares of all others.
 const PLAUSIBLE: RangeInclusive<f32> = 1e-6..=1e12;
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! `round_robin`: endpoints in turn (gRFC A61).
 //!
-//! The turn is one counter that all snapshots of a channel share. An update that keeps the set of
-//! endpoints does not disturb it at all; one that changes the set continues after the endpoint that
-//! was picked last. Were every snapshot to start anew, at zero or at random, a set that changes at
-//! every rotation would favour some endpoint or lose the evenness that this policy is chosen for.
+//! The turn is one counter that all pickers of a channel share. An update that keeps the set of
+//! endpoints does not change it; one that changes the set continues after the last picked endpoint.
+//! If every picker started anew, at zero or at random, frequent rotations would favour some
+//! endpoint or make the shares uneven.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,10 +14,10 @@ use crate::endpoint::EndpointId;
 #[derive(Debug)]
 pub(crate) struct RoundRobin<C> {
     pub(super) candidates: Candidates<C>,
-    /// Picks so far, over all snapshots. It starts at random, so that clients that start together
-    /// do not walk in step.
+    /// Picks so far, over all pickers. It starts at random, so that clients which start together do
+    /// not move in step.
     turn: Arc<AtomicU32>,
-    /// What this snapshot adds to the turn to continue where the one before stood.
+    /// Added to the turn, so that this picker continues after the previous one.
     offset: u32,
 }
 
@@ -38,7 +38,7 @@ impl<C> RoundRobin<C> {
         self.index(self.turn.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The endpoint that the last pick began with; at the very beginning, one at random.
+    /// Returns the endpoint that the last pick began with; at the very beginning, a random one.
     pub(crate) fn last(&self) -> EndpointId {
         self.candidates.0[self.index(self.turn.load(Ordering::Relaxed).wrapping_sub(1))].endpoint
     }

@@ -1,10 +1,10 @@
 //! Endpoints in turn, in proportion to their weights: gRPC's static stride scheduler (gRFC A58,
 //! C-core).
 //!
-//! Turn after turn, each endpoint is looked at once per generation, and taken in as many
-//! generations as its weight says of the largest, evenly spread. One atomic addition per look, no
-//! state to lock; of equal weights every look is a pick, as in `round_robin`. Weights change by a
-//! new snapshot, which goes on counting where the last one stood.
+//! Each endpoint is looked at once per generation. It is picked in weight / max_weight of the
+//! generations, evenly spread. One look costs one atomic addition; there is no state to lock. With
+//! equal weights every look is a pick, as in `round_robin`. New weights come with a new picker,
+//! which continues the count of the last one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use super::Candidates;
 #[derive(Debug)]
 pub(crate) struct WeightedRoundRobin<C> {
     pub(super) candidates: Candidates<C>,
-    /// Of [`WEIGHT_MAX`], which the largest has.
+    /// Scaled to [`WEIGHT_MAX`], which the largest has.
     weights: Box<[u16]>,
     turn: Arc<AtomicU32>,
 }
@@ -25,7 +25,8 @@ impl<C> WeightedRoundRobin<C> {
         Self { candidates, weights: scale(&weights), turn }
     }
 
-    /// Ends within one look at each: the largest weight is never passed over.
+    /// Chooses the next endpoint. Ends after at most one look at each, since the largest weight is
+    /// never skipped.
     #[inline(never)]
     pub(super) fn choose(&self) -> usize {
         let n = self.weights.len() as u32;
@@ -33,8 +34,7 @@ impl<C> WeightedRoundRobin<C> {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             let (generation, position) = (turn / n, turn % n);
             let weight = u64::from(self.weights[position as usize]);
-            // The offset keeps endpoints of one weight from being passed over in the same
-            // generations.
+            // The offset: endpoints of equal weight are not skipped in the same generations.
             let phase = weight * u64::from(generation) + u64::from(position) * (WEIGHT_MAX / 2);
             if phase % WEIGHT_MAX >= WEIGHT_MAX - weight {
                 return position as usize;
@@ -43,10 +43,10 @@ impl<C> WeightedRoundRobin<C> {
     }
 }
 
-/// Scaled so that the largest is [`WEIGHT_MAX`]; before that, none is left above ten times the
-/// mean, which bounds the looks per pick, nor below a hundredth, which keeps what is never called
-/// from never being measured again (C-core's bounds). What weighs nothing is never taken, unless
-/// nothing weighs anything.
+/// Scales weights so that the largest is [`WEIGHT_MAX`]. Before that, they are bounded to a
+/// hundredth and to ten times the mean (C-core's bounds). The upper bound limits the looks per
+/// pick. The lower bound keeps an endpoint from getting no calls and so no new measurements.
+/// Endpoints of weight 0 are never picked, unless all have weight 0.
 fn scale(weights: &[f32]) -> Box<[u16]> {
     let weighty = || weights.iter().filter(|weight| **weight > 0.0);
     let mean = weighty().sum::<f32>() / weighty().count() as f32;

@@ -1,28 +1,28 @@
-//! From which zone a call's choices are drawn, where a zone is preferred.
+//! Chooses the zone from which a call's candidates are drawn, if a zone is preferred.
 //!
 //! `least_request` and `peak_ewma` take the better of two endpoints, so weights alone do not fix
-//! shares: of a near and a far endpoint that are both at rest, the nearer one would always win, and
-//! be overrun by its whole zone. So the zone is drawn first, by the weight of its endpoints, and
-//! two of that zone are compared. Policies that go by turns need none of this.
+//! shares. Of two idle endpoints, the nearer one would always win, and its whole zone would
+//! overload it. So the zone is drawn first, by the weight of its endpoints, and two endpoints of
+//! that zone are compared. Policies that take turns do not need this.
 
 use super::{Candidate, Candidates};
 use crate::rng::Rng;
 
-/// The zones of a snapshot whose candidates are in their order.
+/// The zones of a picker whose candidates are sorted by zone.
 #[derive(Debug)]
 pub(crate) struct Zones(Box<[Zone]>);
 
 #[derive(Debug)]
 struct Zone {
-    /// The end of its share, of 2³².
+    /// The end of its share, out of 2³².
     upto: u64,
-    /// Where its candidates are.
+    /// The index of its first candidate.
     start: usize,
     end: usize,
 }
 
 impl Zones {
-    /// Brings the candidates into the order of their zones. `None` if they are of one.
+    /// Sorts the candidates by zone. Returns `None` if all are in one zone.
     pub(crate) fn of<C>(candidates: &mut Candidates<C>) -> Option<Self> {
         let entries = &mut candidates.0;
         if entries.iter().all(|entry| entry.zone == entries[0].zone) {
@@ -41,12 +41,12 @@ impl Zones {
             }
             start = end;
         }
-        // Nothing is lost to rounding.
+        // Rounding must not leave a gap at the end.
         zones.last_mut()?.upto = SHARES;
         Some(Self(zones.into()))
     }
 
-    /// The candidates to compare, and the position of the first.
+    /// Returns the candidates to compare, and the position of the first.
     #[inline]
     pub(crate) fn draw<'a, C>(
         zones: Option<&Self>,

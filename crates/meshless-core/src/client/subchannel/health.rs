@@ -1,15 +1,15 @@
-//! Connections whose server says that it does not serve (gRFC A17).
+//! Connections whose server reports that it does not serve (gRFC A17).
 //!
-//! The driver watches the health service on each connection, if the user asked for it, and holds a
-//! new connection back until it is first said to be healthy: only then is it `handle_connected`.
-//! Until the first answer the endpoint is CONNECTING; while the answer is no, it is
-//! TRANSIENT_FAILURE, its connection stays open for the answer to change, and no other one is made.
-//! A connection in service that turns unhealthy keeps its calls and gets no new ones, so a backend
-//! that drains loses its share before it sends GOAWAY.
+//! If the user asked for it, the driver watches the health service on each connection. It holds a
+//! new connection back until its first healthy report; only then it calls `handle_connected`. Until
+//! the first report the endpoint is CONNECTING. While the report is "not serving", it is
+//! TRANSIENT_FAILURE: its connection stays open, since the report may change, and no other one is
+//! made. A connection in service that turns unhealthy keeps its calls and gets no new ones, so a
+//! draining backend loses its share before it sends GOAWAY.
 //!
-//! What was said holds for the connection that it was said on. When that goes away or is lost, the
-//! endpoint is CONNECTING again, and calls wait for its next connection: at the same address there
-//! may be another process by now (one that was restarted).
+//! A report holds only for its own connection. When that goes away or is lost, the endpoint is
+//! CONNECTING again, and calls wait for its next connection: by now another process may have the
+//! same address, for example after a restart.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ use super::{Phase, Subchannel};
 use crate::connection_id::ConnectionId;
 
 impl<C> Subchannel<C> {
-    /// The server of the connection, or of the attempt, `id` says that it does not serve. Returns
-    /// false if that changes nothing.
+    /// The server of the connection, or of the attempt, `id` reports that it does not serve.
+    /// Returns false if that changes nothing.
     pub(crate) fn mark_unhealthy(&mut self, id: ConnectionId, reason: Arc<str>) -> bool {
         if let Some(attempt) = self.attempt.as_mut().filter(|attempt| attempt.id == id) {
-            // It may last; the bound on attempts is for those that dial.
+            // It may last; the limit on attempts is for those that are connecting.
             attempt.held = true;
         } else if let Some(position) = self.position(id) {
             let connection = &mut self.connections[position];
@@ -43,7 +43,7 @@ impl<C> Subchannel<C> {
         self.clear_failure();
     }
 
-    /// How many connections have a server that does not serve.
+    /// Returns how many connections have a server that does not serve.
     pub(crate) fn unhealthy(&self) -> usize {
         self.connections.iter().filter(|connection| connection.phase == Phase::Unhealthy).count()
     }

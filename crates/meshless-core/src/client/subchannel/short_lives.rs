@@ -1,9 +1,9 @@
 //! How long to wait before the next connection to an endpoint whose connections end early, or
 //! flood.
 //!
-//! A connection that is made and lasts resets the backoff, and is replaced at once when it ends:
-//! servers age their connections, and pods are replaced. Two kinds of servers make a loop of that,
-//! each of whose turns costs a handshake and a new picker:
+//! A connection that lasts resets the backoff, and is replaced at once when it ends: servers age
+//! their connections, and pods are replaced. Two kinds of servers cause a loop, in which each turn
+//! costs a handshake and a new picker:
 //!
 //! - one that ends each connection soon after it was made (a crash loop, a proxy without a
 //!   backend): the pause doubles with each connection in a row that lived less than 0.8 s and
@@ -11,13 +11,13 @@
 //! - one that sends frames without end until the client closes (`frame budget`): the pause grows
 //!   with each such connection, however long it lived.
 //!
-//! Owned by a subchannel, which takes the later of these pauses and its backoff.
+//! A subchannel owns it, and takes the later of this pause and its backoff.
 
 use std::time::Duration;
 
 use crate::rng::Rng;
 
-/// Connections in a row that were not worth their handshake.
+/// Consecutive connections that were not worth their handshake.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ShortLives {
     short: u32,
@@ -25,7 +25,7 @@ pub(super) struct ShortLives {
 }
 
 impl ShortLives {
-    /// A connection has ended after `life`, in which it answered `answers` calls. Returns the pause
+    /// A connection has ended after `life`, and had answered `answers` calls. Returns the pause
     /// before the next one.
     pub(super) fn ended(&mut self, life: Duration, answers: u64, rng: &mut Rng) -> Option<Duration> {
         if life >= FLOOD_FORGIVEN {
@@ -39,13 +39,13 @@ impl ShortLives {
         Some(pause(self.short.checked_sub(FREE + 1)?, FIRST_PAUSE, PAUSE_MAX, rng))
     }
 
-    /// Returns true if the pause before the next connection is this one's doing.
+    /// Returns true if this causes the pause before the next connection.
     pub(super) fn pauses(&self) -> bool {
         self.short > FREE || self.floods > 0
     }
 
-    /// A connection was closed since its server sent too many frames that carry nothing. Returns
-    /// the pause before the next one.
+    /// A connection was closed because its server sent too many frames without content. Returns the
+    /// pause before the next one.
     pub(super) fn flooded(&mut self, rng: &mut Rng) -> Duration {
         self.floods = self.floods.saturating_add(1);
         pause(self.floods - 1, FLOOD_FIRST_PAUSE, FLOOD_PAUSE_MAX, rng)
@@ -57,30 +57,28 @@ fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Durat
     rng.jittered(first.saturating_mul(factor).min(max), JITTER)
 }
 
-/// Less than connections live that end by their age: the shortest in use is 1 s, less 10 % of
-/// jitter. Otherwise a server of that age that gets less than a hundred calls a second would be
-/// paused from.
+/// Below the life of connections that end by age: the shortest in use is 1 s, less 10 % of jitter.
+/// Otherwise a server of that age with less than a hundred calls a second would cause pauses.
 const SHORT: Duration = Duration::from_millis(800);
 
 /// A connect costs both sides about as much as a hundred calls: a TLS handshake about 1 ms, a call
 /// about 10 µs.
 const ANSWERS_WORTH_A_CONNECT: u64 = 100;
 
-/// Short lives without a pause. A restart can be met twice by chance: the old process just before
-/// its end, the new one before it is ready.
+/// Short lives without a pause. A restart can cause two by chance: one with the old process just
+/// before its end, one with the new process before it is ready.
 const FREE: u32 = 2;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
-/// Not the backoff's two minutes: the endpoint does serve, if not for long.
+/// Not the backoff's two minutes: the endpoint does serve, although briefly.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// As the backoff's first and last delay (connection-backoff.md).
 const FLOOD_FIRST_PAUSE: Duration = Duration::from_secs(1);
 const FLOOD_PAUSE_MAX: Duration = Duration::from_secs(120);
 
-/// A connection that has lived so long without a flood shows that the server is another than it
-/// was.
+/// A connection that lived so long without a flood shows that the server has changed.
 const FLOOD_FORGIVEN: Duration = Duration::from_secs(600);
 
 const JITTER: f64 = 0.2;

@@ -1,5 +1,5 @@
-//! Connections that are open, as far as anyone knows, and answer nothing: new calls go elsewhere
-//! until it is known which it is.
+//! Connections that seem open but answer nothing. They get no new calls until it is known which is
+//! true.
 //!
 //! ```text
 //!               handle_silent(true)              handle_silent(false), replaced
@@ -8,9 +8,9 @@
 //!       └─── handle_silent(false) ────────┘ └─── handle_closed ▶ forgotten
 //! ```
 //!
-//! Suspicion is quick and may be wrong, so it takes nothing from anybody: calls in flight go on, a
-//! successor is connected as for a connection that was lost, and while no endpoint at all serves,
-//! suspects are still picked: one that may answer is better than none.
+//! Suspicion is quick and may be wrong, so it ends nothing. Calls in flight go on. Another
+//! connection is made, as if this one were lost. While no endpoint serves, suspects are still
+//! picked: one that may answer is better than none.
 
 use super::{Connection, Phase, Subchannel};
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::longest::LONGEST;
 
-/// How endpoints that are new, or were out of service, are given their share: little by little,
-/// while their caches, pools and compiled code warm up (Envoy; gRFC A100).
+/// How endpoints that are new, or were out of service, get their share: gradually. Their caches,
+/// pools and compiled code warm up in that time (Envoy; gRFC A100).
 ///
-/// The endpoints that a channel finds at its beginning are all new to it alike, and have their
-/// share at once.
+/// Endpoints that a channel finds at its start get their share at once, since all are equally new
+/// to it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SlowStartConfig {
     window: Duration,
@@ -16,13 +16,13 @@ pub struct SlowStartConfig {
 }
 
 impl SlowStartConfig {
-    /// Shares grow in a straight line (Envoy's aggression of 1) for as long as `window`. Some
-    /// seconds up to a minute are usual.
+    /// Shares grow in a straight line (Envoy's aggression of 1) over `window`. Some seconds up to a
+    /// minute are usual.
     pub fn new(window: Duration) -> Self {
         Self { window: window.min(LONGEST), min_percent: 10 }
     }
 
-    /// The share to begin with, in percent of the whole. Default 10, Envoy's. 1 to 100.
+    /// The share at the beginning, in percent of the whole. Default 10, Envoy's. 1 to 100.
     pub fn min_percent(mut self, percent: u8) -> Self {
         self.min_percent = percent.clamp(1, 100);
         self
@@ -31,7 +31,7 @@ impl SlowStartConfig {
     /// "Weight · max(min_weight_percent, time since start / window)".
     pub(super) fn factor(&self, age: Duration) -> f32 {
         let part = age.as_secs_f32() / self.window.as_secs_f32();
-        // Without a window there is no number to compare with.
+        // With a window of zero this is not a number.
         if part < 1.0 { part.max(f32::from(self.min_percent) / 100.0) } else { 1.0 }
     }
 

@@ -1,12 +1,11 @@
-//! What the last update of `weighted_round_robin`'s shares went by, for those who measure it (gRFC
-//! A78).
+//! The inputs of the last update of `weighted_round_robin`'s shares, for metrics (gRFC A78).
 
 /// One update of the shares of all listed endpoints.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WeightUpdate {
-    /// The reported weight of each endpoint, 0 where there is none that counts.
+    /// The reported weight of each endpoint; 0 if it has none that counts.
     pub weights: Vec<f32>,
-    /// Endpoints that have not reported, or for less than the blackout period.
+    /// Endpoints that have not reported, or have reported for less than the blackout period.
     pub not_yet_usable: usize,
     /// Endpoints whose last report is older than the expiration period.
     pub stale: usize,
@@ -20,7 +19,7 @@ pub(super) enum Unusable {
 }
 
 impl WeightUpdate {
-    /// Whether too few endpoints had a weight for shares to be made of them: `round_robin` then.
+    /// Returns true if too few endpoints had a weight, so that `round_robin` was used.
     pub fn fell_back(&self) -> bool {
         self.weights.iter().filter(|weight| **weight > 0.0).count() < WEIGHTS_MIN
     }

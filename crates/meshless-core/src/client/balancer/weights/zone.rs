@@ -1,9 +1,9 @@
-//! How much of a channel's traffic goes to each zone, so that it stays near and overruns nobody.
+//! How much of a channel's traffic goes to each zone: calls stay near, but overload no zone.
 //!
-//! A call within a zone is faster, and clouds charge for the others. But "always the own zone"
-//! sends a third of all calls to one pod if one of three zones has only that: a zone can keep what
-//! its pods have the capacity for, and the rest has to go where there is room. With `c` the share
-//! of the capacity that a zone has and `s` the share of the clients:
+//! A call within a zone is faster, and clouds charge for calls between zones. But "always the own
+//! zone" sends a third of all calls to one pod if one of three zones has only one pod. A zone can
+//! keep only as many calls as its pods have capacity for; the rest must go where there is room. Let
+//! `c` be a zone's share of the capacity, and `s` its share of the clients:
 //!
 //! ```text
 //! own zone       min(1, c / s)
@@ -11,32 +11,33 @@
 //! ```
 //!
 //! If every client does this, each zone gets exactly the share `c` of all calls. A client does not
-//! know `s`; that the zones are alike, 1 ∕ Z, is the assumption unless the user knows better. The
-//! same rule as Envoy's zone-aware routing.
+//! know `s`; it assumes 1 ∕ Z, equal zones, unless the user sets it. Envoy's zone-aware routing has
+//! the same rule.
 //!
-//! Pure, and called whenever a picker is made, with the endpoints that can be picked now: if a
-//! zone's pods fail, its capacity is what remains, and the calls spill over by themselves. It never
-//! leaves an endpoint out of the picker: one of weight 0 is for when all others are full, or have
-//! failed the call before.
+//! This is a pure function. It is called whenever a picker is made, with the endpoints that can be
+//! picked now. If pods of a zone fail, its capacity shrinks, and the calls spill over without
+//! further rules. No endpoint is left out of the picker: an endpoint of weight 0 gets calls if all
+//! others are full, or have failed the call before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a channel's client is, and where the others are.
+/// The zone of a channel's client, and the zones of the service's other clients.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ZonePreference {
     own: String,
-    /// By zone, not normalised; `None` if the zones are alike.
+    /// By zone, not normalised; `None` if all zones have equally many.
     clients: Option<BTreeMap<String, f64>>,
 }
 
 impl ZonePreference {
-    /// A client in the zone `own`, with as many clients in every zone that has endpoints.
+    /// A client in the zone `own`. All zones with endpoints are assumed to have equally many
+    /// clients.
     pub fn new(own: impl Into<String>) -> Self {
         Self { own: own.into(), clients: None }
     }
 
     /// How the service's clients are spread over the zones, in any unit: numbers of pods, or
-    /// shares. A zone that is not named has none. Numbers that are not positive are ignored.
+    /// shares. A zone that is not named has no clients. Numbers that are not positive are ignored.
     pub fn clients(mut self, clients: impl IntoIterator<Item = (impl Into<String>, f64)>) -> Self {
         let positive = clients.into_iter().filter(|(_, share)| share.is_finite() && *share > 0.0);
         let clients: BTreeMap<_, _> = positive.map(|(zone, share)| (zone.into(), share)).collect();
@@ -44,12 +45,12 @@ impl ZonePreference {
         self
     }
 
-    /// The zone of the client.
+    /// Returns the client's zone.
     pub fn own(&self) -> &str {
         &self.own
     }
 
-    /// The share of the clients that each zone has. A zone that is missing has none.
+    /// Returns each zone's share of the clients. A zone that is missing has none.
     fn client_shares<'a>(&'a self, with_endpoints: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, f64> {
         match &self.clients {
             Some(clients) => {
@@ -65,9 +66,9 @@ impl ZonePreference {
     }
 }
 
-/// The weight of each endpoint for a client of this preference, in the order given. Endpoints are a
-/// zone and a capacity: what they would weigh without a preference. The sum of all weights stays
-/// what it is. An endpoint of unknown zone is in none, and takes what others leave.
+/// Returns the weight of each endpoint for a client with this preference, in the order given. Each
+/// endpoint is a zone and a capacity: its weight without a preference. The sum of all weights does
+/// not change. Endpoints of unknown zone belong to no zone and take what others leave.
 pub(super) fn zone_weights(endpoints: &[(Option<&str>, f32)], preference: &ZonePreference) -> Vec<f32> {
     let mut capacities: BTreeMap<Option<&str>, f64> = BTreeMap::new();
     for (zone, capacity) in endpoints {
@@ -86,7 +87,7 @@ pub(super) fn zone_weights(endpoints: &[(Option<&str>, f32)], preference: &ZoneP
     endpoints.iter().map(weight).collect()
 }
 
-/// How much of the client's traffic each zone gets: 1 in all.
+/// Returns how much of the client's traffic each zone gets; the sum is 1.
 fn zone_fractions<'a>(
     capacity_shares: &BTreeMap<Option<&'a str>, f64>,
     preference: &ZonePreference,
@@ -99,7 +100,8 @@ fn zone_fractions<'a>(
     let local = match own_clients > 0.0 {
         true if own_capacity >= own_clients - ROUNDING => 1.0,
         true => own_capacity / own_clients,
-        // By the user's numbers this client is not there; it takes no room that matters.
+        // By the user's numbers this zone has no clients, so this client takes no room that
+        // matters.
         false if own_capacity > 0.0 => 1.0,
         false => 0.0,
     };
@@ -112,7 +114,7 @@ fn zone_fractions<'a>(
     let fraction = |zone: Option<&str>, capacity: f64| match (zone == own, room_in_all > 0.0) {
         (true, true) => local,
         (false, true) => (1.0 - local) * room(zone, capacity) / room_in_all,
-        // Nobody has room to spare: either all that is needed is here, or each takes by its
+        // No zone has room to spare: either the own zone suffices, or each zone takes by its
         // capacity.
         (_, false) if local >= 1.0 => f64::from(u8::from(zone == own)),
         (_, false) => capacity,
@@ -120,8 +122,8 @@ fn zone_fractions<'a>(
     capacity_shares.iter().map(|(zone, capacity)| (*zone, fraction(*zone, *capacity))).collect()
 }
 
-/// A third of three is not 1 in floating point; what is left must not count as room, nor as a lack
-/// of it.
+/// A third of three is not 1 in floating point. Such a remainder must not count as room, nor as a
+/// lack of it.
 const ROUNDING: f64 = 1e-9;
 
 #[cfg(test)]
@@ -129,8 +131,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// For endpoints of these zones and capacities; an empty zone is unknown. Scaled so that the
-    /// mean is 1.
+    /// Weights for endpoints of these zones and capacities; an empty zone is unknown. Scaled so
+    /// that the mean is 1.
     fn weights(of: &[(&'static str, u32)], preference: &ZonePreference) -> Vec<f32> {
         let endpoint = |(zone, capacity): &(&'static str, u32)| {
             (Some(*zone).filter(|zone| !zone.is_empty()), *capacity as f32)
@@ -161,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_zone_with_too_few_pods_spills_to_those_with_room_in_proportion() {
-        // Capacities 1/8, 4/8, 3/8 for clients of 1/3 each: "a" keeps 3/8, and of the rest "b" has
-        // 4 parts of room, "c" 1.
+        // Capacities 1/8, 4/8, 3/8 for clients of 1/3 each: "a" keeps 3/8. Of the rest, "b" has 4
+        // parts of room, "c" 1.
         let of = [("a", 1), ("b", 4), ("c", 3)];
         let expected = [3.0 / 8.0, 5.0 / 8.0 * 4.0 / 5.0, 5.0 / 8.0 / 5.0].map(|share: f32| share * 3.0);
         assert!(close(&weights(&of, &ZonePreference::new("a")), &expected));
@@ -193,7 +195,7 @@ mod tests {
         let of = [("a", 1), ("b", 1)];
         let most_in_a =
             ZonePreference::new("a").clients([("a", 30.0), ("b", 10.0), ("c", f64::NAN), ("d", -1.0)]);
-        // 1/2 of the capacity for 3/4 of the clients: 2/3 stay.
+        // 1/2 of the capacity for 3/4 of the clients: 2/3 of the calls stay.
         assert!(close(&weights(&of, &most_in_a), &[4.0 / 3.0, 2.0 / 3.0]));
         let elsewhere = ZonePreference::new("b").clients([("a", 1.0)]);
         assert!(close(&weights(&of, &elsewhere), &[0.0, 2.0]));
@@ -209,7 +211,7 @@ mod tests {
         ) {
             const ZONES: [&str; 4] = ["", "a", "b", "c"];
             let of: Vec<_> = of.into_iter().map(|(zone, weight)| (ZONES[zone], weight)).collect();
-            // With no numbers given, the zones that have endpoints are those that have clients.
+            // Without numbers, every zone with endpoints has clients.
             let known: BTreeSet<_> = of.iter().map(|(zone, _)| *zone).filter(|zone| !zone.is_empty()).collect();
             let clients: BTreeMap<&str, f64> = match &clients {
                 Some(numbers) => ZONES[1..].iter().copied().zip(numbers.iter().copied()).collect(),
