@@ -1,5 +1,5 @@
-//! The atomics that calls on several threads share: the standard library's, or those of loom when
-//! the models run (`loom_models.rs`), which try every order in which threads may see them.
+//! The atomics that calls on several threads share. They are the standard library's; in the models
+//! (`loom_models.rs`) they are loom's, which tries every order in which threads may see them.
 
 #[cfg(meshless_loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, fence};

@@ -1,14 +1,15 @@
-//! Connection backoff, as every gRPC client does it (grpc/doc/connection-backoff.md).
+//! Connection backoff, as in every gRPC client (grpc/doc/connection-backoff.md).
 //!
-//! Called by a subchannel between two attempts to connect. It keeps no clock: it says how long, the
-//! caller when.
+//! A subchannel calls it between two attempts to connect. It keeps no clock: it returns durations,
+//! and the caller adds them to its time.
 
 use std::time::Duration;
 
 use crate::longest::LONGEST;
 use crate::rng::Rng;
 
-/// How long to wait between attempts to connect to one endpoint. A value in hand is valid.
+/// How long to wait between attempts to connect to one endpoint. The constructor accepts only valid
+/// values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BackoffConfig {
     base: Duration,
@@ -19,12 +20,12 @@ pub struct BackoffConfig {
 }
 
 impl BackoffConfig {
-    /// Starts at `base`, grows by `multiplier` with every failure up to `max`; every delay is
-    /// stretched or shortened by at most `jitter` of itself (0.2 is ±20 %).
+    /// Delays start at `base` and grow by `multiplier` with every failure, up to `max`. Every delay
+    /// is made longer or shorter by at most `jitter` of itself (0.2 is ±20 %).
     ///
     /// # Errors
-    /// If `base` is zero or above `max`, if `multiplier` is not a number from 1 on, or if `jitter`
-    /// is not in `0..1`.
+    /// If `base` is zero or above `max`, if `multiplier` is not a number of at least 1, or if
+    /// `jitter` is not in `0..1`.
     pub fn new(
         base: Duration,
         multiplier: f64,
@@ -44,8 +45,8 @@ impl BackoffConfig {
         Ok(Self { base, multiplier, jitter, max, ..Self::default() })
     }
 
-    /// The least time that an attempt to connect is given, however short the delay before the next
-    /// one is. Default 20 s.
+    /// The minimum time for an attempt to connect, also if the delay before the next one is
+    /// shorter. Default 20 s.
     pub fn with_min_connect_timeout(mut self, timeout: Duration) -> Self {
         self.min_connect_timeout = timeout.min(LONGEST);
         self
@@ -72,12 +73,12 @@ pub enum InvalidBackoffError {
     /// The first delay is out of range.
     #[error("backoff base {base:?} must be above zero and at most the maximum of {max:?}")]
     Base {
-        /// The first delay asked for.
+        /// The given first delay.
         base: Duration,
-        /// The longest delay asked for.
+        /// The given longest delay.
         max: Duration,
     },
-    /// The delays would shrink.
+    /// The multiplier would shrink the delays.
     #[error("backoff multiplier {0} must be a number from 1 on")]
     Multiplier(f64),
     /// The jitter could make a delay negative.
@@ -85,7 +86,7 @@ pub enum InvalidBackoffError {
     Jitter(f64),
 }
 
-/// Where one endpoint stands in its sequence of delays.
+/// One endpoint's position in its sequence of delays.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     config: BackoffConfig,
@@ -93,16 +94,16 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// At the beginning of the sequence.
+    /// Starts at the beginning of the sequence.
     pub fn new(config: BackoffConfig) -> Self {
         Self { next: config.base, config }
     }
 
-    /// The delay from the start of the attempt that failed to the start of the next one.
+    /// Returns the delay from the start of the failed attempt to the start of the next one.
     pub fn advance(&mut self, rng: &mut Rng) -> Duration {
         let delay = rng.jittered(self.next, self.config.jitter);
-        // `Duration::mul_f64` panics on overflow; comparing first keeps any valid configuration
-        // clear of that.
+        // `Duration::mul_f64` panics on overflow; the comparison before it excludes that for every
+        // valid configuration.
         let grown = self.next.as_secs_f64() * self.config.multiplier;
         self.next = if grown < self.config.max.as_secs_f64() {
             Duration::from_secs_f64(grown)
@@ -112,13 +113,13 @@ impl Backoff {
         delay
     }
 
-    /// Back to the beginning: the endpoint has served.
+    /// Goes back to the beginning: the endpoint has served.
     pub fn reset(&mut self) {
         self.next = self.config.base;
     }
 
-    /// How long the attempt that starts now may take: until the next one would be due, and at least
-    /// 20 s.
+    /// Returns how long the attempt that starts now may take: until the next one would be due, and
+    /// at least 20 s.
     pub fn connect_timeout(&self) -> Duration {
         self.next.max(self.config.min_connect_timeout)
     }

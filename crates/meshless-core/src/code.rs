@@ -1,6 +1,6 @@
-//! gRPC's status codes, and sets of them: what a retry policy is written in.
+//! gRPC's status codes, and sets of them, which retry policies use.
 //!
-//! The core knows no gRPC library, hence a type of its own; numbers and names are gRPC's
+//! The core depends on no gRPC library, so it has its own type. Numbers and names are gRPC's
 //! (grpc/doc/statuscodes.md).
 
 use std::fmt;
@@ -12,17 +12,17 @@ use std::str::FromStr;
 pub enum Code {
     /// Success.
     Ok = 0,
-    /// The caller gave up.
+    /// The caller cancelled the call.
     Cancelled = 1,
-    /// An error that says nothing of itself.
+    /// An error without more information.
     Unknown = 2,
-    /// The request makes no sense in any state of the server.
+    /// The request is invalid in any state of the server.
     InvalidArgument = 3,
     /// The deadline passed before the answer.
     DeadlineExceeded = 4,
-    /// What was asked for does not exist.
+    /// The requested entity does not exist.
     NotFound = 5,
-    /// What was to be created exists.
+    /// The entity to be created already exists.
     AlreadyExists = 6,
     /// The caller may not do this.
     PermissionDenied = 7,
@@ -42,7 +42,7 @@ pub enum Code {
     Unavailable = 14,
     /// Data is lost.
     DataLoss = 15,
-    /// The caller has not said who it is.
+    /// The caller is not authenticated.
     Unauthenticated = 16,
 }
 
@@ -136,19 +136,19 @@ impl CodeSet {
     /// No code.
     pub const EMPTY: Self = Self(0);
 
-    /// Whether `code` is one of them.
+    /// Returns true if `code` is in the set.
     #[inline]
     pub fn contains(self, code: Code) -> bool {
         self.0 & (1 << code as u8) != 0
     }
 
-    /// Whether there is none.
+    /// Returns true if the set is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The codes, by number.
+    /// Returns the codes, by number.
     pub fn iter(self) -> impl Iterator<Item = Code> {
         Code::ALL.into_iter().filter(move |code| self.contains(*code))
     }

@@ -1,8 +1,8 @@
-//! The name of a connection. The balancer gives it, leases and the driver refer to it.
+//! The id of a connection. The balancer assigns it; leases and the driver refer to it.
 
 use std::fmt;
 
-/// Names a connection from the attempt to make it to its end. Never used twice by one balancer.
+/// Identifies a connection from the attempt to its end. A balancer never uses an id twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub(crate) u64);
 

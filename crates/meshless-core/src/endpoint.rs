@@ -1,16 +1,15 @@
 //! Endpoints: what a resolver names, and the diff between two of its answers.
 //!
-//! A resolver hands over full sets; everything downstream wants to touch only what changed, so
-//! [`EndpointSet`] turns a full set into added, removed and kept. Called by the balancer. It never
-//! resolves or connects, and it does not decide whether an empty answer is to be believed: the
-//! balancer does.
+//! A resolver hands over full sets, but the balancer wants to touch only what changed. So
+//! [`EndpointSet`] splits a full set into added, removed and kept. The balancer calls it. It never
+//! resolves or connects. The balancer, and not this set, decides if an empty answer counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Where an endpoint listens.
+/// The address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Address {
@@ -20,22 +19,22 @@ pub enum Address {
     Unix(PathBuf),
 }
 
-/// One backend of a target: one address.
+/// One backend of a target, with one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Where it listens. It identifies the endpoint within a target.
+    /// Its address, which identifies the endpoint within a target.
     pub address: Address,
     /// Its share of the traffic relative to its peers; 1 if the resolver knows none.
-    /// `weighted_round_robin` reads it; as in gRPC, `round_robin` does not.
+    /// `weighted_round_robin` uses it; `round_robin` does not, as in gRPC.
     pub weight: u32,
-    /// The zone it runs in, if the resolver knows. Read where a [zone is
+    /// The zone it runs in, if the resolver knows. Used if a [zone is
     /// preferred](crate::BalancerConfig::zone).
     pub zone: Option<String>,
 }
 
 impl Endpoint {
-    /// The endpoint at `address`, of weight 1 and no known zone.
+    /// Creates the endpoint at `address`, with weight 1 and no zone.
     pub fn new(address: impl Into<Address>) -> Self {
         Self { address: address.into(), weight: 1, zone: None }
     }
@@ -53,8 +52,7 @@ impl Endpoint {
     }
 }
 
-/// Names an endpoint for as long as it stays in the set. One that leaves and comes back is given a
-/// new id.
+/// Identifies an endpoint while it is in the set. One that leaves and comes back gets a new id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointId(u64);
 
@@ -72,21 +70,21 @@ pub struct EndpointSet {
     last_id: u64,
 }
 
-/// What an update changed. Ids are in the order of the addresses.
+/// The changes of an update. Ids are in the order of the addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use]
 pub struct EndpointDiff {
     /// Endpoints that were not in the set before.
     pub added: Vec<EndpointId>,
-    /// Endpoints that have left it; their ids are not used again.
+    /// Endpoints that have left the set; their ids are not used again.
     pub removed: Vec<EndpointId>,
-    /// Endpoints that stayed, though their weight or zone may have changed.
+    /// Endpoints that stayed; their weight or zone may have changed.
     pub kept: Vec<EndpointId>,
 }
 
 impl EndpointSet {
-    /// The empty set.
+    /// Creates the empty set.
     pub fn new() -> Self {
         Self::default()
     }
@@ -118,24 +116,24 @@ impl EndpointSet {
         diff
     }
 
-    /// The endpoints in the order of their addresses.
+    /// Returns the endpoints in the order of their addresses.
     pub fn iter(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
         self.endpoints.values().map(|(id, endpoint)| (*id, endpoint))
     }
 
-    /// How many there are.
+    /// Returns the number of endpoints.
     pub fn len(&self) -> usize {
         self.endpoints.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is no endpoint.
     pub fn is_empty(&self) -> bool {
         self.endpoints.is_empty()
     }
 }
 
 impl EndpointDiff {
-    /// Whether nothing was added and nothing removed.
+    /// Returns true if nothing was added or removed.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty()
     }

@@ -1,28 +1,28 @@
 //! The peak-sensitive moving average of an endpoint's response time, without a lock.
 //!
-//! Peaks are adopted at once, everything else decays towards what is measured (Finagle's
-//! `PeakEwma`; tower's `load::peak_ewma` keeps the same state behind a mutex). The whole state, an
-//! average and its moment, is one 64-bit word, so that reading it while a call is being placed
-//! costs one load. Written when a call ends, read by the picker. It counts no calls: `Load` does.
+//! Peaks are adopted at once; lower values decay the average towards them (Finagle's `PeakEwma`;
+//! tower's `load::peak_ewma` keeps the same state behind a mutex). The whole state, an average and
+//! its time, is one 64-bit word: a picker reads it with one load. It is written when a call ends.
+//! It counts no calls: `Load` does.
 //!
-//! Peaks say how bad it can be, which one pause of the garbage collector decides for seconds.
-//! Whether a server is slow, all the time, is another question; so there is a second average, of
-//! what is usual: without peaks, faster, and in which no answer counts for more than three usual
-//! ones. An answer weighs as much as the time since the one before it; after a silence, when what
-//! was known is old, a few weigh more, as the first ones do.
+//! Peaks show how bad it can be, and one garbage collection sets them for seconds. They do not show
+//! if a server is slow all the time. For that there is a second, faster average, the usual latency.
+//! It ignores peaks: each sample is capped at 3× the current value. The weight of a sample is the
+//! time since the previous one. After a silence, when the value is old, a few samples weigh more,
+//! like the first ones.
 //!
-//! Failures are recorded as penalties: latencies that stand on their own until they have faded
-//! below what is measured, ten times as fast. At the pace of latencies, a penalty of 5 s would keep
-//! calls of 1 ms away for 85 s: long after a backend has recovered, and too long for a breaker to
-//! ever see five failures in a row.
+//! Failures are recorded as penalties. A penalty replaces the average until it has faded below the
+//! measured latency, ten times as fast as a latency fades. At the normal pace, a penalty of 5 s
+//! would keep calls of 1 ms away for 85 s: long after a backend has recovered, and too long for a
+//! breaker to ever see five consecutive failures.
 //!
-//! The arithmetic is IEEE basic operations only. `exp` of the platform's libm differs in its last
-//! bits from machine to machine, and with it would differ which endpoint a seed picks.
+//! The arithmetic uses IEEE basic operations only. The last bits of `exp` in libm differ from
+//! machine to machine, and a seed would then pick different endpoints.
 
 use crate::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How averages fade, and the moment from which their ticks count.
+/// How fast averages fade, and the time from which their ticks count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EwmaDecay {
     epoch: Instant,
@@ -30,16 +30,16 @@ pub(crate) struct EwmaDecay {
 }
 
 impl EwmaDecay {
-    /// Averages fall to 1/e in `decay` (Finagle, tower and Linkerd use 10 s), counted from `epoch`,
-    /// which lies before any `now` that follows. A `decay` below one tick of 100 µs counts as one
-    /// tick.
+    /// Averages fall to 1/e in `decay` (Finagle, tower and Linkerd use 10 s). Time counts from
+    /// `epoch`, which must not be after any later `now`. A `decay` below one tick of 100 µs counts
+    /// as one tick.
     pub(crate) fn new(epoch: Instant, decay: Duration) -> Self {
         let ticks = (decay.as_secs_f64() * TICKS_PER_SECOND as f64).max(1.0);
         Self { epoch, halvings_per_tick: (std::f64::consts::LOG2_E / ticks) as f32 }
     }
 
-    /// `now` in ticks. It wraps after 119 hours; an endpoint without a call for exactly that long
-    /// would look freshly measured, which does no harm.
+    /// Returns `now` in ticks. It wraps after 119 hours. An endpoint without a call for exactly
+    /// that long would look freshly measured, which does no harm.
     #[inline]
     pub(crate) fn ticks(&self, now: Instant) -> u32 {
         let since = now.saturating_duration_since(self.epoch);
@@ -47,15 +47,15 @@ impl EwmaDecay {
             .wrapping_add(since.subsec_nanos() / NANOS_PER_TICK)
     }
 
-    /// How long ago `stamp` was, down to a tick.
+    /// Returns the age of `stamp`, down to a tick.
     pub(crate) fn since(&self, stamp: u32, now: Instant) -> Duration {
         let age = self.ticks(now).wrapping_sub(stamp);
-        // As below: a stamp from the future is a race.
+        // As in `remaining`: a stamp from the future is a race.
         let age = if age > u32::MAX - CLOCK_RACE_TICKS { 0 } else { age };
         Duration::from_nanos(u64::from(age) * u64::from(NANOS_PER_TICK))
     }
 
-    /// What is left, of 1, of `average`, which was stamped at `stamp`.
+    /// Returns the fraction that is left of `average`, which was stamped at `stamp`.
     #[inline]
     fn remaining(&self, average: f32, stamp: u32, ticks: u32) -> f32 {
         let age = ticks.wrapping_sub(stamp);
@@ -73,31 +73,31 @@ impl EwmaDecay {
     }
 }
 
-/// The average of one endpoint; by default, of one that has not been measured.
+/// The average of one endpoint. The default is an endpoint without measurements.
 #[derive(Debug, Default)]
 pub(crate) struct PeakEwma {
-    /// High half: the average in ns as an `f32`, 0 for "nothing measured yet", negative for a
-    /// penalty. Low half: its stamp in ticks.
+    /// High half: the average in ns as an `f32`, 0 for "not measured yet", negative for a penalty.
+    /// Low half: its stamp in ticks.
     state: AtomicU64,
-    /// What is usual, in ns as the bits of an `f32`, as of the same stamp. Its last bits are not
-    /// its own: they count the first answers, all of which weigh the same, and go back when one
-    /// comes after a silence. Two calls that end in the same moment may count for one here, and a
-    /// reader may see one word of before and one of after: it is off by one call.
+    /// The usual latency in ns as the bits of an `f32`, with the same stamp. Its last bits count
+    /// the first answers, which all weigh the same; the count goes back when an answer ends a
+    /// silence. Two calls that end at the same time may count as one here. A reader may see an old
+    /// and a new word together, and is then off by one call.
     usual: AtomicU32,
 }
 
-/// What the next call to an endpoint is likely to take, in ns.
+/// The probable latency of the next call to an endpoint, in ns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Latency {
-    /// Peaks included.
+    /// The average with peaks.
     pub(crate) peak: f32,
-    /// Most of the time. `None` after too few answers to tell.
+    /// The usual latency. `None` if there are too few answers.
     pub(crate) usual: Option<f32>,
 }
 
 impl PeakEwma {
-    /// The averages as they have faded until `ticks`, or `None` if nothing has been measured. A
-    /// penalty is both.
+    /// Returns the averages, faded until `ticks`, or `None` if nothing was measured. A penalty is
+    /// both.
     #[inline]
     pub(crate) fn read(&self, decay: &EwmaDecay, ticks: u32) -> Option<Latency> {
         let (nanos, stamp) = unpack(self.state.load(Ordering::Relaxed));
@@ -113,7 +113,7 @@ impl PeakEwma {
         Some(Latency { peak, usual: (answers >= ENOUGH).then_some(usual * remaining) })
     }
 
-    /// Nothing is measured any more: what was no longer holds.
+    /// Forgets all measurements.
     pub(crate) fn forget(&self) {
         self.state.store(0, Ordering::Relaxed);
         self.usual.store(0, Ordering::Relaxed);
@@ -140,7 +140,7 @@ impl PeakEwma {
         }
     }
 
-    /// Records that a call was given up at `ticks` without an answer, after so long: it would have
+    /// Records that a call was given up at `ticks` without an answer after `waited`. It would have
     /// taken longer.
     pub(crate) fn outlast(&self, decay: &EwmaDecay, ticks: u32, waited: Duration) {
         let waited = (waited.as_nanos() as f32).max(1.0);
@@ -148,14 +148,14 @@ impl PeakEwma {
             let (nanos, stamp) = unpack(state);
             (nanos.abs() * decay.remaining(nanos, stamp, ticks) < waited).then(|| pack(waited, ticks))
         };
-        // Nothing is learned from a call that waited no longer than one would expect.
+        // A call that waited no longer than expected shows nothing.
         if let Ok(before) = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
             let (_, stamp) = unpack(before);
             self.record_usual(waited, decay.fall(ticks.wrapping_sub(stamp), USUAL_PACE));
         }
     }
 
-    /// `fallen` is what is left of the average until now.
+    /// `fallen` is the faded average.
     fn record_usual(&self, measured: f32, fallen: f32) {
         let (usual, answers) = unpack_usual(self.usual.load(Ordering::Relaxed));
         let since = 1.0 - fallen;
@@ -172,12 +172,12 @@ impl PeakEwma {
         self.usual.store(usual.to_bits() & !ANSWERS | answers, Ordering::Relaxed);
     }
 
-    /// Records that a call which ended at `ticks` failed, which counts like a latency of `penalty`.
+    /// Records that a call which ended at `ticks` failed. It counts like a latency of `penalty`.
     pub(crate) fn penalise(&self, decay: &EwmaDecay, ticks: u32, penalty: Duration) {
         let penalty = (penalty.as_nanos() as f32).max(1.0);
         let update = |state| {
             let (nanos, stamp) = unpack(state);
-            // What is slower than the penalty stays what it is.
+            // An average above the penalty does not change.
             (nanos * decay.remaining(nanos, stamp, ticks) < penalty).then(|| pack(-penalty, ticks))
         };
         let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
@@ -193,7 +193,7 @@ fn unpack(state: u64) -> (f32, u32) {
     (f32::from_bits((state >> 32) as u32), state as u32)
 }
 
-/// What is usual, and of how many answers, as far as they are counted.
+/// Returns the usual latency, and the count of its answers up to [`ANSWERS`].
 #[inline]
 fn unpack_usual(bits: u32) -> (f32, u32) {
     (f32::from_bits(bits & !ANSWERS), bits & ANSWERS)
@@ -204,8 +204,8 @@ fn is_penalty(nanos: f32) -> bool {
     nanos < 0.0
 }
 
-/// 2⁻ˣ for x ≥ 0, within 0.3 %: the exponent is exact, the mantissa a parabola through both ends of
-/// its interval.
+/// 2⁻ˣ for x ≥ 0, within 0.3 %. The exponent is exact; the mantissa is a parabola through both ends
+/// of its interval.
 #[inline]
 fn exp2_neg(x: f32) -> f32 {
     if x >= 126.0 {
@@ -218,28 +218,28 @@ fn exp2_neg(x: f32) -> f32 {
 
 /// With the usual decay of 10 s, a penalty of 5 s fades to 1 ms in 8.5 s, to 100 ms in 4 s.
 const PENALTY_PACE: f32 = 10.0;
-/// With the usual decay of 10 s, what is usual is that of the last 2.5 s.
+/// With the usual decay of 10 s, the usual latency covers the last 2.5 s.
 const USUAL_PACE: f32 = 4.0;
-/// So many times as long as usual, and an answer says no more by being longer: a pause of 300 ms,
-/// which all calls of that moment share, leaves what is usual below 1.3 times what it was.
+/// The cap of a sample, as a multiple of the usual latency. A pause of 300 ms, which all calls of
+/// that moment share, then raises it to at most 1.3 times its value.
 const UNUSUAL: f32 = 3.0;
-/// One answer decides no more than this, however long there was none before: with [`UNUSUAL`], it
-/// leaves what is usual below twice what it was, which is where the picker draws its line.
+/// The largest weight of one sample, after a silence of any length. With [`UNUSUAL`], one sample at
+/// most doubles the usual latency, which is the picker's threshold.
 const WEIGHT_MAX: f32 = 0.4;
-/// An answer that weighs so much by the time since the one before it ends a silence, with the usual
-/// decay one of 0.56 s: no pause of 300 ms. What was known before counts as [`ENOUGH`] answers from
-/// then on. Otherwise a server that has become slow and is left alone for its peak needs 25 answers
+/// A sample whose time since the previous one gives it this weight ends a silence; with the usual
+/// decay, a silence of 0.56 s. No pause of 300 ms does that. Earlier samples count as [`ENOUGH`]
+/// from then on. Otherwise a slow server that gets few calls because of its peak needs 25 samples
 /// to show that it is usually slow, once a hiccup has given its peers the same peak.
 const SILENCE: f32 = 0.2;
-/// As many of the first answers weigh the same. In place of five bits of the average, which
-/// keeps 18.
+/// This many first samples weigh the same. The count takes five bits of the average, which keeps
+/// 18.
 const ANSWERS: u32 = 31;
-/// After so many answers one knows what is usual, if roughly.
+/// After this many samples the usual latency is roughly known.
 const ENOUGH: u32 = 8;
-/// A tick is 100 µs: fine beside a decay of seconds, and 32 bits of it last for days.
+/// A tick is 100 µs: small compared to a decay of seconds, and 32 bits of it last for days.
 const TICKS_PER_SECOND: u64 = 10_000;
 const NANOS_PER_TICK: u32 = 100_000;
-/// Stamps up to 1 s ahead are taken for a race between threads, not for a wrapped counter.
+/// Stamps up to 1 s ahead count as a race between threads, not as a wrapped counter.
 const CLOCK_RACE_TICKS: u32 = 10_000;
 
 #[cfg(test)]
@@ -279,7 +279,7 @@ mod tests {
         assert_eq!(peak(&ewma, &decay, 0), Some(1e8));
         ewma.record(&decay, 10 * SECOND, Duration::from_millis(1));
         let after = peak(&ewma, &decay, 10 * SECOND).unwrap();
-        // 1/e of the old, the rest of the new.
+        // 1/e of the old value, the rest of the new one.
         let expected = 1e8 * (-1f32).exp() + 1e6 * (1.0 - (-1f32).exp());
         assert!((after / expected - 1.0).abs() < 0.01, "{after}, not {expected}");
     }

@@ -1,20 +1,19 @@
-//! HTTP/2 frame headers, read off a byte stream as it passes.
+//! Scans HTTP/2 frame headers in a byte stream as it passes.
 //!
-//! A library on top of a connection sees requests; what meshless must also see (PINGs to count, a
-//! GOAWAY to notice) lies below, in the frames. [`FrameScanner`] is fed the bytes in whatever
-//! pieces they arrive and names each frame once, when the last byte of its nine-byte header has
-//! passed. It copies nothing, keeps no payload, and never fails: what is malformed is for the
-//! HTTP/2 library to refuse.
+//! An HTTP/2 library shows requests, but meshless must also see frames, such as PINGs and GOAWAY.
+//! [`FrameScanner`] gets the bytes in any pieces and reports each frame once, when the last byte of
+//! its nine-byte header has passed. It copies nothing, keeps no payload, and never fails: the
+//! HTTP/2 library refuses malformed frames.
 //!
-//! Called by the server's connection, and by the lab to count what a foreign client was told.
+//! The connections of both ends call it, and the lab counts with it what other clients were sent.
 
 /// Length of a frame header in bytes (RFC 9113 §4.1).
 pub const FRAME_HEADER_LEN: usize = 9;
 
-/// The client's connection preface, which precedes its first frame (RFC 9113 §3.4).
+/// The client's connection preface, sent before its first frame (RFC 9113 §3.4).
 pub const CLIENT_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// The types of frames that meshless looks at, by their codes (RFC 9113 §6).
+/// The frame types that meshless looks at, by their codes (RFC 9113 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameKind {
@@ -39,7 +38,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
-    /// The kind that a type code stands for.
+    /// Returns the kind of a type code.
     pub fn from_code(code: u8) -> Self {
         match code {
             0x0 => Self::Data,
@@ -59,13 +58,13 @@ impl FrameKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameHeader {
-    /// Length of the payload in bytes; the header's own nine are not counted.
+    /// Length of the payload in bytes, without the header's nine bytes.
     pub payload_len: u32,
-    /// What the frame is.
+    /// The type of the frame.
     pub kind: FrameKind,
     /// The flags, whose meaning depends on `kind`. For PING and SETTINGS, 0x1 is ACK.
     pub flags: u8,
-    /// The stream; 0 is the connection itself.
+    /// The stream; 0 is the connection.
     pub stream_id: u32,
 }
 
@@ -82,28 +81,29 @@ impl FrameHeader {
         }
     }
 
-    /// Whether this is the acknowledgement of a PING or of SETTINGS.
+    /// Returns true if this is the acknowledgement of a PING or of SETTINGS.
     pub fn is_ack(&self) -> bool {
         matches!(self.kind, FrameKind::Ping | FrameKind::Settings) && self.flags & 0x1 != 0
     }
 
-    /// Whether this is the sender's last frame of its stream (END_STREAM).
+    /// Returns true if this is the sender's last frame of its stream (END_STREAM).
     pub fn is_end_stream(&self) -> bool {
         matches!(self.kind, FrameKind::Data | FrameKind::Headers) && self.flags & 0x1 != 0
     }
 
-    /// Whether this is DATA that says nothing and ends nothing.
+    /// Returns true if this is DATA without bytes that does not end its stream.
     pub fn is_empty_data(&self) -> bool {
         self.kind == FrameKind::Data && self.payload_len == 0 && !self.is_end_stream()
     }
 
-    /// How many bytes of the payload padding can take, its length among them (RFC 9113 §6.1).
+    /// Returns how many bytes of the payload padding can take, with its length byte (RFC 9113
+    /// §6.1).
     pub(crate) fn padding_max(&self) -> u32 {
         if self.flags & 0x8 != 0 { 256 } else { 0 }
     }
 
-    /// Whether the next frame must be a CONTINUATION: this one carries headers, and not the last of
-    /// them (END_HEADERS).
+    /// Returns true if the next frame must be a CONTINUATION: this one carries headers without
+    /// END_HEADERS.
     fn leaves_header_block_open(&self) -> bool {
         let carries_headers = matches!(
             self.kind,
@@ -113,10 +113,10 @@ impl FrameHeader {
     }
 }
 
-/// Names the frames of one direction of one connection.
+/// Finds the frames of one direction of one connection.
 #[derive(Clone, Debug)]
 pub struct FrameScanner {
-    /// Bytes to pass over before the next header: rest of a payload, or of the preface.
+    /// Bytes to skip before the next header: the rest of a payload or of the preface.
     skip: usize,
     header: [u8; FRAME_HEADER_LEN],
     filled: usize,
@@ -124,17 +124,17 @@ pub struct FrameScanner {
 }
 
 impl FrameScanner {
-    /// For what a server sends: frames from the first byte on.
+    /// Scans what a server sends: frames from the first byte on.
     pub fn from_server() -> Self {
         Self { skip: 0, header: [0; FRAME_HEADER_LEN], filled: 0, header_block_open: false }
     }
 
-    /// For what a client sends: the preface, then frames.
+    /// Scans what a client sends: the preface, then frames.
     pub fn from_client() -> Self {
         Self { skip: CLIENT_PREFACE.len(), ..Self::from_server() }
     }
 
-    /// Passes `bytes` by, and calls `on_frame` for each frame whose header ends within them.
+    /// Scans `bytes`, and calls `on_frame` for each frame whose header ends within them.
     pub fn scan(&mut self, mut bytes: &[u8], mut on_frame: impl FnMut(FrameHeader)) {
         while !bytes.is_empty() {
             let (passed, header) = self.pass_frame(bytes);
@@ -145,10 +145,10 @@ impl FrameScanner {
         }
     }
 
-    /// Passes by what `bytes` hold of the current frame, or of the next one at a boundary, and not
-    /// a byte more.
+    /// Scans the part of `bytes` that belongs to the current frame, or to the next one at a
+    /// boundary.
     ///
-    /// Returns how many bytes that was, and the frame's header if it ended within them.
+    /// Returns the length of that part, and the frame's header if it ended within it.
     #[must_use]
     pub fn pass_frame(&mut self, bytes: &[u8]) -> (usize, Option<FrameHeader>) {
         if self.skip > 0 {
@@ -157,7 +157,7 @@ impl FrameScanner {
             return (skipped, None);
         }
         let (taken, header) = match bytes.first_chunk() {
-            // Nearly every header arrives whole, and need not be put together.
+            // Nearly every header arrives in one piece and needs no copy.
             Some(whole) if self.filled == 0 => (FRAME_HEADER_LEN, FrameHeader::parse(whole)),
             _ => {
                 let taken = (FRAME_HEADER_LEN - self.filled).min(bytes.len());
@@ -176,18 +176,19 @@ impl FrameScanner {
         (taken + payload, Some(header))
     }
 
-    /// How many bytes of the current frame's payload are still to pass.
+    /// Returns how many bytes of the current frame's payload are still to come.
     pub fn payload_left(&self) -> usize {
         self.skip
     }
 
-    /// Whether the stream stands between two frames: what comes next is a header's first byte.
+    /// Returns true if the stream is between two frames: the next byte begins a header.
     pub fn at_boundary(&self) -> bool {
         self.skip == 0 && self.filled == 0
     }
 
-    /// Whether another frame may be put in here: between two frames, but not between HEADERS and
-    /// its CONTINUATION, where only a CONTINUATION of the same stream may stand (RFC 9113 §6.10).
+    /// Returns true if another frame may be inserted here. That is between two frames, but not
+    /// between HEADERS and its CONTINUATION: only a CONTINUATION of the same stream may follow (RFC
+    /// 9113 §6.10).
     pub fn may_insert(&self) -> bool {
         self.at_boundary() && !self.header_block_open
     }

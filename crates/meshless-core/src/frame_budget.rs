@@ -1,8 +1,8 @@
-//! How many frames a peer may send that cost this end work and the peer nothing, on one connection.
+//! Limits the frames on one connection that cost this end work and the peer nothing.
 //!
-//! A reset right after its call ("rapid reset", CVE-2023-44487), SETTINGS, PINGs, PRIORITY and
-//! WINDOW_UPDATEs in endless numbers: each is legal, each makes this end work, and none counts
-//! against the streams that a peer may have open. They draw on one token bucket.
+//! A peer can send endless resets right after their calls ("rapid reset", CVE-2023-44487),
+//! SETTINGS, PINGs, PRIORITY and WINDOW_UPDATEs. Each is legal, each makes this end work, and none
+//! counts against the streams that a peer may have open. All of them take tokens from one bucket.
 //!
 //! Both ends use it: the lifetime machine of a server's connection, and the connections of a
 //! channel.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::frame::{FrameHeader, FrameKind};
 use crate::rate::Rate;
 
-/// What came, and what pays for it, since the last report.
+/// The frames that came since the last report, and those that pay for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ControlFrames {
     /// PINGs that are not acknowledgements.
@@ -21,29 +21,29 @@ pub struct ControlFrames {
     pub settings: u32,
     /// Streams that the peer reset.
     pub resets: u32,
-    /// Those of them that came right behind their calls, which had no time to begin. For a server's
+    /// Of those, resets right after their calls, which had no time to begin. Only on a server's
     /// connection.
     pub early_resets: u32,
     /// WINDOW_UPDATEs.
     pub window_updates: u32,
-    /// Frames that change nothing: see [`ControlFrames::note`].
+    /// Frames without effect: see [`ControlFrames::note`].
     pub idle: u32,
     /// Short DATA for streams that this end has reset.
     pub late_data: u32,
-    /// Streams that ended with a response, each of which pays for a reset: a peer that lets calls
-    /// end may reset as many.
+    /// Streams that ended with a response. Each pays for a reset: a peer that lets calls end may
+    /// reset as many.
     pub responses: u32,
-    /// DATA that this end sent. Each pays for two WINDOW_UPDATEs, one of the stream and one of the
-    /// connection.
+    /// DATA frames that this end sent. Each pays for two WINDOW_UPDATEs, one of the stream and one
+    /// of the connection.
     pub data_sent: u32,
 }
 
 impl ControlFrames {
     /// Counts a frame that came.
     ///
-    /// HEADERS and DATA with a payload are not counted: they are what a connection is for.
-    /// PRIORITY, frames of unknown types, acknowledgements, GOAWAY, and DATA and CONTINUATION that
-    /// are empty are idle; so is short DATA with padding, which may hold nothing else.
+    /// HEADERS and DATA with a payload do not count: they are what a connection is for. These count
+    /// as idle: PRIORITY, frames of unknown types, acknowledgements, GOAWAY, and empty DATA and
+    /// CONTINUATION. Short DATA with padding is idle, too, since it may hold nothing else.
     pub fn note(&mut self, header: &FrameHeader) {
         let count = match header.kind {
             FrameKind::Headers => return,
@@ -59,7 +59,7 @@ impl ControlFrames {
         *count = count.saturating_add(1);
     }
 
-    /// Adds what `more` counts.
+    /// Adds the counts of `more`.
     pub fn add(&mut self, more: Self) {
         let Self {
             pings,
@@ -88,7 +88,7 @@ impl ControlFrames {
         }
     }
 
-    /// How many frames came. Of those that are counted; what pays is not among them.
+    /// Returns how many frames came, without those that pay.
     pub fn count(&self) -> u32 {
         [self.pings, self.settings, self.resets, self.window_updates, self.idle, self.late_data]
             .into_iter()
@@ -117,12 +117,13 @@ impl ControlFrames {
 pub struct FrameBudget(Rate);
 
 impl FrameBudget {
-    /// A full bucket, which bears `resets` at once; at least 1000.
+    /// A full bucket. It allows `resets` at once; at least 1000.
     pub fn new(resets: u32) -> Self {
         Self(Rate::new(TOKEN * RESET_COST.saturating_mul(resets.max(RESETS_MIN))))
     }
 
-    /// Draws what `frames` cost. False: that is more than there is, and the connection should end.
+    /// Takes the cost of `frames`. Returns false if the bucket holds less: the connection should
+    /// end.
     #[must_use]
     pub fn spend(&mut self, now: Instant, frames: ControlFrames) -> bool {
         let (cost, paid) = (frames.cost(), frames.paid());
@@ -137,41 +138,40 @@ fn sum(counts: impl IntoIterator<Item = (u32, u32)>) -> u32 {
     counts.into_iter().fold(0, |sum, (cost, count)| sum.saturating_add(cost.saturating_mul(count)))
 }
 
-/// 10 000 tokens a second: at some microseconds of work for each that is a few per cent of a core.
+/// 10 000 tokens a second: with some microseconds of work for each, that is a few per cent of a
+/// core.
 const TOKEN: Duration = Duration::from_micros(100);
 
 /// 10 000 pings a second: a client that estimates bandwidth (grpc-go) pings once per round trip
-/// while data flow.
+/// while data flows.
 const PING_COST: u32 = 1;
 
-/// 1000 resets a second, beyond one for each call that was answered. A reset costs what a call
-/// costs.
+/// 1000 resets a second, in addition to one for each answered call. A reset costs as much as a
+/// call.
 const RESET_COST: u32 = 10;
 
-/// Of calls that are reset with the bytes that open them, a tenth as many. Deadlines that pass in
-/// bulk reset calls that were open for as long; and a client that gives a call up at once has
-/// mostly not sent it (h2, grpc-go).
+/// A tenth as many for calls that are reset with the bytes that open them. Resets from deadlines
+/// that pass in bulk come later than that. A client that gives a call up at once has mostly not
+/// sent it (h2, grpc-go).
 const EARLY_RESET_COST: u32 = 9 * RESET_COST;
 
 /// 100 SETTINGS a second: with a new initial window h2 goes through all open streams
-/// (`apply_remote_settings`). Clients send some in a connection's life.
+/// (`apply_remote_settings`). A client sends a few during its connection.
 const SETTINGS_COST: u32 = 100;
 
-/// 5000 a second, beyond two for each DATA frame that was sent. No peer has more to give back than
-/// it was sent; what remains is for those that raise their windows without being asked (bandwidth
+/// 5000 a second, in addition to two for each DATA frame that was sent. No peer can give back more
+/// than it was sent. The rest is for peers that raise their windows on their own (bandwidth
 /// estimates: some in each round trip).
 const WINDOW_UPDATE_COST: u32 = 2;
 
-/// 1000 a second. No gRPC implementation sends any but acknowledgements, one for each PING and
-/// SETTINGS.
+/// 1000 a second. gRPC implementations send only acknowledgements, one for each PING and SETTINGS.
 const IDLE_COST: u32 = 10;
 
-/// 100 000 a second. A peer may send as many messages as fit into its windows before it hears that
-/// their calls have ended, and all calls may end at once. To pass over one costs less than a
-/// microsecond.
+/// 100 000 a second. Until a peer learns that its calls have ended, it may send as many messages as
+/// fit into its windows, and all calls may end at once. To skip one costs less than a microsecond.
 const LATE_DATA_PER_TOKEN: u32 = 10;
 
-/// What is borne at once even if few streams may be open: resets, or a hundred SETTINGS, or 10 000
+/// Allowed at once even if few streams may be open: these resets, or a hundred SETTINGS, or 10 000
 /// PINGs.
 const RESETS_MIN: u32 = 1000;
 

@@ -1,5 +1,4 @@
-//! When to ask a silent peer whether it is still there, when to send new calls elsewhere, and when
-//! to give it up.
+//! Decides when to ping a silent peer, when to send new calls elsewhere, and when to close.
 //!
 //! ```text
 //!            silence: PING         doubt: Suspect          patience: Close
@@ -10,27 +9,26 @@
 //!
 //! One machine for both ends of a connection, with three settings ([`LivenessConfig`]):
 //!
-//! - a **server's keepalive** (gRFC A9) asks whenever a client was silent, with or without calls,
-//!   and knows no suspicion;
-//! - a **client's keepalive** (A8) asks only while calls are open, since servers count other PINGs
+//! - a **server's keepalive** (gRFC A9) pings whenever a client was silent, with or without calls,
+//!   and has no suspect phase;
+//! - a **client's keepalive** (A8) pings only while calls are open, since servers count other PINGs
 //!   as abuse;
-//! - a **client's stall watch** is faster and pings less, since it asks only when there is a reason
-//!   to: *a call was sent, and since then not one byte has come back.* A slow handler is such a
-//!   reason too, so silence alone condemns nobody; it brings one PING, which a healthy peer answers
-//!   at once, whatever its handlers do. And a call that was open before the last byte arrived is no
-//!   reason: a stream that rests for an hour is never asked about.
+//! - a **client's stall watch** is faster and pings less, since it pings only for a reason: *a call
+//!   was sent, and no byte has come back since.* A slow handler is such a reason too, so silence
+//!   alone only causes one PING. A healthy peer answers it at once, whatever its handlers do. A
+//!   call that was open before the last byte arrived is no reason: a stream that is idle for an
+//!   hour causes no PING.
 //!
-//! Progress is bytes of any kind, not bytes of calls. A peer that acknowledges PINGs and answers no
-//! call is alive, and its handlers may need an hour: only a caller knows how long is too long. Its
-//! deadlines end such calls, and five of them eject the backend.
+//! Bytes of any kind count as progress, not only bytes of calls. A peer that acknowledges PINGs and
+//! answers no call is alive, and its handlers may need an hour: only a caller knows how long is too
+//! long. Deadlines end such calls, and five of them eject the backend.
 //!
 //! Servers count PINGs as abuse only while they send no HEADERS or DATA (gRFC A8, "strikes are
 //! reset"), so after an answer the next PINGs are free. Until the next answer a machine that is set
 //! so sends two, and then keeps to the pace that servers permit unless told otherwise: one in 5 min,
 //! and some more for what the network adds.
 //!
-//! Owned by whatever drives the connection, which tells it of reads and calls and asks for the next
-//! deadline.
+//! The connection's driver owns it, reports reads and calls, and asks for the next deadline.
 
 mod config;
 
@@ -48,12 +46,12 @@ pub enum Received {
     Answer,
 }
 
-/// What the silence calls for.
+/// What to do about the silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LivenessAction {
     /// Send a PING.
     Ping,
-    /// Let new calls go elsewhere.
+    /// Send new calls elsewhere.
     Suspect,
     /// The peer is gone: close.
     Close,
@@ -64,13 +62,13 @@ pub enum LivenessAction {
 pub struct Liveness {
     config: LivenessConfig,
     phase: Phase,
-    /// When something was last read, or the connection was established.
+    /// When something was last read, or when the connection was established.
     heard_at: Instant,
-    /// Since when a call waits to hear anything.
+    /// When the oldest call opened since the last byte was read.
     asked_at: Option<Instant>,
-    /// The last PING, unless a call was answered since.
+    /// The last PING, unless a call was answered since then.
     pinged_at: Option<Instant>,
-    /// PINGs since a call was answered.
+    /// PINGs since a call was last answered.
     unanswered_pings: u32,
 }
 
@@ -82,7 +80,7 @@ enum Phase {
 }
 
 impl Liveness {
-    /// A connection that is established at `now`.
+    /// Creates the state of a connection that is established at `now`.
     pub fn new(config: LivenessConfig, now: Instant) -> Self {
         let phase = Phase::Heard;
         Self { config, phase, heard_at: now, asked_at: None, pinged_at: None, unanswered_pings: 0 }
@@ -93,8 +91,8 @@ impl Liveness {
         self.asked_at.get_or_insert(now);
     }
 
-    /// Bytes arrived: the peer is there. A PONG is one way of saying so, any other frame as good.
-    /// Returns true if it was suspected not to be.
+    /// Bytes arrived, so the peer is there. A PING's acknowledgement counts like any other frame.
+    /// Returns true if the peer was suspect.
     pub fn handle_received(&mut self, now: Instant, received: Received) -> bool {
         self.heard_at = now;
         self.asked_at = None;
@@ -105,7 +103,7 @@ impl Liveness {
         matches!(std::mem::replace(&mut self.phase, Phase::Heard), Phase::Suspect(_))
     }
 
-    /// What is due at `now`, if anything.
+    /// Returns what is due at `now`, if anything.
     pub fn handle_timeout(&mut self, now: Instant, calls_open: bool) -> Option<LivenessAction> {
         self.poll_timeout(calls_open).filter(|deadline| *deadline <= now)?;
         match self.phase {
@@ -123,9 +121,8 @@ impl Liveness {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), if at all. In the past for a
-    /// connection whose first call opens after a long silence: that call wants to know at once
-    /// whether the peer is there.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout), if ever. It is in the past
+    /// for a connection whose first call opens after a long silence: the PING is then sent at once.
     #[must_use]
     pub fn poll_timeout(&self, calls_open: bool) -> Option<Instant> {
         let LivenessConfig { silence, doubt, patience, spacing, spares, reason } = self.config;
@@ -147,12 +144,12 @@ impl Liveness {
         }
     }
 
-    /// Returns true if a PING is out, and nothing has come since.
+    /// Returns true if a PING was sent and nothing has come since.
     pub fn is_pinged(&self) -> bool {
         !matches!(self.phase, Phase::Heard)
     }
 
-    /// How it is set.
+    /// Returns the settings.
     pub fn config(&self) -> &LivenessConfig {
         &self.config
     }

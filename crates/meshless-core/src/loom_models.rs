@@ -1,5 +1,5 @@
-//! Models of what calls on several threads share. loom runs each in every order that the memory
-//! model allows, so a lost wake-up or a count gone wrong is found and not merely unlikely.
+//! Models of the state that calls on several threads share. loom runs each model in every order
+//! that the memory model allows, so it finds every lost wake-up and wrong count.
 //!
 //! `RUSTFLAGS="--cfg meshless_loom" cargo test -p meshless-core --lib --release loom_models`
 

@@ -1,9 +1,9 @@
-//! A bound on how often something happens: a token bucket, kept as the one instant of GCRA (the
-//! virtual scheduling algorithm of ITU-T I.371), so that it needs no timer to refill.
+//! A limit on how often something happens: a token bucket. It is stored as the one instant of GCRA
+//! (the virtual scheduling algorithm of ITU-T I.371), so it needs no timer to refill.
 //!
-//! What is taken is told as the time in which the bucket gets it back: with 10 tokens a second, one
-//! token costs 100 ms. Used wherever a rate is bounded: connects of a channel, connections of a
-//! server, frames that cost their sender nothing, lookups, events of a watch.
+//! Costs are given as the time in which the bucket refills them: with 10 tokens a second, one token
+//! costs 100 ms. All rate limits use it: connects of a channel, connections of a server, frames
+//! that cost their sender nothing, lookups, events of a watch.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug)]
 pub struct Rate {
     capacity: Duration,
-    /// When the bucket would be full again; in the past, it is.
+    /// When the bucket is full again; it is full if this is in the past.
     full_at: Option<Instant>,
 }
 
 impl Rate {
-    /// A bucket that holds what comes back within `capacity`.
+    /// Creates a bucket that refills completely within `capacity`.
     pub fn new(capacity: Duration) -> Self {
         Self { capacity, full_at: None }
     }
@@ -24,7 +24,7 @@ impl Rate {
     /// Takes `cost` if the bucket holds it.
     ///
     /// # Errors
-    /// If it does not: when it will. Nothing is taken.
+    /// If it does not hold it: returns when it will. Nothing is taken then.
     pub fn take(&mut self, now: Instant, cost: Duration) -> Result<(), Instant> {
         let full_at = self.full_at(now) + cost;
         match full_at.checked_sub(self.capacity) {
@@ -36,20 +36,20 @@ impl Rate {
         }
     }
 
-    /// Takes `cost` whatever the bucket holds. Returns true if it held that.
+    /// Takes `cost` in any case. Returns true if the bucket held that much.
     pub fn spend(&mut self, now: Instant, cost: Duration) -> bool {
         self.full_at = Some(self.full_at(now) + cost);
         self.is_within(now)
     }
 
-    /// Puts `amount` back, as far as there is room. Returns true if the bucket owes nothing.
+    /// Puts `amount` back, as far as there is room. Returns true if the bucket is not in debt.
     pub fn put_back(&mut self, now: Instant, amount: Duration) -> bool {
         self.full_at = self.full_at(now).checked_sub(amount).map(|at| at.max(now));
         self.is_within(now)
     }
 
-    /// When the bucket owes nothing, after [`spend`](Self::spend) may have taken more than it held.
-    /// May be in the past.
+    /// Returns when the bucket is out of debt, since [`spend`](Self::spend) may take more than it
+    /// holds. May be in the past.
     pub fn ready_at(&self) -> Option<Instant> {
         self.full_at?.checked_sub(self.capacity)
     }

@@ -1,7 +1,7 @@
-//! The random stream that decisions draw from: small, fast, and the same on every machine.
+//! The random stream for decisions: small, fast, and equal on every machine.
 //!
-//! One stream per entity (a connection, a channel, a simulated client), derived from (seed, id), so
-//! that adding an entity does not change what the others draw. Not for secrets.
+//! Each entity (a connection, a channel, a simulated client) has its own stream, derived from
+//! (seed, id). So a new entity does not change what the others draw. Not for secrets.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// The stream of entity `id` under `seed`.
+    /// Creates the stream of entity `id` under `seed`.
     pub fn new(seed: u64, id: u64) -> Self {
-        // Each of the two passes through the mixer, so that neighbouring ids do not yield shifted
-        // copies of one stream.
+        // Both pass through the mixer; otherwise neighbouring ids would yield shifted copies of one
+        // stream.
         let mut rng = Self { state: seed };
         let mixed = rng.next_u64();
         Self { state: mixed ^ Self { state: id }.next_u64() }
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -31,7 +31,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Uniform in `0..n`. The bias is below n / 2⁶⁴.
+    /// Returns a uniform number in `0..n`. The bias is below n / 2⁶⁴.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -41,12 +41,12 @@ impl Rng {
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
 
-    /// Uniform in `[0, 1)`.
+    /// Returns a uniform number in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// `mean`, shortened or stretched uniformly by at most `fraction` of itself.
+    /// Returns `mean`, made shorter or longer uniformly by at most `fraction` of itself.
     pub fn jittered(&mut self, mean: Duration, fraction: f64) -> Duration {
         mean.mul_f64(1.0 + fraction * (2.0 * self.unit() - 1.0))
     }

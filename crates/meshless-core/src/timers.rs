@@ -1,8 +1,8 @@
-//! A table of timers, and which of them is the next.
+//! A table of timers that knows which one is next.
 //!
-//! Each machine names its timers with an enum. A driver asks for the next one whenever its task is
-//! woken, several times a call; timers change far less often. So the next one is found when one is
-//! set.
+//! Each machine names its timers with an enum. A driver asks for the next timer whenever its task
+//! is woken, several times a call, but timers change far less often. So the next timer is computed
+//! when one is set.
 
 use std::marker::PhantomData;
 use std::time::Instant;
@@ -15,9 +15,9 @@ pub(crate) struct Timers<T, const N: usize> {
     names: PhantomData<T>,
 }
 
-/// The name of a timer: its place in the table.
+/// The name of a timer, with its index in the table.
 pub(crate) trait TimerName: Copy {
-    /// Below the number of timers.
+    /// Returns the index: below the number of timers.
     fn index(self) -> usize;
 }
 
@@ -36,7 +36,7 @@ impl<T: TimerName, const N: usize> Timers<T, N> {
         self.at(timer).is_some_and(|at| at <= now)
     }
 
-    /// When the first of them is due.
+    /// Returns when the first of them is due.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.next
     }
@@ -48,7 +48,7 @@ impl<T, const N: usize> Default for Timers<T, N> {
     }
 }
 
-/// Returns the earlier of two timers, either of which may be off.
+/// Returns the earlier of two timers. Either may be off.
 pub(crate) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),

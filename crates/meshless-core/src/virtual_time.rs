@@ -1,4 +1,4 @@
-//! The beginning of time in unit tests: machines are told `now`, and tests count it from here.
+//! The start time of unit tests: tests count the `now` of machines from here.
 
 use std::time::Instant;
 

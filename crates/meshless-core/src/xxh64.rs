@@ -1,8 +1,8 @@
-//! XXH64, the hash that gRFC A68 ranks endpoints by (xxHash specification, "XXH64 algorithm
+//! XXH64, the hash by which gRFC A68 ranks endpoints (xxHash specification, "XXH64 algorithm
 //! description").
 //!
-//! Written here since it is forty lines, and this crate depends on nothing. Used for short strings;
-//! not for secrets.
+//! It is written here because it takes forty lines and this crate has no dependencies. Used for
+//! short strings; not for secrets.
 
 /// The hash of `input`, from this seed: not for secrets.
 pub fn xxh64(input: &[u8], seed: u64) -> u64 {

@@ -314,8 +314,8 @@ impl<C> Candidates<C> {
         candidate.lease(now)
     }
 
-    /// Places the call on any endpoint with room. From `chosen` on, it first tries those that the
-    /// call does not avoid (also ones without weight), then all.
+    /// Places the call on any endpoint with room, in turn from `chosen` on. Endpoints that the call
+    /// does not avoid come first (those without weight after the others), then all.
     #[cold]
     #[inline(never)]
     fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {

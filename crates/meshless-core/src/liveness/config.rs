@@ -1,37 +1,36 @@
-//! The settings of the three uses of the machine.
+//! The settings for the three uses of the machine.
 
 use std::time::Duration;
 
-/// How one end of a connection finds out that the other is gone.
+/// How one end of a connection detects that the other is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LivenessConfig {
-    /// Silence until a PING is sent.
+    /// Silence before a PING is sent.
     pub(super) silence: Duration,
-    /// Silence after the PING until new calls go elsewhere: time for its answer. `None`: they do
-    /// not.
+    /// Silence after the PING before new calls go elsewhere. `None`: they never do.
     pub(super) doubt: Option<Duration>,
-    /// Silence after that until the connection is closed.
+    /// Silence after the PING before the connection is closed.
     pub(super) patience: Duration,
-    /// Shortest time between two PINGs between which the peer has answered no call.
+    /// Shortest time between two PINGs if the peer has answered no call between them.
     pub(super) spacing: Duration,
-    /// Whether to slow down to what servers permit by default when a server answers no call.
+    /// True if PINGs slow down to what servers permit by default when the server answers no call.
     pub(super) spares: bool,
     pub(super) reason: Reason,
 }
 
-/// What makes silence worth a PING.
+/// When silence causes a PING.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
     Silence,
     CallsOpen,
-    /// A call was opened, and nothing was read since.
+    /// A call was opened, and nothing was read since then.
     CallUnanswered,
 }
 
 impl LivenessConfig {
-    /// A server's keepalive (gRFC A9): a PING after `time` of silence, with or without calls, and
-    /// the end if nothing was read for `timeout` after it. Less than 1 s of silence counts as 1 s;
-    /// times that no clock reaches never pass.
+    /// A server's keepalive (gRFC A9), with or without calls. A PING is sent after `time` of
+    /// silence, and the connection is closed if nothing was read for `timeout` after it. A `time`
+    /// below 1 s counts as 1 s. Times too long to be represented never pass.
     pub fn server_keepalive(time: Duration, timeout: Duration) -> Self {
         Self {
             silence: time.max(SERVER_TIME_MIN),
@@ -41,8 +40,8 @@ impl LivenessConfig {
         }
     }
 
-    /// A client's keepalive (gRFC A8): a PING after `time` of silence while calls are open, and the
-    /// end after 20 s without an answer.
+    /// A client's keepalive (gRFC A8), while calls are open. A PING is sent after `time` of
+    /// silence, and the connection is closed after 20 s without an answer.
     ///
     /// "Clients … will not send more than one ping every 10 seconds" (A8), so less than 10 s counts
     /// as 10 s.
@@ -57,11 +56,11 @@ impl LivenessConfig {
         }
     }
 
-    /// A client's stall watch: a PING after `silence`, no new calls from a quarter of it later, the
-    /// end after five times `silence`.
+    /// A client's stall watch. A PING is sent after `silence`. New calls go elsewhere a quarter of
+    /// `silence` later. The connection is closed after five times `silence`.
     ///
-    /// Leaving costs a connect if it was wrong, closing fails the calls in flight. So the first is
-    /// quick, and the second allows for a server that stands still to collect garbage: at the
+    /// A wrong suspicion costs one connect; a wrong close fails the calls in flight. So the first
+    /// is quick, and the second allows for a server that stops for garbage collection: at the
     /// default of 1 s, for 5 s.
     pub fn stall(silence: Duration) -> Self {
         let silence = silence.clamp(STALL_MIN, STALL_MAX);
@@ -83,7 +82,7 @@ impl LivenessConfig {
         Self { spares: true, ..self }
     }
 
-    /// Sets the silence after a PING after which the connection is closed. Default 20 s.
+    /// Sets the silence after a PING before the connection is closed. Default 20 s.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { patience: timeout.min(TIME_MAX), ..self }
     }
@@ -94,24 +93,24 @@ impl LivenessConfig {
         Self { reason: if without_calls { Reason::Silence } else { Reason::CallsOpen }, ..self }
     }
 
-    /// What a client must use after a server ended `times` connections with GOAWAY
-    /// `too_many_pings`: each doubles the time between PINGs (A8).
+    /// Doubles the time between PINGs `times` times. A client must do so after a server ended that
+    /// many connections with GOAWAY `too_many_pings` (A8).
     pub fn doubled(self, times: u32) -> Self {
         let double = |time: Duration, max| time.saturating_mul(2u32.saturating_pow(times)).min(max);
         match self.reason {
-            // What it asks about does not change, only how often.
+            // The reason for a PING does not change, only how often they come.
             Reason::CallUnanswered => Self { spacing: double(self.spacing, STALL_MAX), ..self },
             Reason::Silence | Reason::CallsOpen => Self { silence: double(self.silence, TIME_MAX), ..self },
         }
     }
 
-    /// The silence after a PING after which the peer is given up, which is for TCP the time without
-    /// an acknowledgement (gRFC A18).
+    /// Returns the silence after a PING before the connection is closed. For TCP it is the time
+    /// without an acknowledgement (gRFC A18).
     pub fn patience(&self) -> Duration {
         self.patience.saturating_add(self.doubt.unwrap_or_default())
     }
 
-    /// The silence after which the peer is given up.
+    /// Returns the silence before the connection is closed.
     pub fn limit(&self) -> Duration {
         self.silence.saturating_add(self.patience())
     }
@@ -120,20 +119,20 @@ impl LivenessConfig {
 /// "a minimum value of 1s will be used" (grpc-go, `keepalive.ServerParameters`).
 const SERVER_TIME_MIN: Duration = Duration::from_secs(1);
 
-/// Longer is never: it keeps sums of instants far from overflow.
+/// Longer counts as never. Sums of instants then do not overflow.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A8's default of KEEPALIVE_TIMEOUT.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Below this, a busy machine is taken for a dead one.
+/// Below this, a busy machine counts as a dead one.
 const STALL_MIN: Duration = Duration::from_millis(50);
 const STALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many times as long after its PING a connection is closed.
+/// A connection is closed this many times `silence` after its PING.
 const PATIENCE: u32 = 4;
 
-/// PINGs that are safe before a call is answered: a server forgives two strikes (A8), and keepalive
+/// PINGs that are safe before a call is answered: a server allows two strikes (A8), and keepalive
 /// may need one of them.
 pub(super) const FREE_PINGS: u32 = 2;
 

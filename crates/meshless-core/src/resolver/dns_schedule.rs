@@ -9,9 +9,9 @@
 //!        └─┘ hint: the wait gets shorter, within bounds
 //! ```
 //!
-//! Driven by the task that owns a name. One lookup runs at a time by construction: while one runs
-//! there is no timeout, and hints are kept until it ends, because its answer may be older than the
-//! reason for the hint.
+//! The task that owns a name drives it. Only one lookup runs at a time: while it runs there is no
+//! timeout. Hints are kept until it ends, since its answer may be older than the reason for the
+//! hint.
 
 use std::time::{Duration, Instant};
 
@@ -29,9 +29,9 @@ pub struct DnsSchedule {
     /// When the last lookup began.
     started: Option<Instant>,
     backoff: Backoff,
-    /// The waits while one family does not answer.
+    /// The waits while one address family does not answer.
     incomplete: Backoff,
-    /// Whether the last lookup failed.
+    /// True if the last lookup failed.
     failing: bool,
     /// Lookups that do not wait for the minimum interval.
     urgent: Rate,
@@ -60,7 +60,7 @@ impl DnsSchedule {
         }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` while a lookup runs.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout); `None` while a lookup runs.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.phase {
@@ -69,7 +69,7 @@ impl DnsSchedule {
         }
     }
 
-    /// Whether to begin a lookup now. If so, its end must be told.
+    /// Returns true if a lookup must begin now. Report its end.
     #[must_use]
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         match self.phase {
@@ -82,8 +82,8 @@ impl DnsSchedule {
         }
     }
 
-    /// The lookup gave addresses that live for `ttl`. If one family has not answered, it is not
-    /// `complete`, and it is asked for again soon, then more and more rarely.
+    /// The lookup gave addresses that live for `ttl`. It is not `complete` if one address family
+    /// has not answered: that one is asked for again soon, then more and more rarely.
     pub fn handle_success(&mut self, ttl: Duration, complete: bool, now: Instant) {
         self.failing = false;
         self.backoff.reset();
@@ -104,9 +104,9 @@ impl DnsSchedule {
         self.wait(wait, now);
     }
 
-    /// Someone wants a lookup before its time: at most a minimum interval after the last one, if
-    /// all addresses failed at once. A name that fails is left to its backoff, unless someone new
-    /// waits for it.
+    /// Someone asks for an early lookup. It comes at most a minimum interval after the last one, or
+    /// without that wait if all addresses failed. A failing name keeps its backoff, unless someone
+    /// new waits for it.
     pub fn handle_hint(&mut self, hint: ResolveHint, now: Instant) {
         let until = match &mut self.phase {
             Phase::Looking { hint: kept } => {
@@ -137,7 +137,7 @@ impl DnsSchedule {
         }
     }
 
-    /// When the minimum interval since the last lookup is over.
+    /// Returns when the minimum interval since the last lookup is over.
     fn soonest(&self, now: Instant) -> Instant {
         self.started.map_or(now, |started| now.max(started + self.config.min_interval))
     }
@@ -152,8 +152,8 @@ pub struct DnsScheduleConfig {
 }
 
 impl DnsScheduleConfig {
-    /// The shortest wait between two lookups by polling, whatever the TTL; each wait is stretched
-    /// or shortened by up to 20 %. Default 2 s. A ceiling below it is raised to it.
+    /// The shortest wait between two lookups by polling, for any TTL. Each wait is made longer or
+    /// shorter by up to 20 %. Default 2 s. A ceiling below it is raised to it.
     pub fn poll_floor(mut self, floor: Duration) -> Self {
         self.poll_floor = floor.clamp(LEAST, MOST);
         self.poll_ceiling = self.poll_ceiling.max(self.poll_floor);
@@ -168,8 +168,8 @@ impl DnsScheduleConfig {
         self
     }
 
-    /// The shortest time between two lookups on demand; also the first backoff of a name that
-    /// fails. Default 1 s.
+    /// The shortest time between two lookups on demand; also the first backoff of a failing name.
+    /// Default 1 s.
     pub fn min_interval(mut self, interval: Duration) -> Self {
         self.min_interval = interval.clamp(LEAST, MOST);
         self
@@ -182,7 +182,7 @@ impl DnsScheduleConfig {
             .expect("the first wait is at least 10 ms and at most the longest")
     }
 
-    /// How long it takes until an urgent lookup comes back.
+    /// Returns how long it takes until an urgent lookup is allowed again.
     fn refill_time(&self) -> Duration {
         self.min_interval * REFILL_INTERVALS
     }
@@ -198,23 +198,23 @@ impl Default for DnsScheduleConfig {
     }
 }
 
-/// Spreads the clients of one name, which a rollout would otherwise keep in step.
+/// Spreads the clients of one name; otherwise a rollout would synchronise them.
 const JITTER: f64 = 0.2;
-/// Lookups at once for a channel that has lost every address, before the minimum interval holds for
-/// it too.
+/// Lookups at once for a channel that has lost every address. After that the minimum interval holds
+/// for it, too.
 const TOKENS_MAX: u32 = 3;
 /// Minimum intervals until one of them comes back.
 const REFILL_INTERVALS: u32 = 5;
 
-/// A name that fails is asked again within so long, give or take the jitter. Calls wait for what is
-/// new, and a name server that is back takes a query each 5 s from each process without effort: it
-/// is what TTLs of 5 s cause anyway.
+/// A failing name is asked again within this time, give or take the jitter. Calls wait for new
+/// addresses, and a recovered name server easily bears a query each 5 s from each process: TTLs of
+/// 5 s cause as many.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// As for gRPC's connections.
 const BACKOFF_MULTIPLIER: f64 = 1.6;
-/// Nothing is done more often than this, whatever is asked for.
+/// The shortest of all waits, for any setting.
 const LEAST: Duration = Duration::from_millis(10);
-/// Nothing waits longer: it keeps sums of instants far from overflow.
+/// The longest of all waits. Sums of instants then do not overflow.
 const MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The lifetime of one server connection: when it is told to go away, and when it is cut.
+//! The lifetime of one server connection: when it is told to go away, and when it is closed by
+//! force.
 //!
 //! ```text
 //!              preface          age · idle · drain               second GOAWAY written
@@ -10,16 +11,15 @@
 //!    ─────────────────────────────────────  Closed  ──────────────────────────────────────────────
 //! ```
 //!
-//! Floods, slow readers and silence close a connection that goes away, too. The sockets belong to a
-//! driver, which reports what happened (`handle_*`), does what [`Lifetime::poll_action`] says, and
-//! calls [`Lifetime::handle_timeout`] no later than at [`Lifetime::poll_timeout`]. That a
-//! connection without calls ends after the second GOAWAY is the HTTP/2 library's doing; this
-//! machine only sets the limits.
+//! Floods, slow readers and silence also close a connection that is going away. A driver owns the
+//! sockets. It reports events (`handle_*`), carries out [`Lifetime::poll_action`], and calls
+//! [`Lifetime::handle_timeout`] no later than at [`Lifetime::poll_timeout`]. The HTTP/2 library
+//! ends a connection without calls after the second GOAWAY; this machine only sets the limits.
 //!
-//! One property spares the driver a wake-up per call: the instant of `poll_timeout` never moves
-//! forward because a call started, ended, or began to wait for its client. A busy connection cannot
-//! be idle for long enough before *now + max idle*, and when that instant comes the machine looks
-//! again; so with responses that wait, and with silence.
+//! One property saves the driver a wake-up per call: the instant of `poll_timeout` never becomes
+//! earlier because a call started, ended, or began to wait for its client. A busy connection cannot
+//! reach its idle limit before *now + max idle*, and at that instant the machine looks again. The
+//! same holds for responses that wait, and for silence.
 
 mod action;
 mod config;
@@ -63,27 +63,27 @@ pub struct Lifetime {
     idle_since: Instant,
     /// When the first GOAWAY was ordered.
     announced_at: Option<Instant>,
-    /// Responses, and the socket, that wait for the client to take bytes.
+    /// How many responses, and the socket, wait for the client to take bytes.
     blocked: usize,
     /// When the client last took bytes, or something began to wait for it.
     taken_at: Instant,
     strikes: PingStrikes,
     frames: FrameBudget,
     keepalive: Option<LivenessConfig>,
-    /// From the moment that the connection is established.
+    /// Set once the connection is established.
     liveness: Option<Liveness>,
     levelled: Option<Levelled>,
-    /// When age is expected to send the connection away.
+    /// When the connection is expected to reach its age.
     ages_at: Option<Instant>,
     rng: Rng,
-    /// At most one of each action, ever; of PINGs, one for each silence.
+    /// At most one of each action, ever; at most one PING for each silence.
     actions: VecDeque<LifetimeAction>,
     timers: Timers,
 }
 
 impl Lifetime {
-    /// A connection that was accepted at `now`. Its age begins with [`Lifetime::handle_ready`].
-    /// `rng` yields the jitter of the age.
+    /// Creates the state of a connection that was accepted at `now`. Its age begins with
+    /// [`Lifetime::handle_ready`]. `rng` yields the jitter of the age.
     pub fn new(config: LifetimeConfig, now: Instant, rng: &mut Rng) -> Self {
         let mut lifetime = Self {
             age_max: config.max_age.map(|age| rng.jittered(age, AGE_JITTER)),
@@ -110,23 +110,23 @@ impl Lifetime {
     }
 
     /// Lets `levelling`, which all connections of a server share, set the pace of this one's age.
-    /// Without a maximum age it does nothing.
+    /// Has no effect without a maximum age.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
         self.levelled = self.config.max_age.map(|age| Levelled::new(levelling, age));
         self
     }
 
-    /// Sends a PING after a client was silent for `time`, and closes the connection if it still is
-    /// `timeout` later (gRFC A9). Otherwise there is no keepalive. A `time` below 1 s counts as 1
-    /// s; boundless ones never pass.
+    /// Sends a PING after a client was silent for `time`, and closes the connection if it is still
+    /// silent `timeout` later (gRFC A9). Off by default. A `time` below 1 s counts as 1 s; times
+    /// too long to be represented never pass.
     #[must_use]
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
         self.keepalive = Some(LivenessConfig::server_keepalive(time, timeout));
         self
     }
 
-    /// The connection is established, TLS and HTTP/2 preface included: age and idleness count from
+    /// The connection is established, with TLS and the HTTP/2 preface: age and idleness count from
     /// here.
     pub fn handle_ready(&mut self, now: Instant) {
         if self.ready || self.phase == Phase::Closed {
@@ -155,7 +155,7 @@ impl Lifetime {
         self.calls += 1;
     }
 
-    /// When the call that begins at `now` has to end.
+    /// Returns when the call that begins at `now` has to end.
     pub fn stream_age(&mut self, now: Instant) -> StreamAge {
         let age = self.config.max_stream_age.map(|age| self.rng.jittered(age, AGE_JITTER));
         let ending_at = after(now, age);
@@ -163,7 +163,7 @@ impl Lifetime {
         StreamAge { ending_at, ended_at }
     }
 
-    /// A call ended: its response is complete, or either side gave it up.
+    /// A call ended: its response is complete, or either side cancelled it.
     pub fn handle_call_ended(&mut self, now: Instant) {
         debug_assert!(self.calls > 0, "a call that ends has started");
         self.calls = self.calls.saturating_sub(1);
@@ -175,13 +175,13 @@ impl Lifetime {
         self.strikes.handle_response_sent();
     }
 
-    /// Bytes came, of whatever kind.
+    /// Bytes of any kind came.
     ///
-    /// Of many reads it suffices to tell one each time before [`Lifetime::handle_timeout`],
+    /// Of many reads it suffices to report one each time before [`Lifetime::handle_timeout`],
     /// [`Lifetime::handle_drain`] and [`Lifetime::poll_timeout`] are called.
     pub fn handle_received(&mut self, now: Instant) {
-        // What is received moves no timer, only the next look at when that was: a busy connection
-        // pays nothing for it.
+        // This moves no timer; the next look at the silence uses it. So it costs a busy connection
+        // nothing.
         if let Some(liveness) = &mut self.liveness {
             let is_answer = liveness.is_pinged();
             liveness.handle_received(now, Received::Bytes);
@@ -213,23 +213,24 @@ impl Lifetime {
         }
     }
 
-    /// It waits no longer.
+    /// It no longer waits.
     pub fn handle_unblocked(&mut self) {
         debug_assert!(self.blocked > 0, "what waits no longer has waited");
         self.blocked = self.blocked.saturating_sub(1);
     }
 
-    /// The client took bytes of a response. Need be told only while something waits.
+    /// The client took bytes of a response. Only needed while something waits.
     pub fn handle_bytes_taken(&mut self, now: Instant) {
         self.taken_at = now;
     }
 
     /// The client acknowledged the PING that went with the first GOAWAY.
     ///
-    /// Its calls stop at that GOAWAY, but those already on the way stand behind the
+    /// The client starts no calls after that GOAWAY, but some may be on the way behind the
     /// acknowledgement: h2's client writes it before the HEADERS that it has queued. A second
-    /// GOAWAY at once would rule them out, and a client without transparent retry (tonic's) fails
-    /// them. So it waits for as long as the PING took, which holds the client's own delays too.
+    /// GOAWAY at once would exclude them, and a client without transparent retry (tonic's) fails
+    /// them. So the second one waits for as long as the PING took, which includes the client's own
+    /// delays.
     pub fn handle_go_away_acknowledged(&mut self, now: Instant) {
         let Some(announced_at) = self.announced_at.filter(|_| self.phase == Phase::Announced) else { return };
         let round_trip = now.saturating_duration_since(announced_at);
@@ -245,10 +246,10 @@ impl Lifetime {
         }
     }
 
-    /// The server shuts down. Later calls change nothing, and neither does an age that comes later.
+    /// The server shuts down. Later calls of this have no effect, and neither has an age that is
+    /// reached later.
     ///
-    /// A connection that is already going away keeps the grace it was given, unless the drain ends
-    /// sooner.
+    /// A connection that is already going away keeps its grace, unless the drain ends sooner.
     pub fn handle_drain(&mut self, now: Instant) {
         if self.phase == Phase::Closed || self.timers.at(Timer::Drain).is_some() {
             return;
@@ -301,30 +302,30 @@ impl Lifetime {
         }
     }
 
-    /// What to do next, if anything. Ask until it is `None` after every `handle_*`.
+    /// Returns the next action, if any. Call it until it returns `None` after every `handle_*`.
     #[must_use]
     pub fn poll_action(&mut self) -> Option<LifetimeAction> {
         self.actions.pop_front()
     }
 
-    /// When to call [`Lifetime::handle_timeout`] at the latest; `None`: no need.
+    /// Returns when to call [`Lifetime::handle_timeout`] at the latest; `None`: no need.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
     }
 
-    /// How many calls are open.
+    /// Returns how many calls are open.
     pub fn calls(&self) -> usize {
         self.calls
     }
 
-    /// When age will send the connection away; `None` if it has no limit, is not ready, or is going
-    /// away already. An estimate if ages are levelled.
+    /// Returns when the connection will reach its age. `None` if it has no limit, is not ready, or
+    /// is already going away. An estimate if ages are levelled.
     pub fn ages_at(&self) -> Option<Instant> {
         self.ages_at
     }
 
-    /// Whether something waits for the client to take bytes.
+    /// Returns true if something waits for the client to take bytes.
     pub fn is_blocked(&self) -> bool {
         self.blocked > 0
     }
@@ -346,7 +347,7 @@ impl Lifetime {
         }
     }
 
-    /// Sees to being called when the client has been silent for too long, as far as is known now.
+    /// Sets the timer for the silence limit, from the last known bytes.
     fn look_at_silence(&mut self) {
         let look_at = self.liveness.as_ref().and_then(|liveness| liveness.poll_timeout(self.calls > 0));
         self.timers.set(Timer::Keepalive, look_at);
@@ -354,8 +355,8 @@ impl Lifetime {
 
     fn finish_go_away(&mut self) {
         if !self.ready {
-            // Drained before the preface came. No call can be lost, and there is no stream to name
-            // in a GOAWAY.
+            // Drained before the preface came. No call is lost, and there is no stream for a GOAWAY
+            // to name.
             return self.close(CutReason::HandshakeTimeout);
         }
         self.handle_go_away_finished();
@@ -370,26 +371,26 @@ impl Lifetime {
         self.actions.push_back(LifetimeAction::Close { reason });
     }
 
-    /// The connection serves no new calls: it counts no more among its server's.
+    /// The connection takes no new calls and no longer counts among its server's.
     fn leave(&mut self) {
         self.ages_at = None;
-        // Dropped: it takes itself off the count.
+        // The drop takes it off the count.
         self.levelled = None;
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// Also while the preface is awaited: a drain may come before it.
+    /// Also before the preface: a drain may come before it.
     Serving,
-    /// The first GOAWAY is out, the second is not.
+    /// The first GOAWAY is sent, the second is not.
     Announced,
-    /// The second GOAWAY is out.
+    /// The second GOAWAY is sent.
     Finishing,
     Closed,
 }
 
-/// `None` for a moment that no clock reaches.
+/// Returns `None` if the time is too far ahead to be represented.
 fn after(now: Instant, duration: Option<Duration>) -> Option<Instant> {
     now.checked_add(duration?)
 }
@@ -397,11 +398,12 @@ fn after(now: Instant, duration: Option<Duration>) -> Option<Instant> {
 /// "A random jitter of +/-10% will be added" (gRFC A9).
 const AGE_JITTER: f64 = 0.1;
 
-/// How long the second GOAWAY waits for calls behind the PING's acknowledgement. On loopback the
-/// PING takes 0.1 ms, a busy client's threads need longer; and no handler waits for this.
+/// The shortest time for which the second GOAWAY waits for calls behind the PING's acknowledgement.
+/// On loopback the PING takes 0.1 ms, but a busy client's threads need longer. No handler waits for
+/// this.
 const FINISH_DELAY_MIN: Duration = Duration::from_millis(5);
 const FINISH_DELAY_MAX: Duration = Duration::from_millis(100);
 
-/// How long the PING between the two GOAWAYs may go unanswered; grpc-go waits as long
+/// How long the PING between the two GOAWAYs may be unanswered; as in grpc-go
 /// (`goAwayPingTimeout`).
 const GO_AWAY_CAP: Duration = Duration::from_secs(5);

@@ -1,28 +1,30 @@
-//! What a server does with more calls than it can work on: keep some waiting, and send the others
-//! away early.
+//! What a server does with more calls than it can work on: it queues some, and refuses the others
+//! early.
 //!
-//! A server that takes every call makes all of them late. Two ways out, both before the handler
-//! runs:
+//! A server that takes every call makes all of them late. There are two ways out, both before the
+//! handler runs:
 //!
-//! - **Queue, then shed**: calls wait in the order of their arrival; when the queue is full, the
-//!   next call fails with RESOURCE_EXHAUSTED, at once.
+//! - **Queue, then shed**: calls wait in the order of their arrival. When the queue is full, the
+//!   next call fails with RESOURCE_EXHAUSTED at once.
 //! - **Bounce**: a call that finds all workers busy is refused with REFUSED_STREAM, which proves to
-//!   the client that nothing was executed; a channel of this crate tries it elsewhere, and marks
-//!   it. A marked call is not refused for being busy: it may wait. So most calls find an idle
-//!   server although no client knows which one is idle. Near the capacity, where no server is idle,
-//!   what counts is the shorter queue: a marked call that finds as many waiting as are worked on is
-//!   refused once more, in an answer that such a channel knows. Its third attempt, which may go
-//!   back to the first server, is never bounced, so that no call is sent round in circles: it runs
-//!   or waits, or is shed if the queue is full, which one of length 0 always is. Simulated at 0.95
-//!   of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean service times
-//!   without bouncing, 10 with one refusal, 8 with two; and with one refusal, two servers and
-//!   `least_request` every call that both refuse ends at the busier one, whose queue then grows
-//!   without limit.
+//!   the client that nothing was executed. A channel of this crate marks the call and tries it
+//!   elsewhere. A marked call is not bounced just because workers are busy: it may wait. So most
+//!   calls find an idle server although no client knows which one is idle.
 //!
-//! Asked by the server for each call that finds every worker busy.
+//! Near the capacity no server is idle, and the shorter queue counts. So a marked call that finds
+//! as many waiting as running calls is refused once more, in an answer that such a channel knows.
+//! Its third attempt may go back to the first server. It is never bounced, so that no call goes
+//! round in circles: it runs, waits, or is shed if the queue is full (a queue of length 0 always
+//! is).
+//!
+//! Simulated at 0.95 of the capacity (10 servers of 4 workers, `least_request`), p99.9 is 12 mean
+//! service times without bouncing, 10 with one refusal, 8 with two. With one refusal, two servers
+//! and `least_request`, every call that both refuse ends at the busier one, whose queue then grows
+//! without limit.
+//!
+//! The server asks for each call that finds every worker busy.
 
-/// How many calls a server works on at once, on all connections together, and what it does with the
-/// others.
+/// How many calls a server runs at once, over all connections, and what it does with the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallLimit {
     running: usize,
@@ -30,21 +32,21 @@ pub struct CallLimit {
     bounces: bool,
 }
 
-/// How often a call has been sent away before it came here, as far as it says so.
+/// How often a call was refused before it came here, as far as it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EarlierRefusals {
-    /// It does not say that it was.
+    /// It does not say that it was refused.
     None,
-    /// Once, and its client takes a second refusal for what it is.
+    /// Once, and its client understands a second refusal.
     Once,
-    /// More often, or its client knows no second refusal.
+    /// More than once, or its client does not understand a second refusal.
     Enough,
 }
 
-/// What becomes of a call that finds every worker busy.
+/// What happens to a call that finds every worker busy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyAnswer {
-    /// It waits for its turn.
+    /// It waits in the queue.
     Wait,
     /// It is refused with REFUSED_STREAM.
     Bounce,
@@ -55,10 +57,10 @@ pub enum BusyAnswer {
 }
 
 impl CallLimit {
-    /// At most so many calls at once, and as many that wait. Zero counts as one.
+    /// Runs at most `calls` at once; as many may wait. Zero counts as one.
     ///
-    /// A stream counts until it ends: this is for services of short calls. Health checks and load
-    /// reports apart from calls are not counted.
+    /// A stream counts until it ends: this is for services with short calls. Health checks and
+    /// separate load report streams do not count.
     pub fn new(calls: usize) -> Self {
         let running = calls.clamp(1, RUNNING_MAX);
         Self { running, queued: running, bounces: false }
@@ -71,28 +73,28 @@ impl CallLimit {
         self
     }
 
-    /// Refuses a call's first attempt when all workers are busy, rather than let it wait.
+    /// Refuses a call's first attempt when all workers are busy, in place of queueing it.
     ///
-    /// A channel's second attempt is refused as well where as many calls wait as are worked on, or
-    /// as may wait. The third is never bounced: when all workers are busy it waits, or fails with
-    /// RESOURCE_EXHAUSTED if the queue is full, as it always is with [`queue(0)`](Self::queue).
+    /// A channel's second attempt is also refused if as many calls wait as run, or as may wait. The
+    /// third is never bounced: when all workers are busy it waits, or fails with RESOURCE_EXHAUSTED
+    /// if the queue is full, as it always is with [`queue(0)`](Self::queue).
     ///
-    /// For fleets whose clients try a refused call elsewhere, and say so: channels of this crate
-    /// do; so does a gRPC retry policy (`grpc-previous-rpc-attempts`). Other gRPC clients repeat a
-    /// refused call once on their own and do not mark it; when both servers are busy, they report
-    /// UNAVAILABLE.
+    /// Use it for fleets whose clients try a refused call elsewhere, and say so. Channels of this
+    /// crate do; so does a gRPC retry policy (`grpc-previous-rpc-attempts`). Other gRPC clients
+    /// repeat a refused call once on their own and do not mark it; when both servers are busy, they
+    /// report UNAVAILABLE.
     #[must_use]
     pub fn bounce(mut self) -> Self {
         self.bounces = true;
         self
     }
 
-    /// How many calls may run at once.
+    /// Returns how many calls may run at once.
     pub fn running(&self) -> usize {
         self.running
     }
 
-    /// What becomes of a call that finds every worker busy, and before it `queued` calls that wait.
+    /// Returns what happens to a call that finds every worker busy and `queued` calls waiting.
     pub fn when_busy(&self, queued: usize, earlier: EarlierRefusals) -> BusyAnswer {
         let is_long = queued >= self.running.min(self.queued);
         match earlier {
@@ -110,7 +112,7 @@ impl From<usize> for CallLimit {
     }
 }
 
-/// As many as a semaphore of tokio's has permits.
+/// The largest number of permits of a tokio semaphore.
 const RUNNING_MAX: usize = usize::MAX >> 3;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! One connection to an endpoint, as the balancer sees it, with its phase.
 //!
-//! Its subchannel keeps it. It holds the
-//! [`PickableConnection`](crate::client::picker::lease::PickableConnection) that calls share, and
-//! never decides when to leave a phase.
+//! Its subchannel keeps it. It holds the [`PickableConnection`] that calls share, and never decides
+//! when to leave a phase.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,7 +5,8 @@ use crate::virtual_time::epoch;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A schedule whose first lookup has just succeeded with a TTL of 30 s, and the time of that.
+/// Returns a schedule whose first lookup has just succeeded with a TTL of 30 s, and the time of
+/// that.
 fn settled() -> (DnsSchedule, Instant) {
     let now = epoch();
     let mut schedule = DnsSchedule::new(DnsScheduleConfig::default(), Rng::new(1, 1), now);
@@ -146,8 +147,8 @@ mod any_events {
     }
 
     proptest! {
-        /// However events fall: lookups are bounded in number, never two at once, and the next one
-        /// is never out of sight.
+        /// For any events: lookups are limited in number, there are never two at once, and the next
+        /// one is always due within bounds.
         #[test]
         fn lookups_stay_within_their_bounds(seed in any::<u64>(), events in prop::collection::vec(event(), 1..400)) {
             let config = DnsScheduleConfig::default();
@@ -180,7 +181,8 @@ mod any_events {
                     prop_assert!(until <= now + config.poll_ceiling.mul_f64(1.0 + JITTER));
                 }
                 let elapsed = now - begin;
-                // One per minimum interval, and the tokens: what was there, and what came back.
+                // One per minimum interval, and the tokens: the first ones, and those that were
+                // refilled.
                 let refilled = elapsed.as_secs_f64() / (config.min_interval * REFILL_INTERVALS).as_secs_f64();
                 let bound = 1.0 + elapsed.as_secs_f64() + f64::from(TOKENS_MAX) + refilled;
                 prop_assert!(f64::from(starts) <= bound, "{} lookups within {:?}", starts, elapsed);

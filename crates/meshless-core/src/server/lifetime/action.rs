@@ -1,24 +1,23 @@
-//! What the lifetime machine tells its driver, and why.
+//! The actions of the lifetime machine for its driver, with their reasons.
 //!
-//! Read off [`Lifetime::poll_action`](super::Lifetime::poll_action). Plain data: nothing here
-//! decides.
+//! They come from [`Lifetime::poll_action`](super::Lifetime::poll_action). This is plain data:
+//! nothing here decides.
 
-/// What the driver is to do.
+/// An action for the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LifetimeAction {
     /// Send GOAWAY(2³¹−1, NO_ERROR) and a PING; keep accepting streams.
     GoAway {
-        /// Why, which the GOAWAY's debug data should carry.
+        /// The reason, which the GOAWAY's debug data should carry.
         reason: GoAwayReason,
     },
-    /// Let the second GOAWAY follow, with the highest stream that has arrived: the PING was
-    /// acknowledged a round trip ago, or is not acknowledged at all.
+    /// Send the second GOAWAY, with the highest stream that has arrived. The PING was acknowledged
+    /// a round trip ago, or is not acknowledged at all.
     FinishGoAway,
-    /// Send a PING, and see that it is flushed; whether it can be sent or not, the time for its
-    /// answer runs.
+    /// Send a PING, and flush it. The time for its answer runs even if it cannot be sent.
     Ping,
-    /// Close the connection now, whatever runs on it.
+    /// Close the connection now, with all its calls.
     Close {
         /// Why.
         reason: CutReason,
@@ -44,22 +43,22 @@ pub enum CutReason {
     GraceOver,
     /// Calls still ran when the drain timeout was over.
     DrainTimeout,
-    /// The client pings more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) goes
+    /// The client pings more often than it may: send GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`)
     /// before.
     TooManyPings,
     /// The peer did not open the connection with the HTTP/2 preface in time.
     HandshakeTimeout,
-    /// The client sends more PINGs, SETTINGS and resets than calls can explain:
-    /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) goes before.
+    /// The client sends more PINGs, SETTINGS and resets than calls can explain: send
+    /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) before.
     FrameFlood,
-    /// Responses waited, and the client took no byte of any for the slow reader timeout.
+    /// Responses waited, and the client took no byte of any of them for the slow reader timeout.
     SlowReader,
-    /// The client was silent, and still was for the keepalive timeout after a PING.
+    /// The client was silent, and stayed silent for the keepalive timeout after a PING.
     KeepaliveTimeout,
 }
 
 impl GoAwayReason {
-    /// What the GOAWAY's debug data says, in grpc-go's words.
+    /// Returns the GOAWAY's debug data, in grpc-go's words.
     pub fn debug_data(self) -> &'static str {
         match self {
             Self::MaxAge => "max_age",

@@ -1,5 +1,5 @@
-//! The silence of a client (gRFC A9): with or without calls, and on a connection that is going away
-//! too, as in grpc-go (`http2_server.go`, `keepalive`).
+//! Keepalive of a silent client (gRFC A9). It works with or without calls, also on a connection
+//! that is going away, as in grpc-go (`http2_server.go`, `keepalive`).
 
 use super::*;
 use crate::virtual_time::epoch;

@@ -1,7 +1,7 @@
-//! One connection's age by the clock of its server (see [`Levelling`]).
+//! One connection's age on its server's clock (see [`Levelling`]).
 //!
-//! Owned by the lifetime machine, which looks now and then, and counts the connection off by
-//! dropping this.
+//! The lifetime machine owns it and looks at it from time to time. Dropping it takes the connection
+//! off the count.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use super::levelling::{AGE_MIN, LOOKS_PER_AGE, Levelling, Reading, draw_age};
 use crate::Rng;
 
-/// A connection's age by its server's clock.
+/// A connection's age on its server's clock.
 #[derive(Debug)]
 pub(super) struct Levelled {
     levelling: Arc<Levelling>,
     age: Duration,
-    /// The clock's reading at which the connection is due; `None` before it serves.
+    /// The clock reading at which the connection is due; `None` before it serves.
     due: Option<f64>,
-    /// Not due before, however fast the clock runs.
+    /// Not due before this, at any pace of the clock.
     kept_until: Option<Instant>,
 }
 
@@ -25,8 +25,8 @@ impl Levelled {
         Self { levelling, age, due: None, kept_until: None }
     }
 
-    /// When to look at the clock next, and when the connection will be due if the clock keeps its
-    /// pace.
+    /// Returns when to look at the clock next, and when the connection will be due if the clock
+    /// keeps its pace.
     pub(super) fn begin(&mut self, now: Instant, rng: &mut Rng) -> (Instant, Instant) {
         let reading = self.levelling.handle_opened(now, self.age);
         let age = self.age.as_secs_f64() * draw_age(rng);
@@ -59,5 +59,5 @@ impl Drop for Levelled {
     }
 }
 
-/// Below it a look at the clock would only spin.
+/// More frequent looks at the clock would only spin.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(1);

@@ -1,22 +1,22 @@
-//! Self-levelling age: a server with more connections than usual ages them sooner, one with fewer
+//! Self-levelling age: a server with more connections than usual ends them earlier, one with fewer
 //! later.
 //!
-//! Clients that keep one connection choose a server anew, at random, when the connection's age has
-//! come. The numbers of connections then scatter like thrown balls: their variance is the mean n̄.
-//! If every connection of a server with n of them ends with hazard (n/n̄)ᵃ/T instead, the variance
-//! is n̄/(1+a): half the spread for a = 3. No server needs to know of another; n̄ is the server's
-//! own average over the last W ages, which wanders a little, so that the variance is n̄/(1 + a −
-//! a/(W+1)) (the linear noise of both together): 0.55 of the spread for a = 3, W = 3.
+//! Clients that keep one connection choose a new server at random when the connection reaches its
+//! age. The numbers of connections are then random: their variance is the mean n̄. If instead every
+//! connection of a server with n of them ends with hazard (n/n̄)ᵃ/T, the variance is n̄/(1+a): half
+//! the spread for a = 3. No server needs to know the others: n̄ is the server's own average over
+//! the last W ages. It varies a little, so the variance is n̄/(1 + a − a/(W+1)) (the linear noise
+//! of both together): 0.55 of the spread for a = 3, W = 3.
 //!
-//! What it costs: when the fleet's size changes, n̄ is wrong at first. After a scale-out the old
-//! servers give connections away more slowly, at least at half the pace; after a scale-in all age
-//! faster, at most fourfold, until n̄ has followed (some W(1+a) ages). A fleet that scales all day
-//! long should leave it off.
+//! The cost: when the fleet's size changes, n̄ is wrong at first, until it has followed (some
+//! W(1+a) ages). After a scale-out the old servers end connections more slowly, at least at half
+//! the pace. After a scale-in all servers age them faster, at most fourfold. A fleet that scales
+//! all day long should leave it off.
 //!
 //! The hazard of all connections of a server is the same at any moment, so one clock per server
-//! suffices: it runs (n/n̄)ᵃ times as fast as time, and a connection is due when the clock has
-//! advanced by an age that it drew once: exponentially distributed, as a hazard is, but not below a
-//! quarter of the mean. Shared by the lifetime machines of one server; none decides anything about
+//! suffices. It runs (n/n̄)ᵃ times as fast as time. A connection is due when the clock has advanced
+//! by an age that it drew once. The age is exponentially distributed, as a hazard is, but not below
+//! a quarter of the mean. The lifetime machines of one server share the clock; none decides about
 //! another's connection.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -31,12 +31,12 @@ pub struct Levelling {
     state: Mutex<LevellingState>,
 }
 
-/// What the clock shows.
+/// A reading of the clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reading {
-    /// Seconds since it began, as it counts them.
+    /// Seconds since the clock began, at its own pace.
     pub(super) elapsed: f64,
-    /// Its seconds per second of time.
+    /// Its pace: its seconds per second of time.
     pub(super) rate: f64,
 }
 
@@ -51,12 +51,12 @@ struct LevellingState {
 }
 
 impl Levelling {
-    /// `exponent` is the a of (n/n̄)ᵃ, at most 8; 0 does not level, 3 halves the spread.
+    /// `exponent` is the a of (n/n̄)ᵃ, at most 8. 0 does not level; 3 halves the spread.
     pub fn new(exponent: u32) -> Self {
         Self { exponent: exponent.min(EXPONENT_MAX), state: Mutex::default() }
     }
 
-    /// How many connections serve: those that were sent away count no more.
+    /// Returns how many connections serve, without those that were told to go away.
     pub fn connections(&self) -> usize {
         self.state().connections
     }
@@ -69,9 +69,10 @@ impl Levelling {
         Reading { elapsed: state.elapsed, rate: state.rate(self.exponent) }
     }
 
-    /// A connection was sent away, or is gone.
+    /// A connection was told to go away, or is gone.
     pub(super) fn handle_left(&self) {
-        // The clock goes on from its last reading, which is less than a connection's next look ago.
+        // The clock continues from its last reading, which is younger than the interval of a
+        // connection's looks.
         let mut state = self.state();
         state.connections = state.connections.saturating_sub(1);
     }
@@ -99,8 +100,8 @@ impl LevellingState {
         self.elapsed += passed * self.rate(exponent);
         let connections = self.connections as f64;
         if now < warm_at || self.mean == 0.0 {
-            // A server that fills up has more connections than its average all the time: it would
-            // shed them as they come.
+            // While a server fills up it always has more connections than its average, and would
+            // end them as they come.
             self.mean = connections;
         } else {
             let window = (age * MEAN_AGES).as_secs_f64();
@@ -123,32 +124,32 @@ pub(super) fn draw_age(rng: &mut Rng) -> f64 {
     (AGE_MIN + (1.0 - AGE_MIN) * exponential).min(AGE_MAX)
 }
 
-/// How often a connection looks at the clock: so many times within a mean age. Between two looks
-/// the rate may change.
+/// How often a connection looks at the clock within a mean age. Between two looks the rate may
+/// change.
 pub(super) const LOOKS_PER_AGE: u32 = 16;
 
-/// Above this a single connection too many makes all age at once.
+/// Above this, a single extra connection makes all of them age at once.
 const EXPONENT_MAX: u32 = 8;
 
-/// W, the ages that the average looks back: long beside the time in which the spread corrects
-/// itself, T/(1+a), and short enough that a change of scale, which also moves the number of
-/// connections, becomes the new normal.
+/// W, the ages that the average covers. It is long compared to the time in which the spread
+/// corrects itself, T/(1+a). It is short enough for n̄ to follow a change of scale, which also
+/// changes the number of connections.
 pub(super) const MEAN_AGES: u32 = 3;
 
-/// For so long a server that starts fills up, and does not level.
+/// A server that starts fills up for this long, and does not level.
 const WARM_UP_AGES: u32 = 2;
 
-/// A server with few connections keeps them at most twice as long: after a scale-out those that
-/// lose connections to the new ones must not hold on to the rest.
+/// A server with few connections keeps them at most twice as long. After a scale-out, servers that
+/// lose connections to the new ones must still let go of the rest.
 const RATE_MIN: f64 = 0.5;
 
-/// A server with very many ages them at most this much faster: the bound of the churn.
+/// A server with very many connections ages them at most this much faster, which limits the churn.
 const RATE_MAX: f64 = 4.0;
 
-/// A connection that is sent away as soon as it has come costs its client a backoff; so this much
-/// of the mean age holds in real time as well, however fast the clock runs. The spread does not
-/// feel the difference: the number of connections depends on the mean of their ages alone (M/G/∞),
-/// and on their distribution hardly when levelled.
+/// A connection that ends as soon as it has come costs its client a backoff. So this much of the
+/// mean age must also pass in real time, at any pace of the clock. The spread hardly changes: the
+/// number of connections depends only on the mean of their ages (M/G/∞), and hardly on their
+/// distribution when levelled.
 pub(super) const AGE_MIN: f64 = 0.25;
 
 /// One connection in 500 would live longer than this many mean ages.

@@ -1,4 +1,4 @@
-//! A fleet in virtual time: what self-levelling age does to the spread of sticky clients, against
+//! A fleet in virtual time: checks the spread of sticky clients under self-levelling age against
 //! the closed form.
 
 use std::cmp::Reverse;
@@ -11,8 +11,8 @@ const SERVERS: usize = 4;
 const CLIENTS: usize = 400;
 const AGE: Duration = Duration::from_secs(60);
 
-/// The variance of the servers' numbers of connections, over so many ages after the first ten; and
-/// the mean number of rotations per client and age.
+/// Returns the variance of the servers' numbers of connections, over `ages` ages after the first
+/// ten; and the mean number of rotations per client and age.
 fn simulate(exponent: Option<u32>, ages: u32, seed: u64) -> (f64, f64) {
     let mut rng = Rng::new(seed, 0);
     let levelling: Vec<_> = (0..SERVERS).map(|_| Arc::new(Levelling::new(exponent.unwrap_or(0)))).collect();
@@ -56,7 +56,7 @@ fn simulate(exponent: Option<u32>, ages: u32, seed: u64) -> (f64, f64) {
     (area / (end - warm).as_secs_f64(), rotations_per_age)
 }
 
-/// Without levelling the variance is binomial, n̄(1−1/M); with exponent a it is that over 1 + a −
+/// Without levelling the variance is binomial, n̄(1−1/M). With exponent a it is divided by 1 + a −
 /// a/(W+1).
 #[test]
 fn levelling_divides_the_variance_of_connections_as_the_closed_form_says() {
@@ -64,7 +64,7 @@ fn levelling_divides_the_variance_of_connections_as_the_closed_form_says() {
     let binomial = 100.0 * (1.0 - 1.0 / SERVERS as f64);
     // The time average of x², x of relaxation time τ, over D ages and M−1 free servers has a
     // relative standard deviation of √(2τ/(D(M−1))): 9 % for a = 0 (τ = 1), as much for a = 3,
-    // whose wandering mean is slow. Five of them.
+    // whose mean varies slowly. The tolerance is five of them.
     let tolerance = 0.45;
     for exponent in [None, Some(0), Some(3)] {
         let (variance, rotations) = simulate(exponent, ages, seed);
@@ -100,11 +100,12 @@ fn a_server_that_fills_up_keeps_what_comes() {
         assert_eq!(levelling.connections(), open.len());
     }
     // Of connections that came evenly over one mean age, ∫(1 − e^−(t−¼)/¾)dt over ¼..1 = 27 % are
-    // gone. At the highest pace most would be.
+    // gone. At the highest pace most would be gone.
     assert!((100..240).contains(&left), "{left} of 600 left");
 }
 
-/// Clients take a connection that ends as soon as it has come for a failing server, and back off.
+/// To clients, a connection that ends as soon as it has come looks like a failing server, and they
+/// back off.
 #[test]
 fn a_crowd_does_not_shorten_an_age_below_a_quarter() {
     let levelling = Arc::new(Levelling::new(3));
@@ -114,7 +115,7 @@ fn a_crowd_does_not_shorten_an_age_below_a_quarter() {
         lifetime.handle_ready(now);
         lifetime
     };
-    // One at a time, until the server is warm and used to it.
+    // One at a time, until the server is warm and its average has followed.
     let crowd_at = epoch() + AGE * 4;
     let mut alone = open(epoch(), 0);
     let mut now = epoch();

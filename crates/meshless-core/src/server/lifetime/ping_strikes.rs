@@ -1,7 +1,7 @@
 //! Counts the pings that come too often (gRFC A8), for one connection of a server.
 //!
-//! Called by the lifetime machine. It never looks at what the pings carry: keepalive and a
-//! measurement of bandwidth look alike, and the reset by sent data is what lets the latter pass.
+//! The lifetime machine calls it. It never looks at the payload of pings: keepalive and bandwidth
+//! estimation look alike. Bandwidth estimation passes because sent data resets the strikes.
 
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,7 @@ impl PingStrikes {
         self.forgiven = true;
     }
 
-    /// A ping came. True if it was one too many.
+    /// A ping came. Returns true if it was one too many.
     #[must_use]
     pub(super) fn handle_ping(&mut self, now: Instant, calls: usize) -> bool {
         let interval_min = if calls == 0 { self.interval_min_without_calls } else { self.interval_min };
@@ -54,7 +54,7 @@ impl PingStrikes {
 /// "MAX_PING_STRIKES: 2" (gRFC A8): the third closes the connection.
 const MAX_PING_STRIKES: u32 = 2;
 
-/// Without calls a client that needs no keepalive may ping as rarely as the TCP keepalive does: 2 h
+/// Without calls, a client needs no keepalive and may ping as rarely as TCP keepalive does: 2 h
 /// (gRFC A8).
 const PING_INTERVAL_MIN_WITHOUT_CALLS: Duration = Duration::from_secs(2 * 3600);
 
@@ -65,7 +65,8 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Pings every `interval` with `calls` open until one is too many; at most ten.
+    /// Returns how many pings every `interval`, with `calls` open, pass until one is too many; at
+    /// most ten.
     fn pings_borne(strikes: &mut PingStrikes, interval: Duration, calls: usize) -> usize {
         let start = Instant::now();
         (0..10u32).take_while(|n| !strikes.handle_ping(start + interval * *n, calls)).count()
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_third_strike_is_one_too_many() {
-        // The first ping has no predecessor: it cannot come too soon.
+        // The first ping has no predecessor, so it cannot come too soon.
         assert_eq!(pings_borne(&mut PingStrikes::new(300 * SECOND, false), 299 * SECOND, 1), 3);
         assert_eq!(pings_borne(&mut PingStrikes::new(300 * SECOND, false), 300 * SECOND, 1), 10);
     }

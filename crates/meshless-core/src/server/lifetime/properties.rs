@@ -1,4 +1,4 @@
-//! What the lifetime machine does, event by event, and what holds whatever the events.
+//! What the lifetime machine does, event by event, and what holds for any events.
 
 #![expect(clippy::disallowed_methods, reason = "a test needs some instant to begin at")]
 
@@ -14,7 +14,7 @@ fn machine(config: LifetimeConfig, now: Instant) -> Lifetime {
     lifetime
 }
 
-/// Lets time run to `until` and lists what was done, in seconds after `start`.
+/// Lets time run to `until` and lists the actions, in seconds after `start`.
 fn actions(lifetime: &mut Lifetime, start: Instant, until: u64) -> Vec<(u64, LifetimeAction)> {
     let mut done = Vec::new();
     while let Some(at) = lifetime.poll_timeout().filter(|at| *at <= start + SECOND * until as u32) {
@@ -208,10 +208,10 @@ enum Event {
     Acknowledged,
     Finished,
     Drain,
-    /// The driver comes when `poll_timeout` says so.
+    /// The driver calls when `poll_timeout` says so.
     Timer,
-    /// Milliseconds pass, as far as `poll_timeout` lets them: a driver is never early, but events
-    /// may come any time.
+    /// Milliseconds pass, but not beyond `poll_timeout`: a driver is never late. Events may come at
+    /// any time.
     Pass(u64),
 }
 
@@ -346,7 +346,8 @@ proptest! {
         }
     }
 
-    /// The driver keeps an armed timer while calls come and go: that must not lose a timeout.
+    /// The driver keeps an armed timer while calls come and go, and must not lose a timeout by
+    /// that.
     #[test]
     fn calls_never_bring_the_timeout_forward(events in events(), idle in 1u64..5_000) {
         let mut now = Instant::now();
@@ -361,7 +362,7 @@ proptest! {
                 Event::CallEnded if calls > 0 => { calls -= 1; lifetime.handle_call_ended(now) }
                 Event::Blocked => lifetime.handle_blocked(now),
                 Event::Taken => lifetime.handle_bytes_taken(now),
-                // But for the answer to a PING, of which there is one in the keepalive time.
+                // Except for the answer to a PING; there is one PING per keepalive time.
                 Event::Received if !std::mem::take(&mut pinged) => lifetime.handle_received(now),
                 Event::Received => { lifetime.handle_received(now); continue }
                 Event::Pass(millis) => {

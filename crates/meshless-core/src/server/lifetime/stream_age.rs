@@ -1,9 +1,9 @@
-//! When one call, above all a long stream, has to come to its end.
+//! When one call, above all a long stream, has to end.
 //!
-//! A stream that never ends keeps its connection, and with it its backend, for ever: age tells the
+//! A stream that never ends keeps its connection, and so its backend, for ever: age tells the
 //! client to connect again, but only new calls follow. So the handler is told to end the stream,
-//! and after a grace it is ended. Made by the lifetime machine when a call begins; the driver keeps
-//! the time.
+//! and after a grace it is ended by force. The lifetime machine makes it when a call begins; the
+//! driver keeps the time.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use std::time::Instant;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamAge {
-    /// When the handler is told to bring the stream to its end.
+    /// When the handler is told to end the stream.
     pub ending_at: Option<Instant>,
-    /// When the stream is ended, whatever the handler does.
+    /// When the stream is ended by force.
     pub ended_at: Option<Instant>,
 }

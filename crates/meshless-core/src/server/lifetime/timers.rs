@@ -1,8 +1,8 @@
-//! The timers of a lifetime: they change a few times in the connection's life.
+//! The timers of a lifetime. They change a few times in a connection's life.
 
 use crate::timers::TimerName;
 
-/// All of them.
+/// All timers of a lifetime.
 pub(super) type Timers = crate::timers::Timers<Timer, TIMERS>;
 
 /// What a timer is for.
