@@ -1,8 +1,8 @@
-//! One call: what it needs to be sent, sent again, received, and judged when it fails.
+//! One call: it is sent, sent again, received, and classified when it fails.
 //!
-//! This file names the parts. [`attempt()`] runs a call once on one connection; the request that it
-//! sends belongs to [`Outgoing`], which survives the attempt, so that the channel can try elsewhere
-//! what the [`Failure`](failure::Failure) says was provably not processed.
+//! This file names the parts. [`attempt()`] runs a call once on one connection. The request belongs
+//! to [`Outgoing`], which survives the attempt. If the [`Failure`](failure::Failure) says that the
+//! call was not processed, the channel tries it elsewhere.
 
 mod attempt;
 mod failure;

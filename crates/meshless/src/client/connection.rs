@@ -7,13 +7,12 @@
 //!                  └── connection lost, peer silent, abort() ──────────┘
 //! ```
 //!
-//! [`Connection::connect`] dials, and returns when the server's SETTINGS are in force, which is
-//! what gRPC calls READY. From then on one task drives h2 and tells the channel's driver what
-//! happens ([`Event`]); calls hold a [`StreamPermit`], which is one stream within the peer's
-//! MAX_CONCURRENT_STREAMS.
+//! [`Connection::connect`] connects, and returns when the server's SETTINGS are in force: gRPC's
+//! READY. From then on one task drives h2 and reports events to the channel's driver ([`Event`]).
+//! Calls hold a [`StreamPermit`]: one stream within the peer's MAX_CONCURRENT_STREAMS.
 //!
-//! It never queues a call: a connection that is full or going away says so at once, with the call
-//! still in the caller's hands. Queueing, choosing and retrying are the channel's.
+//! It never queues a call: if it is full or going away it refuses at once, and the caller keeps the
+//! call. The channel queues, chooses and retries.
 
 mod config;
 mod establish;
@@ -57,8 +56,8 @@ impl Connection {
         self.shared().streams.reserve().then(|| StreamPermit::new(self.shared(), false))
     }
 
-    /// Reserves a stream that is no call: nobody pings on its behalf, and a connection that drains
-    /// does not wait for it.
+    /// Reserves a stream that is not a call: no PING is sent for it, and a draining connection does
+    /// not wait for it.
     pub(crate) fn try_reserve_beside_calls(&self) -> Option<StreamPermit> {
         self.shared().streams.reserve().then(|| {
             self.shared().streams.begin_beside_calls();
@@ -66,28 +65,28 @@ impl Connection {
         })
     }
 
-    /// Whether new calls may start, were there room for them.
+    /// Returns true if new calls may start, apart from the stream limit.
     pub(crate) fn is_accepting(&self) -> bool {
         self.shared().is_accepting()
     }
 
-    /// Streams that are open or reserved.
+    /// Returns how many streams are open or reserved.
     pub(crate) fn open_streams(&self) -> u32 {
         self.shared().streams.open()
     }
 
-    /// Streams that the peer allows at a time, at present; `u32::MAX` if it set no limit.
+    /// Returns how many streams the peer allows at a time now; `u32::MAX` if it set no limit.
     pub(crate) fn max_streams(&self) -> u32 {
         self.shared().streams.max()
     }
 
-    /// The backend.
+    /// Returns the backend's address.
     pub(crate) fn address(&self) -> &Address {
         &self.shared().address
     }
 
-    /// Empty messages have come beyond the first of a call: work for nothing, of which the server
-    /// may make only so much.
+    /// Counts empty messages beyond the first of a call. They are work for nothing, and the
+    /// server's budget for them is limited.
     pub(crate) fn note_empty_messages(&self, messages: u32) {
         self.shared().note_empty_messages(messages);
     }
@@ -112,7 +111,7 @@ impl Connection {
 pub(crate) struct StreamPermit {
     shared: Arc<ConnectionShared>,
     beside_calls: bool,
-    /// 0 before it is opened.
+    /// 0 before the stream is opened.
     stream: AtomicU32,
 }
 
@@ -121,11 +120,10 @@ impl StreamPermit {
         Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0) }
     }
 
-    /// Opens the stream with these headers, which `head` builds only if the connection still
-    /// accepts calls.
+    /// Opens the stream. `head` builds the headers, but only if the connection still accepts calls.
     ///
     /// # Errors
-    /// Whatever the error, nothing of the call was sent.
+    /// After any error, nothing of the call was sent.
     pub(crate) fn open(
         &self,
         head: impl FnOnce() -> http::Request<()>,
@@ -134,8 +132,8 @@ impl StreamPermit {
         let mut sender = self.shared.sender().ok_or(OpenError::NotAccepting)?;
         let head = head();
         let max = self.shared.peer_header_list_max();
-        // Nearly every server has a limit or none that is within reach: the sum is made only if
-        // there is one.
+        // Most servers have no limit that can be reached: the size is computed only if there is
+        // one.
         if max < u32::MAX {
             let len = request_size(&head);
             if len > u64::from(max) {
@@ -143,11 +141,11 @@ impl StreamPermit {
             }
         }
         let opened = sender.send_request(head, end_of_stream).map_err(|error| {
-            // An error of the connection: it ended between the check above and here. Any other is
-            // about the request.
+            // The connection ended between the check above and here. Any other error is about the
+            // request.
             if error.is_io() || error.is_go_away() {
-                // Said here too: the task says it in its last act, but a task that its runtime
-                // drops has none, and the calls would come back to this connection for ever.
+                // Repeated here: the task does this at its end, but not if its runtime drops it.
+                // The calls would then come back to this connection for ever.
                 self.shared.stop_accepting();
                 OpenError::NotAccepting
             } else {
@@ -158,7 +156,7 @@ impl StreamPermit {
         Ok(opened)
     }
 
-    /// Checks headers or trailers of the response against the limit.
+    /// Checks the response's headers or trailers against the limit.
     ///
     /// # Errors
     /// If they are longer than the channel accepts.
@@ -166,8 +164,8 @@ impl StreamPermit {
         self.shared.header_limit.check(headers, self.long_block())
     }
 
-    /// The response had headers or trailers above the limit, and perhaps h2 ended the stream or the
-    /// connection for it.
+    /// Returns the headers or trailers of the response that were above the limit, if any. h2 may
+    /// have ended the stream or the connection for it.
     pub(crate) fn headers_too_long(&self) -> Option<HeadersTooLong> {
         let max = self.shared.header_limit.max();
         self.long_block().map(|len| HeadersTooLong { len, max })
@@ -177,18 +175,18 @@ impl StreamPermit {
         self.shared.long_blocks.of(self.stream.load(Relaxed))
     }
 
-    /// The backend.
+    /// Returns the backend's address.
     pub(crate) fn address(&self) -> &Address {
         &self.shared.address
     }
 
-    /// Whether any byte of a stream's HEADERS was handed to the operating system. If not, the
-    /// server cannot have seen the call.
+    /// Returns true if any byte of a stream's HEADERS was passed to the operating system. If false,
+    /// the server cannot have seen the call.
     pub(crate) fn was_written(&self, stream_id: u32) -> bool {
         stream_id <= self.shared.written_up_to()
     }
 
-    /// Why the connection ended, if it has.
+    /// Returns why the connection ended, if it has.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.shared.close_reason()
     }
@@ -209,32 +207,32 @@ impl Drop for StreamPermit {
 pub(crate) enum OpenError {
     /// The connection is going away or gone.
     NotAccepting,
-    /// Its headers are longer than the server says it accepts.
+    /// Its headers are longer than the server accepts.
     TooLong(HeadersTooLong),
     /// h2 refuses this request on any connection.
     Invalid(h2::Error),
 }
 
-/// What happens on a connection, as told to the channel's driver.
+/// What happens on a connection, for the channel's driver.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// No new calls from now on; those in flight go on. Reported at most once.
     GoingAway(GoingAway),
-    /// A call was sent, and for a while nothing has been read, or something again: whether new
-    /// calls had better go elsewhere.
+    /// True: a call was sent, and nothing was read for a while. New calls should then go elsewhere.
+    /// False: something was read again.
     Silent(bool),
-    /// The peer changed how many streams it allows at a time. What it allowed at first is
+    /// The peer changed how many streams it allows at a time. The first value is
     /// [`Connection::max_streams`].
     StreamLimit(u32),
-    /// The connection was full, a call wanted in, and now there is room. Reported at most once per
-    /// call that was turned away, so a queue of these is bounded by the calls.
+    /// The connection was full, a call was refused, and now there is room. Reported at most once
+    /// per refused call, so the calls limit a queue of these.
     StreamsAvailable,
-    /// The connection has ended, and with it every call on it. The last event.
+    /// The connection has ended, with every call on it. This is the last event.
     Closed(CloseReason),
 }
 
-/// Where a connection's events go. Called from the connection's task and from whichever thread ends
-/// a call; must not block.
+/// Takes a connection's events. Called from the connection's task and from any thread that ends a
+/// call; must not block.
 pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
 
 /// Why a connection accepts no more calls while it is still alive.
@@ -242,8 +240,8 @@ pub(crate) type Report = Box<dyn Fn(Event) + Send + Sync>;
 pub(crate) enum GoingAway {
     /// The server sent GOAWAY.
     Server {
-        /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if it
-        /// gave none.
+        /// The server's reason in its own words, such as `max_age`; cut and escaped, empty if there
+        /// is none.
         debug_data: String,
         code: h2::Reason,
         /// The server was pinged too often: the next connections to it must ping half as often (A8,
@@ -263,19 +261,19 @@ pub(crate) enum CloseReason {
     /// The channel aborted it.
     #[error("closed by the client")]
     Aborted,
-    /// The server closed it; after a GOAWAY, perhaps because no stream was left.
+    /// The server closed it. After a GOAWAY, perhaps because no stream was left.
     #[error("closed by the server")]
     Server,
     /// Nothing was read for the keepalive timeout after a PING.
     #[error("keepalive: nothing was received within {0:?} after a PING")]
     Keepalive(std::time::Duration),
-    /// Nothing was read for that long after a call was sent.
+    /// Nothing was read for this time after a call was sent.
     #[error("silent: nothing was received within {0:?} after a call, not even the answer to a PING")]
     Silent(std::time::Duration),
-    /// The server sent more frames that carry nothing than it may.
+    /// The server sent too many frames without content.
     #[error("closed by the client: the server sent too many frames that carry nothing")]
     Flooded,
-    /// The headers or trailers of one response were so long that h2 gives the connection up.
+    /// The headers or trailers of one response were so long that h2 closed the connection.
     #[error(
         "closed by the client: a response had far more headers or trailers than the {max} bytes that this channel accepts \
          (ChannelBuilder::max_header_list_size)"
@@ -287,14 +285,14 @@ pub(crate) enum CloseReason {
     /// The task that drives the connection has panicked.
     #[error("the connection's task panicked, which is a bug: {0}")]
     Panicked(String),
-    /// The byte stream broke, or one side broke the protocol.
+    /// The byte stream broke, or one side violated the protocol.
     #[error("{}", describe_http2(.0))]
     Http2(Arc<h2::Error>),
 }
 
 impl CloseReason {
-    /// Returns true if this client closed the connection since the server made it work for nothing;
-    /// h2 has limits of its own.
+    /// Returns true if this client closed the connection because the server made it work for
+    /// nothing. h2 has limits of its own.
     pub(crate) fn is_flood(&self) -> bool {
         match self {
             Self::Flooded => true,

@@ -1,8 +1,7 @@
-//! Opens the byte stream under a connection: TCP, a Unix socket, or what the user supplies.
+//! Opens the byte stream under a connection: TCP, a Unix socket, or a user's connector.
 //!
-//! Called by `connection::connect`, which puts TLS and HTTP/2 on top. A connector only dials: the
-//! time limit, TLS and the check that the peer speaks HTTP/2 are the caller's, and the same for
-//! every connector.
+//! `connection::connect` calls it, and puts TLS and HTTP/2 on top. A connector only connects. The
+//! caller adds the time limit, TLS and the HTTP/2 check, in the same way for every connector.
 
 use std::fmt;
 use std::future::Future;
@@ -19,30 +18,30 @@ use crate::shared::io::BoxIo;
 /// What [`Connect::connect`] returns.
 pub type Connecting = Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send>>;
 
-/// A user's own way of reaching a backend: a proxy, a tunnel, an in-memory pipe in a test.
+/// A custom way to reach a backend: a proxy, a tunnel, an in-memory pipe in a test.
 ///
-/// TLS, if configured, and HTTP/2 run over the stream that it returns. A connector made for tonic
-/// or hyper is one by [`UriConnector`](crate::client::UriConnector).
+/// TLS, if configured, and HTTP/2 run over the stream that it returns. To use a connector for tonic
+/// or hyper, wrap it in [`UriConnector`](crate::client::UriConnector).
 pub trait Connect: Send + Sync + 'static {
     /// Opens a byte stream to `address`.
     ///
-    /// The future is dropped when the connect timeout has passed; it needs no limit of its own.
+    /// The future is dropped after the connect timeout; it needs no time limit of its own.
     fn connect(&self, address: &Address) -> Connecting;
 }
 
 /// How the byte streams of one channel are opened.
 #[derive(Clone, Default)]
 pub(crate) enum Connector {
-    /// By the operating system's sockets.
+    /// Through the operating system's sockets.
     #[default]
     Direct,
-    /// By the user's own means.
+    /// Through the user's connector.
     Custom(Arc<dyn Connect>),
 }
 
 impl Connector {
-    /// Opens a byte stream to `address`. Sockets of our own give it up when the peer's kernel has
-    /// acknowledged nothing for `user_timeout`.
+    /// Opens a byte stream to `address`. Our own sockets fail if the peer's kernel has acknowledged
+    /// nothing for `user_timeout`.
     pub(crate) async fn open(&self, address: &Address, user_timeout: Option<Duration>) -> io::Result<BoxIo> {
         match self {
             Self::Direct => dial(address, user_timeout).await,
@@ -64,8 +63,9 @@ async fn dial(address: &Address, user_timeout: Option<Duration>) -> io::Result<B
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
-            // Nagle would hold a small request back until the previous one was acknowledged. TCP
-            // keepalive stays off: HTTP/2's PING asks the server's process, not only its kernel.
+            // Nagle's algorithm would delay a small request until the previous one was
+            // acknowledged. TCP keepalive stays off: HTTP/2's PING asks the server's process, not
+            // only its kernel.
             stream.set_nodelay(true)?;
             limit_unacknowledged(&stream, user_timeout);
             Ok(Box::new(stream))
@@ -79,14 +79,14 @@ async fn dial(address: &Address, user_timeout: Option<Duration>) -> io::Result<B
     }
 }
 
-/// "TCP_USER_TIMEOUT … set to the value of KEEPALIVE_TIMEOUT" if keepalive is on (gRFC A18).
-/// HTTP/2's PING cannot find out sooner than its interval that bytes get no further; the kernel
-/// knows. Linux alone has it; elsewhere PINGs have to do.
+/// "TCP_USER_TIMEOUT … set to the value of KEEPALIVE_TIMEOUT" if keepalive is on (gRFC A18). The
+/// kernel knows when bytes get no further; a PING only learns it after its interval. Only Linux has
+/// it; elsewhere PINGs must suffice.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn limit_unacknowledged(stream: &TcpStream, user_timeout: Option<Duration>) {
     if let Some(timeout) = user_timeout {
-        // "If setting it fails, … continue" (A18): an old kernel, or a sandbox that does not pass
-        // it on.
+        // "If setting it fails, … continue" (A18). It fails on an old kernel, or in a sandbox that
+        // does not support it.
         let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(timeout));
     }
 }

@@ -1,8 +1,8 @@
-//! The driver: one task per channel, which owns the channel's balancer and does what it asks.
+//! The driver: one task per channel. It owns the channel's balancer and carries out its actions.
 //!
-//! Events come in from calls, connections, the resolver and the clock, and are handed to the
-//! balancer; its actions go out as pickers for the calls, connects, closes and questions to the
-//! resolver. Decisions are all the balancer's.
+//! Events come from calls, connections, the resolver and the clock, and go to the balancer. Its
+//! actions are pickers for the calls, connects, closes and requests to the resolver. The balancer
+//! makes all decisions.
 
 mod attempt;
 mod log;
@@ -36,18 +36,18 @@ use crate::shared::file_descriptors;
 #[cfg(feature = "tls")]
 use crate::shared::tls::ClientTls;
 
-/// What a driver is made with.
+/// The parts that a driver is made of.
 pub(crate) struct DriverConfig {
     pub(crate) balancer: BalancerConfig,
     pub(crate) connection: ConnectionConfig,
-    /// `None`: as long as the balancer gives an attempt.
+    /// `None`: the timeout that the balancer gives an attempt.
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) connector: Connector,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<ClientTls>,
-    /// `None`: backends are taken to be healthy.
+    /// `None`: backends count as healthy.
     pub(crate) health_service: Option<Arc<str>>,
-    /// `None`: connections are kept however long no call is made.
+    /// `None`: connections stay open without calls.
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) rng: Rng,
 }
@@ -56,7 +56,7 @@ pub(crate) struct DriverConfig {
 pub(crate) struct Driver {
     balancer: Balancer<Connection>,
     resolver: Box<dyn Resolver>,
-    /// The resolver has said something, be it an error.
+    /// True after the resolver's first answer, also an error.
     has_resolved: bool,
     shared: Arc<ChannelShared>,
     log: ChannelLog,
@@ -70,25 +70,25 @@ pub(crate) struct Driver {
     tls: Option<ClientTls>,
     watches: Watches,
     idleness: Option<Idleness>,
-    /// Those that metrics know of.
+    /// The ejections that metrics have counted.
     ejections: EjectionCounts,
     measured: MeasuredEndpoints,
-    /// With this text, if it did.
+    /// The text of its panic, if it panicked.
     panicked: Option<String>,
 }
 
-/// A connection as the driver holds it.
+/// A connection in the driver's table.
 struct Link {
     endpoint: Address,
     stage: ConnectionStage,
     watching: Watching,
-    /// Once it is established.
+    /// Set once the connection is established.
     measured: Option<OpenConnection>,
 }
 
 enum ConnectionStage {
     Connecting(AbortHandle),
-    /// Made, and held back until its server says that it serves.
+    /// Established, and held back until its server reports that it serves.
     Held(Connection),
     Open(Connection),
 }
@@ -130,8 +130,8 @@ impl Driver {
         }
     }
 
-    /// Runs until the last handle on the channel is gone. A panic, for instance of a user's
-    /// resolver, ends the channel: calls are told so at once.
+    /// Runs until the last handle on the channel is dropped. A panic, for instance in a user's
+    /// resolver, ends the channel: calls fail with it at once.
     pub(crate) async fn run(mut self) {
         if let Err(text) = catch_panic(self.drive()).await {
             self.log.panicked(&text);
@@ -181,7 +181,7 @@ impl Driver {
             DriverEvent::Health(id, health) => self.handle_health(now, id, health),
             DriverEvent::NoLoadReports(id) => self.handle_no_load_reports(id),
             DriverEvent::Connection(id, event) => self.handle_connection(now, id, event),
-            // Who asked may have gone.
+            // The receiver may be gone.
             DriverEvent::StateWanted(reply) => drop(reply.send(self.state())),
             DriverEvent::Dropped => {}
         }
@@ -211,7 +211,7 @@ impl Driver {
                 }
             }
             Err(error) => {
-                // One that was given up says so.
+                // An abandoned attempt also reports its end.
                 let Some(Link { endpoint, .. }) = self.links.remove(&id) else { return };
                 self.shared.metrics.connect_failed();
                 if error.is_out_of_descriptors() {
@@ -251,7 +251,7 @@ impl Driver {
         self.log.health(id, &link.endpoint, &health);
         match &health {
             Ok(()) if matches!(link.stage, ConnectionStage::Open(_)) => self.log.serves(id, &link.endpoint),
-            // Said when calls can go there.
+            // Logged when calls can go there.
             Ok(()) => {}
             Err(error) => self.log.lost(id, &link.endpoint, error),
         }
@@ -360,7 +360,7 @@ impl Driver {
                 #[cfg(feature = "tls")]
                 tls: tls.as_ref(),
             };
-            // Fails only when the driver has ended, and then there is nobody to tell.
+            // Fails only when the driver has ended, and then nobody needs the event.
             let report = Box::new(move |event| drop(reported.send(DriverEvent::Connection(id, event))));
             outcome.is(Connection::connect(destination, &config, report).await);
         });
@@ -392,8 +392,8 @@ impl Driver {
     }
 }
 
-/// Whether nobody holds the channel any more, or its runtime ends: attempts are given up, open
-/// connections drain, and whoever still waits is told.
+/// Runs when the last `Channel` is dropped or the runtime shuts down: attempts are abandoned, open
+/// connections drain, and waiting calls are told.
 impl Drop for Driver {
     fn drop(&mut self) {
         for link in std::mem::take(&mut self.links).into_values() {
@@ -402,7 +402,7 @@ impl Drop for Driver {
                 ConnectionStage::Open(connection) | ConnectionStage::Held(connection) => connection.drain(),
             }
         }
-        // A balancer or a resolver that has panicked may do so again.
+        // After a panic, the balancer or the resolver may panic again.
         let state = catch_unwind(AssertUnwindSafe(|| self.state())).unwrap_or_else(|_| {
             let now = Instant::now().into_std();
             Balancer::<Connection>::new(BalancerConfig::default(), Rng::new(0, 0), now).state()
@@ -411,7 +411,7 @@ impl Drop for Driver {
     }
 }
 
-/// The next resolution; an error if the resolver has ended without any.
+/// Returns the next resolution; an error if the resolver has ended without any.
 fn next_resolution(
     resolver: &mut dyn Resolver,
     has_resolved: bool,

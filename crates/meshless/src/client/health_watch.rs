@@ -1,10 +1,10 @@
-//! Asks a backend's health service whether it serves, for as long as a connection lives (gRFC A17).
+//! Watches a backend's health service while a connection lives (gRFC A17).
 //!
-//! Started by the driver on each new connection if the user named a service; one task with one
-//! `Watch` stream. It reports what it is told and what that means is the balancer's. A server
-//! without the health service counts as healthy, as A17 has it. It never keeps a connection open:
-//! the stream does not count as a call, and the task ends when the connection goes away or the
-//! watch is dropped.
+//! If the user named a service, the driver starts it on each new connection: one task with one
+//! `Watch` stream. It passes on the reports; the balancer decides what they mean. A server without
+//! the health service counts as healthy, as in A17. The watch never keeps a connection open: its
+//! stream does not count as a call, and the task ends when the connection goes away or the watch is
+//! dropped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ use crate::shared::peer_text::peer_text;
 pub(crate) struct HealthWatch(AbortHandle);
 
 impl HealthWatch {
-    /// Watches `service` on `connection`. `report` is told that it serves, or why not, at every
-    /// change.
+    /// Watches `service` on `connection`. At every change, `report` is called: the server serves,
+    /// or why not.
     pub(crate) fn start(
         connection: Connection,
         service: Arc<str>,
@@ -61,7 +61,7 @@ async fn run(
             Err(text) => Status::internal(format!("the watch panicked, which is a bug: {text}")),
         };
         if !on.is_accepting() {
-            // What becomes of it is known by other means.
+            // The driver learns the connection's end elsewhere.
             return;
         }
         if status.code() == Code::Unimplemented {
@@ -72,8 +72,8 @@ async fn run(
             return report(Ok(()));
         }
         if started.elapsed() >= STEADY && status.code() != Code::DeadlineExceeded {
-            // It ended as streams do, by their age or a proxy's patience: what it last said holds
-            // until it is asked again.
+            // The stream ended normally, by its age or by a proxy's timeout: its last report holds
+            // until the next one.
             backoff.reset();
             continue;
         }
@@ -110,11 +110,11 @@ async fn watch(
     Ok(())
 }
 
-/// "If at least one response was received, … retried immediately" (A17): for a watch that lasted,
-/// the pauses start over. One that is answered and ended in a loop is not followed at that speed.
+/// "If at least one response was received, … retried immediately" (A17): the pauses start over
+/// after a watch that lasted. They do not for one that is answered and ended in a loop.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How long a server may take to say anything: as long as an attempt to connect, of which the first
-/// answer is the last step. Without a limit, a server that answers PINGs and no calls would hold
-/// the attempt for ever.
+/// How long a server may take to its first report: as long as an attempt to connect, since the
+/// first report is its last step. Without a limit, a server that answers PINGs but no calls would
+/// hold the attempt for ever.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);

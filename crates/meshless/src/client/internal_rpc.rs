@@ -1,11 +1,10 @@
-//! Calls that the channel makes for itself, on one connection and past the balancer: the health
-//! watch and the stream of load reports.
+//! The channel's own RPCs on one connection, without the balancer: the health watch and the stream
+//! of load reports.
 //!
-//! They are nobody's calls: they have no lease, so no policy, breaker or ejection counts them, no
-//! metric and no idle timeout. They carry nothing that the user's interceptors add to calls, such
-//! as credentials. Keepalive does not ping on their behalf. The watch for stalls does: to it, a
-//! stream that was opened and not answered is a question whoever asked. A connection that drains
-//! does not wait for them.
+//! They have no lease, so no policy, breaker, ejection, metric or idle timeout counts them. They
+//! carry nothing that the user's interceptors add to calls, such as credentials. Keepalive sends no
+//! PING for them. The stall watch does: for it, any stream that was opened and not answered is a
+//! reason. A draining connection does not wait for them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +22,7 @@ use crate::client::call::{self, Outgoing, attempt};
 use crate::client::channel::ChannelShared;
 use crate::client::connection::Connection;
 
-/// Calls on this one connection, past the balancer.
+/// Makes RPCs on this one connection, without the balancer.
 #[derive(Clone)]
 pub(crate) struct OnConnection {
     connection: Connection,
@@ -35,7 +34,7 @@ impl OnConnection {
         Self { connection, shared }
     }
 
-    /// What a generated client, which knows paths only, is to put before them.
+    /// Returns the origin for a generated client, which knows only paths.
     pub(crate) fn origin(&self) -> Result<Uri, Status> {
         let settings = &self.shared.settings;
         Uri::builder()
@@ -46,8 +45,7 @@ impl OnConnection {
             .map_err(|error| Status::internal(format!("the target does not make a URI: {error}")))
     }
 
-    /// Whether the connection takes calls. What becomes of one that does not is known by other
-    /// means.
+    /// Returns true if the connection takes calls. If not, its end is reported elsewhere.
     pub(crate) fn is_accepting(&self) -> bool {
         self.connection.is_accepting()
     }
@@ -61,9 +59,9 @@ impl OnConnection {
     }
 }
 
-/// The next message of a stream, in turn with the other tasks: a peer that sends as fast as it is
-/// read always has one ready, and tonic takes no part in tokio's budget, so a worker thread would
-/// be left to one stream.
+/// Returns the next message of a stream, in turn with other tasks. A peer that sends as fast as it
+/// is read always has one ready. tonic does not use tokio's budget, so one stream would occupy a
+/// worker thread.
 pub(crate) async fn next<M>(stream: &mut Streaming<M>) -> Result<Option<M>, Status> {
     tokio::task::coop::consume_budget().await;
     stream.message().await

@@ -1,12 +1,10 @@
-//! Asks a backend's server for reports of its load, for as long as a connection lives (gRFC A51,
-//! "out of band").
+//! Asks a backend's server for load reports while a connection lives (gRFC A51, "out of band").
 //!
-//! Started by the driver on each connection in service if the balancer wants reports; one task with
-//! one stream of `xds.service.orca.v3.OpenRcaService`. What it is told goes into the balancer's
-//! [`ReportSink`], and what that means is decided there. It fails no call: an endpoint whose server
-//! does not report keeps the weight that such endpoints have. It never keeps a connection open: the
-//! stream does not count as a call, and the task ends when the connection goes away or the watch is
-//! dropped.
+//! If the balancer wants reports, the driver starts it on each connection in service: one task with
+//! one stream of `xds.service.orca.v3.OpenRcaService`. The reports go into the balancer's
+//! [`ReportSink`], which decides what they mean. It fails no call: an endpoint whose server does
+//! not report keeps the default weight. The watch never keeps a connection open: its stream does
+//! not count as a call, and the task ends when the connection goes away or the watch is dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,8 +29,8 @@ use crate::shared::peer_text::peer_text;
 pub(crate) struct LoadWatch(AbortHandle);
 
 impl LoadWatch {
-    /// Feeds `sink` with what the server at the other end of `connection` reports. `warned` is the
-    /// channel's. `give_up` is called if it does not: it must not be asked again on this
+    /// Passes the load reports of `connection`'s server to `sink`. `warned` is the channel's.
+    /// `give_up` is called if the server does not report: it must not be asked again on this
     /// connection.
     pub(crate) fn start(
         connection: Connection,
@@ -47,8 +45,8 @@ impl LoadWatch {
     }
 }
 
-/// What was said aloud. Once for a channel is enough: what holds for a server holds for its next
-/// connection, and for its replicas.
+/// The warnings that were logged. Once per channel is enough: the next connection and the other
+/// replicas would cause the same one.
 #[derive(Debug, Default)]
 pub(crate) struct Warned {
     not_offered: AtomicBool,
@@ -90,7 +88,7 @@ async fn run(on: OnConnection, sink: ReportSink, mut rng: Rng, warned: Arc<Warne
             return give_up();
         }
         if reports > 0 && started.elapsed() >= STEADY {
-            // It ended as streams do, by their age or a proxy's patience.
+            // The stream ended normally, by its age or by a proxy's timeout.
             tracing::debug!(channel, %endpoint, ?code, reason, reports, "a stream of load reports has ended, and is opened again");
             backoff.reset();
             continue;
@@ -126,10 +124,10 @@ async fn listen(on: &OnConnection, sink: &ReportSink, reports: &mut u64) -> Resu
 }
 
 /// "When the client receives a message from the server on a given call, the backoff state is reset,
-/// so the next attempt will occur immediately" (A51): for a stream that lasted. One that is
-/// answered and ended in a loop is not followed at that speed.
+/// so the next attempt will occur immediately" (A51). This holds for a stream that lasted, not for
+/// one that is answered and ended in a loop.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// A report has four numbers that are read, and whatever else the application names: some thousand
+/// Four numbers of a report are read. The rest is what the application adds: room for some thousand
 /// metrics.
 const REPORT_LEN_MAX: usize = 256 << 10;

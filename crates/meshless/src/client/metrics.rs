@@ -28,10 +28,10 @@ pub(crate) use self::{
 pub(crate) enum AttemptKind {
     #[default]
     First,
-    /// By a retry policy.
+    /// A retry policy made it.
     Retry,
-    /// Without one: the server had not processed the attempt before.
+    /// Made without a policy: the server had not processed the previous attempt.
     TransparentRetry,
-    /// By a hedging policy, beside another.
+    /// A hedging policy made it, beside another attempt.
     Hedge,
 }

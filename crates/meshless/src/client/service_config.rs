@@ -1,11 +1,11 @@
-//! gRPC's service config: what a service's owner says about calling it, as JSON
+//! gRPC's service config: a service owner's settings for its clients, as JSON
 //! (grpc/doc/service_config.md; gRFC A2).
 //!
-//! This file is the parsed config and what a channel makes of it. [`method`] reads `methodConfig`,
+//! This file has the parsed config, and applies it to a channel. [`method`] reads `methodConfig`,
 //! [`policy`] the retry and hedging policies in it, [`balancing`], [`outlier`] and [`weighted`]
-//! `loadBalancingConfig`; [`json`] knows where in the document each value stands, and [`audit`]
-//! which values were read. A field that is known and invalid refuses the whole, so that no config
-//! is obeyed in part (gRFC A2). A field that is not known is ignored, with a warning.
+//! read `loadBalancingConfig`. [`json`] knows each value's position in the document, and [`audit`]
+//! which values were read. A known field with an invalid value makes the whole config invalid, so
+//! that no config is applied in part (gRFC A2). An unknown field is ignored, with a warning.
 
 mod audit;
 mod balancing;
@@ -29,7 +29,8 @@ use self::json::Node;
 use self::method::MethodConfig;
 use crate::client::channel::{MethodName, MethodSettings, Methods};
 
-/// A service config, as channels of every gRPC implementation read it. In hand, it is valid.
+/// A service config, as channels of every gRPC implementation read it. Only valid configs can be
+/// made.
 ///
 /// ```
 /// let config: meshless::ServiceConfig = r#"{
@@ -49,21 +50,21 @@ use crate::client::channel::{MethodName, MethodSettings, Methods};
 /// # Ok::<_, meshless::client::ServiceConfigError>(())
 /// ```
 ///
-/// Understood are `methodConfig` (`name`, `waitForReady`, `timeout`, `maxRequestMessageBytes`,
-/// `maxResponseMessageBytes`, `retryPolicy`, `hedgingPolicy`), `retryThrottling`,
-/// `loadBalancingConfig`, `loadBalancingPolicy` and `healthCheckConfig`. Of the policies,
-/// `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting` are obeyed
-/// with their settings; of `outlier_detection`, a detection is on or off, whatever its
+/// These fields are supported: `methodConfig` (`name`, `waitForReady`, `timeout`,
+/// `maxRequestMessageBytes`, `maxResponseMessageBytes`, `retryPolicy`, `hedgingPolicy`),
+/// `retryThrottling`, `loadBalancingConfig`, `loadBalancingPolicy` and `healthCheckConfig`. The
+/// policies `least_request`, `weighted_round_robin`, `outlier_detection` and `random_subsetting`
+/// are supported with their settings. In `outlier_detection`, a detection is on for any
 /// `enforcementPercentage` above 0, `maxEjectionPercent` is the [panic
-/// threshold](crate::balancing::EjectionConfig::panic_percent), and numbers that are left out have
-/// the channel's defaults. Two things differ from other implementations: the lengths of messages
-/// count as on the wire, that is compressed, and a config without `retryThrottling` has the default
-/// throttle of [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
+/// threshold](crate::balancing::EjectionConfig::panic_percent), and missing numbers have the
+/// channel's defaults. Two things differ from other implementations. Message lengths are those on
+/// the wire, so compressed ones. A config without `retryThrottling` gets the default throttle of
+/// [`ChannelBuilder::retry_throttle`](crate::ChannelBuilder::retry_throttle), not none.
 ///
-/// Names of fields are read as grpc-go and protobuf read them: `maxAttempts`, `MaxAttempts` and
-/// `max_attempts` are the same. What has no effect is named by [`warnings`](Self::warnings), and
-/// logged when the config is read: fields and policies that are not known, names that match no
-/// call, fields that stand twice.
+/// Field names are read as in grpc-go and protobuf: `maxAttempts`, `MaxAttempts` and `max_attempts`
+/// are the same. [`warnings`](Self::warnings) lists the parts without effect, which are also logged
+/// when the config is read: unknown fields and policies, names that match no call, duplicate
+/// fields.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     methods: Vec<MethodConfig>,
@@ -77,7 +78,7 @@ impl ServiceConfig {
     /// Reads a config.
     ///
     /// # Errors
-    /// If it is no JSON, or a field that is known is not as it must be; the message says which one.
+    /// If it is not JSON, or a known field is invalid; the message names the field.
     pub fn from_json(json: &str) -> Result<Self, ServiceConfigError> {
         let value: Json = serde_json::from_str(json).map_err(|error| ServiceConfigError {
             path: String::new(),
@@ -98,28 +99,28 @@ impl ServiceConfig {
         Ok(config)
     }
 
-    /// What the document says to no effect, in words that begin with the path of the field. Empty
-    /// if all of it is obeyed.
+    /// Returns the parts of the document without effect. Each text begins with the path of the
+    /// field. Empty if everything has an effect.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The policy that the config asks for, of those that the channel has.
+    /// Returns the config's policy: the first one that the channel supports.
     pub fn policy(&self) -> Option<Policy> {
         self.balancing.as_ref().map(|balancing| balancing.policy)
     }
 
-    /// The bounds that the config sets for retries.
+    /// Returns the config's limit for retries.
     pub fn retry_throttling(&self) -> Option<RetryThrottling> {
         self.retry_throttling
     }
 
-    /// The service whose health clients are to watch (gRFC A17): `healthCheckConfig.serviceName`.
+    /// Returns the service whose health clients watch (gRFC A17): `healthCheckConfig.serviceName`.
     pub fn health_check_service(&self) -> Option<&str> {
         self.health_check_service.as_deref()
     }
 
-    /// The settings of every method, where `others` holds for what the config does not say.
+    /// Returns the settings of every method. `others` applies where the config has none.
     pub(crate) fn methods(&self, others: &MethodSettings) -> Methods {
         let mut methods = Methods::new(others.clone());
         for config in &self.methods {
@@ -130,7 +131,7 @@ impl ServiceConfig {
         methods
     }
 
-    /// `config`, with what this one says in place.
+    /// Returns `config`, overridden by the settings of this one.
     pub(crate) fn apply_to(&self, config: BalancerConfig) -> BalancerConfig {
         match &self.balancing {
             Some(balancing) => balancing.apply_to(config),
@@ -147,7 +148,7 @@ impl FromStr for ServiceConfig {
     }
 }
 
-/// Why a service config was refused: where, and what is wrong there.
+/// Why a service config is invalid, and at which field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}{what}", if path.is_empty() { "the service config" } else { path }, if path.is_empty() { " " } else { ": " })]
 pub struct ServiceConfigError {
@@ -156,8 +157,8 @@ pub struct ServiceConfigError {
 }
 
 impl ServiceConfigError {
-    /// The field, as in `methodConfig[0].retryPolicy.maxAttempts`. Empty for the document as a
-    /// whole.
+    /// Returns the path of the field, as in `methodConfig[0].retryPolicy.maxAttempts`. Empty for
+    /// the whole document.
     pub fn path(&self) -> &str {
         &self.path
     }
@@ -169,7 +170,7 @@ fn health_check_service(root: &Node<'_>) -> Result<Option<String>, ServiceConfig
     name.map(|name| name.string().map(str::to_owned)).transpose()
 }
 
-/// Finds a name that two entries have.
+/// Finds a name that is used by two entries.
 struct Names(BTreeMap<String, String>);
 
 impl Names {

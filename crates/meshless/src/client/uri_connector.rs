@@ -1,4 +1,4 @@
-//! Connectors that were made for tonic or hyper, as a channel's.
+//! Adapts connectors for tonic or hyper to a channel.
 
 use std::error::Error;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::shared::io::BoxIo;
 /// Opens byte streams by any `tower::Service<Uri>`, such as one made for tonic's
 /// `connect_with_connector`.
 ///
-/// The service is asked for `http://<address>`, once for each connection. TLS, if it is configured
-/// on the channel, runs over what the service returns. For a Unix socket it is asked for
-/// `http://localhost` with the socket's path.
+/// The service is called with `http://<address>`, once for each connection. For a Unix socket it is
+/// called with `http://localhost` and the socket's path. TLS, if configured on the channel, runs
+/// over the returned stream.
 ///
 /// ```
 /// # use hyper_util::rt::TokioIo;

@@ -1,8 +1,9 @@
 //! Runs a call once, on one connection, up to the response's headers.
 //!
-//! Called by the channel for each attempt. It decides nothing: a failure comes back with its
-//! meaning, the request stays in [`Outgoing`]. Dropping the future cancels the attempt: h2 sends
-//! RST_STREAM(CANCEL) when the last handle to a stream goes, and the slot is freed after that.
+//! The channel calls it for each attempt. It decides nothing: a failure comes back with its
+//! meaning, and the request stays in [`Outgoing`]. Dropping the future cancels the attempt: h2
+//! sends RST_STREAM(CANCEL) when the last handle to a stream is dropped, and the permit is released
+//! after that.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -24,7 +25,7 @@ use crate::client::connection::StreamPermit;
 /// Sends the request into `slot`, and waits for the response's headers.
 ///
 /// # Errors
-/// If no response came; `outgoing` then says whether it can be sent again.
+/// If no response came; `outgoing` then says if it can be sent again.
 pub(crate) async fn attempt(
     slot: StreamPermit,
     outgoing: &mut Outgoing,
@@ -56,7 +57,7 @@ pub(crate) async fn attempt(
             };
             AttemptBody::new(stream, held)
         }
-        // The server wants no more of the request, and a retry policy may want it all again.
+        // The server wants no more of the request, and a retry policy may need all of it again.
         Follows::Nothing => AttemptBody::ended(),
         Follows::NotGrpc => {
             drop(pump);
@@ -67,8 +68,8 @@ pub(crate) async fn attempt(
     Ok(http::Response::from_parts(head, body))
 }
 
-/// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in
-/// the same turn as the headers, so that both leave in one write.
+/// Opens the stream, and queues as much of the body as is ready. For a unary call that is all of
+/// it, in the same turn as the headers, so that both leave in one write.
 fn start(
     slot: &StreamPermit,
     outgoing: &mut Outgoing,
@@ -101,8 +102,8 @@ fn start(
     }
 }
 
-/// Hands the whole body to h2, which sends it as the peer's windows allow. There is no use in
-/// waiting for the windows here: the bytes are in memory either way.
+/// Passes the whole body to h2, which sends it as the peer's windows allow. Waiting for the windows
+/// here is useless: the bytes are in memory either way.
 fn send_whole(mut sink: SendStream<Bytes>, bytes: Bytes) {
     if !bytes.is_empty() {
         // Fails only if the stream has ended; the response then says how.

@@ -1,6 +1,6 @@
-//! Every way in which an attempt can fail: what it means for a retry, and which gRPC status it is.
+//! All the ways in which an attempt can fail, with their meaning for a retry and their gRPC status.
 //!
-//! h2 tells how a stream ended; whether the server can have seen the call follows from it:
+//! h2 reports how a stream ended. From that follows if the server can have seen the call:
 //!
 //! | what happened | h2's error | [`FailureKind`] |
 //! |---|---|---|
@@ -13,7 +13,7 @@
 //! | headers or trailers above the channel's limit | none, reset or GOAWAY of our own | `TooLong` |
 //! | it broke later, after a GOAWAY or without one | I/O, or GOAWAY of our own | `ConnectionLost` |
 //!
-//! A stream at or below GOAWAY's last id gets no error from the GOAWAY: it goes on, and if the
+//! A stream at or below GOAWAY's last id gets no error from the GOAWAY and goes on. If the
 //! connection breaks then, the server may have run the call.
 
 use std::time::Duration;
@@ -33,28 +33,28 @@ pub(crate) struct Failure {
     cause: String,
 }
 
-/// What a failure says about the server's part in it.
+/// The kind of a failure: how far the server got with the call.
 #[derive(Clone, Debug)]
 enum FailureKind {
     /// Nothing of the call left this process.
     NeverSent,
-    /// The server has left the connection in good order, and not taken this call.
+    /// The server ended the connection by GOAWAY without an error, and did not take this call.
     LeftBehind,
-    /// The server said that its application did not see the call.
+    /// The server said that its application has not seen the call.
     Unprocessed,
-    /// The stream was reset with this code, by the server or (`by_us`) over its breach of protocol.
-    /// Processed for all that is known.
+    /// The stream was reset with this code: by the server, or (`by_us`) because the server violated
+    /// the protocol. The call may have been processed.
     Reset { reason: Reason, by_us: bool },
-    /// The connection ended under the call, by the channel's decision (`by_us`) or not. Processed
-    /// for all that is known.
+    /// The connection ended with the call on it, by the channel's decision (`by_us`) or not. The
+    /// call may have been processed.
     ConnectionLost { by_us: bool },
-    /// No answer came within the retry policy's timeout for an attempt. It has been cancelled.
+    /// No answer came within the retry policy's timeout per attempt. The attempt was cancelled.
     TimedOut,
-    /// What answered does not speak gRPC; the code is that of its HTTP status.
+    /// The peer does not speak gRPC; the code is that of its HTTP status.
     NotGrpc(Code),
     /// The response's headers or trailers are longer than this channel accepts.
     TooLong,
-    /// The request's headers are longer than the server says it accepts.
+    /// The request's headers are longer than the server accepts.
     RequestTooLong,
     /// The request cannot be sent on any connection.
     Invalid,
@@ -63,7 +63,7 @@ enum FailureKind {
 }
 
 impl Failure {
-    /// What a refusal to open a stream means.
+    /// Makes the failure of a stream that could not be opened.
     pub(super) fn from_open(error: OpenError, slot: &StreamPermit) -> Self {
         match error {
             OpenError::NotAccepting => {
@@ -78,7 +78,7 @@ impl Failure {
         }
     }
 
-    /// What the end of an open stream means.
+    /// Makes the failure of an open stream that ended.
     pub(super) fn from_stream(error: &h2::Error, stream_id: u32, slot: &StreamPermit) -> Self {
         if let Some(too_long) = slot.headers_too_long() {
             return Self::too_long(too_long, slot);
@@ -97,14 +97,14 @@ impl Failure {
             },
         };
         let cause = match (&kind, slot.close_reason()) {
-            // h2 says "broken pipe" to the calls whatever ended the connection.
+            // h2 reports "broken pipe" to the calls, for any end of the connection.
             (FailureKind::NeverSent | FailureKind::ConnectionLost { .. }, Some(reason)) => reason.to_string(),
             _ => describe_http2(error),
         };
         Self::new(kind, slot, cause)
     }
 
-    /// What answered does not speak gRPC.
+    /// The peer does not speak gRPC.
     pub(super) fn not_grpc(code: Code, cause: String, slot: &StreamPermit) -> Self {
         Self::new(FailureKind::NotGrpc(code), slot, cause)
     }
@@ -116,24 +116,24 @@ impl Failure {
         Self::new(FailureKind::TooLong, slot, cause)
     }
 
-    /// The request's body ended with an error of its own.
+    /// The request's body ended with its own error.
     pub(super) fn from_body(status: Status, slot: &StreamPermit) -> Self {
         let cause = status.message().to_owned();
         Self::new(FailureKind::Body(status), slot, cause)
     }
 
-    /// `endpoint` took longer than a retry policy gives an attempt.
+    /// `endpoint` took longer than the retry policy's timeout per attempt.
     pub(crate) fn timed_out(endpoint: Address, limit: Duration) -> Self {
         Self { kind: FailureKind::TimedOut, endpoint, cause: format!("{limit:?} per attempt") }
     }
 
-    /// How far the call got, for the decision whether to send it again.
+    /// Returns how far the call got, to decide if it is sent again.
     pub(crate) fn fate(&self) -> AttemptFate {
         match self.kind {
             FailureKind::NeverSent => AttemptFate::NeverSent,
             FailureKind::LeftBehind => AttemptFate::LeftBehind,
             FailureKind::Unprocessed => AttemptFate::Refused,
-            // The last four would fail again wherever they are sent.
+            // The last four would fail again on any backend.
             FailureKind::Reset { .. }
             | FailureKind::ConnectionLost { .. }
             | FailureKind::TimedOut
@@ -145,12 +145,13 @@ impl Failure {
         }
     }
 
-    /// False if nothing of the call can have left this process with this attempt.
+    /// Returns false if nothing of the call can have left this process in this attempt.
     pub(crate) fn may_have_been_sent(&self) -> bool {
         !matches!(self.kind, FailureKind::NeverSent | FailureKind::RequestTooLong | FailureKind::Invalid)
     }
 
-    /// What the balancer is told of it. `again`: another server had refused the same call before.
+    /// Returns the ending for the balancer. `again`: another server had refused the same call
+    /// before.
     pub(crate) fn ending(&self, again: bool) -> Ending {
         match self.kind {
             FailureKind::NeverSent => Ending::NeverSent,
@@ -167,19 +168,19 @@ impl Failure {
         }
     }
 
-    /// The backend that the attempt went to.
+    /// Returns the backend of the attempt.
     #[cfg(test)]
     pub(crate) fn endpoint(&self) -> &Address {
         &self.endpoint
     }
 
-    /// Whether the policy's timeout for an attempt ended it.
+    /// Returns true if the policy's timeout per attempt ended it.
     pub(crate) fn is_timeout(&self) -> bool {
         matches!(self.kind, FailureKind::TimedOut)
     }
 
-    /// True if the call would fail on every backend: because of its request, or by the channel's
-    /// own limit.
+    /// Returns true if the call would fail on every backend: because of its request, or of the
+    /// channel's own limit.
     pub(crate) fn is_final(&self) -> bool {
         matches!(
             self.kind,
@@ -187,7 +188,7 @@ impl Failure {
         )
     }
 
-    /// The gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
+    /// Returns the gRPC code, by the table in gRPC's PROTOCOL-HTTP2.md, "Errors".
     pub(crate) fn code(&self) -> Code {
         match &self.kind {
             FailureKind::NeverSent
@@ -203,7 +204,7 @@ impl Failure {
         }
     }
 
-    /// What the caller of the method is told.
+    /// Returns the status for the caller.
     pub(crate) fn into_status(self) -> Status {
         match self.kind {
             FailureKind::Body(status) => status,
@@ -211,7 +212,7 @@ impl Failure {
         }
     }
 
-    /// The endpoint, what went wrong there, and why.
+    /// Returns the endpoint, the fault, and its cause.
     pub(crate) fn describe(&self) -> String {
         let Self { kind, endpoint, cause } = self;
         let what = match kind {
@@ -242,8 +243,7 @@ fn reset_code(reason: Reason) -> Code {
         Reason::CANCEL => Code::Cancelled,
         Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
         Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
-        // NO_ERROR included: a stream that ends without a status is a broken promise whatever its
-        // code.
+        // NO_ERROR included: a stream must not end without a status, with any code.
         _ => Code::Internal,
     }
 }

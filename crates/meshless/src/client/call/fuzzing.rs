@@ -1,4 +1,4 @@
-//! What reads a response's head and trailers, as functions of bytes: see
+//! The readers of a response's head and trailers, as functions of bytes: see
 //! [`fuzzing`](crate::fuzzing).
 //!
 //! A response is written as text: lines of `name: value`, an empty line, the body, a line with a
@@ -23,7 +23,7 @@ use super::{Outgoing, Refusal, grpc_status, not_grpc};
 use crate::shared::grpc::grpc_code;
 use crate::shared::orca;
 
-/// Headers or trailers: what tonic reads of them is what was sent, and nothing else changes.
+/// Headers or trailers: tonic reads what was sent, and nothing else changes.
 pub(crate) fn response_headers(data: &[u8]) {
     let sent = fields(data);
     let mut headers = sent.clone();
@@ -54,7 +54,7 @@ pub(crate) fn response_headers(data: &[u8]) {
     read_as_callers_do(&headers);
 }
 
-/// Reads everything that a caller can ask for.
+/// Reads everything that a caller can read.
 fn read_as_callers_do(headers: &HeaderMap) {
     let _ = (orca::read(headers), grpc_code(headers));
     let _ = headers.get(Pushback::METADATA).map(|value| Pushback::parse(value.as_bytes()));
@@ -69,15 +69,15 @@ fn read_as_callers_do(headers: &HeaderMap) {
     }
 }
 
-/// A whole response, of gRPC or not. The first two bytes are its HTTP status and whether it ends
-/// with its head.
+/// A whole response, gRPC or not. The first two bytes are its HTTP status, and if it ends with its
+/// head.
 pub(crate) fn http_answer(data: &[u8]) {
     let Some(([status, flags], text)) = data.split_first_chunk() else { return };
     let (head, rest) = cut(text, b"\n\n");
     let (body, trailers) = cut(rest, b"\n.\n");
     let ended = flags & 1 != 0;
     let mut response = http::Response::new(());
-    // 200 often, since the others have one way only.
+    // Often 200, since all other statuses take the same path.
     let status = if *status < 128 { 200 } else { 200 + u16::from(status - 128) * 3 };
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or_default();
     *response.headers_mut() = fields(head);
@@ -148,7 +148,7 @@ fn fields(text: &[u8]) -> HeaderMap {
     headers
 }
 
-/// Both sides of the first `mark`; all of it and nothing if there is none.
+/// Splits at the first `mark`; returns all of it and nothing if there is none.
 fn cut<'a>(text: &'a [u8], mark: &[u8]) -> (&'a [u8], &'a [u8]) {
     match text.windows(mark.len()).position(|window| window == mark) {
         Some(at) => (&text[..at], &text[at + mark.len()..]),

@@ -1,9 +1,9 @@
-//! The status that ends a response, repaired before tonic reads it: `grpc-status`, `grpc-message`,
+//! Repairs the status of a response before tonic reads it: `grpc-status`, `grpc-message`,
 //! `grpc-status-details-bin`.
 //!
 //! tonic panics if the details are not base64, replaces the code by UNKNOWN if the message is not
-//! UTF-8, and knows each code in one spelling only. So every head and every trailers pass here
-//! first. What a peer sends then neither panics nor changes the code:
+//! UTF-8, and accepts only one spelling of each code. So all heads and trailers pass here first. No
+//! input of a peer then causes a panic or changes the code:
 //!
 //! | header | what other implementations do | here |
 //! |---|---|---|
@@ -22,8 +22,8 @@ use tonic::{Code, Status};
 
 use crate::shared::peer_text::peer_text;
 
-/// Brings the status in `headers` into the form that tonic reads, and returns its code. `None` if
-/// there is no status.
+/// Rewrites the status in `headers` as tonic reads it, and returns its code. `None` if there is no
+/// status.
 pub(super) fn repair(headers: &mut HeaderMap) -> Option<Code> {
     let code = repair_code(headers)?;
     repair_message(headers);
@@ -31,14 +31,15 @@ pub(super) fn repair(headers: &mut HeaderMap) -> Option<Code> {
     Some(code)
 }
 
-/// Takes a status out that does not count.
+/// Removes a status that does not count.
 pub(super) fn remove(headers: &mut HeaderMap) {
     headers.remove(Status::GRPC_STATUS);
     headers.remove(Status::GRPC_MESSAGE);
     headers.remove(DETAILS);
 }
 
-/// The message of a status, cut and escaped for a text of ours; empty if there is none.
+/// Returns the message of a status, cut and escaped for one of our own texts; empty if there is
+/// none.
 pub(super) fn message(headers: &HeaderMap) -> String {
     headers.get(Status::GRPC_MESSAGE).map(|value| peer_text(&*decode(value))).unwrap_or_default()
 }
@@ -91,7 +92,7 @@ fn repair_details(headers: &mut HeaderMap) {
     }
 }
 
-/// True if tonic can decode this value. Asked of tonic itself, so that both mean the same.
+/// Returns true if tonic can decode this value. It asks tonic itself, so both agree.
 fn is_base64(value: &HeaderValue) -> bool {
     let mut alone = HeaderMap::with_capacity(1);
     alone.insert(DETAILS, value.clone());
@@ -107,12 +108,12 @@ fn set_message(headers: &mut HeaderMap, message: &str) {
     let encoded = utf8_percent_encode(message, ENCODED).to_string();
     match HeaderValue::try_from(encoded) {
         Ok(value) => drop(headers.insert(Status::GRPC_MESSAGE, value)),
-        // Percent-encoded text is ASCII without control characters: this does not happen.
+        // This does not happen: percent-encoded text is ASCII without control characters.
         Err(_) => drop(headers.remove(Status::GRPC_MESSAGE)),
     }
 }
 
-/// The last value of a header, and whether it is the only one.
+/// Returns the last value of a header, and true if it is the only one.
 fn last(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<(HeaderValue, bool)> {
     let mut values = headers.get_all(name).iter();
     let last = values.next_back()?.clone();
@@ -121,15 +122,15 @@ fn last(headers: &HeaderMap, name: impl http::header::AsHeaderName) -> Option<(H
 
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// UNAUTHENTICATED, the last code that gRPC has.
+/// UNAUTHENTICATED, gRPC's last code.
 const CODE_MAX: i32 = 16;
 
-/// Bytes of a server's message that the caller gets: 16 KiB. The message is the application's own,
-/// so it is neither escaped nor cut to a line. C-core refuses responses with more than 16 KiB of
+/// Bytes of a server's message that the caller gets: 16 KiB. The application wrote the message, so
+/// it is neither escaped nor cut to a line. C-core refuses responses with more than 16 KiB of
 /// metadata, so a longer message would not reach every client anyway.
 const STATUS_MESSAGE_MAX: usize = 16 << 10;
 
-/// What is percent-encoded in `grpc-message` besides what is not ASCII (PROTOCOL-HTTP2.md,
+/// ASCII characters that are percent-encoded in `grpc-message` (PROTOCOL-HTTP2.md,
 /// "Percent-Byte-Unencoded").
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
@@ -142,7 +143,7 @@ mod tests {
         list.iter().map(|(name, bytes)| (HeaderName::from_static(name), value(bytes))).collect()
     }
 
-    /// What tonic makes of the repaired headers.
+    /// Returns the status that tonic reads from the repaired headers.
     fn status(list: &[(&'static str, &[u8])]) -> Status {
         let mut headers = headers(list);
         let code = repair(&mut headers).unwrap();

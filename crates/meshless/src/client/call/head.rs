@@ -1,40 +1,40 @@
-//! The head of a request (method, URI, headers), so kept that another attempt can have it again.
+//! The head of a request (method, URI, headers), kept for another attempt.
 //!
-//! h2 takes the headers by value, and nearly every call is one attempt. So that one gets the map
-//! itself, and what stays here is a flat list in the call's own memory, whose names and values
-//! share the map's bytes: a second map would be two allocations for every call. A replay builds a
-//! map out of the list again.
+//! h2 takes the headers by value, and nearly every call has one attempt. So that attempt gets the
+//! map itself. A flat list stays here, in the call's own memory; its names and values share the
+//! map's bytes. A second map would be two allocations for every call. A replay builds a map from
+//! the list again.
 //!
-//! Owned by [`Outgoing`](super::Outgoing). Knows nothing of bodies, nor of why there is another
+//! [`Outgoing`](super::Outgoing) owns it. It does not know bodies, nor why there is another
 //! attempt.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use smallvec::SmallVec;
 
-/// A request's head, for one attempt after the other.
+/// A request's head, for one attempt after another.
 pub(super) struct Head {
     method: Method,
     uri: Uri,
-    /// For the next attempt to take. `None` after one did.
+    /// The headers for the next attempt. `None` once an attempt took them.
     headers: Option<HeaderMap>,
-    /// Copies of those that the last attempt took, in the map's order.
+    /// Copies of the headers that the last attempt took, in the map's order.
     taken: SmallVec<[(HeaderName, HeaderValue); INLINE_HEADERS]>,
 }
 
 impl Head {
-    /// Leaves the extensions out: they are the caller's and not for the wire.
+    /// Drops the extensions: they belong to the caller and are not sent.
     pub(super) fn new(request: http::request::Parts) -> Self {
         let http::request::Parts { method, uri, headers, .. } = request;
         Self { method, uri, headers: Some(headers), taken: SmallVec::new() }
     }
 
-    /// The headers that the next attempt will take.
+    /// Returns the headers for the next attempt.
     pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers.get_or_insert_with(|| self.taken.drain(..).collect())
     }
 
-    /// One of the headers, whether the last attempt took them or not.
+    /// Returns one of the headers, also if the last attempt took them.
     pub(super) fn get(&self, name: &str) -> Option<&HeaderValue> {
         match &self.headers {
             Some(headers) => headers.get(name),
@@ -42,19 +42,19 @@ impl Head {
         }
     }
 
-    /// The method's path, `/package.Service/Method`. Cheap to clone if it is a generated client's,
-    /// which is static.
+    /// Returns the method's path, `/package.Service/Method`. Cheap to clone for a generated client,
+    /// whose path is static.
     pub(super) fn path(&self) -> Option<PathAndQuery> {
         self.uri.path_and_query().cloned()
     }
 
-    /// The same head once more.
+    /// Returns a copy of the head.
     pub(super) fn fork(&mut self) -> Self {
         let headers = Some(self.headers_mut().clone());
         Self { method: self.method.clone(), uri: self.uri.clone(), headers, taken: SmallVec::new() }
     }
 
-    /// What h2 wants for an attempt.
+    /// Returns the head for one attempt, as h2 takes it.
     pub(super) fn take(&mut self) -> http::Request<()> {
         let headers = std::mem::take(self.headers_mut());
         self.headers = None;

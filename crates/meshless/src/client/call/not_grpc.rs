@@ -1,9 +1,9 @@
-//! An answer that is not gRPC: a proxy's error page, a load balancer's redirect, a web server on
+//! A response that is not gRPC: a proxy's error page, a load balancer's redirect, a web server on
 //! the wrong port.
 //!
-//! The code follows from the HTTP status alone, by gRPC's table, whatever the body is. The message
-//! says what came: HTTP status, content type, and the start of the body, which often names the
-//! proxy and its reason.
+//! The code depends only on the HTTP status, by gRPC's table, and not on the body. The message
+//! tells the HTTP status, the content type, and the start of the body, which often names the proxy
+//! and its reason.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tonic::Code;
 use super::grpc_status;
 use crate::shared::peer_text::{PEER_TEXT_BYTES_MAX, peer_text};
 
-/// Reads the start of the body, and returns the code of the call and what came.
+/// Reads the start of the body. Returns the code of the call and a description.
 pub(super) async fn describe(head: Parts, mut stream: RecvStream) -> (Code, String) {
     let (body, trailers) = read_start(&mut stream).await;
     if let Some(mut trailers) = trailers
@@ -30,7 +30,7 @@ pub(super) async fn describe(head: Parts, mut stream: RecvStream) -> (Code, Stri
     judge(&head, &body)
 }
 
-/// The code of the call and what came, by what was read.
+/// Returns the code of the call and a description, from what was read.
 pub(super) fn judge(head: &Parts, body: &[u8]) -> (Code, String) {
     (code(head.status), words(head.status, &head.headers, body))
 }
@@ -56,12 +56,12 @@ fn quote(words: &mut String, name: impl AsRef<str>, value: &[u8]) {
     let _ = write!(words, ", {} \"{}\"", name.as_ref(), peer_text(value));
 }
 
-/// Reads as much of the body as is quoted, and the trailers if they come before that.
+/// Reads as much of the body as is quoted. Returns also the trailers if they come before that.
 async fn read_start(stream: &mut RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
     let (mut body, mut trailers) = (Vec::new(), None);
     let read = async {
         while let Some(bytes) = stream.data().await {
-            // A body that breaks off is quoted as far as it came.
+            // If a body breaks off, the part that came is quoted.
             let Ok(bytes) = bytes else { return };
             // Fails only for a stream that has ended.
             let _ = stream.flow_control().release_capacity(bytes.len());
@@ -77,7 +77,7 @@ async fn read_start(stream: &mut RecvStream) -> (Vec<u8>, Option<HeaderMap>) {
     (body, trailers)
 }
 
-/// Returns the code that the HTTP status means for a response without `grpc-status` (gRPC's
+/// Returns the code that the HTTP status means without `grpc-status` (gRPC's
 /// http-grpc-status-mapping.md).
 fn code(status: StatusCode) -> Code {
     match status {
@@ -93,12 +93,11 @@ fn code(status: StatusCode) -> Code {
     }
 }
 
-/// Bytes of the body that are read: as many as are quoted, and one that shows that there are more.
+/// Bytes of the body that are read: as many as are quoted, and one more to see if it goes on.
 const BODY_START_MAX: usize = PEER_TEXT_BYTES_MAX + 1;
 
-/// How long the start of the body may take to come. Longer than a round trip, and short for a
-/// caller whose call has failed already: a page that is never finished must not hold the call until
-/// its deadline.
+/// How long to wait for the start of the body. Longer than a round trip, and short for a caller
+/// whose call has already failed: a page that never ends must not hold the call until its deadline.
 const BODY_WAIT: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

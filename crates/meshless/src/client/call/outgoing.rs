@@ -1,13 +1,12 @@
-//! A request on its way out, kept so that it can be sent again.
+//! An outgoing request, kept so that it can be sent again.
 //!
-//! h2 takes a request's headers and bytes by value and never gives them back, and whether a server
-//! processed them may only be known from the GOAWAY that answers. So the channel keeps the request
-//! here until the response's headers have come ("committed", in gRFC A6's word): the [`Head`], and
-//! of the body
+//! h2 takes a request's headers and bytes by value and never gives them back. But sometimes only a
+//! later GOAWAY tells if the server processed them. So the channel keeps the request here until the
+//! response's headers have come (gRFC A6: "committed"). It keeps the [`Head`], and of the body
 //!
-//! - all of it, if it is one frame that was ready at once, as in every unary call: its bytes are
-//!   shared with h2, so that keeping them costs nothing before they are written, and nothing is
-//!   spawned or polled for them later;
+//! - all of it, if it is one frame that was ready at once, as in every unary call. Its bytes are
+//!   shared with h2, so they cost nothing before they are written, and nothing is spawned or polled
+//!   for them later;
 //! - what was sent so far, if it is a stream, up to [`STREAM_REPLAY_LIMIT`].
 
 use std::collections::VecDeque;
@@ -26,44 +25,45 @@ use super::head::Head;
 use crate::shared::grpc::message_limit::{MessageLimit, TooLong};
 use crate::shared::metrics::MessageMeter;
 
-/// A request that can be attempted, more than once as long as [`can_replay`](Self::can_replay) says
-/// so.
+/// A request that can be attempted, again and again while [`can_replay`](Self::can_replay) returns
+/// true.
 pub(crate) struct Outgoing {
     head: Head,
     body: OutgoingState,
     deadline: Option<Instant>,
     message_max: Option<u32>,
-    /// Of the attempt to come.
+    /// The meter of the next attempt.
     meter: MessageMeter,
 }
 
 enum OutgoingState {
-    /// Nobody has asked the body for anything yet.
+    /// The body was not polled yet.
     Unread(Body),
-    /// One frame is all there is.
+    /// The body is this one frame.
     Whole(Bytes),
     /// More than one frame, or the first was not ready.
     Stream(RequestStream),
     /// The body failed before anything was sent.
     Failed(Status),
-    /// Given away: to a pump that outlives the attempt, or used up by one that could not keep it.
+    /// The body is gone: passed to a pump that outlives the attempt, or used up by an attempt that
+    /// could not keep it.
     Gone,
 }
 
-/// What an attempt is to send after the headers.
+/// What an attempt sends after the headers.
 pub(super) enum Payload {
-    /// These bytes and then the end; nothing but the end if there are none.
+    /// These bytes and then the end; only the end if there are none.
     Whole(Bytes),
-    /// Frames as they come, out of [`Outgoing::stream`].
+    /// Frames as they come, from [`Outgoing::stream`].
     Stream,
     /// Nothing: the body failed.
     Failed(Status),
-    /// Nothing: the body was sent before and not kept.
+    /// Nothing: the body was sent before and was not kept.
     Gone,
 }
 
 impl Outgoing {
-    /// A request that has not been attempted.
+    /// Creates a request that has not been attempted.
     ///
     /// Its URI must be complete (scheme and authority), since HTTP/2 sends them with each request.
     pub(crate) fn new(request: http::Request<Body>) -> Self {
@@ -77,7 +77,7 @@ impl Outgoing {
         }
     }
 
-    /// Ends what is still to be sent at this time, if it goes on without the attempt that began it.
+    /// Sets when the rest of the request stops, if it goes on without the attempt that began it.
     pub(crate) fn until(mut self, deadline: Option<Instant>) -> Self {
         self.deadline = deadline;
         self
@@ -89,45 +89,46 @@ impl Outgoing {
         self
     }
 
-    /// Counts what the next attempt sends.
+    /// Sets the meter that counts what the next attempt sends.
     pub(crate) fn set_meter(&mut self, meter: MessageMeter) {
         self.meter = meter;
     }
 
-    /// These bytes, all that there are, have been sent.
+    /// Counts the whole body, `bytes`, as sent.
     pub(super) fn sent_whole(&mut self, bytes: &[u8]) {
         self.meter.pass(bytes);
     }
 
-    /// The headers, for instance to set `grpc-previous-rpc-attempts` before the next attempt.
+    /// Returns the headers, for instance to set `grpc-previous-rpc-attempts` before the next
+    /// attempt.
     pub(crate) fn headers_mut(&mut self) -> &mut http::HeaderMap {
         self.head.headers_mut()
     }
 
-    /// Whether the request offers to read responses in `encoding` (`grpc-accept-encoding`).
+    /// Returns true if the request accepts responses in `encoding` (`grpc-accept-encoding`).
     pub(crate) fn offers(&self, encoding: &HeaderValue) -> bool {
         let offered = self.head.get("grpc-accept-encoding").map_or(&b""[..], HeaderValue::as_bytes);
         offered.split(|byte| *byte == b',').any(|offered| offered.trim_ascii() == encoding.as_bytes())
     }
 
-    /// The method's path.
+    /// Returns the method's path.
     pub(crate) fn path(&self) -> Option<PathAndQuery> {
         self.head.path()
     }
 
-    /// Whether another attempt would send the same request.
+    /// Returns true if another attempt would send the same request.
     pub(crate) fn can_replay(&self) -> bool {
         match &self.body {
             OutgoingState::Unread(_) => true,
-            // One that is too long to be kept is here only while it has not been sent.
+            // A body that is too long to be kept is here only until it has been sent.
             OutgoingState::Whole(_) => true,
             OutgoingState::Stream(stream) => stream.replayable,
             OutgoingState::Failed(_) | OutgoingState::Gone => false,
         }
     }
 
-    /// The same request once more, to be attempted beside this one. `None` if its body is a stream,
-    /// or too long to be kept.
+    /// Returns a copy of the request, to be attempted beside this one. `None` if its body is a
+    /// stream, or too long to be kept.
     pub(crate) fn fork(&mut self, cx: &mut Context<'_>) -> Option<Self> {
         self.look(cx);
         let OutgoingState::Whole(bytes) = &self.body else { return None };
@@ -144,17 +145,18 @@ impl Outgoing {
         })
     }
 
-    /// When the call must have ended.
+    /// Returns the call's deadline.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The head for this attempt.
+    /// Returns the head for this attempt.
     pub(super) fn take_head(&mut self) -> http::Request<()> {
         self.head.take()
     }
 
-    /// What this attempt is to send. Looks at the body for the first time, if nobody has.
+    /// Returns what this attempt sends. Polls the body for the first time, if that was not done
+    /// yet.
     pub(super) fn payload(&mut self, cx: &mut Context<'_>) -> Payload {
         self.look(cx);
         match &mut self.body {
@@ -174,7 +176,7 @@ impl Outgoing {
         }
     }
 
-    /// Looks at the body, if nobody has.
+    /// Polls the body, if that was not done yet.
     fn look(&mut self, cx: &mut Context<'_>) {
         self.body = match std::mem::replace(&mut self.body, OutgoingState::Gone) {
             OutgoingState::Unread(body) => look_into(RequestStream::new(body, self.message_max), cx),
@@ -182,12 +184,12 @@ impl Outgoing {
         };
     }
 
-    /// Keeps the whole body for another attempt: this one could not begin.
+    /// Keeps the whole body for another attempt, because this one could not begin.
     pub(super) fn take_back(&mut self, bytes: Bytes) {
         self.body = OutgoingState::Whole(bytes);
     }
 
-    /// The stream of frames that an attempt is sending.
+    /// Returns the stream of frames that an attempt is sending.
     pub(super) fn stream(&mut self) -> Option<&mut RequestStream> {
         match &mut self.body {
             OutgoingState::Stream(stream) => Some(stream),
@@ -195,7 +197,8 @@ impl Outgoing {
         }
     }
 
-    /// The server has answered: nothing is sent again. Gives away what is still to be sent.
+    /// The server has answered, so nothing is sent again. Returns the rest that is still to be
+    /// sent.
     pub(super) fn commit(&mut self) -> Option<RequestStream> {
         match std::mem::replace(&mut self.body, OutgoingState::Gone) {
             OutgoingState::Stream(mut stream) => {
@@ -207,17 +210,15 @@ impl Outgoing {
     }
 }
 
-/// The frames of a streaming body: those that were taken out before and are kept, then those still
-/// to come.
+/// The frames of a streaming body: first the kept ones, then those still to come.
 pub(super) struct RequestStream {
     rest: Body,
     ended: bool,
-    /// Frames that were taken out of `rest`: from `next` on those to be sent, before it those that
-    /// were.
+    /// Frames taken from `rest`. Those before `next` were sent; the others are to be sent.
     kept: VecDeque<Bytes>,
     kept_len: usize,
     next: usize,
-    /// Whether sent frames stay in `kept`.
+    /// True if sent frames stay in `kept`.
     replayable: bool,
     limit: Option<Box<MessageLimit>>,
     meter: MessageMeter,
@@ -238,7 +239,7 @@ impl RequestStream {
         }
     }
 
-    /// The next frame with bytes in it; `None` at the end.
+    /// Returns the next frame that is not empty; `None` at the end.
     pub(super) fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         if self.next == self.kept.len() {
             match ready!(self.poll_rest(cx)) {
@@ -253,7 +254,7 @@ impl RequestStream {
         Poll::Ready(bytes.map(Ok))
     }
 
-    /// Whether every frame has been taken, as far as the body announces its end.
+    /// Returns true if every frame was taken, as far as the body announces its end.
     pub(super) fn is_end(&self) -> bool {
         self.next == self.kept.len() && (self.ended || self.rest.is_end_stream())
     }
@@ -261,7 +262,7 @@ impl RequestStream {
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
         while !self.ended {
             match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
-                // A gRPC client has no trailers to send, and an empty frame says nothing.
+                // A gRPC client sends no trailers, and an empty frame has no content.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) if !bytes.is_empty() => {
                         return Poll::Ready(Some(match self.check(&bytes) {
@@ -299,7 +300,7 @@ impl RequestStream {
         }
         let bytes = self.kept.get(self.next).cloned();
         self.next += usize::from(bytes.is_some());
-        // Only now: what has not been sent can be sent elsewhere, however long it is.
+        // Only now: a part that was not sent can be sent elsewhere at any length.
         if self.kept_len > STREAM_REPLAY_LIMIT {
             self.forget();
         }
@@ -311,7 +312,7 @@ impl RequestStream {
         self.next = 0;
     }
 
-    /// Drops what was sent, and keeps nothing that is sent from now on.
+    /// Drops the sent frames, and keeps none that are sent from now on.
     fn forget(&mut self) {
         self.replayable = false;
         self.kept.drain(..self.next);
@@ -319,8 +320,8 @@ impl RequestStream {
     }
 }
 
-/// Takes up to two frames out of a body: a unary call's body is one frame, and only asking for a
-/// second shows that there is none (tonic's encoder does not announce its end).
+/// Takes up to two frames from a body. A unary call's body is one frame, and only a poll for a
+/// second one shows that there is none (tonic's encoder does not announce its end).
 fn look_into(mut stream: RequestStream, cx: &mut Context<'_>) -> OutgoingState {
     let first = match stream.poll_rest(cx) {
         Poll::Ready(Some(Ok(bytes))) => bytes,
@@ -352,13 +353,13 @@ fn too_long(TooLong { len, max }: TooLong) -> Status {
     ))
 }
 
-/// Longest body that is handed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses
+/// Longest body that is passed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses
 /// longer ones.
 pub(super) const WHOLE_MAX: usize = 1 << 30;
 
-/// Longest unary request that is kept for another attempt: 4 MiB, which is also the longest that a
-/// gRPC server accepts unless told otherwise. The bytes are shared with h2; kept is what h2 has
-/// already written.
+/// Longest unary request that is kept for another attempt: 4 MiB. It is also the longest that a
+/// gRPC server accepts by default. The bytes are shared with h2; only those that h2 has already
+/// written cost memory.
 pub(crate) const UNARY_REPLAY_LIMIT: usize = 4 << 20;
 
 /// Bytes of a streaming request that are kept for another attempt: 256 KiB, grpc-go's

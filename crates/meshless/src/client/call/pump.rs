@@ -1,9 +1,9 @@
 //! Moves the frames of a streaming request into an HTTP/2 stream, as fast as flow control allows.
 //!
 //! Until the response's headers have come, the attempt polls the pump itself: the request stays in
-//! the caller's task and can be taken back for another attempt. After that a task of its own does
-//! ([`PumpTask`]), because the caller may hold the response without reading it while its request
-//! goes on: awaiting room in a channel that feeds the request would otherwise wait for ever.
+//! the caller's task and can be taken back for another attempt. After that a separate task polls it
+//! ([`PumpTask`]). The caller may hold the response without reading it while its request goes on.
+//! If it waits for room in a channel that feeds the request, it would otherwise wait for ever.
 //! tonic's own channel behaves the same.
 //!
 //! A unary call has no pump.
@@ -26,7 +26,7 @@ use crate::shared::catch_panic::catch_panic;
 /// The sending half of one attempt.
 pub(super) struct Pump {
     sink: SendStream<Bytes>,
-    /// Taken from the body, and not yet within the peer's windows.
+    /// Taken from the body, but not within the peer's windows yet.
     waiting: Bytes,
     body_ended: bool,
 }
@@ -36,7 +36,7 @@ impl Pump {
         Self { sink, waiting: Bytes::new(), body_ended: false }
     }
 
-    /// Sends what can be sent. Ready when all was, or the peer wants no more.
+    /// Sends what can be sent. Ready when all was sent, or when the peer wants no more.
     ///
     /// # Errors
     /// The body's own error; the stream has then been reset.
@@ -46,7 +46,7 @@ impl Pump {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Status>> {
         loop {
-            // Asked in every round, because it also wakes the pump when the stream ends while the
+            // Polled in every round, since it also wakes the pump when the stream ends while the
             // body is silent.
             if self.sink.poll_reset(cx).is_ready() {
                 return Poll::Ready(Ok(()));
@@ -72,7 +72,7 @@ impl Pump {
                     return Poll::Ready(Err(status));
                 }
                 None => {
-                    // Fails only if the stream has ended, in which case there is nobody to tell.
+                    // Fails only if the stream has ended, and then nobody needs the error.
                     let _ = self.sink.send_data(Bytes::new(), true);
                     return Poll::Ready(Ok(()));
                 }
@@ -80,13 +80,12 @@ impl Pump {
         }
     }
 
-    /// Bytes that may be sent now; `None` if none may ever again.
+    /// Returns how many bytes may be sent now; `None` if none may ever again.
     fn poll_capacity(&mut self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         // In parts, since h2 counts windows in 32 bits.
         self.sink.reserve_capacity(self.waiting.len().min(WHOLE_MAX));
         loop {
-            // `poll_capacity` reports increases only: what was assigned before must be asked for
-            // first.
+            // `poll_capacity` reports only increases, so the present capacity is read first.
             let capacity = self.sink.capacity();
             if capacity > 0 {
                 return Poll::Ready(Some(capacity));
@@ -99,16 +98,16 @@ impl Pump {
     }
 }
 
-/// A pump in its own task, which ends with this handle.
+/// A pump in its own task. Dropping this handle ends the task.
 pub(super) struct PumpTask {
     task: JoinHandle<Result<(), Status>>,
     slot: Arc<StreamPermit>,
 }
 
 impl PumpTask {
-    /// Lets the pump run on without the attempt, until the call's deadline: nobody else looks at
-    /// the clock while the response is not read. The slot stays taken until the pump has let go of
-    /// the stream, too.
+    /// Runs the pump without the attempt, until the call's deadline: nobody else checks the time
+    /// while the response is not read. The permit stays taken until the pump has released the
+    /// stream, too.
     pub(super) fn spawn(
         mut pump: Pump,
         mut source: RequestStream,
@@ -120,8 +119,8 @@ impl PumpTask {
         let task = tokio::spawn(async move {
             let sending = async {
                 let sent = catch_panic(poll_fn(|cx| pump.poll(&mut source, cx))).await;
-                // Without this the server would wait for the rest of the request, and the caller
-                // for its answer.
+                // Otherwise the server would wait for the rest of the request, and the caller for
+                // its answer.
                 sent.unwrap_or_else(|text| {
                     pump.sink.send_reset(Reason::CANCEL);
                     Err(Status::internal(format!("the request's stream panicked: {text}")))
@@ -151,8 +150,8 @@ impl PumpTask {
         &self.slot
     }
 
-    /// The error of the request's body, if that is what ended the stream. Ready at the latest soon
-    /// after the stream was reset from this side, which is the only time to ask.
+    /// Returns the error of the request's body, if that ended the stream. Call it only after this
+    /// side has reset the stream: it is then ready soon.
     pub(super) fn poll_body_error(&mut self, cx: &mut Context<'_>) -> Poll<Option<Status>> {
         Pin::new(&mut self.task).poll(cx).map(|ended| ended.ok().and_then(Result::err))
     }

@@ -1,4 +1,4 @@
-//! A response that is an error before it has begun: what a retry policy may send again.
+//! A response that consists of an error only: a retry policy may send its call again.
 //!
 //! gRFC A6: a call is committed when "the client receives Response-Headers". A Trailers-Only
 //! response has none: its one block of headers is the trailers.
@@ -14,12 +14,12 @@ use crate::shared::grpc::{core_code, grpc_code};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
     pub(crate) code: Code,
-    /// What the server says about another attempt.
+    /// The server's instruction about another attempt.
     pub(crate) pushback: Option<Pushback>,
 }
 
 impl Refusal {
-    /// `None` if the response is none: it succeeded, or there is more to come, whatever its end.
+    /// Returns `None` if the response is no refusal: it succeeded, or more follows.
     pub(crate) fn of<B: Body>(response: &http::Response<B>) -> Option<Self> {
         if !response.body().is_end_stream() {
             return None;
@@ -30,8 +30,8 @@ impl Refusal {
         (code != Code::Ok).then_some(Self { code, pushback })
     }
 
-    /// The code, and the server's message, for the status of a call that fails elsewhere in the
-    /// end.
+    /// Returns the code and the server's message, for the status of a call that finally fails
+    /// elsewhere.
     pub(crate) fn describe(self, headers: &HeaderMap) -> String {
         let code = self.code;
         match grpc_status::message(headers) {

@@ -1,9 +1,9 @@
-//! The body of a response: hands out what arrives, gives the room back to the server, and ends the
-//! call.
+//! The body of a response: it returns what arrives, gives flow control back to the server, and ends
+//! the call.
 //!
-//! Everything that a call holds hangs on it: the stream, the slot, the request's pump, and the
-//! channel's guard. They go when the last frame was read, or when the body is dropped, whichever is
-//! first; in the second case h2 sends RST_STREAM(CANCEL).
+//! It holds everything of a call: the stream, the permit, the request's pump, and the channel's
+//! guard. They are dropped when the last frame was read, or with the body, whichever is first. In
+//! the second case h2 sends RST_STREAM(CANCEL).
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,20 +22,20 @@ use super::pump::PumpTask;
 use crate::client::connection::StreamPermit;
 use crate::shared::grpc::{core_code, grpc_code};
 
-/// What the channel attaches to a call in order to learn how it ended: dropped without
+/// The channel's guard on a call, which learns how it ended. If dropped without
 /// [`ended`](Self::ended), the call was cancelled.
 pub(crate) trait CallGuard: Unpin {
     /// Bytes of messages have come.
     #[inline]
     fn data(&mut self, _bytes: &[u8]) {}
 
-    /// The response ends with these trailers, which a Trailers-Only response has in its head.
+    /// The response ends with these trailers. A Trailers-Only response has them in its head.
     fn trailers(&mut self, _trailers: &HeaderMap) {}
 
     /// The response ends with this code.
     ///
     /// # Errors
-    /// How the call ends instead, if the response is not complete.
+    /// If the response is not complete: returns how the call ends instead.
     fn check_end(&self, _code: Code) -> Result<(), (Status, Ending)> {
         Ok(())
     }
@@ -48,16 +48,15 @@ impl CallGuard for () {
     fn ended(self, _code: Code, _ending: Ending) {}
 }
 
-/// The body of a response. The guard goes last: by then the slot is free for the call that takes
-/// its place.
+/// The body of a response. The guard is dropped last: by then the permit is free for the call that
+/// takes its place.
 pub(crate) struct AttemptBody<G: CallGuard = ()> {
     /// `None` after the end.
     open: Option<Open>,
     guard: Option<G>,
 }
 
-/// What an unfinished response holds. In this order: the stream is let go before its slot is free
-/// for another.
+/// What an unfinished response holds. The order matters: the stream is released before its permit.
 struct Open {
     stream: RecvStream,
     data_ended: bool,
@@ -66,13 +65,13 @@ struct Open {
 
 /// What a call occupies.
 pub(super) enum Held {
-    /// A slot; the request was sent.
+    /// A permit; the request was sent.
     StreamPermit(StreamPermit),
-    /// A slot, shared with a pump that still sends the request.
+    /// A permit, shared with a pump that still sends the request.
     Pumped(PumpTask),
 }
 
-/// A body that has ended, and belongs to no call.
+/// A body that has ended and belongs to no call.
 impl<G: CallGuard> Default for AttemptBody<G> {
     fn default() -> Self {
         Self { open: None, guard: None }
@@ -84,13 +83,13 @@ impl AttemptBody {
         Self { open: Some(Open { stream, data_ended: false, held }), guard: Some(()) }
     }
 
-    /// The body of a response that is all head ("Trailers-Only"): there is nothing to wait for.
+    /// Returns the body of a response that is only a head ("Trailers-Only").
     pub(super) fn ended() -> Self {
         Self { open: None, guard: Some(()) }
     }
 
     /// Attaches the channel's guard. `headers` are the response's: a Trailers-Only response has its
-    /// status there, and ends the call here.
+    /// status there, and the call ends here.
     pub(crate) fn guarded<G: CallGuard>(self, headers: &HeaderMap, mut guard: G) -> AttemptBody<G> {
         let guard = if self.open.is_some() {
             Some(guard)
@@ -104,17 +103,17 @@ impl AttemptBody {
 }
 
 impl<G: CallGuard> AttemptBody<G> {
-    /// Lets go of the call before its end, with this code, since this side cannot go on.
+    /// Ends the call early with this code, because this side cannot continue.
     pub(crate) fn cancel(&mut self, code: Code, ending: Ending) {
         self.end(code, ending);
     }
 
-    /// What the channel attached, until the call ends.
+    /// Returns the channel's guard, until the call ends.
     pub(crate) fn guard(&self) -> Option<&G> {
         self.guard.as_ref()
     }
 
-    /// The same, to be changed.
+    /// Returns the same, mutable.
     pub(crate) fn guard_mut(&mut self) -> Option<&mut G> {
         self.guard.as_mut()
     }
@@ -194,7 +193,7 @@ impl<G: CallGuard> fmt::Debug for AttemptBody<G> {
     }
 }
 
-/// What the caller is told of an end without a status, and what the balancer is told of it.
+/// An end without a status: the status for the caller, and the ending for the balancer.
 type Failed = (Status, Ending);
 
 impl Open {
@@ -202,7 +201,7 @@ impl Open {
         while !self.data_ended {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
-                    // The reader takes the bytes now, so the server may send as many more. Fails
+                    // The reader takes the bytes now, so the server may send as many again. Fails
                     // only for a stream that has ended.
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
                     if !bytes.is_empty() {
@@ -219,7 +218,7 @@ impl Open {
         }
     }
 
-    /// What becomes of a response that has no status. The code is that of gRPC's table for HTTP
+    /// Returns the end of a response without a status. The code is that of gRPC's table for HTTP
     /// statuses, which lacks 200.
     fn without_status(&self, ended_with: &str) -> (Status, Ending) {
         let endpoint = self.held.slot().address();
@@ -253,7 +252,7 @@ impl Held {
     }
 }
 
-/// The way of ending that goes with [`grpc_code`].
+/// Returns the ending that corresponds to [`grpc_code`].
 fn status_ending(headers: &HeaderMap) -> Ending {
     match headers.get(Status::GRPC_STATUS) {
         Some(code) => Ending::Status(core_code(Code::from_bytes(code.as_bytes()))),

@@ -1,8 +1,7 @@
-//! What the head of a response says about the rest of it: messages follow, or the call has ended,
-//! or it is not gRPC.
+//! Reads the head of a response: messages follow, or the call has ended, or it is not gRPC.
 //!
-//! Called by [`attempt`](super::attempt()) for every response. It changes the head where tonic
-//! would read something into it that the server did not say.
+//! [`attempt`](super::attempt()) calls it for every response. It changes the head where tonic would
+//! read something that the server did not say.
 
 use http::StatusCode;
 use http::header::HeaderName;
@@ -18,24 +17,24 @@ use crate::shared::grpc::content_type::is_grpc;
 pub(super) enum Follows {
     /// Messages, and then trailers with the status.
     Messages,
-    /// Nothing that counts: the head has the status ("Trailers-Only").
+    /// Nothing more: the head has the status ("Trailers-Only").
     Nothing,
-    /// Whatever a server says that does not speak gRPC.
+    /// Any content of a server that does not speak gRPC.
     NotGrpc,
 }
 
 /// Reads a head, and repairs it.
 pub(super) fn read(head: &mut Parts, is_end_stream: bool, request: &Outgoing) -> Follows {
     match grpc_status::repair(&mut head.headers) {
-        // "If grpc-status was provided, it must be used" (http-grpc-status-mapping.md), whatever
-        // the HTTP status. An error ends the call with the head even if END_STREAM comes later:
-        // some HTTP/2 libraries cannot end a stream with headers, and send an empty DATA.
+        // "If grpc-status was provided, it must be used" (http-grpc-status-mapping.md), with any
+        // HTTP status. An error ends the call with the head even if END_STREAM comes later: some
+        // HTTP/2 libraries cannot end a stream with headers, and send an empty DATA.
         Some(code) if is_end_stream || code != Code::Ok => {
-            // tonic fails the call over an unknown encoding before it looks at the status.
+            // tonic fails the call because of an unknown encoding before it reads the status.
             head.headers.remove(ENCODING);
             return Follows::Nothing;
         }
-        // An OK before the messages promises what only the trailers can say.
+        // Only the trailers can say OK: messages are still to come.
         Some(_) => grpc_status::remove(&mut head.headers),
         None => {}
     }
@@ -51,8 +50,8 @@ pub(super) fn read(head: &mut Parts, is_end_stream: bool, request: &Outgoing) ->
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnofferedEncoding;
 
-/// Takes an encoding out that was not offered. tonic would end the call with UNIMPLEMENTED, as if
-/// the method did not exist. As in grpc-go, the call goes on until a message is compressed.
+/// Removes an encoding that was not offered. tonic would end the call with UNIMPLEMENTED, as if the
+/// method did not exist. As in grpc-go, the call goes on until a message is compressed.
 fn check_encoding(head: &mut Parts, request: &Outgoing) {
     let Some(encoding) = head.headers.get(ENCODING) else { return };
     if encoding != "identity" && !request.offers(encoding) {
@@ -92,7 +91,7 @@ mod tests {
             (200, &[TYPE, OK], true, Follows::Nothing),
             (200, &[TYPE, FULL], true, Follows::Nothing),
             (200, &[TYPE, FULL], false, Follows::Nothing),
-            // nginx's way to answer for a gRPC server.
+            // nginx's response in place of a gRPC server.
             (204, &[TYPE, FULL], true, Follows::Nothing),
             (503, &[("content-type", "text/html"), FULL], false, Follows::Nothing),
             (200, &[TYPE], true, Follows::NotGrpc),

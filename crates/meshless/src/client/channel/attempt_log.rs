@@ -1,15 +1,15 @@
-//! What became of the earlier attempts of a call: where the next one should not go, and what the
-//! caller is told in the end.
+//! The earlier attempts of a call: endpoints that the next one should avoid, and causes for the
+//! final status.
 //!
-//! Empty, and without an allocation, in every call whose first attempt succeeds.
+//! Empty, and without an allocation, if a call's first attempt succeeds.
 
 use std::collections::VecDeque;
 
 use meshless_core::{EndpointId, GiveUpReason};
 use tonic::Status;
 
-/// The failed attempts of one call. Boxed once there is one: few calls have any, and each pays for
-/// the room.
+/// The failed attempts of one call. Boxed, since few calls have any and all would pay for the
+/// space.
 #[derive(Debug, Default)]
 pub(super) struct AttemptLog(Option<Box<FailedAttempts>>);
 
@@ -21,12 +21,12 @@ struct FailedAttempts {
 }
 
 impl AttemptLog {
-    /// Endpoints that failed the call, for a pick to avoid.
+    /// Returns the endpoints that failed the call, for a pick to avoid.
     pub(super) fn avoid(&self) -> &[EndpointId] {
         self.0.as_ref().map_or(&[], |attempts| &attempts.avoid)
     }
 
-    /// An attempt was made in vain. `cause` names its endpoint.
+    /// Records a failed attempt. `cause` names its endpoint.
     pub(super) fn failed(&mut self, endpoint: Option<EndpointId>, cause: &str) {
         let attempts = self.0.get_or_insert_default();
         attempts.failed = attempts.failed.saturating_add(1);
@@ -37,7 +37,7 @@ impl AttemptLog {
         self.avoid_also(endpoint);
     }
 
-    /// No attempt is to go there, if there is another way.
+    /// Adds endpoints to avoid if there is another way.
     pub(super) fn avoid_also(&mut self, endpoints: impl IntoIterator<Item = EndpointId>) {
         for endpoint in endpoints {
             let avoid = &mut self.0.get_or_insert_default().avoid;
@@ -47,7 +47,7 @@ impl AttemptLog {
         }
     }
 
-    /// The next attempt is to go anywhere but there.
+    /// Replaces the endpoints to avoid by this one.
     pub(super) fn avoid_only(&mut self, endpoint: EndpointId) {
         if let Some(attempts) = &mut self.0 {
             attempts.avoid.clear();
@@ -55,7 +55,7 @@ impl AttemptLog {
         self.avoid_also([endpoint]);
     }
 
-    /// The message of a call whose last attempt ended for `cause`.
+    /// Returns the message of a call whose last attempt ended for `cause`.
     pub(super) fn explain(&self, cause: &str, reason: Option<GiveUpReason>) -> String {
         let causes = match self.before() {
             None => cause.to_owned(),
@@ -65,7 +65,7 @@ impl AttemptLog {
             }
         };
         match reason {
-            // The others are plain from the number of attempts, or from there being no policy.
+            // The other reasons are clear from the number of attempts, or from the missing policy.
             Some(
                 reason @ (GiveUpReason::Throttled | GiveUpReason::NotReplayable | GiveUpReason::Deadline),
             ) => {
@@ -75,7 +75,7 @@ impl AttemptLog {
         }
     }
 
-    /// Adds what came before to the status of a call that its deadline ended.
+    /// Adds the earlier failures to the status of a call that its deadline ended.
     pub(super) fn add_to(&self, status: Status) -> Status {
         let Some(FailedAttempts { failed, causes, .. }) = self.before() else { return status };
         let attempts = if *failed == 1 { "attempt" } else { "attempts" };
@@ -89,7 +89,7 @@ impl AttemptLog {
     }
 }
 
-/// The causes of the last of so many failures.
+/// Lists the causes of the last of `failed` failures.
 fn list(failed: u32, causes: &VecDeque<String>) -> String {
     let left_out = (failed as usize > causes.len()).then_some("…");
     left_out.into_iter().chain(causes.iter().map(String::as_str)).collect::<Vec<_>>().join("; ")
@@ -102,12 +102,11 @@ fn shortened(cause: &str) -> String {
     }
 }
 
-/// Endpoints that a call remembers as not having taken it. More failures than this are the same
-/// few, again.
+/// How many endpoints a call avoids. If more fail, they are usually the same few again.
 const AVOIDED_MAX: usize = 16;
 
-/// Causes that a status names. As many as a retry policy has attempts; those of transparent retries
-/// are much alike.
+/// Causes that a status names. As many as a retry policy has attempts; causes of transparent
+/// retries resemble each other.
 const CAUSES_MAX: usize = 5;
 
 /// Characters of a cause in a list of several. With [`CAUSES_MAX`] the list stays below 2 kB, and a

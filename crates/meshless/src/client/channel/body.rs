@@ -1,4 +1,4 @@
-//! The response of a call: its messages, within the deadline, and the end of the call's accounts.
+//! The response of a call: its messages, its deadline, and the accounting at its end.
 
 use std::fmt;
 use std::future::Future;
@@ -27,15 +27,15 @@ use crate::shared::orca;
 
 /// The body of a response, as tonic's generated clients read it.
 ///
-/// Dropping it before its end cancels the call on the server. The default is a body without
-/// content: an interceptor of tonic that refuses a call answers with it.
+/// Dropping it before its end cancels the call on the server. The default is an empty body: a tonic
+/// interceptor that refuses a call answers with it.
 #[derive(Default)]
 pub struct ResponseBody {
     received: call::AttemptBody<LeaseEnd>,
     deadline: Option<Instant>,
-    /// Statuses that the channel makes name no endpoint.
+    /// True if statuses made by the channel name no endpoint.
     hides_endpoints: bool,
-    /// Made when the first wait begins: the answer of most calls is all there at once.
+    /// Made when the first wait begins: most answers are complete at once.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -54,7 +54,7 @@ impl ResponseBody {
         http::Response::from_parts(parts, Self { received, deadline, hides_endpoints, timer: None })
     }
 
-    /// The call ends when this response does.
+    /// Ends `call` when this response ends.
     pub(super) fn ends(response: &mut http::Response<Self>, call: CallSpan) {
         if response.body_mut().received.guard_mut().is_none() {
             return call.ended(grpc_code(response.headers()));
@@ -105,7 +105,7 @@ impl ResponseBody {
         let this = self;
         let mut ending = Ending::TimedOutInStream;
         match Pin::new(&mut this.received).poll_frame(cx) {
-            // A stream that always has a message ready is late without ever waiting.
+            // A stream that always has a message ready never waits, but can still be late.
             Poll::Ready(Some(Ok(frame))) if frame.is_data() && this.has_passed() => {}
             Poll::Ready(Some(Ok(frame))) => match this.received.guard().and_then(LeaseEnd::unreadable) {
                 None => return Poll::Ready(Some(Ok(frame))),
@@ -137,26 +137,26 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Ends an attempt's accounts: the lease, what the balancer learns from it, and the call that waits
-/// for its room.
+/// Ends the accounting of an attempt: its lease, the report to the balancer, and the wake-up of a
+/// call that waits for room.
 pub(super) struct LeaseEnd {
     lease: Option<Lease<Connection>>,
-    /// When the backend answered. `peak_ewma` learns this and not the end of the response, or a
-    /// stream that lives for an hour would count as a latency of an hour.
+    /// When the backend answered. `peak_ewma` learns this and not the end of the response:
+    /// otherwise a stream that lives for an hour would count as a latency of an hour.
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
-    /// The server sent the call on to another, as a busy one may: whatever the response says, it is
-    /// not held against it.
+    /// The server bounced the call, as a busy one may: the response does not count as a failure of
+    /// the server.
     is_blameless: bool,
     messages: MessageScanner,
-    /// Why the messages cannot be read on.
+    /// Why no more messages can be read.
     stop: Option<MessageStop>,
     /// The response names an encoding that the call did not offer.
     is_encoding_unoffered: bool,
     method: Option<PathAndQuery>,
     attempt: AttemptSpan,
-    /// Of the attempt whose answer the caller gets.
+    /// Set for the attempt whose answer the caller gets.
     call: CallSpan,
     shared: Arc<ChannelShared>,
 }
@@ -178,7 +178,7 @@ impl LeaseEnd {
         }
     }
 
-    /// What the head of the response says about how to read on.
+    /// Sets how to read the rest, from the head of the response.
     fn reads(mut self, head: &http::response::Parts, message_max: Option<u32>, request: &Outgoing) -> Self {
         let encoding = head.headers.get("grpc-encoding").filter(|encoding| *encoding != "identity");
         self.messages = MessageScanner::new(encoding.is_some(), message_max);
@@ -187,21 +187,21 @@ impl LeaseEnd {
         self
     }
 
-    /// The backend has answered, now. From here on the end of the call counts for the retry
-    /// throttle: against it if its code is one of `failures`.
+    /// The backend has answered now. From here on the end of the call counts for the retry
+    /// throttle: as a failure if its code is one of `failures`.
     pub(super) fn answered(mut self, failures: CodeSet) -> Self {
         self.answered = Some(Instant::now().into_std());
         self.failures = failures;
         self
     }
 
-    /// Whatever comes, the backend has done its part.
+    /// The rest of the response does not count as a failure of the backend.
     pub(super) fn without_blame(mut self) -> Self {
         self.is_blameless = true;
         self
     }
 
-    /// Where the attempt went.
+    /// Returns the endpoint of the attempt.
     pub(super) fn endpoint(&self) -> EndpointId {
         self.lease().endpoint()
     }
@@ -214,31 +214,31 @@ impl LeaseEnd {
         self.lease.as_ref().expect("the lease is held until the end")
     }
 
-    /// What the caller is told when the deadline has passed with the response under way.
+    /// Returns the message for a deadline that passed during the response.
     fn deadline_exceeded(&self) -> String {
         let target = &self.shared.target;
         let endpoint = self.address();
         format!("{target}: the deadline passed while the response of {endpoint} was received")
     }
 
-    /// For how long the backend has had the attempt.
+    /// Returns how long the backend has had the attempt.
     pub(super) fn elapsed(&self) -> Duration {
         Instant::now().into_std().saturating_duration_since(self.lease().started())
     }
 
-    /// The attempt got no answer, and another one that was made later did.
+    /// The attempt got no answer, but a later one did.
     pub(super) fn outlasted(mut self) {
         if let Some(lease) = self.lease.take() {
             lease.outlasted(Instant::now().into_std());
         }
     }
 
-    /// The attempt got no answer that its caller could have.
+    /// The attempt got no answer for its caller.
     pub(super) fn failed(self, code: Code, ending: Ending) {
         self.ended(code, ending);
     }
 
-    /// Why the caller cannot have what was received last, if so.
+    /// Returns why the last received bytes cannot be given to the caller, if so.
     fn unreadable(&self) -> Option<(Status, Ending)> {
         Some(match self.stop? {
             MessageStop::TooLong { len, max } => {
@@ -254,7 +254,7 @@ impl LeaseEnd {
         })
     }
 
-    /// The end that the caller sees, where there is more to it than the response's last frame says.
+    /// Returns the end as the caller sees it, which may differ from the response's last frame.
     fn seen_by_caller(&self, code: Code, ending: Ending) -> (Code, Ending) {
         match (ending, self.stop) {
             (Ending::Status(_) | Ending::NoStatus, Some(MessageStop::Fault(fault))) => {
@@ -291,7 +291,7 @@ impl CallGuard for LeaseEnd {
         }
     }
 
-    /// tonic drops the beginning of a message without a word if an OK follows it.
+    /// tonic silently drops an incomplete message if an OK follows it.
     fn check_end(&self, code: Code) -> Result<(), (Status, Ending)> {
         if code != Code::Ok || self.messages.is_between_messages() {
             return Ok(());
@@ -322,8 +322,8 @@ impl CallGuard for LeaseEnd {
     }
 }
 
-/// Without an end before, the caller has left: counted out, and nothing learned, unless it left
-/// since it could not read on.
+/// Without an earlier end, the caller has cancelled: the lease is dropped without an outcome,
+/// unless the caller could not read on.
 impl Drop for LeaseEnd {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {

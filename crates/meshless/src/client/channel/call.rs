@@ -1,7 +1,7 @@
-//! Sees one call through, up to the headers of its response: place it, attempt it, and attempt it
-//! again if the server provably did not process it, or the call's retry policy says so. The only
-//! place that repeats an attempt; whether to, `meshless-core` decides. [`hedge`](super::hedge) runs
-//! several of these at a time.
+//! Runs one call up to the headers of its response: places it on a backend, attempts it, and
+//! attempts it again if needed. It is repeated if the server provably did not process it, or if the
+//! call's retry policy allows it. This is the only place that repeats attempts; `meshless-core`
+//! decides about it. [`hedge`](super::hedge) runs several of these at a time.
 
 mod after;
 
@@ -32,7 +32,7 @@ use crate::client::connection::StreamPermit;
 use crate::client::metrics::{AttemptKind, AttemptSpan, Attempts};
 use crate::shared::grpc::bounced;
 
-/// Runs `request`. Holds the channel, so that the driver lives as long as the call needs it.
+/// Runs `request`. Holds the channel, so that the driver lives while the call needs it.
 pub(super) async fn run_call(
     channel: Channel,
     request: http::Request<Body>,
@@ -68,7 +68,7 @@ async fn answer(
     }
     let outgoing = Outgoing::new(request).until(deadline).with_message_max(method.request_message_max);
     if deadline.is_some_and(|at| at <= now) {
-        // It would otherwise be sent, and executed, before the clock is looked at.
+        // Otherwise it would be sent, and executed, before the deadline is checked.
         let message = format!("{}: the deadline had passed before the call was made", shared.target);
         return Err(NeverSent::mark(Status::deadline_exceeded(message)));
     }
@@ -106,31 +106,31 @@ pub(super) struct Call<'a> {
     shared: &'a Arc<ChannelShared>,
     method: &'a MethodSettings,
     began: Instant,
-    /// Knows the deadline, too.
+    /// Also knows the deadline.
     outgoing: Outgoing,
     wait_for_ready: bool,
     waits_for: WaitsFor,
     attempts: Attempts,
-    /// What the next attempt is.
+    /// The kind of the next attempt.
     kind: AttemptKind,
-    /// The attempt that has no place yet.
+    /// The attempt that has no backend yet.
     attempt: AttemptSpan,
-    /// The attempt under way. Here rather than in `run`, so that a deadline counts against the
+    /// The attempt under way. It is here and not in `run`, so that a deadline counts against the
     /// backend.
     attempted: Option<LeaseEnd>,
     policy: Option<&'a RetryPolicy>,
     /// Codes that count against the throttle; none without a policy.
     failures: CodeSet,
     tried: AttemptLog,
-    /// Whether an attempt may have left this process.
+    /// True if an attempt may have left this process.
     was_sent: bool,
-    /// Where the other attempts of a hedged call went.
+    /// The endpoints of the other attempts of a hedged call.
     beside: Option<Arc<HedgedAttempts>>,
-    /// Which of them this is.
+    /// The number of this attempt among them.
     number: u32,
 }
 
-/// When a call is attempted again.
+/// When to attempt a call again.
 enum Again {
     Now,
     At(Instant),
@@ -145,8 +145,8 @@ impl<'a> Call<'a> {
         self.outgoing.deadline()
     }
 
-    /// The call once more, to be attempted beside those that share `beside`. `None` if its request
-    /// is a stream.
+    /// Copies the call, for an attempt beside those that share `beside`. `None` if its request is a
+    /// stream.
     pub(super) async fn fork(
         &mut self,
         previous_attempts: u32,
@@ -177,10 +177,10 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Runs the call within its deadline, and tells what it knows of one that fails.
+    /// Runs the call within its deadline. If it fails, the status tells what is known.
     pub(super) async fn run_with_deadline(&mut self) -> Result<http::Response<ResponseBody>, Status> {
         let result = self.run_within_deadline().await;
-        // Of a hedged call this attempt does not know what became of the others.
+        // An attempt of a hedged call does not know if the others were sent.
         let was_sent = self.was_sent || self.beside.is_some();
         result.map_err(|status| if was_sent { status } else { NeverSent::mark(status) })
     }
@@ -249,7 +249,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Boxed: the path that hardly any call takes must not make the future of every call larger.
+    /// Boxed: this rare path must not make the future of every call larger.
     fn wait<'b>(
         &'b mut self,
         rng: &'b mut Rng,
@@ -274,8 +274,8 @@ impl<'a> Call<'a> {
     }
 
     async fn pause(&mut self, again: Again) {
-        // Whatever made this attempt fail gets its turn to be noticed: no chain of retries keeps a
-        // thread to itself.
+        // The cause of this failure must be processed first: a chain of retries must not occupy a
+        // thread.
         tokio::task::yield_now().await;
         self.kind = AttemptKind::TransparentRetry;
         if let Again::At(at) = again {
@@ -286,7 +286,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// An attempt of a hedged call that is overtaken ends here.
+/// An attempt of a hedged call ends here if another was faster.
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         if let (Some(beside), Some(end)) = (&self.beside, self.attempted.take()) {
@@ -300,8 +300,8 @@ fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
     outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
 }
 
-/// Completes the URI, which HTTP/2 sends with every request, names the client, and leaves out what
-/// is HTTP's and not the caller's to say.
+/// Completes the URI, which HTTP/2 sends with every request, sets the user agent, and removes
+/// headers that belong to HTTP and not to the caller.
 fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result<(), Status> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(settings.scheme.clone());
@@ -314,11 +314,11 @@ fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result
     Ok(())
 }
 
-/// Headers that describe one HTTP message or one connection. A caller has them as metadata who
-/// passes on what another request had, and they are wrong here: a `content-length` that differs
-/// from the body makes servers reset the stream, `host` contradicts `:authority`, and HTTP/2
-/// forbids the others (RFC 9113 §8.2.2). C-core leaves `content-length` out, and grpc-go's server
-/// `host`.
+/// Headers that describe one HTTP message or one connection. A caller has them as metadata if it
+/// passes on the headers of another request, and they are wrong here. A `content-length` that
+/// differs from the body makes servers reset the stream, `host` contradicts `:authority`, and
+/// HTTP/2 forbids the others (RFC 9113 §8.2.2). C-core removes `content-length`, and grpc-go's
+/// server `host`.
 const NOT_METADATA: [HeaderName; 7] = [
     CONTENT_LENGTH,
     HOST,

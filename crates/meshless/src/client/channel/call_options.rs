@@ -1,10 +1,10 @@
-//! What one call can ask for in place of the channel's settings.
+//! Options of one call that replace the channel's settings.
 
 use meshless_core::RetryPolicy;
 
-/// For one call, in place of the channel's setting: whether it waits when no backend can be
-/// reached, rather than fail with UNAVAILABLE at once (gRPC's "wait for ready"). Put it into the
-/// extensions of a tonic `Request`.
+/// Sets gRPC's "wait for ready" for one call, in place of the channel's setting. If true, the call
+/// waits when no backend can be reached; if false, it fails with UNAVAILABLE at once. Put it into
+/// the extensions of a tonic `Request`.
 ///
 /// ```
 /// let mut request = tonic::Request::new(());
@@ -13,7 +13,7 @@ use meshless_core::RetryPolicy;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitForReady(pub bool);
 
-/// For one call, in place of the channel's retry or hedging policy: another retry policy, or none.
+/// Sets the retry policy of one call, or none, in place of the channel's retry or hedging policy.
 /// Put it into the extensions of a tonic `Request`. Transparent retries cannot be switched off:
 /// they are invisible to servers.
 ///
@@ -25,7 +25,7 @@ pub struct WaitForReady(pub bool);
 pub struct Retry(pub(super) Option<Box<RetryPolicy>>);
 
 impl Retry {
-    /// The call is sent again by this policy; with `None` only if no server has processed it.
+    /// Sends the call again by this policy; with `None` only if no server has processed it.
     pub fn by(policy: impl Into<Option<RetryPolicy>>) -> Self {
         Self(policy.into().map(Box::new))
     }

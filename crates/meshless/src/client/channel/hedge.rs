@@ -1,9 +1,9 @@
-//! Sees a hedged call through: several attempts at a time, of which the first answer counts.
+//! Runs a hedged call: several attempts at a time, of which the first answer counts.
 //!
-//! When to start one and which answer counts, `meshless-core` decides. Each attempt is a call of
-//! its own that shares the request, goes where no other has gone, and may be sent again
-//! transparently. Dropping an attempt cancels it. All of them run in the caller's task, so that
-//! nothing outlives the call.
+//! `meshless-core` decides when to start an attempt and which answer counts. Each attempt is a
+//! separate call that shares the request, avoids the others' endpoints, and may be sent again
+//! transparently. Dropping an attempt cancels it. All of them run in the caller's task, so nothing
+//! outlives the call.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
@@ -25,29 +25,29 @@ use crate::shared::grpc::core_code;
 type HedgedResult = Result<http::Response<ResponseBody>, Status>;
 type Attempt<'a> = Pin<Box<dyn Future<Output = HedgedResult> + Send + 'a>>;
 
-/// What the attempts of one call know of each other.
+/// The state that the attempts of one call share.
 #[derive(Debug, Default)]
 pub(super) struct HedgedAttempts {
-    /// Which attempt has gone to which.
+    /// The endpoint of each attempt.
     endpoints: Mutex<Vec<(u32, EndpointId)>>,
     /// Attempts that wait for a backend.
     waiting: AtomicU32,
-    /// How long the one took that was answered first.
+    /// The time of the attempt that was answered first.
     quickest: OnceLock<Duration>,
 }
 
 impl HedgedAttempts {
-    /// Where the attempts with another number than this have gone.
+    /// Returns the endpoints of the other attempts.
     pub(super) fn taken_by_others(&self, number: u32) -> Vec<EndpointId> {
         self.endpoints().iter().filter(|(by, _)| *by != number).map(|(_, endpoint)| *endpoint).collect()
     }
 
     fn endpoints(&self) -> MutexGuard<'_, Vec<(u32, EndpointId)>> {
-        // Only memory is touched while it is held.
+        // The lock is held only for memory accesses.
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An attempt waits for a backend, until what this returns is dropped.
+    /// Counts an attempt as waiting for a backend, until the result is dropped.
     pub(super) fn wait(self: &Arc<Self>, number: u32) -> WaitingAttempt {
         self.waiting.fetch_add(1, Relaxed);
         WaitingAttempt { beside: Arc::clone(self), number }
@@ -58,9 +58,9 @@ impl HedgedAttempts {
         let _ = self.quickest.set(end.elapsed());
     }
 
-    /// An attempt is given up. If it had waited longer than the answer took elsewhere, its backend
-    /// is slow, or hangs; without this, hedging would hide that from `peak_ewma` for good, since no
-    /// call to it ever ends.
+    /// An attempt is dropped. If it had waited longer than the answered one took, its backend is
+    /// slow, or hangs. Otherwise hedging would hide that from `peak_ewma` for good, since no call
+    /// to that backend ever ends.
     pub(super) fn gave_up(&self, end: LeaseEnd) {
         if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
             end.outlasted();
@@ -79,8 +79,8 @@ pub(super) struct WaitingAttempt {
 }
 
 impl WaitingAttempt {
-    /// It waits no longer, and goes there. They are bounded by the attempts of a policy and their
-    /// transparent retries.
+    /// The attempt waits no longer, and goes to `endpoint`. A policy's attempts and their
+    /// transparent retries limit the number of these.
     pub(super) fn placed(self, endpoint: EndpointId) {
         self.beside.endpoints().push((self.number, endpoint));
     }
@@ -92,7 +92,7 @@ impl Drop for WaitingAttempt {
     }
 }
 
-/// Runs `call` by `policy`. Calls whose request is a stream are sent once: several attempts cannot
+/// Runs `call` by `policy`. Calls with a streaming request are sent once: several attempts cannot
 /// read it at a time.
 pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> HedgedResult {
     let retries = &call.shared().retries;
@@ -137,8 +137,8 @@ pub(super) async fn hedge(mut call: Call<'_>, policy: &HedgingPolicy) -> HedgedR
     }
 }
 
-/// The answer of the attempt that has one first, which is then taken out; `None` when `hedging`
-/// wants to be asked, or has to be told.
+/// Returns the answer of the attempt that has one first, and removes that attempt. Returns `None`
+/// when `hedging` must be asked or told.
 async fn next_answer(
     attempts: &mut Vec<Attempt<'_>>,
     beside: &HedgedAttempts,
@@ -157,7 +157,7 @@ async fn next_answer(
                 return Poll::Ready(Some(answer));
             }
         }
-        // All of them run in this task: nothing but a poll changes it.
+        // All of them run in this task, so only a poll changes it.
         if beside.waiting() != hedging.waiting() {
             return Poll::Ready(None);
         }

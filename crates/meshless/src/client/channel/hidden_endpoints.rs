@@ -3,9 +3,9 @@
 //! A handler that passes an error on with `?` shows its own clients the addresses of the pods
 //! behind it. With
 //! [`ChannelBuilder::endpoints_in_statuses`](super::ChannelBuilder::endpoints_in_statuses) switched
-//! off, every status that does not come from a server passes through here. Texts are searched for
-//! addresses, rather than made without them: an address can come in from anywhere, an error of the
-//! operating system or a name server among them.
+//! off, every status that does not come from a server passes through here. Addresses are searched
+//! in the finished text: they can come from anywhere, also from errors of the operating system or
+//! of a name server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::never_sent::NeverSent;
 
-/// The same status, with a word in place of each address.
+/// Returns the status with a word in place of each address.
 pub(super) fn hide_endpoints(status: Status) -> Status {
     let message = without_addresses(status.message());
     if message == status.message() {
@@ -40,8 +40,8 @@ fn without_addresses(text: &str) -> String {
     shown
 }
 
-/// Length of the address that `text` begins with: of IPv4 with or without a port, of IPv6 in
-/// brackets and with a port.
+/// Returns the length of the address that `text` begins with: IPv4 with or without a port, or IPv6
+/// in brackets with a port.
 fn address_len(text: &str) -> Option<usize> {
     if !text.starts_with(|first: char| first == '[' || first.is_ascii_digit()) {
         return None;
@@ -54,7 +54,7 @@ fn address_len(text: &str) -> Option<usize> {
 
 const HIDDEN: &str = "<endpoint>";
 
-/// Of an IPv6 address with a scope and a port, in brackets.
+/// The length of an IPv6 address with a scope and a port, in brackets.
 const ADDRESS_LEN_MAX: usize = 64;
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! What holds for the calls of one method: the channel's settings, and what the service config says
-//! in place of them.
+//! The settings for the calls of one method: the channel's, overridden by the service config.
 //!
-//! Put together once, when the channel is made; a call finds its own by the path of its method.
+//! They are built once, with the channel; a call finds its settings by the path of its method.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,15 +17,15 @@ pub(crate) struct Methods {
     others: MethodSettings,
 }
 
-/// What holds for the calls of one method, as far as a call does not say otherwise.
+/// The settings for the calls of one method, unless a call overrides them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MethodSettings {
-    /// For calls that bring no deadline of their own, and the most for those that do.
+    /// The timeout of calls without a deadline, and the maximum for calls with one.
     pub(crate) timeout: Option<Duration>,
     pub(crate) wait_for_ready: bool,
-    /// Greatest length of a message of the request, in bytes.
+    /// Maximum length of a message of the request, in bytes.
     pub(crate) request_message_max: Option<u32>,
-    /// Greatest length of a message of the response, in bytes.
+    /// Maximum length of a message of the response, in bytes.
     pub(crate) response_message_max: Option<u32>,
     pub(crate) repeat: Option<Repeat>,
 }
@@ -39,10 +38,10 @@ pub(crate) enum Repeat {
     Hedge(HedgingPolicy),
 }
 
-/// Whose settings they are.
+/// The methods that settings are for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum MethodName {
-    /// Methods that have no settings of their own, nor has their service.
+    /// Methods without settings of their own or of their service.
     Others,
     /// "package.Service".
     Service(String),
@@ -51,12 +50,12 @@ pub(crate) enum MethodName {
 }
 
 impl Methods {
-    /// `others` for all methods.
+    /// Creates the table with `others` for all methods.
     pub(crate) fn new(others: MethodSettings) -> Self {
         Self { services: HashMap::new(), methods: HashMap::new(), others }
     }
 
-    /// Settings for some. What was set before for the same name goes.
+    /// Sets the settings for a name, in place of earlier ones.
     pub(crate) fn set(&mut self, name: MethodName, settings: MethodSettings) {
         match name {
             MethodName::Others => self.others = settings,
@@ -65,8 +64,9 @@ impl Methods {
         }
     }
 
-    /// The settings for a method's path, as in `/package.Service/Method`: its own before those of
-    /// its service before those of all others (gRFC A2; grpc/doc/service_config.md).
+    /// Returns the settings for a method's path, as in `/package.Service/Method`. The method's own
+    /// come first, then its service's, then those of all others (gRFC A2;
+    /// grpc/doc/service_config.md).
     pub(crate) fn of(&self, path: &str) -> &MethodSettings {
         if self.methods.is_empty() && self.services.is_empty() {
             return &self.others;
@@ -92,7 +92,7 @@ impl Repeat {
         }
     }
 
-    /// The codes that count against the throttle.
+    /// Returns the codes that count against the throttle.
     pub(crate) fn failures(&self) -> CodeSet {
         match self {
             Self::Retry(policy) => policy.retryable(),

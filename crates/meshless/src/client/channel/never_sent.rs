@@ -1,5 +1,4 @@
-//! What the channel knows of a failed call and its status does not say: that nothing of it was
-//! sent.
+//! Marks a failed call of which nothing was sent: its status code does not say so.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +6,10 @@ use std::sync::Arc;
 use tonic::Status;
 
 /// The [source](std::error::Error::source) of the status of a call that never left this process: no
-/// attempt of it had a connection whose HEADERS were written. No server has seen it, so it is safe
-/// to make it again.
+/// attempt wrote its HEADERS to a connection. No server has seen the call, so it is safe to make it
+/// again.
 ///
-/// A status without it says nothing of the kind: its call may have been sent, and may have been
-/// executed. A hedged call never has it.
+/// A call whose status lacks it may have been sent and executed. A hedged call never has it.
 ///
 /// ```
 /// # let status = tonic::Status::unavailable("");
@@ -23,7 +21,7 @@ use tonic::Status;
 pub struct NeverSent;
 
 impl NeverSent {
-    /// Returns true if this status is of a call that never left this process.
+    /// Returns true if the call of this status never left this process.
     pub fn is_true_of(status: &Status) -> bool {
         std::error::Error::source(status).is_some_and(|source| source.is::<Self>())
     }

@@ -1,7 +1,7 @@
-//! Finds a backend for an attempt: at once in nearly every call, else as soon as there is one.
+//! Finds a backend for an attempt: at once in nearly every call, otherwise as soon as there is one.
 //!
-//! Calls wait here, and only here, so that a call that waits is never inside a connection that may
-//! go away. What the picker says is taken at its word; nothing is decided about endpoints.
+//! Calls wait only here, so a waiting call is never inside a connection that may go away. The
+//! picker decides about endpoints; this file does not.
 
 use std::pin::pin;
 
@@ -12,14 +12,14 @@ use tonic::Status;
 use super::shared::{ChannelShared, DriverEvent};
 use crate::client::connection::{Connection, StreamPermit};
 
-/// A backend that takes the attempt: counted in by the balancer, and a stream reserved on the
+/// A backend that takes the attempt: the balancer has counted it, and a stream is reserved on the
 /// connection.
 pub(super) struct PickedStream {
     pub(super) slot: StreamPermit,
     pub(super) lease: Lease<Connection>,
 }
 
-/// Takes a place that is free now, unless others wait for room: they come first.
+/// Takes a place that is free now. If other calls wait for room, they come first.
 pub(super) fn try_pick(
     shared: &ChannelShared,
     rng: &mut Rng,
@@ -30,24 +30,23 @@ pub(super) fn try_pick(
 
 /// Why there is no place now.
 pub(super) enum NotPicked {
-    /// Nothing has asked the channel to connect yet.
+    /// No call has asked the channel to connect yet.
     Idle,
     /// Connections are being made, or a new picker is about to be published.
     Connecting,
     /// Every connection carries as many calls as it may.
     Full(EndpointId),
-    /// What room there is belongs to calls that wait for it.
+    /// The free room belongs to calls that wait for it.
     Contended,
     /// No backend can be reached.
     Unavailable,
 }
 
-/// Waits for a place, behind the calls that wait already. The caller bounds the time.
+/// Waits for a place, behind the calls that already wait. The caller limits the time.
 ///
-/// The calls stand in line, and only the one at its head looks for a place. So they are placed in
-/// the order in which they came; one that found nothing keeps its turn; and however many places
-/// become free at once, by whatever event, one wake-up is enough, since each call that is placed
-/// hands the head on to the next, which looks for itself.
+/// The calls wait in a queue, and only its head looks for a place. So they are placed in the order
+/// in which they came, and a call that finds none keeps its turn. One wake-up is enough for any
+/// number of places: each placed call passes the head on to the next, which then looks for itself.
 ///
 /// # Errors
 /// UNAVAILABLE if no backend can be reached and the call does not `wait_for_ready`;
@@ -78,7 +77,7 @@ pub(super) async fn wait_for_pick(
         }
     };
     loop {
-        // Before the look: what is announced after it is not missed.
+        // Before the look, so that no later announcement is missed.
         let mut published = pin!(shared.published.notified());
         let mut room = pin!(shared.room.notified());
         published.as_mut().enable();
@@ -114,8 +113,8 @@ fn pick_stream(
         match picker.pick(now, rng, avoid) {
             Pick::Ready(lease) => match lease.connection().try_reserve() {
                 Some(slot) => return Ok(PickedStream { slot, lease }),
-                // The snapshot is older than a GOAWAY or a SETTINGS on this connection. The others
-                // may do.
+                // The picker is older than a GOAWAY or a SETTINGS on this connection. Other
+                // connections may have room.
                 None if picker.endpoints() > 1 => {}
                 None if lease.connection().is_accepting() => return Err(NotPicked::Full(lease.endpoint())),
                 None => return Err(NotPicked::Connecting),
@@ -149,7 +148,7 @@ fn check(shared: &ChannelShared, wait_for_ready: bool, waits_for: &mut WaitsFor)
 
 /// What a call was waiting for when its deadline passed.
 pub(super) enum WaitsFor {
-    /// A connection to any backend; with what was wrong with them, if it is known.
+    /// A connection to any backend; with the backends' errors, if known.
     Backend(Option<UnavailableError>),
     /// A free stream.
     Room,
@@ -158,7 +157,7 @@ pub(super) enum WaitsFor {
 }
 
 impl WaitsFor {
-    /// What the caller is told when the deadline has passed.
+    /// Returns the status for a deadline that has passed.
     pub(super) fn deadline_exceeded(&self, target: &str) -> Status {
         Status::deadline_exceeded(match self {
             Self::Backend(None) => {
@@ -181,6 +180,6 @@ fn unavailable(shared: &ChannelShared, error: &UnavailableError) -> Status {
     Status::unavailable(format!("{}: {error}", shared.target))
 }
 
-/// How many connections that have closed since the snapshot a call tries before it waits for the
-/// next snapshot.
+/// A call tries this many connections that have closed since the picker was made. Then it waits for
+/// the next picker.
 const OUTDATED_PICKS_MAX: usize = 4;

@@ -1,30 +1,29 @@
-//! What a channel's calls were sent again: the throttle that they share, and counters for people
-//! and metrics.
+//! The retries of a channel: the throttle that its calls share, and counters for users and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use meshless_core::{Code, CodeSet, RetryThrottle};
 
-/// How often the calls of a channel were sent again, since it was made (in the terms of gRFC A96).
+/// How often the calls of a channel were sent again since it was made (in the terms of gRFC A96).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// Attempts by a retry policy, the first of each call not counted.
+    /// Attempts by a retry policy, except the first of each call.
     pub retries: u64,
-    /// Attempts that needed no policy, since the server provably had not processed the one before.
+    /// Attempts that needed no policy, since the server provably had not processed the previous
+    /// one.
     pub transparent_retries: u64,
-    /// Attempts by a hedging policy, the first of each call not counted.
+    /// Attempts by a hedging policy, except the first of each call.
     pub hedges: u64,
-    /// Pauses before retries, all together.
+    /// The sum of all pauses before retries.
     pub retry_delay: Duration,
-    /// Tokens left in the retry throttle, if there is one. At half of the maximum or below, nothing
-    /// is sent again by a policy.
+    /// Tokens left in the retry throttle, if there is one. At half of the maximum or below, no
+    /// policy sends a call again.
     pub throttle_tokens: Option<f64>,
 }
 
-/// The throttle and the counters of one channel. Touched by calls that fail, and by those that a
-/// policy covers.
+/// The throttle and the counters of one channel. Failing calls and calls with a policy use them.
 #[derive(Debug)]
 pub(crate) struct Retries {
     throttle: Option<RetryThrottle>,
@@ -50,7 +49,7 @@ impl Retries {
         self.throttle.as_ref()
     }
 
-    /// An answer that had begun ended with this code; `failures` are those of its call's policy.
+    /// Counts the end of an answer that had begun; `failures` are the codes of its call's policy.
     pub(super) fn record_end(&self, code: Code, failures: CodeSet) {
         let Some(throttle) = &self.throttle else { return };
         if code == Code::Ok {
@@ -66,7 +65,7 @@ impl Retries {
 
     pub(super) fn record_retry(&self, delay: Duration) {
         self.retries.fetch_add(1, Relaxed);
-        // 584 years of pauses fit.
+        // It holds pauses of 584 years.
         self.retry_delay_ns.fetch_add(u64::try_from(delay.as_nanos()).unwrap_or(0), Relaxed);
     }
 

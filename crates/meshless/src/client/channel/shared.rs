@@ -1,5 +1,5 @@
-//! What a channel's calls and its driver know in common: the picker that the one publishes and the
-//! others read.
+//! The state that a channel's calls share with its driver: above all the picker, which the driver
+//! publishes and the calls read.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,35 +25,35 @@ use crate::client::metrics::ChannelMetrics;
 pub(crate) struct ChannelShared {
     /// As the user wrote it, for statuses.
     pub(crate) target: String,
-    /// The same, cut: names the channel in logs.
+    /// The same, shortened: names the channel in logs.
     pub(crate) label: String,
     pub(crate) settings: CallSettings,
     pub(super) retries: Retries,
     pub(crate) metrics: ChannelMetrics,
     pub(super) empty_answers: EmptyAnswers,
     picker: ArcSwap<Picker<Connection>>,
-    /// A new picker was published. Wakes every call that waits: each must hear that it fails.
+    /// A new picker was published. Wakes every waiting call, since each may have to fail.
     pub(super) published: Notify,
-    /// A call has ended while others waited. Wakes the one at the head of the line.
+    /// A call has ended while others waited. Wakes the head of the queue.
     pub(super) room: Notify,
-    /// The head of the line of calls that wait: it alone looks for a place, and hands the head on
+    /// The head of the queue of waiting calls. Only it looks for a place, and passes the head on
     /// when it has one.
     pub(super) head: Mutex<()>,
-    /// The head found no room. What becomes free is its own, not that of a call that comes by.
+    /// The head of the queue found no room. Freed room belongs to it, not to a new call.
     contended: AtomicBool,
     line: WaitingLine,
-    /// Calls begun so far: numbers their random streams, and tells the driver whether the channel
-    /// is in use.
+    /// Calls begun so far. Numbers their random streams, and tells the driver if the channel is in
+    /// use.
     calls: AtomicU64,
     seed: u64,
     events: mpsc::UnboundedSender<DriverEvent>,
-    /// What the channel was doing when its driver ended.
+    /// The channel's state when its driver ended.
     last_state: OnceLock<ChannelState>,
     /// The text of the panic that ended its driver, if one did. Set before `last_state`.
     panic: OnceLock<String>,
 }
 
-/// What is the same for every call of a channel.
+/// The settings that all calls of a channel share.
 #[derive(Debug)]
 pub(crate) struct CallSettings {
     /// `:scheme` of requests.
@@ -61,42 +61,42 @@ pub(crate) struct CallSettings {
     /// `:authority` of requests.
     pub(crate) authority: Authority,
     pub(crate) user_agent: HeaderValue,
-    /// What depends on the method.
+    /// The settings that depend on the method.
     pub(crate) methods: Methods,
     /// How many calls may wait for a backend at a time.
     pub(crate) waiting_max: usize,
-    /// Whether statuses that the channel makes may name endpoints.
+    /// True if statuses made by the channel may name endpoints.
     pub(crate) shows_endpoints: bool,
 }
 
 impl CallSettings {
-    /// A status that the channel has made, as its caller gets it.
+    /// Returns a status of the channel as its caller gets it.
     pub(super) fn shown(&self, status: Status) -> Status {
         if self.shows_endpoints { status } else { hide_endpoints(status) }
     }
 }
 
-/// What the driver is told. Their number is bounded: a few per connection, one at a time per
+/// An event for the driver. Their number is limited: a few per connection, one at a time per
 /// waiting call, and one per run of failures.
 #[derive(Debug)]
 pub(crate) enum DriverEvent {
     /// A call waits, and the channel is idle.
     CallWaits,
-    /// A call found every connection full, this endpoint's among them.
+    /// A call found every connection full, also those of this endpoint.
     Full(EndpointId),
-    /// A call has ended in a way that decides about its endpoint.
+    /// A call has ended in a way that concerns the balancer.
     Outcome(OutcomeReport),
     /// An attempt to connect has ended.
     Connected(ConnectionId, Result<Connection, ConnectError>),
-    /// The health service at the other end of a connection says that it serves, or why not.
+    /// The health service of a connection's server reports that it serves, or why not.
     Health(ConnectionId, Result<(), String>),
-    /// The server at the other end of a connection does not report its load apart from calls.
+    /// A connection's server sends no load reports in a separate stream.
     NoLoadReports(ConnectionId),
     /// Something happened on a connection.
     Connection(ConnectionId, connection::Event),
-    /// Somebody asks for the channel's state.
+    /// The channel's state is requested.
     StateWanted(oneshot::Sender<ChannelState>),
-    /// The last handle on the channel is gone.
+    /// The last handle on the channel was dropped.
     Dropped,
 }
 
@@ -130,26 +130,26 @@ impl ChannelShared {
         }
     }
 
-    /// Makes `picker` the one that calls use from now on.
+    /// Makes `picker` the one that calls use from now on, and wakes the waiting calls.
     pub(crate) fn publish(&self, picker: Arc<Picker<Connection>>) {
         self.picker.store(picker);
         self.published.notify_waiters();
     }
 
-    /// A call that waits for room may try again.
+    /// Wakes a call that waits for room to try again.
     pub(crate) fn announce_room(&self) {
         if self.line.must_wake() {
             self.room.notify_one();
         }
     }
 
-    /// Tells the driver. After its end there is nothing left that needs telling.
+    /// Sends an event to the driver. After the driver's end no event matters.
     pub(crate) fn tell(&self, event: DriverEvent) {
         let _ = self.events.send(event);
     }
 
-    /// The driver has ended: because nobody holds the channel any more, with its runtime, or with
-    /// this panic.
+    /// The driver has ended: the last handle was dropped, the runtime ended, or it panicked with
+    /// this text.
     pub(crate) fn end(&self, last_state: ChannelState, panic: Option<String>) {
         if let Some(panic) = panic {
             let _ = self.panic.set(panic);
@@ -158,12 +158,12 @@ impl ChannelShared {
         self.published.notify_waiters();
     }
 
-    /// What the channel was doing when its driver ended, if it has.
+    /// Returns the channel's state when its driver ended, if it has.
     pub(super) fn last_state(&self) -> Option<&ChannelState> {
         self.last_state.get()
     }
 
-    /// Why no call can succeed any more; `None` while the driver runs.
+    /// Returns why every call fails from now on; `None` while the driver runs.
     pub(super) fn end_status(&self) -> Option<Status> {
         self.last_state()?;
         let target = &self.target;
@@ -177,24 +177,24 @@ impl ChannelShared {
         })
     }
 
-    /// Calls begun since the channel was made.
+    /// Returns how many calls were begun since the channel was made.
     pub(crate) fn calls_begun(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
     }
 
-    /// Calls that wait for a backend.
+    /// Returns how many calls wait for a backend.
     pub(crate) fn calls_waiting(&self) -> usize {
         self.line.len()
     }
 
-    /// Counts a call, and gives it a random stream of its own.
+    /// Counts a call, and returns its own random stream.
     pub(super) fn begin_call(&self) -> Rng {
         Rng::new(self.seed, self.calls.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The random stream of the `nth` thing, from 1 on, that is no call.
+    /// Returns the random stream of the `nth` user, from 1 on, that is not a call.
     pub(crate) fn random_stream(&self, nth: u64) -> Rng {
-        // Calls count upwards, and the balancer has the last one.
+        // Calls count upwards from 0, and the balancer has `u64::MAX`.
         Rng::new(self.seed, u64::MAX - nth)
     }
 
@@ -206,11 +206,11 @@ impl ChannelShared {
         self.picker.load().connectivity()
     }
 
-    /// Returns when it is another than `last`, or when the driver has ended.
+    /// Returns when the state differs from `last`, or when the driver has ended.
     pub(super) async fn wait_for_state_change(&self, last: ConnectivityState) -> ConnectivityState {
         loop {
             let mut published = pin!(self.published.notified());
-            // From here on no publication is missed, so the look comes after it.
+            // From here on no publication is missed, so look after it.
             published.as_mut().enable();
             let state = self.connectivity();
             if state != last || self.last_state().is_some() {
@@ -220,17 +220,17 @@ impl ChannelShared {
         }
     }
 
-    /// Whether room that becomes free is spoken for.
+    /// Returns true if freed room belongs to a waiting call.
     pub(super) fn is_contended(&self) -> bool {
         self.contended.load(Ordering::SeqCst)
     }
 
-    /// The head of the line has found room, or found none.
+    /// The head of the queue has found room, or none.
     pub(super) fn set_contended(&self, contended: bool) {
         self.contended.store(contended, Ordering::SeqCst);
     }
 
-    /// A place among those that wait, if there is one left.
+    /// Returns a place in the queue of waiting calls, if there is one left.
     pub(super) fn start_waiting(&self) -> Option<Waiting<'_>> {
         let before = self.line.enter();
         self.metrics.calls_waiting(1);
@@ -239,7 +239,7 @@ impl ChannelShared {
     }
 }
 
-/// A call's place among those that wait for a backend.
+/// A call's place in the queue.
 pub(super) struct Waiting<'a> {
     shared: &'a ChannelShared,
 }
@@ -258,6 +258,6 @@ fn label(target: &str) -> String {
     }
 }
 
-/// A target such as `kubernetes:///orders.shop.svc.cluster.local:50051` is named whole; a list of
-/// addresses is not.
+/// A target such as `kubernetes:///orders.shop.svc.cluster.local:50051` is not shortened; a list of
+/// addresses is.
 const LABEL_CHARS_MAX: usize = 64;

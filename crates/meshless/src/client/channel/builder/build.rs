@@ -1,4 +1,4 @@
-//! From settings to a channel: whether they fit, and what runs when they do.
+//! Makes a channel from its settings: checks if they fit together, and starts its tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,14 +32,13 @@ use crate::shared::tls::TlsError;
 impl ChannelBuilder {
     /// Makes the channel, and waits until one backend is ready.
     ///
-    /// For tests, tools and jobs that are of no use without a backend. A service that passes the
-    /// error on at its start does not start before its dependencies, and crashes in a loop until
-    /// then: it uses [`connect_lazy`](Self::connect_lazy).
+    /// Use it in tests, tools and jobs that need a backend. A service should use
+    /// [`connect_lazy`](Self::connect_lazy): if it passes this error on at its start, it crashes in
+    /// a loop until its dependencies have started.
     ///
     /// # Errors
-    /// If something in the settings does not fit, or no backend can be reached: the message names
-    /// each endpoint and what was wrong with it. Takes at most as long as a DNS lookup and an
-    /// attempt to connect may.
+    /// If a setting is invalid, or no backend can be reached: the message names each endpoint and
+    /// its error. Takes at most as long as a DNS lookup and an attempt to connect may.
     pub async fn connect(self) -> Result<Channel, ChannelError> {
         let most = CONNECT_LOOKUP + self.connect_timeout.unwrap_or(self.connection.connect_timeout);
         let channel = self.connect_lazy()?;
@@ -60,15 +59,13 @@ impl ChannelBuilder {
 
     /// Makes the channel; the first call connects. Must be called within a tokio runtime.
     ///
-    /// The choice for services: they start whether or not their dependencies are there. Until a
-    /// backend is ready, calls wait for the attempts to connect. If these fail, calls end with
-    /// UNAVAILABLE and the reason, or wait on until their deadline if they are
+    /// Use it in services: they then start without waiting for their dependencies. Until a backend
+    /// is ready, calls wait for the attempts to connect. If these fail, calls end with UNAVAILABLE
+    /// and the reason, or wait until their deadline if they are
     /// [`wait_for_ready`](Self::wait_for_ready).
     ///
-    ///
     /// # Errors
-    /// If something in the settings does not fit. Whether there are backends is for the first call
-    /// to find out.
+    /// If a setting is invalid. It does not check if there are backends.
     pub fn connect_lazy(mut self) -> Result<Channel, ChannelError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ChannelError::NoRuntime)?;
         let target = match &self.resolver {
@@ -141,8 +138,8 @@ impl ChannelBuilder {
         Ok(Channel::new(shared))
     }
 
-    /// Brings together what was set in one place and in another, so that the order of the setters
-    /// does not count.
+    /// Merges settings that were set in two places, so that the order of the setters does not
+    /// matter.
     fn settle(&mut self) {
         let mut balancer = std::mem::take(&mut self.balancer);
         if let Some(policy) = self.policy.take() {
@@ -160,7 +157,7 @@ impl ChannelBuilder {
             keepalive.map(|keepalive| keepalive.without_calls(self.keepalive_without_calls));
     }
 
-    /// The process is in one zone, whoever was told of it.
+    /// The process is in one zone, which may be set here or in the Kubernetes settings.
     #[cfg(feature = "kubernetes")]
     fn agree_on_zone(&mut self) {
         match (self.balancer.zone_preference(), self.kubernetes.own_zone()) {
@@ -207,21 +204,21 @@ impl ChannelBuilder {
     }
 }
 
-/// Why there is no channel.
+/// Why a channel could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChannelError {
-    /// The target is not one.
+    /// The target is invalid.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// The TLS settings do not fit.
+    /// The TLS settings are invalid.
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// TLS settings for a target that says plain text.
+    /// TLS settings for a plain-text target.
     #[error("{0} asks for plain text, but TLS is set; write https:// or leave out tls(…)")]
     TlsForPlainText(String),
-    /// A target that says TLS, without settings for it.
+    /// A TLS target without TLS settings.
     #[error(
         "{0} asks for TLS, but whom to trust is not set; enable the feature `tls` and call tls(TlsConfig::trusting(…))"
     )]
@@ -234,13 +231,13 @@ pub enum ChannelError {
         "{0} needs Kubernetes; enable the feature `kubernetes` of meshless, use dns:///, or set a resolver"
     )]
     KubernetesMissing(String),
-    /// The authority cannot be sent.
+    /// The authority is not valid in HTTP/2.
     #[error("authority {0:?} is not a host and port; set authority(…) to what servers expect as :authority")]
     Authority(String),
-    /// The user agent cannot be sent.
+    /// The user agent is not valid in HTTP/2.
     #[error("user agent {0:?} is not a header value; use visible ASCII characters")]
     UserAgent(String),
-    /// `connect_lazy` was called outside of tokio.
+    /// `connect_lazy` was called outside of a tokio runtime.
     #[error("a channel needs a tokio runtime; make it within one")]
     NoRuntime,
     /// No backend could be reached.
@@ -285,7 +282,7 @@ fn resolver_of(
     })
 }
 
-/// The standard library's hash keys are the one source of randomness that needs no crate.
+/// The standard library's hash keys are the only source of randomness without another crate.
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one("meshless channel")
@@ -294,6 +291,6 @@ fn random_seed() -> u64 {
 /// "grpc-<language>-<variant>/<version>" (gRPC over HTTP/2, "User Agents").
 const USER_AGENT: &str = concat!("grpc-rust-meshless/", env!("CARGO_PKG_VERSION"));
 
-/// What `connect()` allows for the lookup, beside the time to connect: twice the resolver's own
-/// limit.
+/// The time for the lookup in `connect()`, in addition to the time to connect: twice the resolver's
+/// own limit.
 const CONNECT_LOOKUP: Duration = Duration::from_secs(10);

@@ -1,5 +1,4 @@
-//! What becomes of a call after an attempt: the caller gets what came of it, or it is attempted
-//! again.
+//! What happens after an attempt: the caller gets its result, or the call is attempted again.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +14,7 @@ use crate::client::channel::body::{LeaseEnd, ResponseBody};
 use crate::shared::grpc::{bounced, core_code};
 
 impl Call<'_> {
-    /// Returns the response, unless it is a refusal that is to be tried elsewhere.
+    /// Returns the response, unless it is a refusal and the call is tried elsewhere.
     pub(super) fn after_response(
         &mut self,
         retry: &mut CallRetry<'_>,
@@ -30,9 +29,9 @@ impl Call<'_> {
                 return self.after_bounce(retry, rng, response, end);
             }
         }
-        // Without failures to count there is no policy either.
+        // Without codes to count there is no policy either.
         let refusal = if self.failures.is_empty() { None } else { Refusal::of(&response) };
-        // The end of a refusal is counted when it is decided on, here or by the hedging.
+        // The end of a refusal is counted when it is decided on: here or by the hedging.
         let failures = if refusal.is_some() { CodeSet::EMPTY } else { self.failures };
         if let (Some(beside), None) = (&self.beside, &refusal) {
             beside.answered(&end);
@@ -58,12 +57,12 @@ impl Call<'_> {
                 end.failed(Code::from(i32::from(refusal.code)), Ending::Status(refusal.code));
                 ControlFlow::Continue(again)
             }
-            // What the server says about its failure stays in the server's words.
+            // The server's own status is passed on unchanged.
             Err(_) => attach(response, end),
         }
     }
 
-    /// A busy server sent a second attempt on, too: no failure of its own.
+    /// A busy server bounced a second attempt, too. This is no failure of that server.
     fn after_bounce(
         &mut self,
         retry: &mut CallRetry<'_>,
@@ -82,9 +81,9 @@ impl Call<'_> {
             Ok(again) => {
                 let cause = format!("{}: busy", end.address());
                 self.note(Some(end.endpoint()), &cause, retry);
-                // The first server may be had again. It was the better choice: to leave the last
-                // one for those whom all refuse would fill the server that every client knows to be
-                // the busiest.
+                // The first server may get the call again. It was the better choice: if the last
+                // server kept the calls that all refuse, the server that is known to be the busiest
+                // would fill up.
                 self.tried.avoid_only(end.endpoint());
                 bounced::mark(self.outgoing.headers_mut());
                 drop(response);
@@ -132,7 +131,7 @@ impl Call<'_> {
         }
     }
 
-    /// No backend can be reached: for a retry policy an attempt like another (gRFC A6).
+    /// No backend can be reached. A retry policy counts this as an attempt (gRFC A6).
     pub(super) fn after_no_place(
         &mut self,
         retry: &mut CallRetry<'_>,
@@ -154,7 +153,7 @@ impl Call<'_> {
                 }
                 Err(reason) => Some(reason),
             },
-            // Too many calls wait, and one that comes back waits no less.
+            // Too many calls wait, and a repeated call would wait, too.
             _ => None,
         };
         Err(Status::new(status.code(), self.tried.explain(status.message(), reason)))
@@ -180,7 +179,7 @@ impl Call<'_> {
         }
     }
 
-    /// Remembers an attempt that is not the last.
+    /// Records an attempt that is not the last.
     fn note(&mut self, endpoint: Option<EndpointId>, cause: &str, retry: &CallRetry<'_>) {
         tracing::debug!(channel = self.shared.label, cause, "sending a call again");
         self.tried.failed(endpoint, cause);
