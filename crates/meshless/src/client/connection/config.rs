@@ -1,6 +1,6 @@
-//! What a connection is told about HTTP/2: windows, limits, keepalive, and why each has its value.
+//! The HTTP/2 settings of a connection: windows, limits, keepalive, and the reason for each value.
 //!
-//! Filled in by the channel's builder; read when a connection is established.
+//! The channel's builder fills them in; they are read when a connection is established.
 
 use std::time::Duration;
 
@@ -8,31 +8,30 @@ use meshless_core::LivenessConfig;
 
 use super::header_limit::{HEADER_LIST_SIZE, HeaderLimit};
 
-/// How the connections of one channel behave.
+/// The settings for the connections of one channel.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionConfig {
     /// Longest time from the first SYN to the server's SETTINGS. Default 20 s, gRPC's minimum
     /// connect timeout (connection-backoff.md).
     pub(crate) connect_timeout: Duration,
-    /// PINGs that find out whether the peer is still there. Default: none.
+    /// PINGs that detect a dead peer. Default: none.
     pub(crate) keepalive: Option<LivenessConfig>,
-    /// How soon a peer that answers nothing is left. Default: after 1 s.
+    /// When calls leave a peer that answers nothing. Default: after 1 s.
     pub(crate) stall: Option<LivenessConfig>,
     /// Bytes of one response that the server may send ahead of the reader. Default 2 MiB.
     pub(crate) stream_window: u32,
     /// Bytes of all responses together that the server may send ahead of their readers. Default 64
     /// MiB.
     ///
-    /// Two things follow from it. `connection_window / stream_window` responses whose readers stand
-    /// still stop the whole connection, so it is 32 times the stream's. And h2 allows half of it as
-    /// the overhead of small unread DATA frames (256 bytes less the payload, each) before it closes
-    /// the connection with ENHANCE_YOUR_CALM: at 32 MiB a burst of 100 000 calls, answered before
-    /// the first answer is read, passes.
+    /// Two things follow from it. `connection_window / stream_window` responses whose readers have
+    /// stopped block the whole connection, so it is 32 times the stream's. And h2 allows half of it
+    /// as the overhead of small unread DATA frames (256 bytes less the payload, each) before it
+    /// closes the connection with ENHANCE_YOUR_CALM. At 32 MiB it allows a burst of 100 000 calls
+    /// that are answered before the first answer is read.
     ///
-    /// The memory that one hostile backend can pin is bounded by the window for payload and by the
-    /// same 32 MiB for the frames' bookkeeping: 96 MiB. What readers have taken is theirs: a
-    /// generated client keeps an unfinished message of up to its own limit (tonic's default is 4
-    /// MiB) for each call.
+    /// One hostile backend can pin 96 MiB: the window for payload, and the same 32 MiB for the
+    /// frames' bookkeeping. Bytes that readers have taken are not in it: a generated client keeps
+    /// an unfinished message of up to its own limit (tonic's default is 4 MiB) for each call.
     pub(crate) connection_window: u32,
     /// Bytes of headers or trailers of one response. Default 64 KiB.
     pub(crate) header_limit: HeaderLimit,
@@ -66,25 +65,24 @@ impl Default for ConnectionConfig {
     }
 }
 
-/// Cancelled streams that h2 remembers, so that what the server had already sent on them is passed
-/// over.
+/// Cancelled streams that h2 remembers, to skip what the server had already sent on them.
 ///
 /// A cancellation itself is free: h2 sends RST_STREAM and counts nothing. But a frame for a stream
 /// that it no longer remembers counts as an error of the peer, and a lifetime total of those
-/// (below) closes the connection. A full memory takes no further stream, so this many may be
-/// cancelled in each [`RESET_MEMORY`]: 16 000 a second, where h2's own 50 streams are exceeded by
-/// the first storm of client deadlines. About 0.4 kB each, 13 MB at the worst.
+/// (below) closes the connection. When the memory is full, h2 remembers no further stream. So this
+/// many may be cancelled in each [`RESET_MEMORY`]: 16 000 a second. h2's default of 50 streams is
+/// exceeded by the first wave of client deadlines. About 0.4 kB each, 13 MB at the worst.
 const REMEMBERED_RESETS: usize = 32_768;
 
-/// How long a cancelled stream is remembered: some round trips to a server that is busy.
+/// How long a cancelled stream is remembered: some round trips to a busy server.
 const RESET_MEMORY: Duration = Duration::from_secs(2);
 
-/// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default
-/// is 1024.
+/// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default is
+/// 1024.
 ///
-/// With the memory above, only a server that goes on sending on streams seconds after they were
-/// reset comes near. A limit must remain, since each error queues a RST_STREAM that a hostile
-/// server need not read (RUSTSEC-2024-0003).
+/// With the memory above, only a server that still sends on streams seconds after their reset comes
+/// near this. A limit must remain, since each error queues a RST_STREAM that a hostile server need
+/// not read (RUSTSEC-2024-0003).
 const LOCAL_ERROR_RESETS: usize = 100_000;
 
 /// The default of `stall`.

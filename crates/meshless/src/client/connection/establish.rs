@@ -1,6 +1,6 @@
-//! From an address to a connection on which calls may start: dial, TLS, HTTP/2, SETTINGS.
+//! Establishes a connection on which calls may start: connect, TLS, HTTP/2, SETTINGS.
 //!
-//! One time limit covers all of it, and every failure names the address, the step and what to do.
+//! One time limit covers all steps, and every failure names the address, the step and what to do.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -23,7 +23,7 @@ use crate::shared::peer_text::peer_text;
 #[cfg(feature = "tls")]
 use crate::shared::tls::{ClientTls, TlsError};
 
-/// What a connection is made to, and how.
+/// The target of a connection, and how to connect to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination<'a> {
     pub(crate) address: &'a Address,
@@ -33,8 +33,9 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Connection {
-    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" of
-    /// gRPC's connectivity semantics. h2's own handshake returns before the server has said a word.
+    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" in
+    /// gRPC's connectivity semantics. h2's own handshake returns before the server has sent
+    /// anything.
     ///
     /// # Errors
     /// If any step fails, or all of them together take longer than `config.connect_timeout`.
@@ -56,7 +57,7 @@ impl Connection {
     }
 }
 
-/// Why no connection came about.
+/// Why a connection could not be established.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// The byte stream could not be opened.
@@ -64,7 +65,7 @@ pub(crate) enum ConnectError {
     Dial {
         /// The backend.
         address: Address,
-        /// What the operating system or the user's connector said.
+        /// The error of the operating system or of the user's connector.
         source: io::Error,
     },
     /// TLS failed.
@@ -73,7 +74,7 @@ pub(crate) enum ConnectError {
     Tls {
         /// The backend.
         address: Address,
-        /// What was wrong.
+        /// The TLS error.
         source: TlsError,
     },
     /// The peer does not speak HTTP/2, or ended the connection before it was ready.
@@ -81,28 +82,29 @@ pub(crate) enum ConnectError {
     Http2 {
         /// The backend.
         address: Address,
-        /// What was wrong.
+        /// Why the connection ended.
         reason: CloseReason,
     },
-    /// It took too long.
+    /// The time limit was reached.
     #[error("cannot connect to {address}: no {step} within {after:?}")]
     Timeout {
         /// The backend.
         address: Address,
         /// The limit, over all steps.
         after: Duration,
-        /// The step that was under way.
+        /// The step under way at that time.
         step: Step,
     },
 }
 
 impl ConnectError {
-    /// Returns true if it says nothing about the backend: no file descriptor was left to try.
+    /// Returns true if the process had no file descriptor left, which says nothing about the
+    /// backend.
     pub(crate) fn is_out_of_descriptors(&self) -> bool {
         matches!(self, Self::Dial { source, .. } if file_descriptors::is_exhausted(source))
     }
 
-    /// What was wrong, in words for where the address is named already.
+    /// Returns the cause without the address.
     pub(crate) fn cause(&self) -> String {
         match self {
             Self::Dial { source, .. } => format!("cannot connect: {}", peer_text(source.to_string())),
@@ -114,7 +116,7 @@ impl ConnectError {
     }
 }
 
-/// A step on the way to a connection, in terms of what is waited for.
+/// A step in establishing a connection, named by what is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Dial,

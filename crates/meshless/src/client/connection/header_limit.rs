@@ -1,11 +1,11 @@
-//! How long the headers and the trailers of a response may be, and who is told when they are
-//! longer.
+//! The limit on the length of a response's headers and trailers, and the report to calls that
+//! exceed it.
 //!
-//! h2 has a limit of its own, which is no use to a caller: it drops the fields of trailers that are
-//! above it without a word, it says PROTOCOL_ERROR of headers, and a list four times as long ends
-//! the connection. So h2 gets a larger limit, and the one that the user set is held here: by the
-//! fields that h2 hands out, and by the lengths of the frames that carried them. Together they find
-//! every list that is too long, also one of which h2 dropped fields (see [`HeaderLimit::for_h2`]).
+//! h2's own limit does not help a caller. It silently drops the fields of trailers above it, it
+//! reports PROTOCOL_ERROR for headers, and a list four times as long ends the connection. So h2
+//! gets a larger limit, and the user's limit is enforced here. It is checked on the fields that h2
+//! returns, and on the lengths of the frames that carried them. Together they find every list that
+//! is too long, also if h2 dropped fields of it (see [`HeaderLimit::for_h2`]).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -23,7 +23,7 @@ pub(crate) struct HeaderLimit(u32);
 /// A header list above a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeadersTooLong {
-    /// The least that it can be, in bytes.
+    /// The smallest length that it can have, in bytes.
     pub(crate) len: u64,
     pub(crate) max: u32,
 }
@@ -37,20 +37,21 @@ impl HeaderLimit {
         self.0
     }
 
-    /// What h2 is told: so much more that no list is passed as shorter than it was.
+    /// Returns the limit for h2: large enough that no list passes because h2 dropped fields of it.
     ///
-    /// h2 hands out the fields before the one with which a list reaches h2's limit. If these fields
-    /// alone are longer than ours, they show it. Else the dropped field is longer than the
-    /// difference of the two limits. At most 4 096 bytes of it come out of HPACK's table; the
-    /// others take five bits each on the wire at the least (RFC 7541, appendix B), so that the
-    /// frames themselves are longer than our limit, which [`BlockWatch`] sees. For that the
-    /// difference has to be 8/5 of our limit, and the table.
+    /// h2 returns the fields before the one that reaches h2's limit. If these fields alone exceed
+    /// our limit, they show it. Otherwise the dropped field is longer than the difference of the
+    /// two limits. At most 4 096 bytes of it come from HPACK's table. The others take at least five
+    /// bits each on the wire (RFC 7541, appendix B), so the frames themselves exceed our limit,
+    /// which [`BlockWatch`] sees. For that the difference has to be 8/5 of our limit, plus the
+    /// table.
     pub(super) fn for_h2(self) -> u32 {
         let max = u64::from(self.0) * 13 / 5 + 2 * HPACK_TABLE;
         u32::try_from(max).unwrap_or(u32::MAX)
     }
 
-    /// Checks what h2 handed out. `block` is the length of its frames, if that was above the limit.
+    /// Checks the fields that h2 returned. `block` is the length of its frames, if that was above
+    /// the limit.
     ///
     /// # Errors
     /// If the list was longer than the limit.
@@ -64,7 +65,7 @@ impl HeaderLimit {
     }
 }
 
-/// The size of a request's header list, its pseudo-header fields included.
+/// Returns the size of a request's header list, with its pseudo-header fields.
 pub(super) fn request_size(request: &Request<()>) -> u64 {
     let uri = request.uri();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -78,7 +79,7 @@ pub(super) fn request_size(request: &Request<()>) -> u64 {
     (pseudo + list_size(request.headers())) as u64
 }
 
-/// Adds up the frames of each header block as they are read.
+/// Adds up the frame lengths of each header block as they are read.
 #[derive(Debug)]
 pub(super) struct BlockWatch {
     limit: HeaderLimit,
@@ -91,8 +92,8 @@ impl BlockWatch {
         Self { limit, stream: 0, len: 0 }
     }
 
-    /// Passes a frame by. Returns stream and length of its block if that is longer than the limit
-    /// by now.
+    /// Counts a frame. Returns its stream and the length of its block if that exceeds the limit by
+    /// now.
     pub(super) fn pass(&mut self, frame: &FrameHeader) -> Option<(u32, u64)> {
         match frame.kind {
             FrameKind::Headers => {
@@ -106,21 +107,21 @@ impl BlockWatch {
     }
 }
 
-/// The header blocks that were too long, for the calls on whose streams they came.
+/// The header blocks that were too long, until the calls on their streams ask.
 #[derive(Debug, Default)]
 pub(super) struct LongBlocks {
-    /// Spares nearly every call the lock.
+    /// True after the first one; otherwise calls need no lock.
     any: AtomicBool,
     by_stream: Mutex<BTreeMap<u32, u64>>,
 }
 
 impl LongBlocks {
-    /// Noted before h2 has the block.
+    /// Records a block. Called before h2 has the block.
     pub(super) fn note(&self, stream: u32, len: u64) {
         let mut blocks = self.lock();
         blocks.insert(stream, len);
         if blocks.len() > LONG_BLOCKS_MAX {
-            // The oldest: its call has long been told, unless nobody reads it.
+            // The oldest: its call has already asked, unless nobody reads it.
             blocks.pop_first();
         }
         self.any.store(true, SeqCst);
@@ -138,27 +139,27 @@ impl LongBlocks {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, u64>> {
-        // Only memory is touched while it is held.
+        // The lock is held only for memory accesses.
         self.by_stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The default limit: 64 KiB, as in Node and four times C-core's.
 ///
-/// What it lets a hostile backend pin: h2 keeps up to 174 KiB for the headers and as much for the
-/// trailers of each call in flight, as HTTP/2 counts. Fields of two bytes take about five times
-/// that in memory, so at the worst a call pins 1.8 MB, until it is read or dropped.
+/// A hostile backend can pin memory with it. h2 keeps up to 174 KiB for the headers and as much for
+/// the trailers of each call in flight, as HTTP/2 counts. Fields of two bytes take about five times
+/// that in memory. So at the worst a call pins 1.8 MB, until it is read or dropped.
 pub(super) const HEADER_LIST_SIZE: u32 = 64 << 10;
 
-/// SETTINGS_HEADER_TABLE_SIZE, which this client leaves at its initial value (RFC 9113 §6.5.2).
+/// SETTINGS_HEADER_TABLE_SIZE: this client keeps its initial value (RFC 9113 §6.5.2).
 const HPACK_TABLE: u64 = 4096;
 
-/// What the frames of a block may have besides its fields: padding and priority of HEADERS, changes
-/// of HPACK's table.
+/// The bytes of a block's frames that are not fields: padding and priority of HEADERS, changes of
+/// HPACK's table.
 const BLOCK_OVERHEAD: u64 = 1024;
 
-/// Calls whose response was too long and that have not been told yet. To note one costs the peer a
-/// block above the limit.
+/// Calls with too long a response that have not asked yet. Each record costs the peer a block above
+/// the limit.
 const LONG_BLOCKS_MAX: usize = 4096;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! h2's errors in words for people: who ended what, with which code, and what the server gave as
-//! its reason.
+//! Readable texts for h2's errors: which side ended what, with which code, and the server's reason.
 //!
-//! h2 says `connection error received: not a result of an error (b"max_age")`. A status or a log
-//! line says `the server sent GOAWAY: NO_ERROR "max_age"`.
+//! h2's text is `connection error received: not a result of an error (b"max_age")`. A status or a
+//! log line says `the server sent GOAWAY: NO_ERROR "max_age"`.
 
 use crate::shared::peer_text::peer_text;
 
@@ -26,8 +25,8 @@ pub(crate) fn describe(error: &h2::Error) -> String {
 
 /// Returns the debug data of a GOAWAY, cut and escaped; empty if there is none.
 ///
-/// h2 hands it out in its error's text only, as `… (b"…")` with control characters and quotation
-/// marks escaped.
+/// h2 has it only in its error's text, as `… (b"…")` with control characters and quotation marks
+/// escaped.
 pub(crate) fn debug_data(error: &h2::Error) -> String {
     if !error.is_go_away() {
         return String::new();

@@ -1,9 +1,8 @@
-//! What the calls on a connection, its task and its byte stream know in common.
+//! The state that the calls on a connection, its task and its byte stream share.
 //!
-//! Everything that a call needs in order to start is an atomic here, so that a GOAWAY whose header
-//! the byte stream has just read turns away the very next call, whichever thread it is on. The one
-//! lock guards the handle that opens streams; taking that handle out is how the task closes the
-//! door.
+//! All that a call needs to start is an atomic here. So a GOAWAY whose header the byte stream has
+//! just read stops the very next call, on any thread. The only lock guards the handle that opens
+//! streams; the task takes that handle out to stop new streams.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -19,20 +18,20 @@ use super::{CloseReason, Event, Report};
 /// The common state of one connection.
 pub(super) struct ConnectionShared {
     pub(super) address: Address,
-    /// Opens streams. `None` before the handshake, and again once no call may start any more.
+    /// Opens streams. `None` before the handshake, and again once no call may start.
     sender: Mutex<Option<SendRequest<Bytes>>>,
-    /// Who may open streams, and how many.
+    /// The streams that are open, and their limit.
     pub(super) streams: StreamLimit,
     /// Streams that may still be opened before the ids run out.
     ids_left: AtomicU32,
-    /// The highest stream whose HEADERS were handed to the byte stream, in whole or in part.
+    /// The highest stream whose HEADERS were passed to the byte stream, completely or in part.
     written_up_to: AtomicU32,
-    /// Our acknowledgement of the server's SETTINGS was written: they have been received and
+    /// True once our acknowledgement of the server's SETTINGS was written: they were received and
     /// applied.
     settled: AtomicBool,
-    /// Bytes were read since this was last asked.
+    /// True if bytes were read since the last call of [`take_read`](Self::take_read).
     read: AtomicBool,
-    /// HEADERS or DATA among them.
+    /// True if HEADERS or DATA are among them.
     answered: AtomicBool,
     goaway_read: AtomicBool,
     /// Empty messages beyond the first of a call, until the byte stream pays for them.
@@ -43,7 +42,7 @@ pub(super) struct ConnectionShared {
     pub(super) long_blocks: LongBlocks,
     /// The peer's MAX_HEADER_LIST_SIZE; `u32::MAX` if it has none.
     peer_header_list_max: AtomicU32,
-    /// Wakes the task for what it would not notice by polling the connection.
+    /// Wakes the task for events that it does not notice by polling the connection.
     pub(super) wake: Notify,
     closed: OnceLock<CloseReason>,
     report: Report,
@@ -74,7 +73,7 @@ impl ConnectionShared {
     }
 }
 
-/// What calls ask.
+/// Methods for calls.
 impl ConnectionShared {
     pub(super) fn is_accepting(&self) -> bool {
         self.streams.is_accepting()
@@ -92,20 +91,20 @@ impl ConnectionShared {
         self.closed.get()
     }
 
-    /// Returns a stream that was reserved.
+    /// Releases a reserved stream.
     pub(super) fn release(&self) {
         self.announce(self.streams.release());
     }
 
-    /// A handle for opening one stream; `None` once the connection accepts no more.
+    /// Returns a handle for opening one stream; `None` if the connection accepts no more.
     pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
-        // After the last id h2 refuses every request. Stop a little before: a call that is past
-        // this check must still find one.
+        // After the last id h2 refuses every request. So stop a little before it: a call that has
+        // passed this check must still find an id.
         if self.ids_left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
             self.stop_accepting();
         }
-        // A clone, because the original would keep a reference to a stream that the peer's limit
-        // holds back, and with it the stream itself after its call was dropped.
+        // A clone: the original would keep a reference to a stream that the peer's limit delays,
+        // and so the stream itself after its call was dropped.
         if self.is_accepting() { self.lock_sender().clone() } else { None }
     }
 
@@ -118,7 +117,7 @@ impl ConnectionShared {
     }
 }
 
-/// What the byte stream notices.
+/// Methods for the byte stream.
 impl ConnectionShared {
     pub(super) fn note_empty_messages(&self, messages: u32) {
         self.empty_messages.fetch_add(messages, SeqCst);
@@ -128,7 +127,7 @@ impl ConnectionShared {
         self.empty_messages.swap(0, SeqCst)
     }
 
-    /// The server has overdrawn its budget of frames that carry nothing.
+    /// The server has overdrawn its budget of frames without content.
     pub(super) fn handle_flood(&self) {
         self.streams.stop_accepting();
         self.flooded.store(true, SeqCst);
@@ -142,7 +141,7 @@ impl ConnectionShared {
         self.read.store(true, SeqCst);
     }
 
-    /// Noted before the bytes themselves are.
+    /// HEADERS or DATA were read. Called before the bytes themselves are noted.
     pub(super) fn handle_answer(&self) {
         self.answered.store(true, SeqCst);
     }
@@ -156,7 +155,7 @@ impl ConnectionShared {
         self.written_up_to.fetch_max(stream_id, SeqCst);
     }
 
-    /// The peer announces the longest header list that it takes.
+    /// The peer announces the longest header list that it accepts.
     pub(super) fn handle_header_list_max(&self, max: u32) {
         self.peer_header_list_max.store(max, SeqCst);
     }
@@ -166,13 +165,13 @@ impl ConnectionShared {
     }
 }
 
-/// What the task and the handle do.
+/// Methods for the task and the handle.
 impl ConnectionShared {
     pub(super) fn set_sender(&self, sender: SendRequest<Bytes>) {
         *self.lock_sender() = Some(sender);
     }
 
-    /// Takes the handle that opens streams away. Without it h2 closes the connection after the last
+    /// Takes away the handle that opens streams. Without it h2 closes the connection after the last
     /// stream.
     pub(super) fn take_sender(&self) -> Option<SendRequest<Bytes>> {
         self.lock_sender().take()
@@ -182,12 +181,12 @@ impl ConnectionShared {
         self.lock_sender().clone()
     }
 
-    /// What the server's first SETTINGS allow.
+    /// Sets the limit of the server's first SETTINGS.
     pub(super) fn init_max_streams(&self, max: usize) {
         self.streams.set_max(clamp(max));
     }
 
-    /// What its SETTINGS allow now.
+    /// Sets the limit of the server's later SETTINGS.
     pub(super) fn set_max_streams(&self, max: usize) {
         let max = clamp(max);
         let before = self.streams.set_max(max);
@@ -198,7 +197,7 @@ impl ConnectionShared {
         self.announce(self.streams.room_after_raise());
     }
 
-    /// Turns new calls away, and lets the task look whether there is an old one to wait for.
+    /// Refuses new calls, and lets the task check if there are old ones to wait for.
     pub(super) fn stop_accepting(&self) {
         if self.streams.stop_accepting() {
             self.wake.notify_one();
@@ -227,22 +226,22 @@ impl ConnectionShared {
         self.goaway_read.load(SeqCst)
     }
 
-    /// What was read since the last call, if anything.
+    /// Returns what was read since the last call, if anything.
     pub(super) fn take_read(&self) -> Option<Received> {
         let read = self.read.swap(false, SeqCst);
         let answered = self.answered.swap(false, SeqCst);
         read.then_some(if answered { Received::Answer } else { Received::Bytes })
     }
 
-    /// Streams opened so far.
+    /// Returns how many streams were opened so far.
     pub(super) fn streams_opened(&self) -> u32 {
         STREAM_IDS - STREAM_ID_MARGIN - self.ids_left.load(SeqCst)
     }
 
-    /// Records why the connection ended, before the calls on it hear that it did.
+    /// Records why the connection ended, before the calls on it fail.
     pub(super) fn set_closed(&self, reason: CloseReason) {
         self.streams.stop_accepting();
-        // The first reason stays: what follows is its consequence.
+        // The first reason stays: later ones follow from it.
         let _ = self.closed.set(reason);
     }
 
@@ -251,7 +250,7 @@ impl ConnectionShared {
     }
 
     fn lock_sender(&self) -> MutexGuard<'_, Option<SendRequest<Bytes>>> {
-        // Nothing panics while it is held, and an `Option` has no half-changed state.
+        // Nothing panics while the lock is held, and an `Option` is never half changed.
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -260,9 +259,9 @@ fn clamp(streams: usize) -> u32 {
     u32::try_from(streams).unwrap_or(u32::MAX)
 }
 
-/// Ids that a client may give: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last
+/// Ids that a client may use: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last
 /// twelve days.
 const STREAM_IDS: u32 = 1 << 30;
 
-/// Ids left unused, for calls that are being opened while the last ones are given out.
+/// Ids left unused, for calls that are being opened while the last ids are assigned.
 const STREAM_ID_MARGIN: u32 = 1 << 10;

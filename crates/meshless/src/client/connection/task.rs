@@ -1,9 +1,7 @@
-//! The one task of a connection: drives h2, keeps the peer's limit and the GOAWAY in view, pings,
-//! and closes.
+//! The one task of a connection: drives h2, watches the peer's limit and GOAWAY, pings, and closes.
 //!
-//! Spawned by `establish`, ended by the connection's end. Nothing in it waits without a bound
-//! except for the peer and for the calls: once the last call has ended, [`CLOSE_TIMEOUT`] is all
-//! the time that closing may take.
+//! `establish` spawns it, and it ends with the connection. It waits without limit only for the peer
+//! and for the calls. Once the last call has ended, closing may take [`CLOSE_TIMEOUT`].
 
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
@@ -29,11 +27,11 @@ pub(super) struct Task {
     ping_pong: Option<PingPong>,
     keepalive: Option<Liveness>,
     stall: Option<Liveness>,
-    /// Of the streams opened, those that the watch knows of.
+    /// Opened streams that the liveness machines were told of.
     streams_seen: u32,
     shared: Arc<ConnectionShared>,
     going_away_reported: bool,
-    /// When to stop waiting for h2's farewell.
+    /// When to stop waiting for h2 to close.
     close_by: Option<Instant>,
 }
 
@@ -61,11 +59,11 @@ impl Task {
     pub(super) async fn run(mut self) {
         let reason = catch_panic(self.drive()).await.unwrap_or_else(CloseReason::Panicked);
         let Self { http2, shared, .. } = self;
-        // In this order: no new call; the reason, for those that fail now; their failure, which is
-        // what dropping the connection does; the driver's turn.
+        // The order matters: first no new call; then the reason, for calls that fail now; then
+        // dropping the connection, which fails them; then the driver's event.
         shared.set_closed(reason.clone());
         shared.take_sender();
-        // h2 panics here if it has panicked before: the driver must hear of the end nevertheless.
+        // h2 panics here if it has panicked before: the driver must still be told of the end.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(move || drop(http2)));
         shared.report(Event::Closed(reason));
     }
@@ -95,8 +93,8 @@ impl Task {
         }
     }
 
-    /// Drives h2 as far as it goes. Ready with the reason when the connection has ended, and
-    /// without one when the deadline that the task sleeps for has come nearer.
+    /// Drives h2 as far as possible. Ready with a reason when the connection has ended. Ready
+    /// without one when the deadline of the task's sleep has become earlier.
     fn poll_http2(&mut self, cx: &mut Context<'_>, armed: Option<Instant>) -> Poll<Option<CloseReason>> {
         let polled = Pin::new(&mut self.http2).poll(cx);
         self.shared.set_max_streams(self.http2.max_concurrent_send_streams());
@@ -110,9 +108,9 @@ impl Task {
             Poll::Ready(Err(error)) => Poll::Ready(Some(self.close_reason(error))),
             Poll::Pending => {
                 if self.drained() && self.close_by.is_none() {
-                    // Without a handle that could open another stream, h2 says GOAWAY, flushes and
-                    // closes. It does so unasked after the server's GOAWAY, whose reason the handle
-                    // must first be asked for.
+                    // Without a handle that could open another stream, h2 sends GOAWAY, flushes and
+                    // closes. After the server's GOAWAY it does so by itself, so the handle must
+                    // first be asked for the reason.
                     if self.going_away_reported || !self.shared.goaway_read() {
                         self.shared.take_sender();
                     }
@@ -127,7 +125,7 @@ impl Task {
     }
 
     fn close_reason(&self, error: h2::Error) -> CloseReason {
-        // What h2 calls a list of headers, or the frames of one, that is several times too long.
+        // h2's words for a list of headers, or its frames, that is several times too long.
         let too_long = ["header_list_way_too_large", "too_many_continuations"];
         if error.is_library() && too_long.contains(&&*debug_data(&error)) {
             return CloseReason::HeadersTooLong { max: self.shared.header_limit.max() };
@@ -149,7 +147,8 @@ impl Task {
                 self.shared.report(Event::Silent(false));
             }
         }
-        // After the read: h2 reads before it writes, so what was opened by now is younger.
+        // After the read: h2 reads before it writes, so streams opened by now are younger than
+        // these bytes.
         let streams_opened = self.shared.streams_opened();
         if std::mem::replace(&mut self.streams_seen, streams_opened) != streams_opened
             && let Some(stall) = &mut self.stall
@@ -157,18 +156,19 @@ impl Task {
             stall.handle_call(Instant::now().into_std());
         }
         if let Some(ping_pong) = &mut self.ping_pong {
-            // The answer counted when its bytes were read. This only lets h2 send the next PING.
+            // The answer already counted when its bytes were read. This only lets h2 send the next
+            // PING.
             let _ = ping_pong.poll_pong(cx);
         }
     }
 
-    /// Tells the driver that no calls can start any more, unless it was the driver that wished so.
+    /// Tells the driver that no calls can start, unless the driver asked for it.
     fn report_going_away(&mut self) {
         if self.going_away_reported || self.shared.is_accepting() {
             return;
         }
         let going_away = if self.shared.goaway_read() {
-            // The header was seen before h2 had the whole frame; until then h2 knows no reason.
+            // The header was seen before h2 has the whole frame; until then h2 knows no reason.
             let Some(Poll::Ready(Err(error))) = self
                 .shared
                 .peek_sender()
@@ -210,8 +210,8 @@ impl Task {
         Some(CloseReason::Keepalive(keepalive.patience()))
     }
 
-    /// Does what the silence calls for. Returns the settings by which the peer is given up, if it
-    /// is.
+    /// Carries out what is due in a silence. Returns the settings of the machine that closes the
+    /// connection, if one does.
     fn check_silence(
         &mut self,
         now: Instant,
@@ -229,7 +229,7 @@ impl Task {
 
     fn ping(&mut self) {
         if let Some(ping_pong) = &mut self.ping_pong {
-            // Refused only while an earlier PING is unanswered, which asks the same question.
+            // Refused only while an earlier PING is unanswered, and that one suffices.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
     }

@@ -1,7 +1,7 @@
-//! A connection against a scripted peer: what it does, frame by frame.
+//! A connection against a scripted peer, frame by frame.
 //!
-//! Everything runs over in-memory pipes under a paused clock: where a test waits for what never
-//! comes, time jumps to the next limit instead of hanging.
+//! Everything runs over in-memory pipes under a paused clock. If a test waits for something that
+//! never comes, time jumps to the next limit, and the test does not hang.
 
 mod calls;
 mod goaway;
@@ -37,7 +37,7 @@ use crate::shared::io::BoxIo;
 
 type CallResult = Result<http::Response<AttemptBody>, Failure>;
 
-/// A connection, the peer at its other end, and what the driver is told.
+/// A connection, the peer at its other end, and the events for the driver.
 struct Rig {
     connection: Connection,
     peer: Peer,
@@ -45,12 +45,12 @@ struct Rig {
 }
 
 impl Rig {
-    /// A connection that is ready, to a server with no limits.
+    /// Returns a ready connection to a server without limits.
     async fn new() -> Self {
         Self::with(&[], ConnectionConfig::default()).await
     }
 
-    /// A connection that is ready, to a server with these SETTINGS.
+    /// Returns a ready connection to a server with these SETTINGS.
     async fn with(settings: &[(u16, u32)], config: ConnectionConfig) -> Self {
         let (io, far) = tokio::io::duplex(PIPE);
         let (report, events) = reporter();
@@ -59,13 +59,13 @@ impl Rig {
         peer.settings(settings).await;
         let connection = connecting.await.unwrap().expect("the peer sent SETTINGS");
         peer.expect_settings_ack().await;
-        // The client's own SETTINGS count from here on.
+        // From here on the client's own SETTINGS are in force.
         peer.acknowledge_settings().await;
         settle().await;
         Self { connection, peer, events }
     }
 
-    /// Starts a call in a task of its own.
+    /// Starts a call in its own task.
     fn call(&self, outgoing: Outgoing) -> JoinHandle<(CallResult, Outgoing)> {
         let slot = self.connection.try_reserve().expect("there is room");
         call_in(slot, outgoing)
@@ -111,7 +111,7 @@ async fn dial(
     Connection::connect(destination, &config, report).await
 }
 
-/// A connector that has one stream to give.
+/// A connector with a single stream.
 struct Pipe(Mutex<Option<DuplexStream>>);
 
 impl Connect for Pipe {
@@ -127,7 +127,7 @@ fn unary(bytes: &'static [u8]) -> Outgoing {
     request(Body::new(Full::new(Bytes::from_static(bytes))))
 }
 
-/// A request whose body is fed by the test.
+/// A request whose body comes from the test.
 fn streaming() -> (mpsc::Sender<Bytes>, Outgoing) {
     let (tx, rx) = mpsc::channel(1);
     (tx, request(Body::new(Fed(rx))))

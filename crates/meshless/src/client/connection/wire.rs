@@ -1,23 +1,23 @@
-//! The byte stream as h2 sees it, with an eye on the frames that pass.
+//! The byte stream under h2. It notes the frames that pass.
 //!
-//! h2 keeps three things to itself that decide whether a call is lost: that a GOAWAY has arrived
-//! (its requests fail on it, after they were taken), which streams' HEADERS were written at all
-//! (when the connection breaks, the others were provably never sent), and that the server's
-//! SETTINGS were applied (gRPC calls a connection ready from then on). All three are frame headers,
-//! so [`ClientWire`] reads them off as the bytes pass and notes them in [`ConnectionShared`].
+//! h2 does not report three things that decide if a call is lost. A GOAWAY has arrived (requests
+//! fail on it after h2 took them). The HEADERS of a stream were written (if the connection breaks,
+//! the other streams were provably never sent). The server's SETTINGS were applied (gRPC calls a
+//! connection ready from then on). All three are frame headers, so [`ClientWire`] reads them as the
+//! bytes pass and notes them in [`ConnectionShared`].
 //!
-//! And it holds the bytes around a GOAWAY back for one turn, in which h2 writes the HEADERS that it
-//! has queued. A graceful server sends GOAWAY and PING, and takes the PING's answer to mean that
-//! nothing is under way (RFC 9113 §6.8). But h2 answers a PING before it writes what is queued, and
-//! the server would refuse every call in that queue.
+//! It also delays the bytes around a GOAWAY for one turn, in which h2 writes the HEADERS that it
+//! has queued. A graceful server sends GOAWAY and PING, and takes the PING's answer to mean that no
+//! call is on the way (RFC 9113 §6.8). But h2 answers a PING before it writes its queue, and the
+//! server would refuse every call in that queue.
 //!
-//! It counts the frames that carry nothing against the server's budget for them ([`AnswerBudget`]),
-//! and when that is spent says GOAWAY(ENHANCE_YOUR_CALM) and reads no more, which ends the
-//! connection. Frames that h2 counts over the connection's whole life become others: DATA for
-//! streams that were reset ([`ResetStreams`]), and empty DATA, of which h2 bears a hundred
+//! It counts frames without content against the server's budget for them ([`AnswerBudget`]). When
+//! that is spent, it sends GOAWAY(ENHANCE_YOUR_CALM) and stops reading, which ends the connection.
+//! Two kinds of frames are replaced, since h2 counts them over the connection's whole life: DATA
+//! for streams that were reset ([`ResetStreams`]), and empty DATA, of which h2 allows a hundred
 //! (`proto/streams/counts.rs`, `record_data_frame`).
 //!
-//! It also judges the server's first bytes.
+//! It also checks the server's first bytes.
 
 mod greeting;
 
@@ -46,19 +46,19 @@ pub(super) struct ClientWire {
     writes: FrameScanner,
     budget: AnswerBudget,
     blocks: BlockWatch,
-    /// While the payload of SETTINGS passes.
+    /// Set while the payload of SETTINGS passes.
     settings: Option<SettingsReader>,
     /// The server's first bytes, until they are known to be the header of SETTINGS.
     greeting: Option<Vec<u8>>,
-    /// Bytes that were read, a GOAWAY among them, and wait for the writes that must come first. At
-    /// most one read's.
+    /// Bytes that were read, with a GOAWAY among them. They wait for the writes that must come
+    /// first. At most one read's.
     held_back: Bytes,
     resets: ResetStreams,
-    /// The first bytes of a frame's header that was not read to its end: they may have to be
-    /// changed.
+    /// The first bytes of an incomplete frame header: they may have to be changed.
     header_start: Vec<u8>,
-    /// Whether a write that fails may have sent some of its bytes. A socket's has not; TLS sends
-    /// several records in one write, the first of which may arrive before the second fails.
+    /// True if a failed write may have sent some of its bytes. A failed write to a socket has sent
+    /// none. TLS sends several records in one write, and the first may arrive before the second
+    /// fails.
     fails_in_part: bool,
 }
 
@@ -80,8 +80,9 @@ impl ClientWire {
         }
     }
 
-    /// Notes the frames among these bytes. Returns whether a GOAWAY begins there, and how many of
-    /// the bytes h2 may read: all, or all but the first bytes of a header if more bytes follow.
+    /// Notes the frames in these bytes. Returns true if a GOAWAY begins there, and how many of the
+    /// bytes h2 may read: all of them, or all but an incomplete header at the end if more bytes
+    /// follow.
     fn note_read(&mut self, bytes: &mut [u8], more_follow: bool) -> io::Result<(bool, usize)> {
         self.check_greeting(bytes)?;
         let (mut goaway, mut answer) = (false, false);
@@ -118,8 +119,8 @@ impl ClientWire {
         Ok((goaway, length))
     }
 
-    /// Counts a frame against the budget. What h2 would count for the life of the connection, it is
-    /// not shown, if the header's bytes are at hand.
+    /// Counts a frame against the budget. Hides it from h2 if h2 would count it for the
+    /// connection's whole life, and if the header's bytes are at hand.
     fn count(&mut self, frame: &FrameHeader, header: Option<&mut [u8; FRAME_HEADER_LEN]>) {
         if let Some(header) = header {
             if self.resets.end_late_data(header) {
@@ -132,13 +133,13 @@ impl ClientWire {
         self.budget.note_read(frame);
     }
 
-    /// Reads, and notes what was read. Ready with whether a GOAWAY begins there.
+    /// Reads, and notes the frames. Ready with true if a GOAWAY begins there.
     fn poll_frames(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let start = buf.filled().len();
         loop {
             let kept = self.header_start.len().min(buf.remaining());
             buf.put_slice(&self.header_start[..kept]);
-            // With less room than that there is no place for the rest of the header.
+            // With less room, the rest of the header would not fit.
             if buf.remaining() > 0 && Pin::new(&mut self.io).poll_read(cx, buf)?.is_pending() {
                 buf.set_filled(start);
                 return Poll::Pending;
@@ -189,8 +190,8 @@ impl ClientWire {
         });
     }
 
-    /// Pays for what has come. If there is not enough left, says so to the server, as far as it
-    /// goes in without waiting.
+    /// Pays for the frames that came. If the budget is too small, sends the GOAWAY, as far as it
+    /// can be written without waiting.
     fn check_budget(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.shared.take_empty_messages() {
             0 => {}
@@ -207,11 +208,11 @@ impl ClientWire {
         Err(io::Error::other("the server sent too many frames that carry nothing"))
     }
 
-    /// What h2 is told of a write that failed.
+    /// Returns the result of a failed write for h2.
     ///
-    /// While a GOAWAY is held back, that all is well: h2 gives the connection up at a failed write,
-    /// and would not read which calls the GOAWAY leaves behind. The socket stays dead, so the next
-    /// use of it tells.
+    /// While a GOAWAY is held back, the result is success. After a failed write h2 gives up the
+    /// connection, and would not read which calls the GOAWAY leaves behind. The socket stays
+    /// broken, so its next use fails.
     fn write_failed(&mut self, error: io::Error, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if self.fails_in_part {
             bufs.iter().for_each(|buf| self.note_written(buf));
@@ -307,13 +308,13 @@ impl AsyncWrite for ClientWire {
     }
 }
 
-/// Where the type stands in a frame header (RFC 9113 §4.1).
+/// The position of the type in a frame header (RFC 9113 §4.1).
 const KIND: usize = 3;
 
-/// A type that nobody uses. "Implementations MUST ignore and discard frames of unknown types."
+/// An unused type. "Implementations MUST ignore and discard frames of unknown types."
 const IGNORED: u8 = 0xff;
 
-/// GOAWAY: no stream of the server's was taken, ENHANCE_YOUR_CALM, and why (RFC 9113 §6.8).
+/// GOAWAY with last stream 0, ENHANCE_YOUR_CALM, and the reason (RFC 9113 §6.8).
 const CALM_DOWN: [u8; 32] = *b"\0\0\x17\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0btoo_many_frames";
 
 #[cfg(test)]
@@ -323,7 +324,7 @@ mod tests {
     use super::*;
     use crate::client::connection::HeaderLimit;
 
-    /// A byte stream whose every write fails.
+    /// A byte stream on which every write fails.
     struct Broken;
 
     impl AsyncRead for Broken {
@@ -373,7 +374,7 @@ mod tests {
             let address = meshless_core::Address::Unix("/test".into());
             let shared = ConnectionShared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
             let mut wire = ClientWire::new(Box::new(client), shared, false);
-            // It knows the server, as it does by the time that it resets a stream.
+            // The greeting is over, as always when a stream is reset.
             wire.greeting = None;
             wire.resets.note(3, std::time::Instant::now());
             let send = async {

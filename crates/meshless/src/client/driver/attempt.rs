@@ -1,5 +1,4 @@
-//! How an attempt to connect ended, as the driver is told whatever becomes of the task that made
-//! it.
+//! Reports to the driver how an attempt to connect ended, also if its task panics.
 
 use meshless_core::{Address, ConnectionId};
 use tokio::sync::mpsc;
@@ -7,8 +6,8 @@ use tokio::sync::mpsc;
 use crate::client::channel::DriverEvent;
 use crate::client::connection::{ConnectError, Connection};
 
-/// Reports how an attempt to connect has ended when it goes, so that a connector that panics is a
-/// failure like any other and not an attempt without an end.
+/// Reports the end of an attempt to connect when it is dropped. So a connector that panics causes a
+/// normal failure, and every attempt ends.
 pub(super) struct AttemptOutcome {
     id: ConnectionId,
     address: Address,
@@ -37,7 +36,7 @@ impl Drop for AttemptOutcome {
             Err(ConnectError::Dial { address: self.address.clone(), source })
         };
         let result = self.result.take().unwrap_or_else(panicked);
-        // Fails only when the driver has ended, and dropping the connection then closes it.
+        // Fails only when the driver has ended; dropping the connection then closes it.
         let _ = self.events.send(DriverEvent::Connected(self.id, result));
     }
 }

@@ -1,10 +1,9 @@
-//! What a channel tells an operator through `tracing`: what matters, once; everything else at
+//! A channel's log for an operator, through `tracing`: important events once; everything else at
 //! DEBUG.
 //!
-//! What is lost and comes back is told at the same level both times, so that a filter shows both or
-//! neither. Lines name the endpoint that they are about in the field `endpoint`. The field
-//! `channel` tells channels apart: the target, cut, because an `ipv4:` target may name a thousand
-//! addresses.
+//! The loss of an endpoint and its return have the same level, so that a filter shows both or
+//! neither. The field `endpoint` names the endpoint of a line. The field `channel` tells channels
+//! apart: it is the target, shortened, because an `ipv4:` target may name a thousand addresses.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,12 +14,12 @@ use crate::client::channel::ChannelShared;
 use crate::client::connection::{CloseReason, ConnectError, GoingAway};
 use crate::resolver::Resolution;
 
-/// The log of one channel, and what it has said so far.
+/// The log of one channel, and the state that it has logged so far.
 pub(super) struct ChannelLog {
     shared: Arc<ChannelShared>,
-    /// Endpoints that were reported as lost and are not back. All of them are listed.
+    /// Endpoints that were reported as lost and are not back. All of them are in the set.
     lost: BTreeSet<Address>,
-    /// What was said of the resolver last, if it was a failure.
+    /// The last logged error of the resolver, if its last result was an error.
     resolution_error: Option<String>,
 }
 
@@ -90,7 +89,7 @@ impl ChannelLog {
         tracing::debug!(channel = self.channel(), %connection, %endpoint, ?health, "health");
     }
 
-    /// No call can go to the endpoint.
+    /// Calls can no longer go to the endpoint.
     pub(super) fn lost(&mut self, connection: ConnectionId, endpoint: &Address, error: &str) {
         if self.lost.insert(endpoint.clone()) {
             tracing::info!(channel = self.channel(), %connection, %endpoint, error, "endpoint lost");
@@ -99,7 +98,7 @@ impl ChannelLog {
         }
     }
 
-    /// Calls can go to the endpoint.
+    /// Calls can go to the endpoint again.
     pub(super) fn serves(&mut self, connection: ConnectionId, endpoint: &Address) {
         if self.lost.remove(endpoint) {
             tracing::info!(channel = self.channel(), %connection, %endpoint, "endpoint is back");
@@ -172,6 +171,6 @@ impl ChannelLog {
     }
 }
 
-/// Changes of the set of endpoints that have a line at INFO each. Where there are more, one line
-/// counts them.
+/// How many changes of the set of endpoints have their own line at INFO. More are counted in one
+/// line.
 const CHANGES_NAMED_MAX: usize = 3;

@@ -1,9 +1,8 @@
-//! What runs beside the calls on a channel's connections: the health watch (gRFC A17) and the
-//! stream of load reports (A51).
+//! Starts what runs beside the calls on a channel's connections: the health watch (gRFC A17) and
+//! the load report stream (A51).
 //!
-//! The driver has them begun and ends them with their connections, by dropping them. Their streams
-//! are among those that a peer allows at a time, so it is here that these are divided between them
-//! and the calls.
+//! The driver starts them, and drops them with their connections. Their streams count towards the
+//! peer's stream limit, so this file also divides that limit between them and the calls.
 
 use std::sync::Arc;
 
@@ -16,12 +15,12 @@ use crate::client::connection::Connection;
 use crate::client::health_watch::HealthWatch;
 use crate::client::load_watch::{LoadWatch, Warned};
 
-/// Begins the watches of one channel.
+/// Starts the watches of one channel.
 pub(super) struct Watches {
-    /// `None`: backends are taken to be healthy.
+    /// `None`: backends count as healthy.
     health_service: Option<Arc<str>>,
     wants_reports: bool,
-    /// Begun so far.
+    /// Watches started so far.
     begun: u64,
     warned: Arc<Warned>,
     shared: Arc<ChannelShared>,
@@ -32,7 +31,8 @@ pub(super) struct Watches {
 pub(super) struct Watching {
     pub(super) health: Option<HealthWatch>,
     load: Option<LoadWatch>,
-    /// The server said so: "the client must not retry the call on the same connection" (A51).
+    /// True if the server does not report: "the client must not retry the call on the same
+    /// connection" (A51).
     reports_nothing: bool,
 }
 
@@ -53,7 +53,7 @@ impl Watches {
         }
     }
 
-    /// Begins to watch a backend's health, if the user named a service.
+    /// Starts to watch a backend's health, if the user named a service.
     pub(super) fn watch_health(
         &mut self,
         id: ConnectionId,
@@ -68,7 +68,7 @@ impl Watches {
         Some(HealthWatch::start(connection, service, shared, rng, report))
     }
 
-    /// Begins to listen to a backend's load reports, if the balancer wants them of it.
+    /// Starts to read a backend's load reports, if the balancer wants them.
     fn watch_load(
         &mut self,
         id: ConnectionId,
@@ -86,8 +86,8 @@ impl Watches {
 }
 
 impl Driver {
-    /// Divides the streams that a connection's peer allows, as soon as it takes calls and whenever
-    /// their number or need changes.
+    /// Divides a connection's stream limit. Called when it begins to take calls, and when the limit
+    /// or the need changes.
     pub(super) fn share_streams(&mut self, id: ConnectionId, max_streams: u32) {
         let Some(Link { stage: ConnectionStage::Open(connection), watching, .. }) = self.links.get_mut(&id)
         else {
@@ -104,7 +104,7 @@ impl Driver {
         }
     }
 
-    /// Gives the stream that reports would have had to calls.
+    /// Gives the stream that was kept for reports to calls.
     pub(super) fn handle_no_load_reports(&mut self, id: ConnectionId) {
         let Some(Link { stage: ConnectionStage::Open(connection), watching, .. }) = self.links.get_mut(&id)
         else {

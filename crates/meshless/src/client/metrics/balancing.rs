@@ -1,5 +1,5 @@
-//! What a channel as a whole does: ejections (gRFC A91), shares by weight (A78), calls that wait,
-//! and what becomes of resolutions.
+//! Metrics of the channel as a whole: ejections (gRFC A91), shares by weight (A78), waiting calls,
+//! and resolutions.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -33,7 +33,7 @@ impl Balancing {
         balancing
     }
 
-    /// So that a rate or an alert finds each of them before the first event.
+    /// Starts the counters at zero, so that a rate or an alert finds them before the first event.
     fn begin_at_zero(&self, target: &[KeyValue; 1]) {
         let counters = [&self.rr_fallback, &self.not_yet_usable, &self.stale, &self.resolution_failures];
         for counter in counters {
@@ -114,7 +114,7 @@ impl Balancing {
 }
 
 impl ChannelMetrics {
-    /// So many calls more wait, or fewer.
+    /// Changes the number of waiting calls by `change`.
     #[inline]
     pub(crate) fn calls_waiting(&self, change: i64) {
         if let Some(instruments) = &self.0 {
@@ -122,10 +122,10 @@ impl ChannelMetrics {
         }
     }
 
-    /// The resolver has named endpoints, or not.
+    /// The resolver has answered, with endpoints or without.
     pub(crate) fn resolved(&self, endpoints: bool) {
         let Some(Instruments { balancing, target, .. }) = self.0.as_deref() else { return };
-        // Times and not ages: nobody would be there to let them grow between two resolutions.
+        // A time and not an age: between two resolutions nothing would let an age grow.
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         let was_stale = balancing.is_stale.swap(!endpoints, Ordering::Relaxed);
         match (endpoints, was_stale) {
@@ -139,7 +139,7 @@ impl ChannelMetrics {
         }
     }
 
-    /// `weighted_round_robin` has made its shares anew.
+    /// `weighted_round_robin` has updated its shares.
     pub(crate) fn weights(&self, update: &WeightUpdate) {
         let Some(Instruments { balancing, target, .. }) = self.0.as_deref() else { return };
         if update.fell_back() {
@@ -166,7 +166,7 @@ impl ChannelMetrics {
     }
 }
 
-/// Where there is one, by A91's name of the cause.
+/// Returns the counts that differ, by A91's name of the cause.
 fn difference(before: CountsByCause, now: CountsByCause) -> impl Iterator<Item = (&'static str, u64)> {
     let pairs = counts(before).into_iter().zip(counts(now));
     pairs.map(|((cause, before), (_, now))| (cause, now - before)).filter(|(_, count)| *count > 0)

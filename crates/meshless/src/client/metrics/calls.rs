@@ -1,8 +1,8 @@
-//! A channel's calls and their attempts: gRFC A66, and A96 for what is sent again.
+//! Metrics of a channel's calls and their attempts: gRFC A66, and A96 for retries.
 //!
-//! A call and each of its attempts are spans: made when they begin, and told how they ended; one
-//! that is dropped before was cancelled. The channel holds them beside what it has of the call
-//! itself, so that no way out of a call is forgotten.
+//! A call and each of its attempts are spans. A span is made when the call begins and gets its
+//! status at the end; if it is dropped before, it was cancelled. The channel keeps it beside the
+//! call itself, so that every end of a call is counted.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use crate::shared::metrics::instrument::{
 };
 use crate::shared::metrics::message_meter::{MessageMeter, Sum};
 
-/// What a channel measures; nothing by default.
+/// The metrics of a channel; by default, nothing is measured.
 #[derive(Clone, Default)]
 pub(crate) struct ChannelMetrics(pub(super) Option<Arc<Instruments>>);
 
@@ -45,12 +45,12 @@ pub(super) struct Instruments {
 }
 
 impl ChannelMetrics {
-    /// Measures with `meter`, under this name of the target.
+    /// Measures with `meter`, with `target` as the label.
     pub(crate) fn new(meter: &Meter, target: String) -> Self {
         Self(Some(Arc::new(Instruments::new(meter, target))))
     }
 
-    /// A call begins, whose request has these extensions.
+    /// Begins the span of a call whose request has these extensions.
     #[inline]
     pub(crate) fn begin_call(&self, extensions: &http::Extensions) -> CallSpan {
         CallSpan(self.0.as_ref().map(|instruments| Arc::new(CallRecord::new(instruments, extensions))))
@@ -142,11 +142,11 @@ impl Instruments {
     }
 }
 
-/// A call. Dropped, it was cancelled.
+/// A call's span. If it is dropped early, the call was cancelled.
 #[derive(Default)]
 pub(crate) struct CallSpan(Option<Arc<CallRecord>>);
 
-/// Where the attempts of a call are begun.
+/// Begins the attempts of a call.
 #[derive(Clone, Default)]
 pub(crate) struct Attempts(Option<Arc<CallRecord>>);
 
@@ -157,7 +157,7 @@ struct CallRecord {
     repeats: Mutex<Repeats>,
 }
 
-/// What is counted over the attempts of a call.
+/// The counts over the attempts of a call.
 #[derive(Default)]
 struct Repeats {
     retries: u64,
@@ -165,7 +165,7 @@ struct Repeats {
     hedges: u64,
     /// Attempts under way.
     active: u32,
-    /// Since when there has been none, after the first.
+    /// When the last attempt ended, if none is under way.
     inactive_since: Option<Instant>,
     delay: Duration,
 }
@@ -176,7 +176,7 @@ impl CallSpan {
         Attempts(self.0.clone())
     }
 
-    /// The caller is told this.
+    /// The call has ended with this code.
     #[inline]
     pub(crate) fn ended(mut self, code: Code) {
         if let Some(record) = self.0.take() {
@@ -194,7 +194,7 @@ impl Drop for CallSpan {
 }
 
 impl Attempts {
-    /// An attempt begins, before a backend is picked: "attempts are created […] before the LB pick"
+    /// Begins an attempt, before a backend is picked: "attempts are created […] before the LB pick"
     /// (A66).
     #[inline]
     pub(crate) fn begin(&self, kind: AttemptKind) -> AttemptSpan {
@@ -219,7 +219,7 @@ impl CallRecord {
     }
 
     fn repeats(&self) -> std::sync::MutexGuard<'_, Repeats> {
-        // Nothing panics while it is held.
+        // Nothing panics while the lock is held.
         self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -283,7 +283,7 @@ impl CallRecord {
     }
 }
 
-/// An attempt. Dropped, it was cancelled.
+/// An attempt's span. If it is dropped early, the attempt was cancelled.
 #[derive(Default)]
 pub(crate) struct AttemptSpan(Option<Box<AttemptRecord>>);
 
@@ -296,7 +296,7 @@ struct AttemptRecord {
 }
 
 impl AttemptSpan {
-    /// For the bytes of the request.
+    /// Returns the meter for the bytes of the request.
     #[inline]
     pub(crate) fn sender(&self) -> MessageMeter {
         self.0.as_ref().map_or_else(MessageMeter::default, |record| MessageMeter::new(record.sent.clone()))

@@ -1,7 +1,7 @@
-//! A channel's connections: its subchannels (gRFC A94).
+//! Metrics of a channel's connections: its subchannels (gRFC A94).
 //!
-//! Each is a guard: made when the connection is there, told why it ended; dropping it says that
-//! this side let go of it.
+//! Each is a guard, made with the connection and told why it ended. If it is dropped without a
+//! reason, this side closed the connection.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ impl Subchannels {
         subchannels
     }
 
-    /// So that a rate or an alert finds each of them before the first event.
+    /// Starts the counters at zero, so that a rate or an alert finds them before the first event.
     fn begin_at_zero(&self, target: &[KeyValue; 1]) {
         self.succeeded.add(0, target);
         self.failed.add(0, target);
@@ -85,7 +85,8 @@ impl ChannelMetrics {
     }
 }
 
-/// A connection of a channel. Dropped, the channel shut it down.
+/// An open connection of a channel. Dropped without a reason, it counts as shut down by the
+/// channel.
 #[derive(Default)]
 pub(crate) struct OpenConnection {
     instruments: Option<Arc<Instruments>>,
@@ -155,15 +156,15 @@ fn goaway(code: Reason) -> &'static str {
         Reason::INADEQUATE_SECURITY => "GOAWAY INADEQUATE_SECURITY",
         Reason::HTTP_1_1_REQUIRED => "GOAWAY HTTP_1_1_REQUIRED",
         // "Unknown or unsupported error codes […] MAY be treated by an implementation as being
-        // equivalent to INTERNAL_ERROR" (RFC 9113 §7). A label for each would let a server make
-        // labels up.
+        // equivalent to INTERNAL_ERROR" (RFC 9113 §7). With a label for each code, a server could
+        // invent labels.
         _ => "GOAWAY INTERNAL_ERROR",
     }
 }
 
 const DISCONNECT_ERROR: &str = "grpc.disconnect_error";
 
-/// Those that a channel meets in its daily life. The others appear with their first event.
+/// The common ones. The others appear with their first event.
 const DISCONNECT_ERRORS: [&str; 5] = ["GOAWAY NO_ERROR", "connection reset", TIMED_OUT, SHUTDOWN, UNKNOWN];
 
 const TIMED_OUT: &str = "connection timed out";

@@ -1,6 +1,6 @@
 //! How many endpoints a channel has in each state.
 //!
-//! Counted up and down rather than set, so that several channels to one target add up.
+//! An up-down counter and not a gauge, so that several channels to one target add up.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl Endpoints {
 }
 
 impl ChannelMetrics {
-    /// For the endpoints of this channel, none of which is known yet.
+    /// Returns the guard for this channel's endpoints, at first with none.
     pub(crate) fn endpoints(&self) -> MeasuredEndpoints {
         let measured = MeasuredEndpoints { instruments: self.0.clone(), counts: EndpointCounts::default() };
         measured.add(EndpointCounts::default());
@@ -28,14 +28,14 @@ impl ChannelMetrics {
     }
 }
 
-/// What was measured of a channel's endpoints. Dropped, the channel has none.
+/// The measured numbers of a channel's endpoints. Dropping it sets them to zero.
 pub(crate) struct MeasuredEndpoints {
     instruments: Option<Arc<Instruments>>,
     counts: EndpointCounts,
 }
 
 impl MeasuredEndpoints {
-    /// The channel has so many. `counts` is only asked if somebody measures.
+    /// Updates the numbers. `counts` is only called if metrics are on.
     pub(crate) fn set(&mut self, counts: impl FnOnce() -> EndpointCounts) {
         if self.instruments.is_none() {
             return;

@@ -1,6 +1,6 @@
-//! The same as with the feature `otel`, and nothing of it: types without a size and methods without
-//! a body, so that the code that measures reads alike either way. Made by `default()` like those,
-//! hence no unit structs.
+//! The same names as with the feature `otel`, but empty: types without a size and methods without a
+//! body. So the code that measures is the same in both cases. They are made by `default()` like the
+//! real ones, so they are not unit structs.
 
 use meshless_core::{EjectionCounts, EndpointCounts, WeightUpdate};
 use tonic::Code;

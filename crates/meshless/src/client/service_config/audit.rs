@@ -1,8 +1,8 @@
-//! What of a document was read, and what is to be said about the rest.
+//! Records which parts of a document were read, and the warnings about the rest.
 //!
-//! Every field that is read is noted here. At the end, the fields that nobody read are named in
-//! warnings, each with the fields that would have been understood in its place. Objects of which no
-//! field was asked for are passed over: they are the settings of policies that are not used.
+//! Every field that is read is recorded here. At the end, each unread field gets a warning, with
+//! the fields that are supported in its place. Objects of which no field was asked for are skipped:
+//! they are the settings of policies that are not used.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,32 +10,32 @@ use std::ptr;
 
 use super::document::Json;
 
-/// The notes for one document. Values are told apart by where they lie in memory.
+/// The record of one document. Values are told apart by their address in memory.
 #[derive(Debug, Default)]
 pub(super) struct Audit {
     read: RefCell<BTreeSet<*const Json>>,
-    /// The fields that were asked for in each object.
+    /// The names that were asked for in each object.
     asked: RefCell<BTreeMap<*const Json, BTreeSet<&'static str>>>,
     warnings: RefCell<Vec<String>>,
 }
 
 impl Audit {
-    /// Somebody knows what the value is for.
+    /// Records that the value was read.
     pub(super) fn read(&self, value: &Json) {
         self.read.borrow_mut().insert(ptr::from_ref(value));
     }
 
-    /// A field of this name would be understood in `object`; none if there is no name.
+    /// Records that `object` supports a field of this name; with `None`, no field.
     pub(super) fn ask(&self, object: &Json, name: Option<&'static str>) {
         self.asked.borrow_mut().entry(ptr::from_ref(object)).or_default().extend(name);
     }
 
-    /// Something about the value at `path` is worth a word.
+    /// Adds a warning about the value at `path`.
     pub(super) fn warn(&self, path: &str, what: &str) {
         self.warnings.borrow_mut().push(format!("{path}: {what}"));
     }
 
-    /// All warnings, with those about fields of `root` that nobody has read.
+    /// Returns all warnings, also about unread fields of `root`.
     pub(super) fn finish(self, root: &Json) -> Vec<String> {
         self.warn_of_unread(root, "");
         self.warnings.into_inner()
@@ -62,7 +62,7 @@ impl Audit {
         }
     }
 
-    /// What would be understood in this object. `None` for an object that was not looked into.
+    /// Lists the supported fields of this object. `None` if it was not read.
     fn known(&self, object: &Json) -> Option<String> {
         let asked = self.asked.borrow();
         let names: Vec<_> = asked.get(&ptr::from_ref(object))?.iter().copied().collect();
@@ -73,7 +73,7 @@ impl Audit {
     }
 }
 
-/// The path of a field of the object at `path`.
+/// Returns the path of a field of the object at `path`.
 pub(super) fn child_path(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }

@@ -1,8 +1,8 @@
-//! `loadBalancingConfig`: a list of policies, of which the first that is known counts (gRFC A24).
+//! `loadBalancingConfig`: a list of policies. The first known one counts (gRFC A24).
 //!
-//! Some policies wrap another (`outlier_detection_experimental` around `round_robin`). The one
-//! inside is what picks; [`outlier`](super::outlier) and this file make of the wrappers what the
-//! balancer has in their place.
+//! Some policies wrap another (`outlier_detection_experimental` around `round_robin`). The inner
+//! one picks. [`outlier`](super::outlier) and this file turn the wrappers into the balancer's own
+//! settings.
 
 use std::num::NonZeroUsize;
 
@@ -13,7 +13,7 @@ use super::json::Node;
 use super::outlier::OutlierDetection;
 use super::weighted::Weighted;
 
-/// What a config says about balancing.
+/// The balancing settings of a config.
 #[derive(Clone, Debug)]
 pub(super) struct Balancing {
     pub(super) policy: Policy,
@@ -48,7 +48,7 @@ impl Balancing {
     }
 }
 
-/// What the document says about balancing.
+/// Reads the balancing settings of the document.
 pub(super) fn balancing(root: &Node<'_>) -> Result<Option<Balancing>, ServiceConfigError> {
     let older = root.field("loadBalancingPolicy")?;
     if let Some(list) = root.field("loadBalancingConfig")?
@@ -61,7 +61,7 @@ pub(super) fn balancing(root: &Node<'_>) -> Result<Option<Balancing>, ServiceCon
     let name = node.string()?;
     let policy = name.to_ascii_lowercase().parse();
     if policy.is_err() {
-        // grpc-go takes its default policy then.
+        // grpc-go uses its default policy then.
         node.warn(&format!(
             "is {name:?}, which the channel does not have; its own policy stays. Use one of {}",
             known()
@@ -82,7 +82,7 @@ fn first_known(list: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
     Err(list.error(format!("names no policy that the channel has; use one of {}", known())))
 }
 
-/// `None` if the policy is not known.
+/// Returns `None` if the policy is not known.
 fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceConfigError> {
     // grpc-go finds policies in any case.
     let name = name.to_ascii_lowercase();
@@ -113,7 +113,7 @@ fn entry(name: &str, settings: &Node<'_>) -> Result<Option<Balancing>, ServiceCo
     Ok(Some(balancing))
 }
 
-/// A policy without settings of its own.
+/// Returns a policy without settings.
 fn simple(policy: Policy, settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
     if policy == Policy::PickFirst
         && let Some(shuffle) = settings.field("shuffleAddressList")?
@@ -126,9 +126,9 @@ fn simple(policy: Policy, settings: &Node<'_>) -> Result<Balancing, ServiceConfi
     Ok(Balancing::of(policy))
 }
 
-/// What a wrapper wraps.
+/// Reads the child of a wrapper.
 fn child(settings: &Node<'_>) -> Result<Balancing, ServiceConfigError> {
-    // Nesting is bounded by the JSON parser: 128 levels.
+    // The JSON parser limits nesting to 128 levels.
     first_known(&settings.required("childPolicy")?)
 }
 

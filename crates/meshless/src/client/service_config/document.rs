@@ -1,15 +1,14 @@
-//! A JSON document as it was written: with the order of its fields, and with fields that stand
-//! twice.
+//! A JSON document as it was written: with the order of its fields, and with duplicate fields.
 //!
-//! `serde_json::Value` keeps one of two fields with the same name and says nothing. Whoever wrote
-//! both deserves a word.
+//! `serde_json::Value` silently keeps one of two fields with the same name. Duplicates should get a
+//! warning.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-/// A value of a document. Nesting is bounded by the parser: 128 levels.
+/// A value of a document. The parser limits nesting to 128 levels.
 #[derive(Clone, Debug)]
 pub(super) enum Json {
     Null,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Parses "1.5s". gRFC A6 leaves the zero before the point out (".1s"), so that is read too. `None`
-/// if it is none, or negative.
+/// Parses "1.5s". gRFC A6 omits the zero before the point (".1s"), so that is read too. Returns
+/// `None` if it is not a duration, or negative.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let number = text.strip_suffix('s')?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

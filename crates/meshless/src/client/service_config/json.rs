@@ -1,6 +1,6 @@
-//! A JSON value and where in its document it stands, so that an error can say which field is wrong.
+//! A JSON value with its position in the document, so that an error can name the field.
 //!
-//! Reads what grpc-go and protobuf's JSON mapping read. Names of fields match in any case (grpc-go
+//! It reads what grpc-go and protobuf's JSON mapping read. Field names match in any case (grpc-go
 //! decodes with `encoding/json`) and with or without underscores (protobuf: "parsers accept both
 //! the lowerCamelCase name and the original proto field name"). Absent and `null` are the same.
 //! Numbers may come as strings.
@@ -27,7 +27,7 @@ impl<'a> Node<'a> {
         Self { value, path: String::new(), audit }.noted()
     }
 
-    /// As in `methodConfig[0].timeout`, with the names as the document has them.
+    /// Returns the path, as in `methodConfig[0].timeout`, with the document's spelling.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
@@ -36,20 +36,19 @@ impl<'a> Node<'a> {
         ServiceConfigError { path: self.path.clone(), what: what.into() }
     }
 
-    /// Says something about the value that does not make it wrong.
+    /// Adds a warning about the value, which stays valid.
     pub(super) fn warn(&self, what: &str) {
         self.audit.warn(&self.path, what);
     }
 
-    /// Returns an error unless the value is an object. Fields of it that nobody asks for are warned
-    /// of.
+    /// Returns an error unless the value is an object. Its unread fields get warnings.
     pub(super) fn expect_object(&self) -> Result<(), ServiceConfigError> {
         self.audit.ask(self.value, None);
         self.fields().map(drop)
     }
 
-    /// A field of the value, which is an object. Of fields that stand twice the last one counts, as
-    /// in Go.
+    /// Returns a field of the value, which is an object. Of duplicate fields the last one counts,
+    /// as in Go.
     pub(super) fn field(&self, name: &'static str) -> Result<Option<Self>, ServiceConfigError> {
         self.audit.ask(self.value, Some(name));
         let matching = self.fields()?.iter().filter(|(given, _)| is_same_name(given, name));
@@ -63,12 +62,12 @@ impl<'a> Node<'a> {
         Ok(last.filter(|field| !matches!(field.value, Json::Null)))
     }
 
-    /// A field that must be there.
+    /// Returns a field that must be there.
     pub(super) fn required(&self, name: &'static str) -> Result<Self, ServiceConfigError> {
         self.field(name)?.ok_or_else(|| self.child(name, self.value).error("is missing"))
     }
 
-    /// The values of an array.
+    /// Returns the values of an array.
     pub(super) fn elements(&self) -> Result<Vec<Self>, ServiceConfigError> {
         let Json::Array(values) = self.value else { return Err(self.error("must be an array")) };
         let element =
@@ -76,7 +75,7 @@ impl<'a> Node<'a> {
         Ok(values.iter().enumerate().map(element).collect())
     }
 
-    /// The name and value of an object's only field.
+    /// Returns the name and value of an object's only field.
     pub(super) fn only_field(&self) -> Result<(&'a str, Self), ServiceConfigError> {
         match self.fields()? {
             [(name, value)] => Ok((name, self.child(name, value))),
@@ -98,7 +97,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// A whole number from `min` on. What is above `u32::MAX` counts as that.
+    /// Reads a whole number from `min` on. A number above `u32::MAX` counts as that.
     pub(super) fn whole_number(&self, min: u32) -> Result<u32, ServiceConfigError> {
         let number = match self.value {
             Json::String(digits) => digits.parse::<i64>().ok().map(|number| number as f64),
@@ -108,7 +107,7 @@ impl<'a> Node<'a> {
         match number.filter(|number| number.fract() == 0.0) {
             None => Err(self.error("must be a whole number")),
             Some(number) if number < f64::from(min) => Err(self.error(format!("must be at least {min}"))),
-            // Saturates.
+            // The cast saturates.
             Some(number) => Ok(number as u32),
         }
     }
@@ -131,13 +130,13 @@ impl<'a> Node<'a> {
             .ok_or_else(|| self.error("must be a duration in seconds that is not negative, such as \"1.5s\""))
     }
 
-    /// A duration above zero.
+    /// Reads a duration above zero.
     pub(super) fn positive_duration(&self) -> Result<Duration, ServiceConfigError> {
         let duration = self.duration()?;
         if duration.is_zero() { Err(self.error("must be above zero")) } else { Ok(duration) }
     }
 
-    /// Status codes, each by its name in any case or by its number.
+    /// Reads status codes, each by its name in any case or by its number.
     pub(super) fn codes(&self) -> Result<Vec<Code>, ServiceConfigError> {
         self.elements()?.iter().map(Node::code).collect()
     }
@@ -161,15 +160,14 @@ impl<'a> Node<'a> {
         Self { value, path: child_path(&self.path, name), audit: self.audit }.noted()
     }
 
-    /// Notes that somebody knows what the value is for.
+    /// Records that the value was read.
     fn noted(self) -> Self {
         self.audit.read(self.value);
         self
     }
 }
 
-/// Compares a name in a document with a name that is known, in any case and with or without
-/// underscores.
+/// Compares a name in a document with a known name, in any case and with or without underscores.
 fn is_same_name(given: &str, known: &str) -> bool {
     let letters = |name: &str| -> Vec<u8> {
         name.bytes().filter(|&byte| byte != b'_').map(|byte| byte.to_ascii_lowercase()).collect()

@@ -6,7 +6,7 @@ use super::json::Node;
 use super::{Names, ServiceConfigError, policy};
 use crate::client::channel::{MethodName, MethodSettings, Repeat};
 
-/// One entry. What it does not say is `None`.
+/// One entry. A missing setting is `None`.
 #[derive(Clone, Debug)]
 pub(super) struct MethodConfig {
     pub(super) names: Vec<MethodName>,
@@ -18,7 +18,7 @@ pub(super) struct MethodConfig {
 }
 
 impl MethodConfig {
-    /// `others`, with what this one says in place.
+    /// Returns `others`, overridden by this entry.
     pub(super) fn over(&self, others: &MethodSettings) -> MethodSettings {
         let timeout = match (self.timeout, others.timeout) {
             (Some(own), Some(most)) => Some(own.min(most)),
@@ -34,7 +34,7 @@ impl MethodConfig {
     }
 }
 
-/// Every entry of the document.
+/// Reads every entry of the document.
 pub(super) fn methods(root: &Node<'_>) -> Result<Vec<MethodConfig>, ServiceConfigError> {
     let Some(entries) = root.field("methodConfig")? else { return Ok(Vec::new()) };
     let mut seen = Names::new();
@@ -63,8 +63,8 @@ fn method(entry: &Node<'_>, seen: &mut Names) -> Result<MethodConfig, ServiceCon
     })
 }
 
-/// Without a method, a name stands for all of its service; without a service too, for all that has
-/// no entry of its own.
+/// Reads a name. Without a method it means all methods of its service; without a service too, all
+/// methods without an entry.
 fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
     let text = |field: &'static str| -> Result<&str, ServiceConfigError> {
         let Some(node) = node.field(field)? else { return Ok("") };
@@ -80,8 +80,8 @@ fn name(node: &Node<'_>) -> Result<MethodName, ServiceConfigError> {
     }
 }
 
-/// The path of a call is `/service/method`, and neither part holds a slash (gRPC over HTTP/2,
-/// "Path"). What cannot be part of a path matches no call.
+/// Warns about a name that matches no call. The path of a call is `/service/method`, and neither
+/// part contains a slash (gRPC over HTTP/2, "Path").
 fn warn_of_mismatch(node: &Node<'_>, text: &str) {
     let trimmed = text.trim_matches(|c: char| c == '/' || c.is_whitespace());
     if trimmed.bytes().any(|byte| byte == b'/') {

@@ -1,4 +1,4 @@
-//! `outlier_detection`: gRFC A50's settings, and what [`EjectionConfig`] makes of them.
+//! `outlier_detection`: gRFC A50's settings, and their counterparts in [`EjectionConfig`].
 //!
 //! | A50 | here |
 //! |---|---|
@@ -10,9 +10,8 @@
 //! | `enforcementPercentage` of either | 0 switches that one off, everything else on |
 //! | `minimumHosts`, `requestVolume` of either | [`OutlierConfig::hosts`], [`volume`](OutlierConfig::volume): the larger, for both |
 //!
-//! As in A50, a detection that is left out is off. A number that is left out has the channel's
-//! default and not A50's, which suit larger services than most. The breaker is not A50's, and stays
-//! as it is.
+//! As in A50, a missing detection is off. A missing number has the channel's default and not A50's,
+//! which suit larger services than most. The breaker is not part of A50 and does not change.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use meshless_core::{EjectionConfig, OutlierConfig};
 use super::ServiceConfigError;
 use super::json::Node;
 
-/// The settings, as far as they are there.
+/// The settings that the document has.
 #[derive(Clone, Debug)]
 pub(super) struct OutlierDetection {
     interval: Option<Duration>,
@@ -33,7 +32,7 @@ pub(super) struct OutlierDetection {
     failure_percentage: Option<Detection<u8>>,
 }
 
-/// One of the two ways to tell an outlier.
+/// One of the two ways to detect an outlier.
 #[derive(Clone, Copy, Debug)]
 struct Detection<T> {
     limit: Option<T>,
@@ -70,7 +69,7 @@ impl OutlierDetection {
         config.outlier_detection(self.outliers())
     }
 
-    /// `None` if there is nothing to detect.
+    /// Returns `None` if there is nothing to detect.
     fn outliers(&self) -> Option<OutlierConfig> {
         if self.success_rate.is_none() && self.failure_percentage.is_none() {
             return None;
@@ -103,7 +102,7 @@ impl OutlierDetection {
     }
 }
 
-/// `None` if it is not there, or not enforced.
+/// Returns `None` if it is missing or not enforced.
 fn detection<T>(
     settings: &Node<'_>,
     name: &'static str,

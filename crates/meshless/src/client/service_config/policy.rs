@@ -8,7 +8,7 @@ use super::ServiceConfigError;
 use super::json::Node;
 use crate::client::channel::Repeat;
 
-/// How the calls of a `methodConfig` are repeated.
+/// Reads how the calls of a `methodConfig` are repeated.
 pub(super) fn repeat(entry: &Node<'_>) -> Result<Option<Repeat>, ServiceConfigError> {
     match (entry.field("retryPolicy")?, entry.field("hedgingPolicy")?) {
         (None, None) => Ok(None),
@@ -20,7 +20,7 @@ pub(super) fn repeat(entry: &Node<'_>) -> Result<Option<Repeat>, ServiceConfigEr
     }
 }
 
-/// The document's throttle.
+/// Reads the document's throttle.
 pub(super) fn throttling(root: &Node<'_>) -> Result<Option<RetryThrottling>, ServiceConfigError> {
     let Some(throttling) = root.field("retryThrottling")? else { return Ok(None) };
     let max_tokens = throttling.required("maxTokens")?;
@@ -37,7 +37,7 @@ pub(super) fn throttling(root: &Node<'_>) -> Result<Option<RetryThrottling>, Ser
     }
 }
 
-/// A6 wants a whole number; grpc-go takes any number above 0.
+/// Reads the tokens. A6 wants a whole number; grpc-go takes any number above 0.
 fn whole_tokens(node: &Node<'_>) -> Result<u32, ServiceConfigError> {
     let tokens = node.number()?;
     if !(tokens > 0.0 && tokens <= TOKENS_MAX) {
@@ -53,7 +53,7 @@ fn whole_tokens(node: &Node<'_>) -> Result<u32, ServiceConfigError> {
 /// gRFC A6: `maxTokens` is in the range (0, 1000].
 const TOKENS_MAX: f64 = 1000.0;
 
-/// gRFC A6 ignores what comes after three decimals.
+/// gRFC A6 ignores digits after three decimals.
 const RATIO_MIN: f64 = 0.001;
 
 fn retry(node: &Node<'_>) -> Result<RetryPolicy, ServiceConfigError> {
@@ -67,7 +67,7 @@ fn retry(node: &Node<'_>) -> Result<RetryPolicy, ServiceConfigError> {
     let policy = policy
         .with_backoff(initial, max, multiplier.number()?)
         .map_err(|_| multiplier.error("must be above 0"))?;
-    // Not in A6; grpc-java and the C core have it under this name.
+    // Not in A6; grpc-java and C-core have it under this name.
     match node.field("perAttemptRecvTimeout")? {
         None => Ok(policy),
         Some(timeout) => policy

@@ -1,4 +1,4 @@
-//! What a config means, and what is said about one that means nothing.
+//! What a config means, and the errors of an invalid one.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn retry_policy() -> Value {
     })
 }
 
-/// A config whose only retry policy has this in place of what is right.
+/// A config whose only retry policy has this field in place of a valid one.
 fn with_policy(field: &str, value: Value) -> Value {
     let mut policy = retry_policy();
     policy[field] = value;
@@ -93,7 +93,7 @@ fn the_first_policy_that_is_known_counts() {
     );
 }
 
-/// What a balancer is told, as text: its settings are its own.
+/// The balancer's settings as text, since they are private.
 fn balancer(policies: Value) -> String {
     let config = config(&json!({"loadBalancingConfig": policies}));
     format!("{:?}", config.apply_to(BalancerConfig::default()))
@@ -245,7 +245,7 @@ fn errors_name_the_field() {
     assert_eq!(error.path(), "");
 }
 
-/// JSON whose fields are those of a config, with values of every kind.
+/// JSON with the field names of a config and values of every kind.
 fn anything() -> impl Strategy<Value = Value> {
     let field = prop::sample::select(vec![
         "methodConfig",

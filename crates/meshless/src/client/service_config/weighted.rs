@@ -7,7 +7,7 @@ use meshless_core::WeightedConfig;
 use super::ServiceConfigError;
 use super::json::Node;
 
-/// The settings, as far as they are there.
+/// The settings that the document has.
 #[derive(Clone, Debug)]
 pub(super) struct Weighted {
     out_of_band: Option<bool>,

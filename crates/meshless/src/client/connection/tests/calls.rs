@@ -1,4 +1,4 @@
-//! Unary calls: how they are sent, how they end, what is left of them.
+//! Unary calls: how they are sent, how they end, and that nothing of them remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};

@@ -1,4 +1,4 @@
-//! A server that goes away: no new calls, no lost ones.
+//! A server that goes away: no call starts, and no call is lost.
 
 use std::future::{Future, poll_fn};
 
@@ -55,7 +55,7 @@ async fn the_first_goaway_of_two_stops_new_calls_and_spares_the_open_ones() {
 #[tokio::test(start_paused = true)]
 async fn a_goaway_turns_the_next_call_away_in_the_same_wake_up() {
     let mut rig = Rig::new().await;
-    // Reserved before the GOAWAY, started after: the window in which hyper loses calls.
+    // Reserved before the GOAWAY, started after it: in this window hyper loses calls.
     let slot = rig.connection.try_reserve().unwrap();
     let mut outgoing = unary(b"one");
     // Only the frame's header: h2 does not know yet that a GOAWAY is coming.
@@ -110,7 +110,7 @@ async fn a_connection_cut_before_the_headers_were_written_never_sent_the_call() 
     let mut outgoing = unary(b"one");
     {
         let mut call = std::pin::pin!(attempt(slot, &mut outgoing));
-        // Queues the request. The connection's task gets no turn between this and the cut.
+        // Queues the request. The connection's task does not run between this and the cut.
         let polled = poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await;
         assert!(polled.is_pending());
         drop(rig.peer);
@@ -214,8 +214,7 @@ async fn aborting_fails_the_calls_with_the_reason() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_queued_when_a_goaway_arrives_is_written_before_its_ping_is_answered() {
-    // The server takes the answer to mean that nothing is under way, and refuses what comes after
-    // it.
+    // The server takes the answer to mean that no call is on the way, and refuses later ones.
     let mut rig = Rig::new().await;
     let call = rig.call(unary(b"one"));
     let farewell =

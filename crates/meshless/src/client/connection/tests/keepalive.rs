@@ -1,4 +1,4 @@
-//! Half-open sockets are found, quiet connections left in peace.
+//! Half-open sockets are detected; quiet connections stay open.
 
 use meshless_core::{FrameKind, LivenessConfig};
 
@@ -18,7 +18,7 @@ async fn a_half_open_connection_is_closed_and_its_calls_are_told_why() {
     let call = rig.call(unary(b"one"));
     rig.peer.expect_request().await;
     let started = tokio::time::Instant::now();
-    // The peer keeps the socket and says nothing.
+    // The peer keeps the socket and sends nothing.
     let status = call.await.unwrap().0.unwrap_err().into_status();
     assert_eq!(started.elapsed().as_secs(), 50, "30 s of silence, 20 s after the PING");
     assert_eq!(status.code(), tonic::Code::Unavailable);

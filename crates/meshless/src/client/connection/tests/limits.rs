@@ -97,7 +97,7 @@ async fn a_cancelled_calls_stream_is_reset_before_its_successor_opens() {
 #[tokio::test(start_paused = true)]
 async fn a_storm_of_cancelled_calls_leaves_the_connection_alive() {
     // Three times h2's default lifetime limit of errors; each answer arrives after its call was
-    // given up.
+    // cancelled.
     let mut rig = Rig::new().await;
     for round in 0..3 * 1024 {
         let stream = 1 + 2 * round;
@@ -115,7 +115,7 @@ async fn a_storm_of_cancelled_calls_leaves_the_connection_alive() {
 
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_unread_small_answers_leaves_the_connection_alive() {
-    // h2's default guard closes a connection of hyper's window after about 2 150 of them.
+    // h2's default guard closes a connection with hyper's window after about 2 150 of them.
     const CALLS: u32 = 5_000;
     let mut rig = Rig::new().await;
     let mut answers = Vec::new();

@@ -1,4 +1,4 @@
-//! What it takes to be ready, and what is said when that fails.
+//! The steps until a connection is ready, and the errors when they fail.
 
 use tokio::io::AsyncWriteExt;
 

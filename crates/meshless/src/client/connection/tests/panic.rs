@@ -1,4 +1,4 @@
-//! A connection whose task panics is a connection that has closed.
+//! A connection whose task panics counts as closed.
 
 use super::peer::MAX_CONCURRENT_STREAMS;
 use super::*;

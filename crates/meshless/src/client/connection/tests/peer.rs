@@ -1,6 +1,7 @@
-//! The scripted peer: reads the client's frames one by one, and writes what a test tells it to.
+//! The scripted peer: reads the client's frames one by one, and writes what a test tells it to
+//! write.
 //!
-//! It knows no HPACK beyond the few literal fields that it sends; requests are told apart by their
+//! It knows only the few literal HPACK fields that it sends; it tells requests apart by their
 //! stream ids.
 
 use std::time::Duration;
@@ -24,7 +25,7 @@ impl Received {
             && self.header.flags & END_STREAM != 0
     }
 
-    /// The payload as a number, for RST_STREAM and WINDOW_UPDATE.
+    /// Returns the payload as a number, for RST_STREAM and WINDOW_UPDATE.
     pub(super) fn number(&self) -> u32 {
         u32::from_be_bytes(self.payload[..4].try_into().unwrap())
     }
@@ -46,7 +47,7 @@ impl Peer {
         peer
     }
 
-    /// The next frame; `None` when the client has closed.
+    /// Returns the next frame; `None` when the client has closed.
     pub(super) async fn try_next(&mut self) -> Option<Received> {
         let mut header = [0; FRAME_HEADER_LEN];
         let read = tokio::time::timeout(Duration::from_secs(7200), self.io.read_exact(&mut header));
@@ -61,7 +62,7 @@ impl Peer {
         self.try_next().await.expect("the connection is open")
     }
 
-    /// The next frame that is not about windows, which must be of this kind.
+    /// Returns the next frame that is not about windows. It must be of this kind.
     pub(super) async fn expect(&mut self, kind: FrameKind) -> Received {
         loop {
             let frame = self.next().await;
@@ -76,7 +77,7 @@ impl Peer {
         assert!(self.expect(FrameKind::Settings).await.header.is_ack());
     }
 
-    /// A whole unary request: its HEADERS, and DATA with the end. Returns the stream.
+    /// Reads a whole unary request: its HEADERS, and DATA with the end. Returns the stream.
     pub(super) async fn expect_request(&mut self) -> u32 {
         let headers = self.expect(FrameKind::Headers).await;
         let data = self.expect(FrameKind::Data).await;
@@ -85,14 +86,14 @@ impl Peer {
         headers.header.stream_id
     }
 
-    /// RST_STREAM for this stream, and its code.
+    /// Reads RST_STREAM for this stream. Returns its code.
     pub(super) async fn expect_reset(&mut self, stream: u32) -> u32 {
         let reset = self.expect(FrameKind::ResetStream).await;
         assert_eq!(reset.header.stream_id, stream);
         reset.number()
     }
 
-    /// The end of the connection, after any number of frames.
+    /// Reads up to the end of the connection, over any number of frames.
     pub(super) async fn expect_close(&mut self) {
         while self.try_next().await.is_some() {}
     }
@@ -126,7 +127,8 @@ impl Peer {
         self.write(0x6, 0x1, 0, &ping.payload).await;
     }
 
-    /// The response's headers: `:status: 200`, from HPACK's static table, and gRPC's content type.
+    /// Writes the response's headers: `:status: 200`, from HPACK's static table, and gRPC's content
+    /// type.
     pub(super) async fn headers(&mut self, stream: u32) {
         self.write(0x1, END_HEADERS, stream, b"\x88\0\x0ccontent-type\x10application/grpc").await;
     }
@@ -135,14 +137,14 @@ impl Peer {
         self.write(0x0, 0, stream, bytes).await;
     }
 
-    /// Trailers with `grpc-status: 0`.
+    /// Writes trailers with `grpc-status: 0`.
     pub(super) async fn trailers(&mut self, stream: u32) {
         let mut block = vec![0, 11];
         block.extend(b"grpc-status\x010");
         self.write(0x1, END_HEADERS | END_STREAM, stream, &block).await;
     }
 
-    /// A response that is nothing but `:status: 200` and `grpc-status: 5`.
+    /// Writes a response with only `:status: 200` and `grpc-status: 5`.
     pub(super) async fn trailers_only(&mut self, stream: u32) {
         let mut block = vec![0x88, 0, 11];
         block.extend(b"grpc-status\x015");
@@ -155,19 +157,19 @@ impl Peer {
         self.trailers(stream).await;
     }
 
-    /// A whole response.
+    /// Writes a whole response.
     pub(super) async fn answer(&mut self, stream: u32, bytes: &[u8]) {
         self.headers(stream).await;
         self.data(stream, bytes).await;
         self.trailers(stream).await;
     }
 
-    /// Any frame.
+    /// Writes any frame.
     pub(super) async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         self.raw(&frame(kind, flags, stream, payload)).await;
     }
 
-    /// Any bytes.
+    /// Writes any bytes.
     pub(super) async fn raw(&mut self, bytes: &[u8]) {
         self.io.write_all(bytes).await.unwrap();
     }

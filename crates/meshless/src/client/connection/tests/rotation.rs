@@ -1,4 +1,4 @@
-//! Against a real HTTP/2 server that ages its connections by the number of requests: no call is
+//! Against a real HTTP/2 server that ends its connections after a number of requests: no call is
 //! lost, none runs twice.
 
 use std::convert::Infallible;
@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::*;
 
-/// A server behind a connector: every dial is a new connection to it.
+/// A server behind a connector: every connect is a new connection to it.
 #[derive(Clone, Default)]
 struct Server {
     executed: Arc<AtomicUsize>,
@@ -57,7 +57,7 @@ impl Connect for Server {
     }
 }
 
-/// What the channel will do, in its simplest form: one connection, replaced when it goes away.
+/// A channel in its simplest form: one connection, replaced when it goes away.
 struct Client {
     connector: Connector,
     current: Mutex<Option<Connection>>,
@@ -86,7 +86,7 @@ impl Client {
         }
     }
 
-    /// One call, tried again as long as it was provably not executed.
+    /// Makes one call, and repeats it while it was provably not executed.
     async fn call(&self, number: usize) -> Result<(), Failure> {
         let bytes = Bytes::from(number.to_be_bytes().to_vec());
         let mut outgoing = request(Body::new(Full::new(bytes.clone())));

@@ -1,5 +1,4 @@
-//! Peers that keep the socket and say nothing are left within seconds; peers that are only slow are
-//! not.
+//! Peers that keep the socket and send nothing are left within seconds; slow peers are not.
 
 use meshless_core::FrameKind;
 use tokio::time::{Instant, sleep};
@@ -88,7 +87,7 @@ async fn a_stream_that_rests_is_not_asked_about() {
 async fn a_peer_that_takes_no_more_bytes_is_left_too() {
     let mut rig = Rig::new().await;
     let started = Instant::now();
-    // More than the pipe holds: the peer's windows are the least of it.
+    // More than the pipe holds, so the peer's windows do not limit it.
     rig.peer.settings(&[(peer::INITIAL_WINDOW_SIZE, (1 << 31) - 1)]).await;
     rig.peer.window(0, 1 << 30).await;
     settle().await;

@@ -44,7 +44,7 @@ async fn the_request_goes_on_while_the_response_is_held_unread() {
     rig.peer.headers(1).await;
     let body = call.await.unwrap().0.unwrap().into_body();
     for _ in 0..100 {
-        // The channel holds one: without a pump of its own the request would stop here.
+        // The channel holds one: without a task for the pump the request would stop here.
         tx.send(Bytes::from_static(b"more")).await.unwrap();
     }
     drop(tx);
@@ -168,7 +168,7 @@ async fn an_error_of_the_requests_body_is_what_the_caller_gets() {
     assert_eq!(rig.connection.open_streams(), 0);
 }
 
-/// A body that fails when told to.
+/// A body that fails when the test says so.
 struct Failing(mpsc::Receiver<()>);
 
 impl http_body::Body for Failing {

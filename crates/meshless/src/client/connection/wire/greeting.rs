@@ -1,6 +1,7 @@
-//! What the first bytes of a server say of it.
+//! Recognises a server by its first bytes.
 //!
-//! What h2 makes of an HTTP/1 answer is "frame with invalid size". Asked by the wire; no I/O here.
+//! h2 only reports "frame with invalid size" for an HTTP/1 answer. The wire calls it; there is no
+//! I/O here.
 
 use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind};
 
@@ -9,7 +10,7 @@ pub(super) enum Greeting {
     /// Too few bytes to tell.
     Unfinished,
     Http2,
-    /// Something else, in words.
+    /// Something else; the text names it.
     Other(&'static str),
 }
 

@@ -1,10 +1,10 @@
-//! Spellings that grpc-go or protobuf's JSON mapping accepts mean here what they mean there.
+//! Spellings that grpc-go or protobuf's JSON mapping accepts have the same meaning here.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Both documents make the same config, and nothing is to be said about either.
+/// Asserts that both documents give the same config, without warnings.
 fn assert_same(plain: &Value, spelled: &Value) {
     let read = |document: &Value| {
         let config = config(document);
@@ -15,7 +15,7 @@ fn assert_same(plain: &Value, spelled: &Value) {
     assert_eq!(read(plain), read(spelled));
 }
 
-/// Everything that a config can say, in the spelling of the documents.
+/// Everything that a config can say, in the documented spelling.
 fn everything() -> Value {
     json!({
         "loadBalancingConfig": [{"outlier_detection_experimental": {
@@ -52,7 +52,7 @@ fn everything() -> Value {
     })
 }
 
-/// The document with every name of a field spelled anew. Names of policies are values, and stay.
+/// The document with every field name spelled by `spell`. Names of policies are values and stay.
 fn respelled(value: &Value, spell: &dyn Fn(&str) -> String) -> Value {
     match value {
         Value::Object(fields) => {
@@ -85,7 +85,7 @@ fn names_of_fields_match_in_any_case_and_with_underscores() {
 
 #[test]
 fn grpc_go_s_own_example_of_retries_is_read() {
-    // From examples/features/retry/client of grpc-go, which spells some names with capitals.
+    // From examples/features/retry/client of grpc-go, which capitalises some names.
     let config = config(&json!({
         "methodConfig": [{
             "name": [{"service": "grpc.examples.echo.Echo"}],

@@ -1,4 +1,4 @@
-//! What has no effect is named, with its path.
+//! Parts without effect are named, with their path.
 
 use serde_json::{Value, json};
 
