@@ -118,8 +118,8 @@ impl Backoff {
         self.next = self.config.base;
     }
 
-    /// Returns how long the attempt that starts now may take: until the next one would be due, and
-    /// at least 20 s.
+    /// Returns the time limit of the attempt that starts now. It ends when the next one would be
+    /// due, but not before 20 s.
     pub fn connect_timeout(&self) -> Duration {
         self.next.max(self.config.min_connect_timeout)
     }

@@ -1,5 +1,4 @@
-//! The decisions of one channel: which backends to connect to, which one a call picks, and if a
-//! call is sent again.
+//! The decisions of one channel: which backends to connect to, what a call picks, what is retried.
 
 pub(crate) mod answer_budget;
 pub(crate) mod balancer;

@@ -133,7 +133,7 @@ impl PeakEwma {
                 false => Some(pack(nanos * weight + measured * (1.0 - weight), ticks)),
             }
         };
-        // Refused while a penalty stands.
+        // Refused while a penalty holds.
         if let Ok(before) = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update) {
             let (_, stamp) = unpack(before);
             self.record_usual(measured, decay.fall(ticks.wrapping_sub(stamp), USUAL_PACE));
@@ -216,7 +216,7 @@ fn exp2_neg(x: f32) -> f32 {
     (1.0 - part * (0.669 - 0.169 * part)) * f32::from_bits((127 - whole) << 23)
 }
 
-/// With the usual decay of 10 s, a penalty of 5 s fades to 1 ms in 8.5 s, to 100 ms in 4 s.
+/// A penalty of 5 s fades to 100 ms in 4 s, to 1 ms in 8.5 s (with the usual decay of 10 s).
 const PENALTY_PACE: f32 = 10.0;
 /// With the usual decay of 10 s, the usual latency covers the last 2.5 s.
 const USUAL_PACE: f32 = 4.0;
@@ -226,10 +226,10 @@ const UNUSUAL: f32 = 3.0;
 /// The largest weight of one sample, after a silence of any length. With [`UNUSUAL`], one sample at
 /// most doubles the usual latency, which is the picker's threshold.
 const WEIGHT_MAX: f32 = 0.4;
-/// A sample whose time since the previous one gives it this weight ends a silence; with the usual
-/// decay, a silence of 0.56 s. No pause of 300 ms does that. Earlier samples count as [`ENOUGH`]
-/// from then on. Otherwise a slow server that gets few calls because of its peak needs 25 samples
-/// to show that it is usually slow, once a hiccup has given its peers the same peak.
+/// A sample ends a silence if the time since the previous one gives it this weight. With the usual
+/// decay, that is a silence of 0.56 s. No pause of 300 ms does that. Earlier samples count as
+/// [`ENOUGH`] from then on. Otherwise a slow server that gets few calls because of its peak needs
+/// 25 samples to show that it is usually slow, once a hiccup has given its peers the same peak.
 const SILENCE: f32 = 0.2;
 /// This many first samples weigh the same. The count takes five bits of the average, which keeps
 /// 18.

@@ -138,8 +138,7 @@ fn sum(counts: impl IntoIterator<Item = (u32, u32)>) -> u32 {
     counts.into_iter().fold(0, |sum, (cost, count)| sum.saturating_add(cost.saturating_mul(count)))
 }
 
-/// 10 000 tokens a second: with some microseconds of work for each, that is a few per cent of a
-/// core.
+/// 10 000 tokens a second. At some microseconds of work each, that is a few per cent of a core.
 const TOKEN: Duration = Duration::from_micros(100);
 
 /// 10 000 pings a second: a client that estimates bandwidth (grpc-go) pings once per round trip

@@ -15,9 +15,9 @@
 //!   as abuse;
 //! - a **client's stall watch** is faster and pings less, since it pings only for a reason: *a call
 //!   was sent, and no byte has come back since.* A slow handler is such a reason too, so silence
-//!   alone only causes one PING. A healthy peer answers it at once, whatever its handlers do. A
-//!   call that was open before the last byte arrived is no reason: a stream that is idle for an
-//!   hour causes no PING.
+//!   alone only causes one PING. A healthy peer answers it at once, even while its handlers are
+//!   busy. A call that was open before the last byte arrived is no reason: a stream that is idle
+//!   for an hour causes no PING.
 //!
 //! Bytes of any kind count as progress, not only bytes of calls. A peer that acknowledges PINGs and
 //! answers no call is alive, and its handlers may need an hour: only a caller knows how long is too

@@ -1,5 +1,5 @@
-//! Models of the state that calls on several threads share. loom runs each model in every order
-//! that the memory model allows, so it finds every lost wake-up and wrong count.
+//! Models of the state that calls on several threads share. In loom, each model runs in every order
+//! that the memory model allows, so every lost wake-up and wrong count is found.
 //!
 //! `RUSTFLAGS="--cfg meshless_loom" cargo test -p meshless-core --lib --release loom_models`
 

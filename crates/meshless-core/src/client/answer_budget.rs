@@ -88,8 +88,8 @@ impl AnswerBudget {
     }
 }
 
-/// The head of a response, its trailers, and one more: a reset, 100-continue, an empty DATA, or a
-/// short piece of a message.
+/// The head of a response, its trailers, and one more. That is a reset, 100-continue, an empty
+/// DATA, or a short piece of a message.
 const FRAMES_PER_CALL: u32 = 3;
 
 /// Three for each of 32 768 calls: that many may be cancelled and still be answered

@@ -247,8 +247,7 @@ impl<C> Balancer<C> {
     }
 
     /// The driver has closed a connection whose server sent too many frames without content. The
-    /// next attempt waits for a pause, which grows each time, however long the connection had
-    /// lasted.
+    /// next attempt waits for a pause, which grows each time, also after a long connection.
     pub fn handle_flooded(&mut self, now: Instant, id: ConnectionId, error: impl Into<Arc<str>>) {
         self.connection_closed(now, id, error.into(), true);
     }

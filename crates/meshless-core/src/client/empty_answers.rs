@@ -4,9 +4,9 @@
 //! An OK without a message is an error to the caller of a unary method, and a normal end of a
 //! stream. The channel does not know the kind of a method. But backends of one service answer
 //! alike. While only one backend answers a method like this, it counts as that backend's failure.
-//! Once a second one does, the method counts as one that answers so, for good. So two broken
-//! backends at a time hide each other, and the very first empty answers of a streaming method count
-//! as failures of one backend.
+//! Once a second one does, it no longer counts as a failure for this method. So two broken backends
+//! at a time hide each other, and the very first empty answers of a streaming method count as
+//! failures of one backend.
 //!
 //! The code that ends a call asks here, only after such an answer. The only lock is held for one
 //! look-up.

@@ -1,5 +1,4 @@
-//! Scans a response for gRPC messages as it passes: where each begins and ends, and if it can be a
-//! message.
+//! Scans a response for gRPC messages as it passes: where each begins and ends, and if it is valid.
 //!
 //! Every message has a prefix of five bytes: a flag that says if it is compressed, and its length
 //! (gRPC over HTTP/2, "Length-Prefixed-Message"). [`MessageScanner`] gets the bytes of a response

@@ -38,8 +38,8 @@ impl Outcome {
 pub enum Ending {
     /// The server sent a gRPC status, and every message before it was whole.
     Status(Code),
-    /// The response has an HTTP status other than 200 and no gRPC status: a proxy or another HTTP
-    /// server sent it. The code comes from gRPC's mapping (grpc/doc/http-grpc-status-mapping.md).
+    /// The response has no gRPC status and an HTTP status other than 200: no gRPC server sent it.
+    /// The code comes from gRPC's mapping (grpc/doc/http-grpc-status-mapping.md).
     HttpStatus(Code),
     /// The response ended without a status, or its status is not a number.
     NoStatus,
@@ -82,8 +82,7 @@ pub enum Ending {
     TimedOutInStream,
     /// The caller cancelled the call, or dropped the response before its end.
     CallerLeft,
-    /// The call ended because of a limit that the caller has set, such as the longest message of
-    /// its service config.
+    /// A limit of the caller ended the call, such as the longest message of its service config.
     CallerLimit,
     /// The caller's request could not be sent: its body failed, or HTTP/2 cannot carry it.
     BadRequest,

@@ -49,9 +49,9 @@ pub enum Policy {
     RoundRobin,
     /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
     LeastRequest,
-    /// The endpoint with the lower product of calls in flight and squared response time, of two
-    /// chosen at random (after Finagle). An endpoint that is usually more than 2× slower than the
-    /// other gets almost no calls.
+    /// Of two random endpoints, the one with the lower calls in flight × response time² (after
+    /// Finagle). An endpoint that is usually more than 2× slower than the other gets almost no
+    /// calls.
     PeakEwma,
     /// Endpoints in turn, in proportion to the capacity that their servers report (gRFC A58). If
     /// servers report nothing, in proportion to the weights of the resolver, which are usually

@@ -383,8 +383,8 @@ impl<C> Subchannel<C> {
     }
 }
 
-/// 10 s, the shortest time between PINGs (gRFC A8), becomes 2.8 h: more than the 2 h that a server
-/// asks for at most by default.
+/// The shortest time between PINGs, 10 s (gRFC A8), then becomes 2.8 h. A server asks for at most 2
+/// h by default.
 const PING_DOUBLINGS_MAX: u32 = 10;
 
 #[cfg(test)]

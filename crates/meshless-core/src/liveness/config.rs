@@ -87,8 +87,8 @@ impl LivenessConfig {
         Self { patience: timeout.min(TIME_MAX), ..self }
     }
 
-    /// Sets whether to ping while no call is open. Default `false`; many servers answer `true` with
-    /// GOAWAY.
+    /// If true, PINGs are also sent while no call is open. Default `false`; many servers answer
+    /// `true` with GOAWAY.
     pub fn without_calls(self, without_calls: bool) -> Self {
         Self { reason: if without_calls { Reason::Silence } else { Reason::CallsOpen }, ..self }
     }
@@ -132,7 +132,7 @@ const STALL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A connection is closed this many times `silence` after its PING.
 const PATIENCE: u32 = 4;
 
-/// PINGs that are safe before a call is answered: a server allows two strikes (A8), and keepalive
+/// PINGs that are safe before a call is answered. A server allows two strikes (A8), and keepalive
 /// may need one of them.
 pub(super) const FREE_PINGS: u32 = 2;
 

@@ -207,8 +207,8 @@ const TOKENS_MAX: u32 = 3;
 const REFILL_INTERVALS: u32 = 5;
 
 /// A failing name is asked again within this time, give or take the jitter. Calls wait for new
-/// addresses, and a recovered name server easily bears a query each 5 s from each process: TTLs of
-/// 5 s cause as many.
+/// addresses, and a recovered name server can take a query each 5 s from each process: TTLs of 5 s
+/// cause as many.
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// As for gRPC's connections.
 const BACKOFF_MULTIPLIER: f64 = 1.6;

@@ -109,17 +109,17 @@ impl Lifetime {
         lifetime
     }
 
-    /// Lets `levelling`, which all connections of a server share, set the pace of this one's age.
-    /// Has no effect without a maximum age.
+    /// Lets `levelling`, which all connections of a server share, set the pace of the age. Has no
+    /// effect without a maximum age.
     #[must_use]
     pub fn levelled(mut self, levelling: Arc<Levelling>) -> Self {
         self.levelled = self.config.max_age.map(|age| Levelled::new(levelling, age));
         self
     }
 
-    /// Sends a PING after a client was silent for `time`, and closes the connection if it is still
-    /// silent `timeout` later (gRFC A9). Off by default. A `time` below 1 s counts as 1 s; times
-    /// too long to be represented never pass.
+    /// Sends a PING after a client was silent for `time` (gRFC A9). Closes the connection if it is
+    /// still silent `timeout` later. Off by default. A `time` below 1 s counts as 1 s; times too
+    /// long to be represented never pass.
     #[must_use]
     pub fn keepalive(mut self, time: Duration, timeout: Duration) -> Self {
         self.keepalive = Some(LivenessConfig::server_keepalive(time, timeout));

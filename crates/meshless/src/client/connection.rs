@@ -56,7 +56,7 @@ impl Connection {
         self.shared().streams.reserve().then(|| StreamPermit::new(self.shared(), false))
     }
 
-    /// Reserves a stream that is not a call: no PING is sent for it, and a draining connection does
+    /// Reserves a stream that is not a call. No PING is sent for it, and a draining connection does
     /// not wait for it.
     pub(crate) fn try_reserve_beside_calls(&self) -> Option<StreamPermit> {
         self.shared().streams.reserve().then(|| {
@@ -164,8 +164,8 @@ impl StreamPermit {
         self.shared.header_limit.check(headers, self.long_block())
     }
 
-    /// Returns the headers or trailers of the response that were above the limit, if any. h2 may
-    /// have ended the stream or the connection for it.
+    /// Returns the response's headers or trailers that were above the limit, if any. It may be why
+    /// h2 ended the stream or the connection.
     pub(crate) fn headers_too_long(&self) -> Option<HeadersTooLong> {
         let max = self.shared.header_limit.max();
         self.long_block().map(|len| HeadersTooLong { len, max })
@@ -273,7 +273,7 @@ pub(crate) enum CloseReason {
     /// The server sent too many frames without content.
     #[error("closed by the client: the server sent too many frames that carry nothing")]
     Flooded,
-    /// The headers or trailers of one response were so long that h2 closed the connection.
+    /// One response's headers or trailers were far above the limit, and h2 closed the connection.
     #[error(
         "closed by the client: a response had far more headers or trailers than the {max} bytes that this channel accepts \
          (ChannelBuilder::max_header_list_size)"
@@ -292,7 +292,7 @@ pub(crate) enum CloseReason {
 
 impl CloseReason {
     /// Returns true if this client closed the connection because the server made it work for
-    /// nothing. h2 has limits of its own.
+    /// nothing. This includes h2's own limits.
     pub(crate) fn is_flood(&self) -> bool {
         match self {
             Self::Flooded => true,

@@ -360,7 +360,7 @@ impl Driver {
                 #[cfg(feature = "tls")]
                 tls: tls.as_ref(),
             };
-            // Fails only when the driver has ended, and then nobody needs the event.
+            // Fails only when the driver has ended; the event is then not needed.
             let report = Box::new(move |event| drop(reported.send(DriverEvent::Connection(id, event))));
             outcome.is(Connection::connect(destination, &config, report).await);
         });
@@ -392,7 +392,7 @@ impl Driver {
     }
 }
 
-/// Runs when the last `Channel` is dropped or the runtime shuts down: attempts are abandoned, open
+/// Runs when the last `Channel` is dropped or the runtime shuts down. Attempts are abandoned, open
 /// connections drain, and waiting calls are told.
 impl Drop for Driver {
     fn drop(&mut self) {

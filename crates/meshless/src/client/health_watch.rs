@@ -114,7 +114,7 @@ async fn watch(
 /// after a watch that lasted. They do not for one that is answered and ended in a loop.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How long a server may take to its first report: as long as an attempt to connect, since the
-/// first report is its last step. Without a limit, a server that answers PINGs but no calls would
-/// hold the attempt for ever.
+/// How long a server may take to its first report: as long as an attempt to connect. The first
+/// report is the attempt's last step. Without a limit, a server that answers PINGs but no calls
+/// would hold the attempt for ever.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);

@@ -29,8 +29,8 @@ pub enum Action<C> {
         address: Address,
         /// How long it may take.
         timeout: Duration,
-        /// How many times to double the time between its PINGs: once for each connection that this
-        /// endpoint's server has ended because of too many of them
+        /// How many times to double the time between its PINGs. Each connection that this
+        /// endpoint's server ended because of too many PINGs adds one
         /// ([`handle_too_many_pings`](crate::Balancer::handle_too_many_pings)).
         ping_doublings: u32,
     },

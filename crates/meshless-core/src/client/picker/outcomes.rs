@@ -2,8 +2,8 @@
 //!
 //! Every [`Lease::finish`](super::lease::Lease::finish) writes the counters; the balancer reads
 //! them to eject failing endpoints. All are relaxed: a success costs one atomic addition, a load
-//! and a branch (five instructions) under any policy. The balancer does not hear of every end. It
-//! is told only of those that change something, for which `record` returns true.
+//! and a branch (five instructions) under any policy. The balancer is told only of ends that change
+//! something; `record` then returns true.
 
 use crate::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -155,8 +155,7 @@ impl Outcomes {
     }
 }
 
-/// Enough calls to tell one failure in ten from five, and few enough to span only the last second
-/// in a busy service.
+/// Enough calls to tell one failure in ten from five. A busy service has as many within a second.
 const WINDOW: u64 = 64;
 
 /// At most one failure in this many calls is no trouble.

@@ -97,7 +97,7 @@ fn surcharge(own: Latency, other: Latency) -> f32 {
 /// with unlucky calls counts as slow.
 const SLOW: f32 = 2.0;
 
-/// With the square of [`SLOW`]: a fast endpoint has at least 32 calls in flight for each at a slow
+/// With the square of [`SLOW`], a fast endpoint has at least 32 calls in flight per call at a slow
 /// one.
 const SURCHARGE: f32 = 8.0;
 

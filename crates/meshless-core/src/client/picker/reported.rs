@@ -1,5 +1,5 @@
-//! The weight of an endpoint from its server's load report (gRFC A58): the calls that it would
-//! serve at full utilization.
+//! The weight of an endpoint from its server's load report (gRFC A58): its calls at full
+//! utilization.
 //!
 //! Calls whose responses carry a report write it, or a stream of reports does. The balancer reads
 //! it when it weighs endpoints. It is one word, like the average of `ewma.rs`, and needs no lock.

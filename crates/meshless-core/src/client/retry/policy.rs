@@ -197,8 +197,8 @@ pub enum InvalidRetryError {
     TokenRatio(f64),
 }
 
-/// At most 5: "service owners may specify a higher value for these parameters, but higher values
-/// will be treated as equal to the maximum value by the client implementation".
+/// Limits attempts to 5. gRFC A6: "service owners may specify a higher value for these parameters,
+/// but higher values will be treated as equal to the maximum value by the client implementation".
 fn checked_attempts(max_attempts: u32) -> Result<u32, InvalidRetryError> {
     if max_attempts < 2 { Err(InvalidRetryError::MaxAttempts(max_attempts)) } else { Ok(max_attempts.min(5)) }
 }

@@ -1,4 +1,4 @@
-//! Attempts stay within their limits however calls fail.
+//! Attempts stay within their limits for any failures.
 
 use proptest::prelude::*;
 

@@ -1,5 +1,5 @@
-//! The retry throttle of a channel: a bucket of tokens that failures empty and successes fill (gRFC
-//! A6, "Throttling Retry Attempts and Hedged RPCs").
+//! The retry throttle of a channel: failures empty a token bucket, and successes fill it. It is
+//! gRFC A6's "Throttling Retry Attempts and Hedged RPCs".
 //!
 //! Retries help against one failing backend, and harm when all are overloaded. The bucket tells the
 //! two apart: failed calls are sent again while more than half of it is left, and an overload

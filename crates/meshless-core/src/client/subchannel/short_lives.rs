@@ -9,7 +9,7 @@
 //!   backend): the pause doubles with each connection in a row that lived less than 0.8 s and
 //!   answered few calls;
 //! - one that sends frames without end until the client closes (`frame budget`): the pause grows
-//!   with each such connection, however long it lived.
+//!   with each such connection, also with long-lived ones.
 //!
 //! A subchannel owns it, and takes the later of this pause and its backoff.
 
@@ -61,8 +61,8 @@ fn pause(doublings: u32, first: Duration, max: Duration, rng: &mut Rng) -> Durat
 /// Otherwise a server of that age with less than a hundred calls a second would cause pauses.
 const SHORT: Duration = Duration::from_millis(800);
 
-/// A connect costs both sides about as much as a hundred calls: a TLS handshake about 1 ms, a call
-/// about 10 µs.
+/// A connect costs both sides as much as about a hundred calls. A TLS handshake takes about 1 ms, a
+/// call about 10 µs.
 const ANSWERS_WORTH_A_CONNECT: u64 = 100;
 
 /// Short lives without a pause. A restart can cause two by chance: one with the old process just

@@ -147,8 +147,8 @@ mod any_events {
     }
 
     proptest! {
-        /// For any events: lookups are limited in number, there are never two at once, and the next
-        /// one is always due within bounds.
+        /// For any events, lookups are limited in number, never overlap, and the next one is due
+        /// within bounds.
         #[test]
         fn lookups_stay_within_their_bounds(seed in any::<u64>(), events in prop::collection::vec(event(), 1..400)) {
             let config = DnsScheduleConfig::default();

@@ -25,8 +25,7 @@ impl Levelled {
         Self { levelling, age, due: None, kept_until: None }
     }
 
-    /// Returns when to look at the clock next, and when the connection will be due if the clock
-    /// keeps its pace.
+    /// Returns when to look at the clock next, and when the connection is due at the present pace.
     pub(super) fn begin(&mut self, now: Instant, rng: &mut Rng) -> (Instant, Instant) {
         let reading = self.levelling.handle_opened(now, self.age);
         let age = self.age.as_secs_f64() * draw_age(rng);

@@ -11,8 +11,8 @@ const SERVERS: usize = 4;
 const CLIENTS: usize = 400;
 const AGE: Duration = Duration::from_secs(60);
 
-/// Returns the variance of the servers' numbers of connections, over `ages` ages after the first
-/// ten; and the mean number of rotations per client and age.
+/// Returns the variance of the servers' numbers of connections, and the mean rotations per client
+/// and age. It covers `ages` ages after the first ten.
 fn simulate(exponent: Option<u32>, ages: u32, seed: u64) -> (f64, f64) {
     let mut rng = Rng::new(seed, 0);
     let levelling: Vec<_> = (0..SERVERS).map(|_| Arc::new(Levelling::new(exponent.unwrap_or(0)))).collect();
@@ -104,8 +104,7 @@ fn a_server_that_fills_up_keeps_what_comes() {
     assert!((100..240).contains(&left), "{left} of 600 left");
 }
 
-/// To clients, a connection that ends as soon as it has come looks like a failing server, and they
-/// back off.
+/// Clients treat a connection that ends as soon as it has come as a failing server, and back off.
 #[test]
 fn a_crowd_does_not_shorten_an_age_below_a_quarter() {
     let levelling = Arc::new(Levelling::new(3));

@@ -5,8 +5,7 @@
 //! map's bytes. A second map would be two allocations for every call. A replay builds a map from
 //! the list again.
 //!
-//! [`Outgoing`](super::Outgoing) owns it. It does not know bodies, nor why there is another
-//! attempt.
+//! [`Outgoing`](super::Outgoing) owns it.
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};

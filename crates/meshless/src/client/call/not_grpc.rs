@@ -1,5 +1,4 @@
-//! A response that is not gRPC: a proxy's error page, a load balancer's redirect, a web server on
-//! the wrong port.
+//! A response that is not gRPC: from a proxy, a load balancer, or a web server on the wrong port.
 //!
 //! The code depends only on the HTTP status, by gRPC's table, and not on the body. The message
 //! tells the HTTP status, the content type, and the start of the body, which often names the proxy
@@ -93,7 +92,7 @@ fn code(status: StatusCode) -> Code {
     }
 }
 
-/// Bytes of the body that are read: as many as are quoted, and one more to see if it goes on.
+/// Bytes of the body that are read: those that are quoted, and one more to see if it goes on.
 const BODY_START_MAX: usize = PEER_TEXT_BYTES_MAX + 1;
 
 /// How long to wait for the start of the body. Longer than a round trip, and short for a caller

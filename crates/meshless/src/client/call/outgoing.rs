@@ -45,8 +45,7 @@ enum OutgoingState {
     Stream(RequestStream),
     /// The body failed before anything was sent.
     Failed(Status),
-    /// The body is gone: passed to a pump that outlives the attempt, or used up by an attempt that
-    /// could not keep it.
+    /// The body is gone: a pump that outlives the attempt has it, or an attempt could not keep it.
     Gone,
 }
 
@@ -353,8 +352,8 @@ fn too_long(TooLong { len, max }: TooLong) -> Status {
     ))
 }
 
-/// Longest body that is passed to h2 in one piece: 1 GiB. h2 counts windows in 31 bits and refuses
-/// longer ones.
+/// Longest body that is passed to h2 in one piece: 1 GiB. Windows in h2 have 31 bits, and it
+/// refuses longer bodies.
 pub(super) const WHOLE_MAX: usize = 1 << 30;
 
 /// Longest unary request that is kept for another attempt: 4 MiB. It is also the longest that a

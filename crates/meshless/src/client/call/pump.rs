@@ -72,7 +72,7 @@ impl Pump {
                     return Poll::Ready(Err(status));
                 }
                 None => {
-                    // Fails only if the stream has ended, and then nobody needs the error.
+                    // Fails only if the stream has ended; the error is then not needed.
                     let _ = self.sink.send_data(Bytes::new(), true);
                     return Poll::Ready(Ok(()));
                 }
@@ -105,7 +105,7 @@ pub(super) struct PumpTask {
 }
 
 impl PumpTask {
-    /// Runs the pump without the attempt, until the call's deadline: nobody else checks the time
+    /// Runs the pump without the attempt, until the call's deadline. No other code checks the time
     /// while the response is not read. The permit stays taken until the pump has released the
     /// stream, too.
     pub(super) fn spawn(

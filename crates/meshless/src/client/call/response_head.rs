@@ -50,8 +50,8 @@ pub(super) fn read(head: &mut Parts, is_end_stream: bool, request: &Outgoing) ->
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnofferedEncoding;
 
-/// Removes an encoding that was not offered. tonic would end the call with UNIMPLEMENTED, as if the
-/// method did not exist. As in grpc-go, the call goes on until a message is compressed.
+/// Removes an encoding that was not offered. With it, tonic would end the call with UNIMPLEMENTED,
+/// as if the method did not exist. As in grpc-go, the call goes on until a message is compressed.
 fn check_encoding(head: &mut Parts, request: &Outgoing) {
     let Some(encoding) = head.headers.get(ENCODING) else { return };
     if encoding != "identity" && !request.offers(encoding) {

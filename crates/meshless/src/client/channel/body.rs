@@ -137,8 +137,8 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Ends the accounting of an attempt: its lease, the report to the balancer, and the wake-up of a
-/// call that waits for room.
+/// Ends the accounting of an attempt: its lease, the balancer's report, and the wake-up of a
+/// waiting call.
 pub(super) struct LeaseEnd {
     lease: Option<Lease<Connection>>,
     /// When the backend answered. `peak_ewma` learns this and not the end of the response:
@@ -146,7 +146,7 @@ pub(super) struct LeaseEnd {
     answered: Option<std::time::Instant>,
     /// The codes that count against the retry throttle; none without a policy.
     failures: CodeSet,
-    /// The server bounced the call, as a busy one may: the response does not count as a failure of
+    /// The server bounced the call, as a busy one may. The response does not count as a failure of
     /// the server.
     is_blameless: bool,
     messages: MessageScanner,
@@ -322,8 +322,8 @@ impl CallGuard for LeaseEnd {
     }
 }
 
-/// Without an earlier end, the caller has cancelled: the lease is dropped without an outcome,
-/// unless the caller could not read on.
+/// Without an earlier end, the caller has cancelled, or could not read on. If it cancelled, the
+/// lease is dropped without an outcome.
 impl Drop for LeaseEnd {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {

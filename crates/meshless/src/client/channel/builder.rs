@@ -268,9 +268,9 @@ impl ChannelBuilder {
     /// and another one is made. After five times this time the connection is closed, and its calls
     /// fail with UNAVAILABLE. Default 1 s. `None` leaves it to [`keepalive`](Self::keepalive).
     ///
-    /// A slow handler costs one PING, which servers answer whatever their handlers do. An idle
-    /// stream costs none. A server that stops for longer than five times this time, as in garbage
-    /// collection, loses its calls.
+    /// A slow handler costs one PING, which servers answer even while their handlers are busy. An
+    /// idle stream costs none. A server that stops for longer than five times this time, as in
+    /// garbage collection, loses its calls.
     pub fn stall_timeout(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.connection.stall = silence.into().map(LivenessConfig::stall);
         self

@@ -1,7 +1,7 @@
-//! Runs one call up to the headers of its response: places it on a backend, attempts it, and
-//! attempts it again if needed. It is repeated if the server provably did not process it, or if the
-//! call's retry policy allows it. This is the only place that repeats attempts; `meshless-core`
-//! decides about it. [`hedge`](super::hedge) runs several of these at a time.
+//! Runs one call up to the headers of its response: picks a backend, attempts it, and repeats that
+//! if needed. It is repeated if the server provably did not process it, or if the call's retry
+//! policy allows it. This is the only place that repeats attempts; `meshless-core` decides about
+//! it. [`hedge`](super::hedge) runs several of these at a time.
 
 mod after;
 
@@ -300,8 +300,8 @@ fn number(outgoing: &mut Outgoing, previous_attempts: u32) {
     outgoing.headers_mut().insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous_attempts));
 }
 
-/// Completes the URI, which HTTP/2 sends with every request, sets the user agent, and removes
-/// headers that belong to HTTP and not to the caller.
+/// Completes the URI, sets the user agent, and removes headers that belong to HTTP. HTTP/2 sends
+/// the whole URI with every request.
 fn address(request: &mut http::Request<Body>, settings: &CallSettings) -> Result<(), Status> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(settings.scheme.clone());

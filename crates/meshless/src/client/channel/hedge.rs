@@ -1,4 +1,4 @@
-//! Runs a hedged call: several attempts at a time, of which the first answer counts.
+//! Runs a hedged call: several attempts run at a time, and the first answer counts.
 //!
 //! `meshless-core` decides when to start an attempt and which answer counts. Each attempt is a
 //! separate call that shares the request, avoids the others' endpoints, and may be sent again
@@ -59,8 +59,8 @@ impl HedgedAttempts {
     }
 
     /// An attempt is dropped. If it had waited longer than the answered one took, its backend is
-    /// slow, or hangs. Otherwise hedging would hide that from `peak_ewma` for good, since no call
-    /// to that backend ever ends.
+    /// slow, or hangs. Otherwise hedging would hide that from `peak_ewma`, since no call to that
+    /// backend ever ends.
     pub(super) fn gave_up(&self, end: LeaseEnd) {
         if self.quickest.get().is_some_and(|quickest| end.elapsed() > *quickest) {
             end.outlasted();

@@ -13,7 +13,7 @@ use tonic::Status;
 
 use super::never_sent::NeverSent;
 
-/// Returns the status with a word in place of each address.
+/// Returns the status with `<endpoint>` in place of each address.
 pub(super) fn hide_endpoints(status: Status) -> Status {
     let message = without_addresses(status.message());
     if message == status.message() {
@@ -40,8 +40,8 @@ fn without_addresses(text: &str) -> String {
     shown
 }
 
-/// Returns the length of the address that `text` begins with: IPv4 with or without a port, or IPv6
-/// in brackets with a port.
+/// Returns the length of the address at the start of `text`. It is IPv4 with or without a port, or
+/// IPv6 in brackets with a port.
 fn address_len(text: &str) -> Option<usize> {
     if !text.starts_with(|first: char| first == '[' || first.is_ascii_digit()) {
         return None;

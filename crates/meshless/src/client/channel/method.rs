@@ -30,8 +30,8 @@ pub(crate) struct MethodSettings {
     pub(crate) repeat: Option<Repeat>,
 }
 
-/// How a call is sent more than once. gRFC A6: "may be governed by a retry policy or a hedge
-/// policy, but not both".
+/// How a call is sent more than once. It "may be governed by a retry policy or a hedge policy, but
+/// not both" (gRFC A6).
 #[derive(Clone, Debug)]
 pub(crate) enum Repeat {
     Retry(RetryPolicy),
@@ -41,7 +41,7 @@ pub(crate) enum Repeat {
 /// The methods that settings are for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum MethodName {
-    /// Methods without settings of their own or of their service.
+    /// Methods for which neither they nor their service have settings.
     Others,
     /// "package.Service".
     Service(String),

@@ -1,11 +1,11 @@
-//! Marks a failed call of which nothing was sent: its status code does not say so.
+//! Marks a failed call that was never sent; its status code does not say so.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tonic::Status;
 
-/// The [source](std::error::Error::source) of the status of a call that never left this process: no
+/// The [source](std::error::Error::source) of the status of a call that never left this process. No
 /// attempt wrote its HEADERS to a connection. No server has seen the call, so it is safe to make it
 /// again.
 ///

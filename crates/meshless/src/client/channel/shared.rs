@@ -1,5 +1,4 @@
-//! The state that a channel's calls share with its driver: above all the picker, which the driver
-//! publishes and the calls read.
+//! The state that a channel's calls share with its driver, above all the published picker.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -33,9 +33,8 @@ pub(crate) struct Destination<'a> {
 }
 
 impl Connection {
-    /// Connects, and returns once the server's SETTINGS have arrived and are in force: "READY" in
-    /// gRPC's connectivity semantics. h2's own handshake returns before the server has sent
-    /// anything.
+    /// Connects, and returns once the server's SETTINGS have arrived and are in force: gRPC's
+    /// READY. The handshake of h2 returns before the server has sent anything.
     ///
     /// # Errors
     /// If any step fails, or all of them together take longer than `config.connect_timeout`.

@@ -121,7 +121,7 @@ impl LongBlocks {
         let mut blocks = self.lock();
         blocks.insert(stream, len);
         if blocks.len() > LONG_BLOCKS_MAX {
-            // The oldest: its call has already asked, unless nobody reads it.
+            // The oldest: its call has already asked, unless its response is not read.
             blocks.pop_first();
         }
         self.any.store(true, SeqCst);

@@ -14,8 +14,8 @@
 //! It counts frames without content against the server's budget for them ([`AnswerBudget`]). When
 //! that is spent, it sends GOAWAY(ENHANCE_YOUR_CALM) and stops reading, which ends the connection.
 //! Two kinds of frames are replaced, since h2 counts them over the connection's whole life: DATA
-//! for streams that were reset ([`ResetStreams`]), and empty DATA, of which h2 allows a hundred
-//! (`proto/streams/counts.rs`, `record_data_frame`).
+//! for streams that were reset ([`ResetStreams`]), and empty DATA (h2 allows a
+//! hundred;`proto/streams/counts.rs`, `record_data_frame`).
 //!
 //! It also checks the server's first bytes.
 
@@ -81,8 +81,8 @@ impl ClientWire {
     }
 
     /// Notes the frames in these bytes. Returns true if a GOAWAY begins there, and how many of the
-    /// bytes h2 may read: all of them, or all but an incomplete header at the end if more bytes
-    /// follow.
+    /// bytes h2 may read: all of them, or those before an incomplete header at the end if more
+    /// bytes follow.
     fn note_read(&mut self, bytes: &mut [u8], more_follow: bool) -> io::Result<(bool, usize)> {
         self.check_greeting(bytes)?;
         let (mut goaway, mut answer) = (false, false);

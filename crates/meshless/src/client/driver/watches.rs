@@ -1,5 +1,5 @@
-//! Starts what runs beside the calls on a channel's connections: the health watch (gRFC A17) and
-//! the load report stream (A51).
+//! Starts the watches on a channel's connections: the health watch (gRFC A17) and the load report
+//! stream (A51).
 //!
 //! The driver starts them, and drops them with their connections. Their streams count towards the
 //! peer's stream limit, so this file also divides that limit between them and the calls.

@@ -1,7 +1,7 @@
 //! Records which parts of a document were read, and the warnings about the rest.
 //!
 //! Every field that is read is recorded here. At the end, each unread field gets a warning, with
-//! the fields that are supported in its place. Objects of which no field was asked for are skipped:
+//! the fields that are supported in its place. Objects from which no field was read are skipped:
 //! they are the settings of policies that are not used.
 
 use std::cell::RefCell;

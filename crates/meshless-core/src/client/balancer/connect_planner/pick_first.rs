@@ -1,9 +1,8 @@
 //! The order in which `pick_first` tries endpoints, and its position in it.
 //!
 //! gRFC A62 shuffles the addresses. Here the shuffle is kept: when a server ends the connection,
-//! the client goes to the next endpoint of its own permutation and does not choose at random again.
-//! Over time, each client then spends equal shares on all endpoints. The long-run balance of many
-//! clients is about twelve times tighter.
+//! the client goes to the next endpoint of its shuffle. Over time, each client then spends equal
+//! shares on all endpoints. The long-run balance of many clients is about twelve times tighter.
 //!
 //! A *pass* tries every endpoint once. The next attempt begins 250 ms after the last if that has
 //! not answered ("Happy Eyeballs", gRFC A61). The pass ends when one is connected. Once every

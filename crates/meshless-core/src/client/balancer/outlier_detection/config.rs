@@ -45,8 +45,8 @@ impl EjectionConfig {
         self
     }
 
-    /// How long the first ejection lasts; the next ones last two, three, … times as long. ±20 %, so
-    /// that clients do not return together. Default 5 s; below 100 ms counts as that.
+    /// How long the first ejection lasts; the next ones last two, three, … times as long. It varies
+    /// by ±20 %, so that clients do not return together. Default 5 s; below 100 ms counts as that.
     ///
     /// A50's 30 s suit large fleets: one of three pods is a third of the capacity, too much to lose
     /// for half a minute after a hiccup. If it is much shorter, probes of a dead backend lose calls

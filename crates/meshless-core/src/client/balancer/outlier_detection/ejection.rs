@@ -148,7 +148,7 @@ mod tests {
             assert!(health.begin_probation(now, &config));
         }
         health.admit(now);
-        // 20 strikes, of which 18 are forgiven.
+        // 20 strikes, minus 18 for 18 base times without ejection.
         let time = ejected_for(&mut health, now + Duration::from_secs(90), &config);
         assert!((12.0..=18.0).contains(&time), "{time}");
     }

@@ -1,15 +1,15 @@
 //! How old the set of endpoints is, and when endpoints are dropped that the resolver says are gone.
 //!
 //! A resolver that fails (no answer, SERVFAIL) says nothing about the backends: the last good set
-//! stays, however long that lasts. The answers "no such name" and "no address" may be right, or the
+//! stays without a time limit. The answers "no such name" and "no address" may be right, or the
 //! resolver may be in trouble itself. A name has no addresses for a moment while all its pods
 //! restart, and for hours after a bad change of DNS. So that answer is not believed at first
 //! either.
 //!
 //! But addresses of deleted pods are given to others, and a client that keeps connecting to them
-//! may reach a stranger. After [`stale_max`](crate::BalancerConfig::stale_max) of nothing but
-//! "gone", endpoints without a connection are therefore dropped. Connected endpoints stay, since an
-//! open connection is better evidence than DNS.
+//! may reach an unrelated server. After [`stale_max`](crate::BalancerConfig::stale_max) of nothing
+//! but "gone", endpoints without a connection are therefore dropped. Connected endpoints stay,
+//! since an open connection is better evidence than DNS.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,4 @@
-//! Load reports in a stream apart from calls (gRFC A51, A58): which connection sends them, and how
-//! often they are requested.
+//! Load reports in a stream apart from calls (gRFC A51, A58): from which connection, and how often.
 //!
 //! If the settings say so, the driver keeps one such stream on each connection in service, and
 //! passes its reports to the connection's [`ReportSink`]. A report is no event: like a call that

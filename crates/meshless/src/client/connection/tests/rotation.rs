@@ -1,5 +1,5 @@
-//! Against a real HTTP/2 server that ends its connections after a number of requests: no call is
-//! lost, none runs twice.
+//! No call is lost and none runs twice on a real HTTP/2 server that ends connections after some
+//! requests.
 
 use std::convert::Infallible;
 use std::sync::Arc;
