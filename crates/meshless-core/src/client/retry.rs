@@ -5,7 +5,7 @@
 //! | [`TransparentRetry`](transparent::TransparentRetry) | a call | on attempts that the server provably did not process |
 //! | [`CallRetry`] | a call | on every other failed attempt, by its [`RetryPolicy`] |
 //! | [`Hedging`] | a call | when to start another attempt beside those under way, by its [`HedgingPolicy`] |
-//! | [`RetryThrottle`] | a channel | whether the backends can bear more attempts than calls |
+//! | [`RetryThrottle`] | a channel | if the backends can take more attempts than calls |
 //!
 //! The channel's calls drive these parts and pass in the server's [`Pushback`]. Nothing here picks,
 //! sends or waits.

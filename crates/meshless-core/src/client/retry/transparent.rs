@@ -13,8 +13,8 @@
 //! With A6's limit it would fail although every backend is well.
 //!
 //! An overloaded server of this project can bounce a call: it answers that another backend should
-//! take it. It does so only for clients that have shown to understand this. A bounced call is sent
-//! again once more.
+//! take it. It does so only for clients that have shown that they understand it. A bounced call is
+//! sent again once more.
 //!
 //! Part of [`CallRetry`](super::CallRetry), which asks it first after every failed attempt.
 

@@ -9,8 +9,8 @@ use crate::longest::LONGEST;
 
 /// The limits of one connection's lifetime (gRFC A9), and of its client's pings (gRFC A8).
 ///
-/// The defaults are gRPC's: no limit on age, grace and idleness. A drain ends after 20 s, which
-/// gRPC does not define.
+/// The defaults are gRPC's: no limit on age, grace and idleness. A drain ends after 20 s, a value
+/// of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifetimeConfig {
     pub(super) max_age: Option<Duration>,

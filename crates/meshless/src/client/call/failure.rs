@@ -1,6 +1,6 @@
 //! All the ways in which an attempt can fail, with their meaning for a retry and their gRPC status.
 //!
-//! h2 reports how a stream ended. From that follows if the server can have seen the call:
+//! h2 reports how a stream ended. That tells if the server can have seen the call:
 //!
 //! | what happened | h2's error | [`FailureKind`] |
 //! |---|---|---|

@@ -1,5 +1,5 @@
-//! The body of a response: it returns what arrives, gives flow control back to the server, and ends
-//! the call.
+//! The body of a response: it returns what arrives, opens the server's window again, and ends the
+//! call.
 //!
 //! It holds everything of a call: the stream, the permit, the request's pump, and the channel's
 //! guard. They are dropped when the last frame was read, or with the body, whichever is first. In

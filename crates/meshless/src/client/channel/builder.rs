@@ -164,7 +164,7 @@ impl ChannelBuilder {
         self
     }
 
-    /// Sends unary calls a second time before the first attempt has failed (gRFC A6). In place of
+    /// Sends unary calls again before the first attempt has failed (gRFC A6). Replaces
     /// [`retry`](Self::retry).
     pub fn hedging(mut self, policy: HedgingPolicy) -> Self {
         self.method.repeat = Some(Repeat::Hedge(policy));
@@ -373,7 +373,7 @@ fn default_keepalive() -> LivenessConfig {
     LivenessConfig::keepalive(KEEPALIVE_TIME).sparing()
 }
 
-/// On while calls are open: a lost node sends neither FIN nor RST, and TCP alone notices after 15
+/// On while calls are open. A lost node sends neither FIN nor RST, and TCP alone notices after 15
 /// min.
 const KEEPALIVE_TIME: Duration = Duration::from_secs(20);
 

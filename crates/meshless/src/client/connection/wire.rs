@@ -14,8 +14,8 @@
 //! It counts frames without content against the server's budget for them ([`AnswerBudget`]). When
 //! that is spent, it sends GOAWAY(ENHANCE_YOUR_CALM) and stops reading, which ends the connection.
 //! Two kinds of frames are replaced, since h2 counts them over the connection's whole life: DATA
-//! for streams that were reset ([`ResetStreams`]), and empty DATA (h2 allows a
-//! hundred;`proto/streams/counts.rs`, `record_data_frame`).
+//! for streams that were reset ([`ResetStreams`]), and empty DATA (h2 allows a hundred;
+//! `proto/streams/counts.rs`, `record_data_frame`).
 //!
 //! It also checks the server's first bytes.
 
