@@ -53,8 +53,8 @@ impl StreamLimit {
         if !self.is_accepting() {
             return false;
         }
-        // Set before the second try. A stream released after that try sees the flag; the try finds one
-        // that was released before it.
+        // Set before the second try. A stream released after that try sees the flag; the try finds
+        // one that was released before it.
         self.room_wanted.store(true, SeqCst);
         self.take()
     }
