@@ -1,10 +1,11 @@
-//! The seam between a channel and whatever knows its backends.
+//! Where a channel's endpoints come from.
 //!
-//! A channel's driver owns one boxed [`Resolver`], polls it for full sets of endpoints and tells it
-//! when it has reason to doubt the last one. meshless brings [`StaticResolver`] and, with the
-//! features `dns` and `kubernetes`, [`DnsResolver`] and `KubernetesResolver`; this trait is how
-//! users bring their own. A resolver never connects, and it keeps no old set alive: that is for the
-//! balancer, which goes on with the last good set when a resolver reports an error.
+//! A channel's driver owns one boxed [`Resolver`]. It polls the resolver for full sets of
+//! endpoints, and calls `resolve_now` when the last set may be wrong. meshless has
+//! [`StaticResolver`] and, with the features `dns` and `kubernetes`, [`DnsResolver`] and
+//! `KubernetesResolver`; users implement this trait for their own. A resolver never connects. It
+//! does not keep an old set alive either: the balancer keeps the last good set when a resolver
+//! reports an error.
 
 #[cfg(feature = "dns")]
 mod dns;
@@ -35,15 +36,15 @@ pub use kubernetes::{KubernetesClient, KubernetesConfig, KubernetesError, Kubern
 pub use meshless_core::AddressPreference;
 pub use static_list::StaticResolver;
 
-/// What one look at the backends gave: all of them, or why they are not known.
+/// The result of one resolution: all endpoints, or the reason why they are not known.
 pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 
 /// Finds the endpoints of a target, for as long as a channel lives.
 ///
-/// It is polled rather than awaited, so that the driver can wait for it and for everything else at
-/// once, and can call [`resolve_now`](Self::resolve_now) in between, without cancelling work that
-/// is under way. Who would rather write `async` code spawns a task and hands the channel the
-/// receiving end: a [`tokio::sync::mpsc::Receiver`] of resolutions is a resolver too.
+/// It is polled rather than awaited, so that the driver can wait for it together with everything
+/// else. In between, the driver can call [`resolve_now`](Self::resolve_now) without cancelling work
+/// in progress. To write `async` code instead, spawn a task and give the channel the receiving end:
+/// a [`tokio::sync::mpsc::Receiver`] of resolutions is a resolver too.
 ///
 /// ```
 /// use meshless::{Endpoint, Resolver};
@@ -57,9 +58,8 @@ pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 ///
 /// # Contract
 ///
-/// A resolution holds until the next one. The channel remembers it, an error too: before the first
-/// call, while it is idle, and after. So a resolver need not repeat itself, and these do not all do
-/// so:
+/// A resolution is valid until the next one. The channel remembers it, even an error: before the
+/// first call, while it is idle, and after. A resolver need not repeat itself, and some do not:
 ///
 /// | resolver | resolves again | after `resolve_now` |
 /// |---|---|---|
@@ -68,41 +68,41 @@ pub type Resolution = Result<Vec<Endpoint>, ResolveError>;
 /// | `KubernetesResolver` | when the EndpointSlices change, when reading them fails and when it works again | resolves again: by a new list after `AllFailed`, else what is known; at most each 100 ms |
 /// | `mpsc::Receiver` | when something is sent | ignores it; after the last sender is gone, the last resolution is final |
 pub trait Resolver: Send + 'static {
-    /// The next resolution, when there is one. The first should come as soon as possible: calls
-    /// wait for it.
+    /// Returns the next resolution when there is one. The first should come as soon as possible:
+    /// calls wait for it.
     ///
-    /// A set is always complete: what it does not list is gone. An error changes nothing downstream
-    /// but what waiting calls are told; the resolver goes on trying by itself.
+    /// A set is always complete: an endpoint that it does not list is removed. An error only
+    /// changes the status that waiting calls get; the resolver must retry by itself.
     fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution>;
 
-    /// The channel has reason to doubt the last set. A hint, not an order: the resolver bounds how
-    /// often it looks. It must not block. By default it is ignored.
+    /// Called when the channel suspects that the last set is wrong. A hint, not an order: the
+    /// resolver limits how often it resolves again. It must not block. The default ignores it.
     fn resolve_now(&mut self, hint: ResolveHint) {
         let _ = hint;
     }
 
-    /// Returns true if a resolution follows each [`ResolveHint::AllFailed`], changed or not. Calls
-    /// that find every backend lost then wait for it, at most 5 s, before they fail. Default false:
-    /// they fail at once.
+    /// Returns true if a resolution follows each [`ResolveHint::AllFailed`], changed or not.
+    ///
+    /// If every backend is lost, calls then wait for it, at most 5 s, before they fail. With false,
+    /// the default, they fail at once.
     fn answers_resolve_now(&self) -> bool {
         false
     }
 
-    /// Returns true if no resolution will come any more. If none has come at all, calls then fail
-    /// and say so. Default false.
+    /// Returns true if there will be no further resolution. If there was none at all, calls then
+    /// fail with a status that says so. Default false.
     fn has_ended(&self) -> bool {
         false
     }
 
-    /// Where the last set came from, in words for people, such as `DNS (orders.shop.svc)`. The
-    /// channel shows it in [`ChannelState::resolved_by`](crate::ChannelState::resolved_by). By
-    /// default nothing is said.
+    /// Returns the source of the last set as a text for people, such as `DNS (orders.shop.svc)`. It
+    /// is shown in [`ChannelState::resolved_by`](crate::ChannelState::resolved_by). Default `None`.
     fn source(&self) -> Option<Arc<str>> {
         None
     }
 }
 
-/// A closed channel means that the last set is final.
+/// If all senders are dropped, the last set is final.
 impl Resolver for tokio::sync::mpsc::Receiver<Resolution> {
     fn poll_resolution(&mut self, cx: &mut Context<'_>) -> Poll<Resolution> {
         match self.poll_recv(cx) {

@@ -1,8 +1,8 @@
-//! A gRPC server whose connections age, so that clients which keep one connection are spread again
-//! and again.
+//! A gRPC server whose connections age. Clients that keep one connection are so spread again and
+//! again.
 //!
-//! [`Server`] holds the settings; `serve` runs it. It knows nothing of HTTP/2 and decides nothing
-//! about one connection.
+//! [`Server`] holds the settings; `serve` runs it. Nothing here reads HTTP/2 or decides about a
+//! single connection.
 
 mod accepted;
 mod admission;
@@ -94,25 +94,29 @@ use metrics::ServerMetrics;
 ///
 /// # Shutdown
 ///
-/// In this order: health turns to NOT_SERVING; the server goes on serving and accepting for the
-/// [lame duck](Self::lame_duck); every connection gets a GOAWAY and the listeners close; calls
-/// finish, for at most the [drain timeout](Self::drain_timeout); what is left is cut;
-/// `serve_with_shutdown` returns, and no task or socket of the server is left, but for handlers
-/// that block their thread. A second signal, or [`ShutdownHandle::hurry`], skips what is left of
-/// both waits.
+/// These steps happen in this order:
+///
+/// 1. Health turns to NOT_SERVING.
+/// 2. The server serves and accepts for the [lame duck](Self::lame_duck) period.
+/// 3. Every connection gets a GOAWAY, and the listeners close.
+/// 4. Calls finish, for at most the [drain timeout](Self::drain_timeout). Then they are cut.
+/// 5. `serve_with_shutdown` returns. No task or socket of the server is left, except handlers that
+///    block their thread.
+///
+/// A second signal, or [`ShutdownHandle::hurry`], skips the rest of both waits.
 ///
 /// ## Kubernetes' arithmetic
 ///
-/// Kubernetes sends SIGTERM and takes the pod out of its Services *at the same time*, and SIGKILL
-/// `terminationGracePeriodSeconds` later, a `preStop` hook included. So
+/// Kubernetes sends SIGTERM and removes the pod from its Services *at the same time*. SIGKILL
+/// follows after `terminationGracePeriodSeconds`, which include a `preStop` hook. So
 ///
 /// ```text
 /// preStop + lame duck + drain timeout + 1 s goodbye + what the process does after it < terminationGracePeriodSeconds
 ///       0 +       5 s +          20 s + 1 s         + 0                              < 30 s, by default
 /// ```
 ///
-/// A `preStop` sleep does what the lame duck does, but keeps health at SERVING: have one of the
-/// two.
+/// A `preStop` sleep does the same as the lame duck, but keeps health at SERVING. Use only one of
+/// them.
 #[derive(Clone)]
 pub struct Server {
     config: ConnectionConfig,
@@ -120,13 +124,13 @@ pub struct Server {
     call_gate: Option<Arc<CallGate>>,
     routes: Routes,
     layers: Layers,
-    /// Names of the services that were added.
+    /// The names of the services that were added.
     services: Vec<&'static str>,
     metrics: ServerMetrics,
     health: HealthReporter,
     /// The health service is the built-in one.
     has_own_health: bool,
-    /// `None`: what began the shutdown decides.
+    /// `None`: the default depends on what began the shutdown.
     lame_duck: Option<Duration>,
     observer: Option<Arc<Observer>>,
     #[cfg(feature = "tls")]
@@ -134,38 +138,38 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with gRPC's defaults: connections do not age and may idle; keepalive after 2 h; a
-    /// drain of 20 s.
+    /// Returns a server with gRPC's defaults.
+    ///
+    /// Connections do not age and may idle; keepalive after 2 h; a drain of 20 s.
     pub fn builder() -> Self {
         Self::default()
     }
 
-    /// How old a connection may become (± 10 % each) before its client is told to connect again.
-    /// Default `None`: no limit. See
-    /// [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
+    /// Sets the age (± 10 % each) at which a connection's client is told to connect again. Default
+    /// `None`: no limit. See [`LifetimeConfig::max_age`](crate::server::LifetimeConfig::max_age).
     ///
-    /// A client that keeps one connection stays on one backend for as long; so does a new backend
-    /// without its share of the calls. A rotation costs about as much CPU as four calls.
+    /// Until then, a client that keeps one connection stays on one backend, and a new backend does
+    /// not get its share of the calls. A rotation costs about as much CPU as four calls.
     #[must_use]
     pub fn max_connection_age(self, age: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age(age))
     }
 
-    /// How long calls may still run after that; then they are cut. Default `None`: as long as they
-    /// like. Set it above the longest deadline of a call.
+    /// Sets how long calls may still run after the maximum age; then they are cut. Default `None`:
+    /// no limit. Set it above the longest deadline of a call.
     #[must_use]
     pub fn max_connection_age_grace(self, grace: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_age_grace(grace))
     }
 
-    /// How long a connection may be without a call before it is sent away. Default `None`: no
+    /// Sets how long a connection may have no call before it gets a GOAWAY. Default `None`: no
     /// limit.
     #[must_use]
     pub fn max_connection_idle(self, idle: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.max_idle(idle))
     }
 
-    /// After how much silence a client is asked for a sign of life, and how long it may take.
+    /// Sets after how much silence a client gets a PING, and how long the answer may take.
     /// Defaults: 2 h, 20 s. See [`ConnectionConfig::keepalive`].
     #[must_use]
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
@@ -173,7 +177,7 @@ impl Server {
         self
     }
 
-    /// How often a client may ping, and whether also while it has no call. Defaults: every 5 min,
+    /// Sets how often a client may ping, and if it may ping without calls. Defaults: every 5 min,
     /// and only every 2 h without calls (gRFC A8). After two strikes the connection is closed with
     /// `too_many_pings`.
     #[must_use]
@@ -181,14 +185,15 @@ impl Server {
         self.lifetime(|lifetime| lifetime.ping_interval_min(interval_min).pings_without_calls(without_calls))
     }
 
-    /// How long the server goes on serving and accepting once its shutdown has begun, with health
-    /// at NOT_SERVING, before it sends connections away. Default: 5 s after SIGTERM (see
-    /// [`Shutdown::on_signals`]), and none after Ctrl-C, a future or a [`ShutdownHandle`]; what is
-    /// set here holds for all of them.
+    /// Sets how long the server still serves and accepts after its shutdown has begun.
     ///
-    /// Clients go on connecting to a pod for as long as the news of its end takes to reach every
-    /// kube-proxy, DNS cache and load balancer: some seconds in most clusters, more behind a
-    /// cloud's load balancer. A listener that closes sooner refuses them. See [Kubernetes'
+    /// Health is NOT_SERVING during that time; then connections get a GOAWAY. Default: 5 s after
+    /// SIGTERM (see [`Shutdown::on_signals`]), and none after Ctrl-C, a future or a
+    /// [`ShutdownHandle`]. A value set here holds for all of them.
+    ///
+    /// Clients connect to a pod until every kube-proxy, DNS cache and load balancer knows that it
+    /// ends. This takes some seconds in most clusters, and more behind a cloud's load balancer. A
+    /// listener that closes sooner refuses these clients. See [Kubernetes'
     /// arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn lame_duck(mut self, delay: Duration) -> Self {
@@ -196,15 +201,15 @@ impl Server {
         self
     }
 
-    /// How long calls may still run after the lame duck; then they are cut. Default: 20 s. Zero:
-    /// not at all. `None`: as long as they like. See [Kubernetes'
+    /// Sets how long calls may still run after the lame duck; then they are cut. Default: 20 s.
+    /// Zero cuts them at once; `None` is no limit. See [Kubernetes'
     /// arithmetic](Self#kubernetes-arithmetic).
     #[must_use]
     pub fn drain_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.lifetime(|lifetime| lifetime.drain_timeout(timeout))
     }
 
-    /// How many calls a client may have open on one connection. Default: 10 000. See
+    /// Sets how many calls a client may have open on one connection. Default: 10 000. See
     /// [`ConnectionConfig`] for what one hostile client can pin.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
@@ -212,9 +217,11 @@ impl Server {
         self
     }
 
-    /// How long one call, above all a stream, may last (± 10 % each) before its handler is told to
-    /// end it, and how long it may go on after that; then it ends with UNAVAILABLE. Defaults: no
-    /// limit, 10 s. See [`CallContext::stream_ending`].
+    /// Sets how long one call, above all a stream, may last (± 10 % each), and the grace after
+    /// that.
+    ///
+    /// At that age the handler is told to end the call; after the grace the call ends with
+    /// UNAVAILABLE. Defaults: no limit, 10 s. See [`CallContext::stream_ending`].
     #[must_use]
     pub fn max_stream_age(
         self,
@@ -224,19 +231,20 @@ impl Server {
         self.lifetime(|lifetime| lifetime.max_stream_age(age).max_stream_age_grace(grace))
     }
 
-    /// Ages connections sooner while there are more of them than usual: see
-    /// [`ConnectionConfig::level_connections`]. Default: off. `exponent` 3 nearly halves the spread
-    /// of clients that keep one connection.
+    /// Ages connections sooner while the server has more of them than usual. See
+    /// [`ConnectionConfig::level_connections`]. Default: off. An `exponent` of 3 nearly halves the
+    /// spread of clients that keep one connection.
     #[must_use]
     pub fn level_connections(mut self, exponent: u32) -> Self {
         self.config = self.config.level_connections(exponent);
         self
     }
 
-    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as
-    /// gRPC's all do. The handshake falls under
-    /// [`LifetimeConfig::handshake_timeout`](crate::server::LifetimeConfig::handshake_timeout), and
-    /// a connection's age begins after it.
+    /// Speaks TLS with every client, on every listener. Clients must ask for HTTP/2 by ALPN, as all
+    /// gRPC clients do.
+    ///
+    /// [`LifetimeConfig::handshake_timeout`](crate::server::LifetimeConfig::handshake_timeout)
+    /// includes the handshake. A connection's age begins after it.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(mut self, tls: ServerTlsConfig) -> Self {
@@ -244,7 +252,7 @@ impl Server {
         self
     }
 
-    /// Replaces the settings above that concern one connection: ages, idleness, keepalive, pings,
+    /// Replaces all settings above that concern one connection: ages, idleness, keepalive, pings,
     /// the drain timeout, streams.
     #[must_use]
     pub fn connection_config(mut self, config: ConnectionConfig) -> Self {
@@ -252,37 +260,41 @@ impl Server {
         self
     }
 
-    /// How many connections the server serves at once. Default: 10 000. The client of one more is
-    /// told to go (GOAWAY, no call of it processed), so that it tries another backend.
+    /// Sets how many connections the server serves at once. Default: 10 000. The client of one more
+    /// gets a GOAWAY and none of its calls is processed, so that it tries another backend.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.limits.max = connections;
         self
     }
 
-    /// How many new connections the server takes in a second, on average; a second's worth may come
-    /// at once, the others wait in the listener's backlog. Default `None`: no limit (a connection
-    /// costs as much CPU as four calls, with TLS some ten times that).
+    /// Sets how many new connections the server accepts per second, on average. Default `None`: no
+    /// limit.
+    ///
+    /// A second's worth may come at once; the others wait in the listener's backlog. (A connection
+    /// costs as much CPU as four calls, with TLS about ten times that.)
     #[must_use]
     pub fn max_connections_per_second(mut self, connections: impl Into<Option<NonZeroU32>>) -> Self {
         self.limits.per_second = connections.into();
         self
     }
 
-    /// How many calls the server works on at once, on all connections together, and what becomes of
-    /// the others. Default: no limit. A number lets as many more wait and fails the rest with
-    /// RESOURCE_EXHAUSTED; [`CallLimit`] says more.
+    /// Sets how many calls the server works on at once, on all connections together. Default: no
+    /// limit.
+    ///
+    /// With a number, the same number of further calls may wait. The rest fail with
+    /// RESOURCE_EXHAUSTED. [`CallLimit`] has more settings.
     #[must_use]
     pub fn max_concurrent_calls(mut self, limit: impl Into<CallLimit>) -> Self {
         self.call_gate = Some(Arc::new(CallGate::new(limit.into())));
         self
     }
 
-    /// Is told when connections open, are sent away, and close. It runs on the connection's task:
-    /// it must not block.
+    /// Calls `observer` when a connection opens, gets a GOAWAY, and closes. It runs on the
+    /// connection's task: it must not block.
     ///
-    /// The server itself logs these events, at INFO or DEBUG as [`ConnectionEvent::is_routine`]
-    /// says.
+    /// The server also logs these events itself, at DEBUG if [`ConnectionEvent::is_routine`]
+    /// returns true, else at INFO.
     #[must_use]
     pub fn on_connection_event(
         mut self,
@@ -292,8 +304,8 @@ impl Server {
         self
     }
 
-    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default:
-    /// nothing is measured.
+    /// Measures calls and connections with this meter: see [`metrics`](crate::metrics). Default: no
+    /// metrics.
     #[cfg(feature = "otel")]
     #[must_use]
     pub fn metrics(mut self, meter: opentelemetry::metrics::Meter) -> Self {
@@ -301,48 +313,53 @@ impl Server {
         self
     }
 
-    /// Sets the statuses that the built-in `grpc.health.v1.Health` reports, before and while the
-    /// server runs.
+    /// Returns the handle that sets the statuses of the built-in `grpc.health.v1.Health`, before
+    /// and while the server runs.
     ///
-    /// Nothing needs to be set: services are SERVING once added, and NOT_SERVING once the shutdown
-    /// begins. Clones of this `Server` share the reporter.
+    /// Nothing needs to be set: services are SERVING when they are added, and NOT_SERVING when the
+    /// shutdown begins. Clones of this `Server` share the reporter.
     pub fn health(&self) -> HealthReporter {
         self.health.clone()
     }
 
-    /// Leaves out the built-in `grpc.health.v1.Health`, which is not needed to add another: an
-    /// added service of that name takes its place (and is not told of shutdowns).
+    /// Leaves out the built-in `grpc.health.v1.Health`.
+    ///
+    /// This is not needed to replace it: an added service of that name takes its place (and is not
+    /// told of shutdowns).
     #[must_use]
     pub fn without_health(mut self) -> Self {
         self.has_own_health = false;
         self
     }
 
-    /// Serves these routes in place of what was added so far: tonic's `Routes`, or an axum
-    /// `Router`, whose plain HTTP/2 handlers then have ageing connections, TLS and this shutdown
-    /// too. Services can be added to them.
+    /// Serves these routes in place of what was added so far. Services can be added to them.
     ///
-    /// Their requests are not checked, since any of them may be plain HTTP: gRPC services belong in
-    /// [`add_service`](Self::add_service), after this.
+    /// `routes` are tonic's `Routes`, or an axum `Router`. Its plain HTTP/2 handlers then also have
+    /// ageing connections, TLS and this shutdown.
     ///
-    /// What the routes hold cannot be asked: if `grpc.health.v1.Health` is among them, say
-    /// [`without_health`](Self::without_health) as well, or serving panics when the built-in one
-    /// meets it ("Overlapping method route"). The built-in one knows the services that
-    /// [`add_service`](Self::add_service) adds, and `""`; name those in the routes to it with
-    /// [`health`](Self::health) if somebody asks for them.
+    /// Requests to the routes are not checked, since each may be plain HTTP. Add gRPC services with
+    /// [`add_service`](Self::add_service) after this.
+    ///
+    /// The server cannot see which services the routes hold. If `grpc.health.v1.Health` is one of
+    /// them, call [`without_health`](Self::without_health) as well, or serving panics ("Overlapping
+    /// method route"). The built-in one knows `""` and the services of
+    /// [`add_service`](Self::add_service). If clients ask for the health of services in the routes,
+    /// set it with [`health`](Self::health).
     #[must_use]
     pub fn routes(mut self, routes: impl Into<Routes>) -> Self {
         self.routes = routes.into();
         self
     }
 
-    /// Puts a tower layer around all services, those that are added later and the built-in health
-    /// service included. The first one is the outermost. Calls that the server refuses by its own
-    /// limits do not reach it.
+    /// Puts a tower layer around all services, also the built-in health service and those added
+    /// later.
     ///
-    /// What fails with an error becomes a status, as in tonic: an error of time limits is
-    /// DEADLINE_EXCEEDED or CANCELLED, any other UNKNOWN with its text. A call costs an allocation
-    /// for each layer.
+    /// The first layer is the outermost. Calls that the server refuses by its own limits do not
+    /// reach it.
+    ///
+    /// An error of a layer becomes a status, as in tonic: an error of time limits is
+    /// DEADLINE_EXCEEDED or CANCELLED, any other UNKNOWN with its text. Each layer costs a call one
+    /// allocation.
     #[must_use]
     pub fn layer<L, B>(mut self, layer: L) -> Self
     where
@@ -362,12 +379,12 @@ impl Server {
     /// Adds a service, as generated by tonic, with or without interceptors and layers. Calls to
     /// services that were not added end with UNIMPLEMENTED.
     ///
-    /// Requests to it must be gRPC: another method than POST is answered with 405, another content
-    /// type than `application/grpc` with 415, and the handler does not run. Content types of
-    /// gRPC-Web and preflights of CORS pass, for layers that translate them.
+    /// Requests to it must be gRPC. Another method than POST is answered with 405, another content
+    /// type than `application/grpc` with 415, and the handler does not run. gRPC-Web content types
+    /// and CORS preflights pass, for layers that translate them.
     ///
     /// # Panics
-    /// If a service of that name was added before, as tonic's `Routes` do.
+    /// If a service of that name was added before, as in tonic's `Routes`.
     #[must_use]
     pub fn add_service<S, B>(mut self, service: S) -> Self
     where
@@ -391,19 +408,19 @@ impl Server {
         self
     }
 
-    /// Serves on `addr` for ever.
+    /// Serves on `addr` until the future is dropped.
     ///
     /// # Errors
-    /// If `addr` cannot be listened on.
+    /// If the server cannot listen on `addr`.
     pub async fn serve(self, addr: SocketAddr) -> Result<(), ServeError> {
         self.serve_with_shutdown(addr, std::future::pending()).await
     }
 
     /// Serves on `addr` until `shutdown`, then drains; see [above](Self#shutdown). `shutdown` is a
-    /// [`Shutdown`], or any future whose completion begins one.
+    /// [`Shutdown`], or any future: the shutdown begins when it completes.
     ///
     /// # Errors
-    /// If `addr` cannot be listened on.
+    /// If the server cannot listen on `addr`.
     pub async fn serve_with_shutdown(
         self,
         addr: SocketAddr,
@@ -413,12 +430,14 @@ impl Server {
         self.serve_with_incoming_shutdown([listener], shutdown).await
     }
 
-    /// The same on listeners that exist already: from [`bind`] with port 0, from [`bind_unix`],
-    /// from `tokio::net::TcpListener::from_std`, or a [`Listener`] of one's own. Those of different
-    /// kinds go in as `Box<dyn Listener>`.
+    /// Like [`serve_with_shutdown`](Self::serve_with_shutdown), on listeners that exist already.
+    ///
+    /// They come from [`bind`] with port 0, from [`bind_unix`], from
+    /// `tokio::net::TcpListener::from_std`, or are a [`Listener`] of your own. To mix kinds, pass
+    /// `Box<dyn Listener>`.
     ///
     /// # Errors
-    /// None today: what fails once the listeners exist concerns one connection, or passes.
+    /// None today: once the listeners exist, each error concerns one connection, or passes.
     pub async fn serve_with_incoming_shutdown<L: Listener>(
         self,
         listeners: impl IntoIterator<Item = L>,
@@ -490,5 +509,5 @@ impl fmt::Debug for Server {
 
 type Observer = dyn Fn(&ConnectionEvent) + Send + Sync;
 
-/// The name of the health service, built in or not.
+/// The name of the health service, built-in or not.
 const HEALTH_SERVICE: &str = "grpc.health.v1.Health";

@@ -11,13 +11,13 @@ use meshless_core::{Levelling, Lifetime, LifetimeConfig, Rng};
 use super::call_task::CallExecutor;
 use super::header_limits::HeaderLimits;
 
-/// The settings of [`serve_connection`](crate::serve_connection). Clones share one stream of
-/// randomness, and the level of connections.
+/// The settings of [`serve_connection`](crate::serve_connection). Clones share the random stream
+/// and the connection count that ages are levelled by.
 ///
 /// # What one connection can pin
 ///
-/// What a hostile client can make the server hold on one connection under the defaults (measured:
-/// `cargo bench -p meshless --bench pinned`):
+/// A hostile client can make the server hold this much on one connection under the defaults
+/// (measured: `cargo bench -p meshless --bench pinned`):
 ///
 /// | By | Bounded by | Default | Memory at most |
 /// |---|---|---|---|
@@ -30,19 +30,18 @@ use super::header_limits::HeaderLimits;
 /// | header blocks without end | h2: five CONTINUATION frames | | 100 KB |
 /// | silence | [`handshake_timeout`](LifetimeConfig::handshake_timeout) | 20 s | 45 KB |
 ///
-/// All connections together are bounded by
-/// [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls) alone: 20 of them with 5
-/// 000 waiting calls each took 624 MB of the process.
+/// Only [`Server::max_concurrent_calls`](crate::Server::max_concurrent_calls) bounds all
+/// connections together: 20 of them with 5 000 waiting calls each took 624 MB of the process.
 ///
-/// So a server that strangers reach should set
-/// [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds, and the memory falls
-/// with it. The default is for services that trust each other: a client whose streams are used up
-/// waits without an error, and gateways with thousands of streams on one connection exist.
+/// A server that untrusted clients can reach should set
+/// [`max_concurrent_streams`](Self::max_concurrent_streams) to some hundreds; the memory falls
+/// with it. The default is for services that trust each other: a client without a free stream
+/// waits without an error, and some gateways have thousands of streams on one connection.
 ///
 /// The size of a message is up to its service: tonic's decode at most 4 MiB
-/// (`max_decoding_message_size`), and their handlers hold what they have decoded. A response that
-/// HTTP/2 has taken and whose client then gives too little window is not seen as waiting; it stays
-/// until the connection ends by age, idleness or keepalive.
+/// (`max_decoding_message_size`), and their handlers hold the decoded messages. If HTTP/2 has taken
+/// a response and the client then gives too little window, the response does not count as waiting.
+/// It stays until the connection ends by age, idleness or keepalive.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
     lifetime: LifetimeConfig,
@@ -57,7 +56,7 @@ pub struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
-    /// When connections age, idle and drain, and which pings they bear. Default:
+    /// Sets when connections age, idle and drain, and which pings are allowed. Default:
     /// [`LifetimeConfig::default`].
     #[must_use]
     pub fn lifetime(mut self, lifetime: LifetimeConfig) -> Self {
@@ -65,11 +64,12 @@ impl ConnectionConfig {
         self
     }
 
-    /// After how much silence of the client a PING is sent, and how long its acknowledgement, or
-    /// any other byte, may take before the connection is closed. Defaults: 2 h and 20 s (gRFC A9).
+    /// Sets after how much silence of the client the server sends a PING (`time`).
     ///
-    /// A `time` below 1 s counts as 1 s, as in grpc-go; `None` turns keepalive off. The PING is
-    /// sent with or without calls; that the socket takes no bytes does not put the end off.
+    /// If neither its acknowledgement nor any other byte arrives within `timeout`, the connection
+    /// is closed. Defaults: 2 h and 20 s (gRFC A9). A `time` below 1 s counts as 1 s, as in
+    /// grpc-go; `None` turns keepalive off. The PING is sent with or without calls. The timeout
+    /// runs even if the socket takes no bytes.
     #[must_use]
     pub fn keepalive(mut self, time: impl Into<Option<Duration>>, timeout: Duration) -> Self {
         self.keepalive_time = time.into();
@@ -77,46 +77,49 @@ impl ConnectionConfig {
         self
     }
 
-    /// How many calls a client may have open on one connection; it queues the others. Default: 10
-    /// 000 (grpc-go and tonic have no limit). What else one connection may hold follows it: up to
-    /// 64 MiB of unread request bytes from 65 536 on.
+    /// Sets how many calls a client may have open on one connection. Default: 10 000 (grpc-go and
+    /// tonic have no limit).
     ///
-    /// A client that needs more waits, or opens another connection.
+    /// A client that needs more queues them, or opens another connection. Other limits of a
+    /// connection follow from it: up to 64 MiB of unread request bytes from 65 536 on.
     #[must_use]
     pub fn max_concurrent_streams(mut self, streams: u32) -> Self {
         self.max_concurrent_streams = streams;
         self
     }
 
-    /// How many bytes the headers of one request may have, as HTTP/2 counts them. Default: 64 KiB,
-    /// as the channel's limit on responses. A larger gRPC request is answered with
-    /// RESOURCE_EXHAUSTED, which names the sizes, and any other with 431; the connection goes on.
-    /// One of more than 16 times as much ends it.
+    /// Sets how many bytes the headers of one request may have, as HTTP/2 counts them. Default:
+    /// 64 KiB, like the channel's limit on responses.
     ///
-    /// What the headers of all open calls pin has a bound of its own, 6 KiB for each of
+    /// A larger gRPC request is answered with RESOURCE_EXHAUSTED, which names the sizes, and any
+    /// other with 431; the connection stays open. More than 16 times as much ends the connection.
+    ///
+    /// The headers of all open calls together may pin 6 KiB for each of
     /// [`max_concurrent_streams`](Self::max_concurrent_streams), and at least 8 MiB. A call beyond
-    /// it is answered likewise.
+    /// that gets the same answer.
     #[must_use]
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
         self.max_header_list_size = bytes;
         self
     }
 
-    /// Lets connections age by how many there are: a server with n of them, n̄ on average, ends
-    /// each with hazard (n/n̄)ᵃ over the maximum age, so that clients which keep one connection are
-    /// spread more evenly. Default: off, and without a maximum age it does nothing. `exponent` is
-    /// the a, at most 8; 3 is a good one: 0.55 of the spread for some per cent more rotations.
+    /// Ends connections sooner while the server has more of them than on average. Default: off.
     ///
-    /// Ages are then drawn with the maximum age as their mean (from a quarter of it to five times),
-    /// no longer within ±10 %. A fleet whose size changes all the time should leave it off: see the
-    /// cost in `meshless-core`, `lifetime/levelling.rs`.
+    /// Clients that keep one connection are then spread more evenly. A server with n connections,
+    /// n̄ on average, ends each with hazard (n/n̄)ᵃ over the maximum age; without a maximum age
+    /// nothing happens. `exponent` is the a, at most 8. A good value is 3: 0.55 of the spread for
+    /// some per cent more rotations.
+    ///
+    /// Ages then have the maximum age as their mean (from a quarter of it to five times), and are
+    /// no longer within ±10 %. Leave it off if the fleet changes its size all the time: the costs
+    /// are in `meshless-core`, `lifetime/levelling.rs`.
     #[must_use]
     pub fn level_connections(mut self, exponent: u32) -> Self {
         self.levelling = (exponent > 0).then(|| Arc::new(Levelling::new(exponent)));
         self
     }
 
-    /// Where the jitter of the connections' ages comes from, so that a run can be repeated.
+    /// Sets the seed for the jitter of the connections' ages, so that a run can be repeated.
     /// Default: drawn once from the operating system.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -132,9 +135,9 @@ impl ConnectionConfig {
         &mut self.lifetime
     }
 
-    /// The machine of the next connection, which was accepted at `now`.
+    /// Returns the state machine of the next connection, which was accepted at `now`.
     pub(super) fn begin_lifetime(&self, now: Instant) -> Lifetime {
-        // Room for the cancellation of all calls at once, twice.
+        // Room to cancel all calls at once, twice.
         let config = self.lifetime.clone().reset_burst(self.max_concurrent_streams.saturating_mul(2));
         let mut rng = Rng::new(self.seed, self.connections.fetch_add(1, Ordering::Relaxed));
         let mut lifetime = Lifetime::new(config, now, &mut rng);
@@ -154,12 +157,12 @@ impl ConnectionConfig {
             .initial_stream_window_size(STREAM_WINDOW)
             .max_concurrent_streams(self.max_concurrent_streams)
             .max_header_list_size(self.header_limits().for_h2())
-            // Streams that wait for their acceptance although the client has reset them: h2's 20
-            // kills the connection when the deadlines of a burst pass while its requests are still
-            // unread. Each costs what a call costs.
+            // Streams that the client reset before h2 has accepted them. h2's default of 20 ends
+            // the connection when the deadlines of a burst pass while its requests are still
+            // unread. Each costs as much as a call.
             .max_pending_accept_reset_streams(self.max_concurrent_streams as usize)
-            // h2 counts these over a connection's whole life, and resets are due to no fault too: a
-            // message can be on its way when its call has ended. The wire holds their rate to the
+            // h2 counts these over a connection's whole life, and not every reset is a fault: a
+            // message can be on its way when its call has ended. `Wire` holds their rate to the
             // budget for frames.
             .max_local_error_reset_streams(None)
             // No gRPC client reads a date, and every response would carry 29 bytes of it.
@@ -183,7 +186,7 @@ impl Default for ConnectionConfig {
     }
 }
 
-/// More than a client of a service should have open at once on one connection.
+/// More open calls than one connection of a normal client needs.
 const MAX_CONCURRENT_STREAMS: u32 = 10_000;
 
 /// Unread request bytes that a client may have on the way, on all streams of a connection together.

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// Another process, or another server of this one, listens there.
+    /// Another process, or another server of this one, already listens there.
     #[error("cannot listen on {addr}: the port is in use; choose another, or stop what listens there")]
     PortInUse {
-        /// Where.
+        /// The address.
         addr: SocketAddr,
     },
     /// The address belongs to no interface of this machine.
@@ -19,28 +19,28 @@ pub enum ServeError {
         "cannot listen on {addr}: this machine does not have that address; use one of its own, or 0.0.0.0 for all"
     )]
     NotOurs {
-        /// Where.
+        /// The address.
         addr: SocketAddr,
     },
     /// The operating system refused for another reason.
     #[error("cannot listen on {addr}: {source}")]
     Listen {
-        /// Where.
+        /// The address.
         addr: SocketAddr,
         /// What the operating system said.
         source: io::Error,
     },
-    /// Another process, or another server of this one, listens on the Unix socket, or the file
-    /// there is none.
+    /// Another process, or another server of this one, listens on the Unix socket; or the file at
+    /// that path is not a socket.
     #[error("cannot listen on unix:{}: it is in use; choose another path, or stop what listens there", path.display())]
     SocketInUse {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
     },
     /// The operating system refused a Unix socket.
     #[error("cannot listen on unix:{}: {source}", path.display())]
     ListenUnix {
-        /// Where.
+        /// The path of the socket.
         path: PathBuf,
         /// What the operating system said.
         source: io::Error,

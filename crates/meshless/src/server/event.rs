@@ -1,4 +1,4 @@
-//! What a server tells about its connections.
+//! The events of a server's connections.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use meshless_core::{CutReason, GoAwayReason};
 
 use super::peer::Peer;
 
-/// Something happened to a connection. See
+/// An event of one connection. See
 /// [`Server::on_connection_event`](crate::Server::on_connection_event).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionEvent {
-    /// Counts the connections of one server from 0 on.
+    /// The number of the connection; each server counts from 0.
     pub connection: u64,
     /// The client.
     pub peer: Peer,
@@ -22,7 +22,7 @@ pub struct ConnectionEvent {
     pub age: Duration,
     /// Calls accepted on it so far.
     pub calls: u64,
-    /// How many of these calls asked for the server's health.
+    /// How many of these calls were health checks.
     pub health_checks: u64,
 }
 
@@ -33,15 +33,15 @@ pub(super) struct Carried {
     pub(super) health_checks: u64,
 }
 
-/// The stations of a connection.
+/// What happens to a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectionChange {
-    /// It was accepted.
+    /// The server accepted it.
     Opened,
-    /// Its client was told to open no further calls on it.
+    /// It got a GOAWAY: its client must open no further calls on it.
     GoingAway(GoAwayReason),
-    /// It is gone, and so are its calls.
+    /// It is closed, and its calls have ended.
     Closed(CloseReason),
 }
 
@@ -51,9 +51,9 @@ pub enum ConnectionChange {
 pub enum CloseReason {
     /// The client closed it.
     Client,
-    /// It was sent away, and all its calls were done.
+    /// It got a GOAWAY, and all its calls were done.
     GoneAway(GoAwayReason),
-    /// Calls still ran when the grace after age or idleness was over.
+    /// Calls still ran when the grace after maximum age or idleness was over.
     GraceOver,
     /// Calls still ran when the drain timeout was over.
     DrainTimeout,
@@ -64,19 +64,19 @@ pub enum CloseReason {
     HandshakeTimeout,
     /// The client was silent, and sent nothing in time after a keepalive PING either.
     KeepaliveTimeout,
-    /// Responses waited, and the client took no byte of any for the slow reader timeout.
+    /// Responses waited, and the client took no byte of any within the slow reader timeout.
     SlowReader,
-    /// The client pinged more often than it may: GOAWAY(ENHANCE_YOUR_CALM, `too_many_pings`) went
-    /// before.
+    /// The client pinged more often than allowed, and got GOAWAY(ENHANCE_YOUR_CALM,
+    /// `too_many_pings`).
     TooManyPings,
-    /// The client sent more PINGs, SETTINGS, resets and the like than calls can explain:
-    /// GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`) went before.
+    /// The client sent more PINGs, SETTINGS, resets and similar frames than its calls explain, and
+    /// got GOAWAY(ENHANCE_YOUR_CALM, `too_many_control_frames`).
     FrameFlood,
-    /// Transport or protocol failed, in these words.
+    /// The transport or the protocol failed; the text says how.
     Failed(String),
 }
 
-/// The end of a connection, from [`serve_connection`](crate::serve_connection).
+/// How a connection ended, from [`serve_connection`](crate::serve_connection).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectionSummary {
@@ -86,22 +86,22 @@ pub struct ConnectionSummary {
     pub age: Duration,
     /// How many calls it carried.
     pub calls: u64,
-    /// How many of these calls asked for the server's health.
+    /// How many of these calls were health checks.
     pub health_checks: u64,
 }
 
 impl ConnectionEvent {
-    /// Returns true if the event tells an operator nothing: a connection was opened, its client
-    /// closed it, or it ended as it was told to; and anything but abuse on a connection that
-    /// carried only health checks, or nothing.
+    /// Returns true if the event tells an operator nothing.
     ///
-    /// A server logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make
-    /// 86 000 a day.
+    /// That is: a connection was opened, its client closed it, or it ended after its GOAWAY. On a
+    /// connection that carried only health checks, or nothing, it is anything but abuse. The server
+    /// logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make 86 000 a
+    /// day.
     pub fn is_routine(&self) -> bool {
         let carried_calls = self.calls > self.health_checks;
         match &self.change {
             ConnectionChange::Opened => true,
-            // All connections are sent away by a drain, and the server says so in one line.
+            // A drain sends GOAWAY to all connections, and the server logs that in one line.
             ConnectionChange::GoingAway(reason) => !carried_calls || *reason == GoAwayReason::Drain,
             ConnectionChange::Closed(reason) => match reason {
                 CloseReason::Client | CloseReason::GoneAway(_) => true,

@@ -1,13 +1,13 @@
 //! `grpc.health.v1.Health`, in step with the server: SERVING while it runs, NOT_SERVING from the
 //! moment its shutdown begins.
 //!
-//! tonic-health's messages are used, its service is not, for three reasons: once the server shuts
-//! down nothing may say SERVING again; a `Watch` must end when connections drain, or each watching
-//! client holds the shutdown up to the drain timeout; and a `Watch` of an unknown service is
-//! answered with SERVICE_UNKNOWN ("If the requested service name is unknown at call time, the
-//! server should immediately send back a message indicating SERVICE_UNKNOWN", health.proto).
+//! It uses the messages of tonic-health, but not its service, for three reasons. After the shutdown
+//! has begun, nothing may set SERVING again. A `Watch` must end when connections drain, or each
+//! watching client delays the shutdown up to the drain timeout. And a `Watch` of an unknown service
+//! gets SERVICE_UNKNOWN ("If the requested service name is unknown at call time, the server should
+//! immediately send back a message indicating SERVICE_UNKNOWN", health.proto).
 //!
-//! The server moves the stage; users move the statuses.
+//! The server sets the stage; users set the statuses.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -21,23 +21,21 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use tonic::{Request, Response, Status};
 
-/// The statuses that a server's health service reports, from
-/// [`Server::health`](crate::Server::health).
+/// The statuses of a server's health service, from [`Server::health`](crate::Server::health).
 ///
 /// A service is SERVING from [`Server::add_service`](crate::Server::add_service) on, and so is the
-/// whole server, whose name is `""`. Kubernetes' gRPC probes ask for that one unless they name a
-/// service. Clones report to the same server.
+/// whole server, whose name is `""`. Kubernetes' gRPC probes ask for `""` unless they name a
+/// service. Clones change the same server.
 #[derive(Clone, Debug)]
 pub struct HealthReporter {
     board: watch::Sender<Board>,
 }
 
 impl HealthReporter {
-    /// Sets the status of a service, for instance to NOT_SERVING while a database is away. The name
-    /// is that of the `.proto` file with its package, or `""` for the whole server; the two do not
-    /// influence each other.
+    /// Sets the status of a service, for instance to NOT_SERVING while a database is down.
     ///
-    /// Once the server shuts down this has no effect.
+    /// `service` is the name in the `.proto` file with its package, or `""` for the whole server;
+    /// the two do not influence each other. After the shutdown has begun, this has no effect.
     pub fn set_status(&self, service: impl Into<String>, status: ServingStatus) {
         let service = service.into();
         self.board.send_if_modified(|board| {
@@ -45,12 +43,12 @@ impl HealthReporter {
         });
     }
 
-    /// What is reported of a service; `None` if the server knows none of that name.
+    /// Returns the reported status of a service; `None` if the server does not know the name.
     pub fn status(&self, service: &str) -> Option<ServingStatus> {
         self.board.borrow().status(service)
     }
 
-    /// Everything is NOT_SERVING from here on.
+    /// Reports everything as NOT_SERVING from now on.
     pub(super) fn shut_down(&self) {
         self.board.send_modify(|board| board.stage = board.stage.max(ServingPhase::ShuttingDown));
     }
@@ -107,7 +105,7 @@ impl Health for HealthService {
 struct Watch {
     board: watch::Receiver<Board>,
     service: String,
-    /// The status that was sent last.
+    /// The last status that was sent.
     last: Option<ServerWire>,
 }
 
@@ -128,7 +126,7 @@ impl Watch {
             if stage == ServingPhase::Draining {
                 return Some((Err(Status::unavailable("the server shuts down")), None));
             }
-            // An error: the server is gone.
+            // An error means that the server is dropped.
             self.board.changed().await.ok()?;
         }
     }

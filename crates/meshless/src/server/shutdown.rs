@@ -1,4 +1,4 @@
-//! How a server is told to shut down, and to hurry.
+//! Begins a server's shutdown, and cuts it short.
 //!
 //! ```text
 //!            begin                     lame duck over              all calls done · drain timeout
@@ -7,8 +7,8 @@
 //!            still serving and accepting    hurry, from anywhere: what is left is cut ──────────────────┘
 //! ```
 //!
-//! [`Shutdown`] is what the server waits on; it knows nothing of connections. Whoever holds a
-//! [`ShutdownHandle`] can begin and hurry it; the server can do neither.
+//! The server waits on a [`Shutdown`], which knows nothing of connections. A [`ShutdownHandle`] can
+//! begin and hurry it; the server can do neither.
 
 use std::fmt;
 use std::io;
@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// When a server shuts down. See
-/// [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown), which takes any future in
-/// its place.
+/// Decides when a server shuts down.
+/// [`Server::serve_with_shutdown`](crate::Server::serve_with_shutdown) takes it, or any future.
 ///
 /// ```no_run
 /// # async fn run(server: meshless::Server) -> Result<(), Box<dyn std::error::Error>> {
@@ -35,7 +34,7 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A shutdown that only its [`handle`](Self::handle) begins.
+    /// Returns a shutdown that only its [`handle`](Self::handle) can begin.
     pub fn new() -> Self {
         Self { stage: watch::Sender::new(ShutdownPhase::Serving), begin: None, signals: None }
     }
@@ -43,23 +42,22 @@ impl Shutdown {
     /// Begins at SIGTERM or Ctrl-C (SIGINT); a second signal of either kind hurries it. Its
     /// [`handle`](Self::handle) works as well.
     ///
-    /// From this call on, neither signal ends the process by itself, so the signals that come
-    /// before the server runs are not lost. Every server of a process can have its own. Outside
-    /// Unix only Ctrl-C is heard. Must be called on a Tokio runtime with I/O enabled.
+    /// From this call on, neither signal ends the process by itself, so a signal that comes before
+    /// the server runs is not lost. Every server of a process can have its own. Outside Unix only
+    /// Ctrl-C is noticed. Must be called on a Tokio runtime with I/O enabled.
     ///
     /// # Errors
-    /// If the operating system does not let the process listen to signals.
+    /// If the operating system does not let the process listen for signals.
     pub fn on_signals() -> io::Result<Self> {
         Ok(Self { signals: Some(Signals::new()?), ..Self::new() })
     }
 
-    /// Something that can begin and hurry this shutdown from elsewhere, before and while the server
-    /// runs.
+    /// Returns a handle that can begin and hurry this shutdown, before and while the server runs.
     pub fn handle(&self) -> ShutdownHandle {
         ShutdownHandle { stage: self.stage.clone() }
     }
 
-    /// Waits for the beginning.
+    /// Waits until the shutdown begins.
     pub(super) async fn begun(&mut self) -> Trigger {
         let mut told = self.stage.subscribe();
         let trigger = tokio::select! {
@@ -72,7 +70,7 @@ impl Shutdown {
         trigger
     }
 
-    /// Waits for the wish to hurry, which counts only once the shutdown has begun.
+    /// Waits until the shutdown is hurried, which counts only once it has begun.
     pub(super) async fn hurried(&mut self) {
         let mut told = self.stage.subscribe();
         tokio::select! {
@@ -103,26 +101,26 @@ impl fmt::Debug for Shutdown {
     }
 }
 
-/// Begins and hurries a [`Shutdown`]. Clones do the same; dropping it does nothing.
+/// Begins and hurries a [`Shutdown`]. Clones do the same; dropping one does nothing.
 #[derive(Clone, Debug)]
 pub struct ShutdownHandle {
     stage: watch::Sender<ShutdownPhase>,
 }
 
 impl ShutdownHandle {
-    /// Begins the shutdown: health turns to NOT_SERVING, and the rest follows in its order. Later
-    /// calls change nothing.
+    /// Begins the shutdown: health turns to NOT_SERVING, and the next steps follow. Later calls
+    /// change nothing.
     pub fn begin(&self) {
         self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Begun));
     }
 
-    /// Ends the shutdown now, also one that has not begun: no lame duck and no wait for calls.
-    /// Every connection gets a GOAWAY and is cut.
+    /// Ends the shutdown now, even if it has not begun: no lame duck, no wait for calls. Every
+    /// connection gets a GOAWAY and is cut.
     pub fn hurry(&self) {
         self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Hurried));
     }
 
-    /// Whether the shutdown has begun. A readiness check of one's own can look at it.
+    /// Returns true if the shutdown has begun, for instance for your own readiness check.
     pub fn is_begun(&self) -> bool {
         *self.stage.borrow() >= ShutdownPhase::Begun
     }
@@ -140,7 +138,7 @@ pub(super) enum Trigger {
 }
 
 impl Trigger {
-    /// How long the server goes on serving if nothing else is set.
+    /// Returns the lame duck that applies if none is set.
     pub(super) fn default_lame_duck(self) -> Duration {
         match self {
             Self::Terminate => LAME_DUCK,
@@ -210,14 +208,13 @@ impl Signals {
 
     async fn next(&mut self) -> Trigger {
         if tokio::signal::ctrl_c().await.is_err() {
-            // Nothing listens: Ctrl-C has kept its default, which ends the process.
+            // No signal can be received: Ctrl-C keeps its default, which ends the process.
             std::future::pending::<()>().await;
         }
         Trigger::Interrupt
     }
 }
 
-/// What a Kubernetes cluster takes, most of the time, until every kube-proxy and every client that
-/// watches knows that a pod is on its way out; it leaves 25 s of the default
-/// `terminationGracePeriodSeconds`.
+/// In most Kubernetes clusters, every kube-proxy and every watching client knows by then that a pod
+/// terminates. It leaves 25 s of the default `terminationGracePeriodSeconds`.
 const LAME_DUCK: Duration = Duration::from_secs(5);
