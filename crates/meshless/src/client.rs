@@ -1,7 +1,7 @@
 //! The client half: a channel that picks a backend for each call and loses none.
 //!
-//! One task owns the channel's balancer (`driver`); calls pick from what it publishes, and send on
-//! connections of their own kind (`connection`). Nothing here uses the server half.
+//! One task owns the channel's balancer (`driver`) and publishes pickers. Calls pick from them, and
+//! send on this crate's own connections (`connection`). Nothing here uses the server half.
 
 pub(crate) mod call;
 pub(crate) mod channel;

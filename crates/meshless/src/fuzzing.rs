@@ -1,9 +1,8 @@
-//! Everything that reads what others write, each as a function of bytes: what `fuzz/` calls with
-//! bytes that no peer would send.
+//! All parsers of foreign input, each as a function of bytes. `fuzz/` calls them.
 //!
-//! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. No part of
-//! the public interface. A function returns, whatever it is given; what has to hold besides a
-//! return it asserts.
+//! Compiled for tests, which run the corpus of `fuzz/`, and under the feature `fuzzing`. Not part
+//! of the public interface. Each function must return, whatever its input is, and asserts what else
+//! must hold.
 
 #[cfg(feature = "server")]
 mod connections;
@@ -17,7 +16,7 @@ use crate::client::channel::MethodSettings;
 use crate::shared::{grpc::timeout, orca};
 use crate::{ServiceConfig, Target};
 
-/// What reads bytes.
+/// A function that parses bytes.
 pub type Entrance = fn(&[u8]);
 
 /// All of them, by the names of their corpora.
@@ -72,7 +71,7 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// A deadline that was read is sent on as one that is not longer.
+/// A parsed deadline is sent on as one that is not longer.
 pub fn timeout(data: &[u8]) {
     let Some(headers) = headers(HeaderName::from_static(timeout::GRPC_TIMEOUT), data) else { return };
     let Some(timeout) = timeout::read(&headers) else { return };
@@ -92,21 +91,21 @@ pub fn response_headers(data: &[u8]) {
     crate::client::call::fuzzing::response_headers(data);
 }
 
-/// A report of a backend's load.
+/// A load report.
 pub fn orca_report(data: &[u8]) {
     if let Some(headers) = headers(HeaderName::from_static("endpoint-load-metrics-bin"), data) {
         let _ = orca::read(&headers);
     }
 }
 
-/// What a server says about sending a call again.
+/// A server's retry pushback.
 pub fn retry_pushback(data: &[u8]) {
     if let Pushback::After(pause) = Pushback::parse(data) {
         assert!(pause.as_millis() <= i32::MAX as u128, "{pause:?}");
     }
 }
 
-/// A config that is taken is one that a channel can be made of, and calls can be made by.
+/// An accepted config can build a channel and set up its calls.
 pub fn service_config(data: &[u8]) {
     let Ok(Ok(config)) = std::str::from_utf8(data).map(ServiceConfig::from_json) else { return };
     let methods = config.methods(&MethodSettings::default());
@@ -118,7 +117,7 @@ pub fn service_config(data: &[u8]) {
     let _ = config.retry_throttling().map(RetryThrottle::new);
 }
 
-/// A target's text is that target again.
+/// The text of a parsed target parses to the same target.
 pub fn target(data: &[u8]) {
     let Ok(Ok(target)) = std::str::from_utf8(data).map(str::parse::<Target>) else { return };
     let again: Target = target.to_string().parse().expect("what is written can be read");

@@ -1,6 +1,6 @@
-//! What both halves use: neither `client` nor `server` is imported here.
+//! What both halves use. Nothing here imports `client` or `server`.
 
-// A build of one half leaves unused what only the other half needs of a format that both speak.
+// With one half alone, some of a format's code is unused: only the other half needs it.
 #![cfg_attr(not(all(feature = "client", feature = "server")), allow(dead_code, unused_imports))]
 
 pub(crate) mod catch_panic;

@@ -1,9 +1,9 @@
 //! Backends from DNS: every A and AAAA record of a name is an endpoint.
 //!
-//! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name; behind it
+//! This is what `dns:///` targets use. [`DnsResolver`] is one channel's view of a name. Behind it,
 //! the process looks each name up once for all its channels (`shared`), when `DnsSchedule` says so,
-//! with hickory (`lookup`, `client`, `families`). Nothing here decides what a failed lookup means:
-//! it is reported with its reason, and the balancer keeps the last good set.
+//! with hickory (`lookup`, `client`, `families`). A failed lookup is only reported with its reason;
+//! the balancer keeps the last good set.
 
 mod client;
 mod config;
@@ -29,10 +29,10 @@ use shared::{DnsAnswer, Question, SharedLookup};
 
 /// Resolves a host name to all its addresses, again and again.
 ///
-/// It asks when the records expire, a little earlier or later ([`DnsConfig::poll_floor`]), and when
-/// the channel has reason to ([`DnsConfig::min_interval`]). The system's configuration counts as it
-/// does in a pod: name servers, search path and `ndots` of `resolv.conf`, and the hosts file.
-/// Answers are never served from a cache of its own.
+/// It resolves when the records expire, a little earlier or later ([`DnsConfig::poll_floor`]), and
+/// when the channel asks ([`DnsConfig::min_interval`]). It uses the system's configuration, as
+/// programs in a pod do: name servers, search path and `ndots` of `resolv.conf`, and the hosts
+/// file. It has no cache of its own.
 pub struct DnsResolver {
     question: Question,
     port: u16,
@@ -40,15 +40,15 @@ pub struct DnsResolver {
 }
 
 impl DnsResolver {
-    /// Resolves `host` to endpoints with `port`. A final dot keeps the search path out of it.
+    /// Returns a resolver of `host` to endpoints with `port`. A final dot skips the search path.
     ///
-    /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
+    /// No query is sent before it is first polled, which must happen within a tokio runtime.
     pub fn new(host: impl Into<String>, port: u16, config: DnsConfig) -> Self {
         let question = Question { host: host.into(), name_server: None, config };
         Self { question, port, state: ResolverState::New }
     }
 
-    /// Asks this name server instead of the system's. The search path and `ndots` stay the
+    /// Sets the name server, in place of the system's. The search path and `ndots` stay the
     /// system's; the hosts file is not read.
     pub fn name_server(mut self, name_server: SocketAddr) -> Self {
         self.question.name_server = Some(name_server);
@@ -83,8 +83,8 @@ impl Resolver for DnsResolver {
             return Poll::Pending;
         };
         let Some(mut answers) = ready!(subscription.change.as_mut().poll(cx)) else {
-            // Only the end of its runtime, or a panic below it, ends the shared task while someone
-            // is subscribed.
+            // Only a shutdown of its runtime, or a panic, ends the shared task while someone is
+            // subscribed.
             self.state = ResolverState::Pausing(Box::pin(tokio::time::sleep(PAUSE_AFTER_PANIC)));
             return Poll::Ready(Err(ResolveError::other(
                 "the DNS lookups of this name have ended; they begin again".to_owned(),
@@ -99,7 +99,7 @@ impl Resolver for DnsResolver {
                 .collect())),
             Some(Err(error)) => Poll::Ready(Err(error)),
             None => {
-                // Nothing has been answered yet; the new future has to be polled to be woken by it.
+                // There is no answer yet; only a poll of the new future registers the waker.
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -130,14 +130,14 @@ impl std::fmt::Debug for DnsResolver {
 enum ResolverState {
     New,
     Subscribed(Subscription),
-    /// The lookups have ended unexpectedly, and begin again after this.
+    /// The lookups have ended unexpectedly, and begin again after this pause.
     Pausing(Pin<Box<tokio::time::Sleep>>),
     Ended,
 }
 
 struct Subscription {
     shared: Arc<SharedLookup>,
-    /// Resolves at the next answer, and hands the receiver back.
+    /// Resolves at the next answer, and returns the receiver.
     change: Pin<Box<dyn Future<Output = Option<watch::Receiver<DnsAnswer>>> + Send>>,
 }
 
@@ -147,5 +147,5 @@ fn change_of(
     Box::pin(async move { answers.changed().await.is_ok().then_some(answers) })
 }
 
-/// Lookups that panic must not do so in a loop.
+/// The pause keeps lookups that panic from looping.
 const PAUSE_AFTER_PANIC: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Why backends are not known.
+//! Why endpoints are not known.
 
 use std::error::Error;
 use std::fmt;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use meshless_core::ResolutionError;
 
-/// A resolution that failed. Calls that wait for a backend are failed with its text, so it says
-/// what to do.
+/// A resolution that failed. Calls that wait for a backend fail with its text, which says what to
+/// do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ResolveError {
-    /// DNS says that the name does not exist.
+    /// According to DNS the name does not exist.
     #[error(
         "{name} does not exist in DNS (NXDOMAIN); check the name, its namespace and that the service exists"
     )]
@@ -20,7 +20,7 @@ pub enum ResolveError {
         /// The host name as the target has it.
         name: String,
     },
-    /// The name exists and has no address.
+    /// The name exists, but has no address.
     #[error("{name} has no address in DNS; check that the service is headless and has ready pods")]
     NoAddresses {
         /// The host name as the target has it.
@@ -31,7 +31,7 @@ pub enum ResolveError {
     Timeout {
         /// The host name as the target has it.
         name: String,
-        /// How long the lookup was given.
+        /// The time limit of the lookup.
         after: Duration,
     },
     /// DNS answered with a failure, or could not be asked.
@@ -42,21 +42,21 @@ pub enum ResolveError {
         /// The name server's response code, or what went wrong before it.
         reason: String,
     },
-    /// A Service's EndpointSlices.
+    /// The Service's EndpointSlices give no endpoint.
     #[cfg(feature = "kubernetes")]
     #[error(transparent)]
     Kubernetes(#[from] super::KubernetesError),
-    /// Another resolver's reason: see [`ResolveError::other`].
+    /// The error of another resolver: see [`ResolveError::other`].
     #[error(transparent)]
     Other(OtherError),
 }
 
-/// A reason of a resolver that meshless does not know.
+/// The error of a resolver that is not part of meshless.
 #[derive(Clone, Debug)]
 pub struct OtherError(Arc<dyn Error + Send + Sync>);
 
 impl ResolveError {
-    /// The reason of a resolver of your own: an error, or a text. Calls that wait for a backend
+    /// Wraps the error of your own resolver: an error, or a text. Calls that wait for a backend
     /// fail with it.
     pub fn other(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::Other(OtherError(reason.into().into()))
@@ -86,7 +86,7 @@ impl Error for OtherError {
     }
 }
 
-/// By what they say.
+/// Compares the texts.
 impl PartialEq for OtherError {
     fn eq(&self, other: &Self) -> bool {
         self.0.to_string() == other.0.to_string()

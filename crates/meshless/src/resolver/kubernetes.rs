@@ -40,16 +40,16 @@ pub(crate) use fuzzing::fuzz as fuzz_endpoint_slices;
 use shared::SharedWatch;
 use watch::{Feed, Service};
 
-/// Resolves a Service to its ready pods, as the cluster changes them: within a debounce of 100 ms,
-/// where DNS takes seconds.
+/// Resolves a Service to its ready pods, within a debounce of 100 ms after a change. DNS takes
+/// seconds.
 ///
-/// Pods that are going get no new calls, and their streams finish. When the API server cannot be
-/// read, what is known stays in use, and the channel's
-/// [state](crate::ChannelState::resolution_error) says how old it is. Where nothing is known yet,
-/// where no token is mounted, or where reading is denied, DNS is asked instead (feature `dns`),
-/// which gives every pod of a headless Service; a port must then be a number.
+/// Terminating pods get no new calls, and their streams finish. When the API server cannot be read,
+/// the known endpoints stay in use, and the channel's
+/// [state](crate::ChannelState::resolution_error) shows how old they are. DNS is asked instead
+/// (feature `dns`) if nothing is known yet, if no token is mounted, or if access is denied. It
+/// gives every pod of a headless Service; a port must then be a number.
 ///
-/// The client needs, in the Service's namespace and nowhere else:
+/// The client needs these rights, only in the Service's namespace:
 ///
 /// ```yaml
 /// apiVersion: rbac.authorization.k8s.io/v1
@@ -61,27 +61,27 @@ use watch::{Feed, Service};
 ///   verbs: [get, list, watch]
 /// ```
 ///
-/// An API server that is broken or hostile can fill no memory: a list has at most 32 MiB, an event
-/// 2 MiB, a Service 1 000 slices and 50 000 endpoints. What goes beyond is an error, and what is
-/// known stays in use.
+/// A broken or hostile API server cannot exhaust memory: a list has at most 32 MiB, an event 2 MiB,
+/// a Service 1 000 slices and 50 000 endpoints. More is an error, and the known endpoints stay in
+/// use.
 pub struct KubernetesResolver {
     service: Service,
     port: KubernetesPort,
     config: KubernetesConfig,
     fallback: Fallback,
     state: ResolverState,
-    /// When the channel, which has asked, is told again what is known.
+    /// When the channel, which has asked, gets the known endpoints again.
     repeat_at: Option<Instant>,
-    /// Wakes it then.
+    /// Wakes the channel at `repeat_at`.
     timer: Option<Pin<Box<Sleep>>>,
     answered_at: Option<Instant>,
 }
 
 impl KubernetesResolver {
-    /// Resolves the Service named `service`, of the client's own namespace, to endpoints with
+    /// Returns a resolver of the Service `service` in the client's own namespace. Endpoints get
     /// `port`.
     ///
-    /// Nothing is asked before it is first polled, which must happen within a tokio runtime.
+    /// No request is sent before it is first polled, which must happen within a tokio runtime.
     pub fn new(service: impl Into<String>, port: KubernetesPort, config: KubernetesConfig) -> Self {
         let service = Service { name: service.into(), namespace: None };
         Self {
@@ -96,13 +96,13 @@ impl KubernetesResolver {
         }
     }
 
-    /// The Service is in this namespace.
+    /// Sets the namespace of the Service.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.service.namespace = Some(namespace.into());
         self
     }
 
-    /// How DNS is asked where the API server denies. Default: as in
+    /// Sets how DNS is asked when the API server denies access. Default: as in
     /// [`DnsConfig`](crate::resolver::DnsConfig).
     #[cfg(feature = "dns")]
     pub fn dns(mut self, config: super::DnsConfig) -> Self {
@@ -110,7 +110,7 @@ impl KubernetesResolver {
         self
     }
 
-    /// What is used in place of DNS where the API server denies.
+    /// Sets the resolver that replaces DNS when the API server denies access.
     pub fn fallback(mut self, resolver: impl Resolver) -> Self {
         self.fallback = Fallback::with(Box::new(resolver));
         self
@@ -132,7 +132,7 @@ impl KubernetesResolver {
         Ok(Subscription { shared, change: change_of(feed) })
     }
 
-    /// What a channel is told of this state of things; `None` if the fallback is to speak.
+    /// Returns the resolution for this state of the feed; `None` if the fallback is in use.
     fn handle_feed(&mut self, feed: &Feed) -> Option<Resolution> {
         match (&feed.slices, &feed.trouble) {
             (_, Some(trouble @ KubernetesError::Denied { .. }))
@@ -183,8 +183,8 @@ impl Resolver for KubernetesResolver {
         while let ResolverState::Subscribed(subscription) = &mut self.state {
             let Poll::Ready(feed) = subscription.change.as_mut().poll(cx) else { break };
             let Some(mut feed) = feed else {
-                // Only the end of its runtime, or a panic below it, ends the shared task while
-                // someone is subscribed.
+                // Only a shutdown of its runtime, or a panic, ends the shared task while someone is
+                // subscribed.
                 return self.end(ResolveError::other(
                     "the reading of EndpointSlices in this process has ended".to_owned(),
                 ));
@@ -204,7 +204,7 @@ impl Resolver for KubernetesResolver {
                     }
                 }
                 ResolverState::Ended(error) => {
-                    // The next question begins anew.
+                    // The next question starts again.
                     let error = error.clone();
                     self.state = ResolverState::New;
                     return self.answer(Err(error));
@@ -218,8 +218,8 @@ impl Resolver for KubernetesResolver {
     fn resolve_now(&mut self, hint: ResolveHint) {
         self.fallback.resolve_now(hint);
         let now = Instant::now();
-        // A connection that has ended says nothing of the slices: they tell of it by themselves.
-        // That all have, does.
+        // One closed connection says nothing about the slices, which report changes by themselves.
+        // If all have closed, the set may be wrong.
         let due = match (&self.state, hint) {
             (ResolverState::Subscribed(subscription), ResolveHint::AllFailed) => {
                 subscription.shared.resolve_now(hint);
@@ -253,7 +253,7 @@ impl KubernetesResolver {
         self.answer(Err(error))
     }
 
-    /// Whether the channel is to be told again, or when it is, to be woken.
+    /// Returns true if the channel must get the resolution again now. Else registers a wake-up.
     fn is_repeat_due(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(at) = self.repeat_at else { return false };
         if at > Instant::now() && Handle::try_current().is_ok() {
@@ -282,13 +282,13 @@ impl std::fmt::Debug for KubernetesResolver {
 enum ResolverState {
     New,
     Subscribed(Subscription),
-    /// Nothing is read any more, for this reason.
+    /// Reading has ended, for this reason.
     Ended(ResolveError),
 }
 
 struct Subscription {
     shared: Arc<SharedWatch>,
-    /// Resolves at the next news, and hands the receiver back.
+    /// Resolves at the next change, and returns the receiver.
     change: Pin<Box<dyn Future<Output = Option<tokio_watch::Receiver<Feed>>> + Send>>,
 }
 
@@ -298,9 +298,9 @@ fn change_of(
     Box::pin(async move { feed.changed().await.is_ok().then_some(feed) })
 }
 
-/// A channel that asks again and again is answered at most so often.
+/// A channel that asks again and again gets an answer at most this often.
 const REPEAT_INTERVAL: Duration = Duration::from_millis(100);
-/// A channel whose endpoints have all failed is told what a new list says, which takes an API
-/// server milliseconds. When it takes longer, or another channel has just had one made, it is told
-/// what is known.
+/// A channel whose endpoints have all failed waits this long for a new list, which takes an API
+/// server milliseconds. If the list takes longer, or was just made for another channel, the channel
+/// gets the known endpoints.
 const DOUBT_ANSWER_WAIT: Duration = Duration::from_millis(500);

@@ -6,15 +6,15 @@ use meshless_core::{Address, Endpoint};
 
 use super::{Resolution, Resolver};
 
-/// Hands out one list, once: "IP literals resolve once". Hints are ignored; there is nowhere to
-/// look.
+/// Returns one list, once: "IP literals resolve once". Hints are ignored, since there is nothing to
+/// resolve again.
 #[derive(Clone, Debug)]
 pub struct StaticResolver {
     resolution: Option<Resolution>,
 }
 
 impl StaticResolver {
-    /// Resolves to these addresses.
+    /// Returns a resolver for these addresses.
     pub fn new(addresses: impl IntoIterator<Item = impl Into<Address>>) -> Self {
         let endpoints = addresses.into_iter().map(Endpoint::new).collect();
         Self { resolution: Some(Ok(endpoints)) }
@@ -23,7 +23,7 @@ impl StaticResolver {
 
 impl Resolver for StaticResolver {
     fn poll_resolution(&mut self, _: &mut Context<'_>) -> Poll<Resolution> {
-        // Nobody needs to be woken: there is no second resolution.
+        // No waker is kept: there is no second resolution.
         self.resolution.take().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -1,6 +1,6 @@
-//! One call as the server sees it: its limits in time, and what its handler may ask about it.
+//! One call as the server sees it: its time limits, and what its handler may query.
 //!
-//! Shared by the call's task, its body and its handler. It does nothing by itself.
+//! The call's task, its body and its handler share it. It does nothing by itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,10 +12,9 @@ use tonic::Status;
 
 use super::state::{Blocked, ConnectionState};
 
-/// What a handler may know of its call and its connection. In the extensions of each request.
+/// What a handler can learn about its call and its connection, from each request's extensions.
 ///
-/// A handler that streams for long can end in good order before it is cut, and tell its client
-/// where to go on:
+/// A handler of a long stream can end it before it is cut, and tell its client where to continue:
 ///
 /// ```
 /// # async fn handle(request: tonic::Request<()>) -> Result<(), tonic::Status> {
@@ -44,10 +43,10 @@ impl CallContext {
         Self { call }
     }
 
-    /// How long the connection may still serve new calls; `None` if its age has no limit, zero once
-    /// it was sent away. With levelled ages it is an estimate.
+    /// Returns how long the connection may still serve new calls. `None` if its age has no limit,
+    /// zero after its GOAWAY. With levelled ages it is an estimate.
     ///
-    /// The calls on it may go on for
+    /// Its open calls may continue for
     /// [`LifetimeConfig::max_age_grace`](crate::server::LifetimeConfig::max_age_grace) longer.
     pub fn remaining_connection_age(&self) -> Option<Duration> {
         let state = &self.call.connection;
@@ -58,15 +57,17 @@ impl CallContext {
         Some(ages_at.saturating_duration_since(Instant::now().into_std()))
     }
 
-    /// Waits until the connection is sent away: for its age, for idleness, or because the server
+    /// Waits until the connection gets a GOAWAY: for its age, for idleness, or because the server
     /// shuts down.
     pub async fn connection_going_away(&self) -> GoAwayReason {
         self.call.connection.sent_away().await
     }
 
-    /// Waits until the handler should bring its stream to an end: the stream has reached
+    /// Waits until the handler should end its stream.
+    ///
+    /// Then the stream has reached
     /// [`LifetimeConfig::max_stream_age`](crate::server::LifetimeConfig::max_stream_age), or its
-    /// connection was sent away. The stream is cut when the grace of whichever it was is over.
+    /// connection got a GOAWAY. When the corresponding grace is over, the stream is cut.
     pub async fn stream_ending(&self) {
         let aged = async {
             match self.call.age.ending_at {
@@ -80,8 +81,8 @@ impl CallContext {
         }
     }
 
-    /// When the call must be over: the client's deadline (`grpc-timeout`), or the end of the grace
-    /// after the maximum stream age, whichever is sooner. `None`: no limit.
+    /// Returns when the call must end: at the client's deadline (`grpc-timeout`) or at the end of
+    /// the grace after the maximum stream age, whichever is sooner. `None`: no limit.
     pub fn ends_at(&self) -> Option<Instant> {
         self.call.end.at
     }
@@ -97,7 +98,7 @@ pub(super) struct Call {
     connection: Arc<ConnectionState>,
     age: StreamAge,
     end: CallEnd,
-    /// The body has given a message that HTTP/2 has not taken.
+    /// The body has produced a message that HTTP/2 has not taken.
     waits: AtomicBool,
 }
 
@@ -110,17 +111,17 @@ impl Call {
         self.end
     }
 
-    /// The body gave a message that is not empty, or said something else.
+    /// Called with true when the body produced a message that is not empty, else with false.
     pub(super) fn set_waits(&self, waits: bool) {
         self.waits.store(waits, Ordering::Relaxed);
     }
 
-    /// The longest header list that the client takes.
+    /// Returns the longest header list that the client accepts.
     pub(super) fn client_header_list_max(&self) -> u32 {
         self.connection.client_header_list_max()
     }
 
-    /// A mark on the connection, if a message waits for the client.
+    /// Returns a mark on the connection if a message waits for the client.
     pub(super) fn blocked(&self) -> Option<Blocked> {
         self.waits.load(Ordering::Relaxed).then(|| self.connection.block())
     }
@@ -130,7 +131,7 @@ impl Call {
     }
 }
 
-/// When and how a call is ended by the server.
+/// When and how the server ends a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CallEnd {
     at: Option<Instant>,
@@ -148,13 +149,13 @@ impl CallEnd {
         self.at
     }
 
-    /// What the call ends with, if its time is over. A call without limits does not look at the
+    /// Returns the status of a call whose time is over. A call without limits does not read the
     /// clock.
     pub(super) fn status(self) -> Option<Status> {
         let over = self.at.is_some_and(|at| at <= Instant::now());
         over.then(|| {
             if self.of_age {
-                // UNAVAILABLE: "the client can retry [...] with a backoff", which a new stream is.
+                // UNAVAILABLE: "the client can retry [...] with a backoff", as a new stream.
                 Status::unavailable("the stream has reached the server's max stream age; open a new one")
             } else {
                 Status::deadline_exceeded("the deadline that the client set has passed")
@@ -163,16 +164,16 @@ impl CallEnd {
     }
 }
 
-/// One open call. Dropping it ends the call, however that came about.
+/// One open call. Dropping it ends the call, for whatever reason.
 #[derive(Debug)]
 pub(super) struct CallLease {
     call: Arc<Call>,
-    /// Bytes that its headers take.
+    /// How many bytes its headers pin.
     pinned: usize,
 }
 
 impl CallLease {
-    /// The lease of a call whose headers have been pinned.
+    /// Returns the lease of a call whose headers have been counted.
     pub(super) fn new(call: Arc<Call>, pinned: usize) -> Self {
         Self { call, pinned }
     }

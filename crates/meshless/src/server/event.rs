@@ -94,9 +94,9 @@ impl ConnectionEvent {
     /// Returns true if the event tells an operator nothing.
     ///
     /// That is: a connection was opened, its client closed it, or it ended after its GOAWAY. On a
-    /// connection that carried only health checks, or nothing, it is anything but abuse. The server
-    /// logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make 86 000 a
-    /// day.
+    /// connection that carried only health checks, or nothing, all events but abuse are routine.
+    /// The server logs such an event at DEBUG, and any other at INFO. A kubelet's probes alone make
+    /// 86 000 a day.
     pub fn is_routine(&self) -> bool {
         let carried_calls = self.calls > self.health_checks;
         match &self.change {

@@ -1,5 +1,5 @@
-//! Where connections come from: listening sockets, made for bursts and not stopped by a failed
-//! accept, or a source of one's own.
+//! Where connections come from: listening sockets, or a source of your own. The sockets are made
+//! for bursts, and a failed accept does not stop them.
 
 use std::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::accepted::Accepted;
 use super::error::ServeError;
 
-/// A source of connections. Tokio's `TcpListener` and `UnixListener` are some; implement it for
+/// A source of connections. Tokio's `TcpListener` and `UnixListener` implement it. Implement it for
 /// others, such as a tunnel, or an in-memory pipe in a test:
 ///
 /// ```
@@ -34,21 +34,21 @@ use super::error::ServeError;
 /// }
 /// ```
 ///
-/// Listeners of different kinds serve together as `Box<dyn Listener>`.
+/// Put listeners of different kinds into `Box<dyn Listener>` to serve them together.
 pub trait Listener: Send + 'static {
-    /// The next connection. It must come back at once: a handshake, such as a proxy protocol's,
-    /// belongs into the stream's first read.
+    /// Returns the next connection. It must not wait for a handshake, such as the proxy protocol's:
+    /// do that in the stream's first read.
     ///
     /// # Errors
-    /// The server logs an error, waits up to a second if it does not look like that of one
-    /// connection, and asks again.
+    /// The server logs an error and asks again. Unless the error seems to concern one connection
+    /// only, it first waits for up to a second.
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>>;
 }
 
 impl Listener for TcpListener {
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let (io, peer) = ready!(TcpListener::poll_accept(self, cx))?;
-        // It fails if the client is gone already, which the first read tells as well.
+        // It fails if the client has gone; the first read reports that as well.
         let _ = io.set_nodelay(true);
         Poll::Ready(Ok(Accepted::new(io, peer)))
     }
@@ -60,11 +60,12 @@ impl<L: Listener + ?Sized> Listener for Box<L> {
     }
 }
 
-/// Listens on `addr` with a backlog of 4096 connections; port 0 lets the operating system choose.
+/// Listens on `addr` with a backlog of 4096 connections. With port 0 the operating system chooses
+/// the port.
 ///
-/// tonic listens with 128, and of a burst of 500 connections some then wait a second for their SYN
-/// to be sent again. The kernel may lower the number (Linux: `net.core.somaxconn`, 4096 by
-/// default). Must be called on a Tokio runtime.
+/// tonic's backlog is 128; of a burst of 500 connections, some then wait a second until their SYN
+/// is sent again. The kernel may lower the number (Linux: `net.core.somaxconn`, 4096 by default).
+/// Must be called on a Tokio runtime.
 ///
 /// # Errors
 /// If the address cannot be listened on.
@@ -88,7 +89,7 @@ pub(super) struct Acceptor {
     listeners: Vec<Box<dyn Listener>>,
     next: usize,
     pause: Duration,
-    /// When the pause is over. An instant, because `accept` is dropped and called again whenever a
+    /// The end of the pause. An instant, because `accept` is dropped and called again whenever a
     /// connection ends: a pause that began anew each time would never end on a busy server.
     resume_at: Option<Instant>,
 }
@@ -98,9 +99,9 @@ impl Acceptor {
         Self { listeners, next: 0, pause: Duration::ZERO, resume_at: None }
     }
 
-    /// The next connection. Without listeners there is none, ever.
+    /// Returns the next connection; never returns without listeners.
     ///
-    /// Loses nothing when it is dropped.
+    /// Dropping the future loses nothing.
     pub(super) async fn accept(&mut self) -> Accepted {
         loop {
             if let Some(resume_at) = self.resume_at {
@@ -114,8 +115,8 @@ impl Acceptor {
                 }
                 Err(error) if concerns_one_connection(&error) => self.pause = Duration::ZERO,
                 Err(error) => {
-                    // Out of descriptors, most likely. The connection stays in the backlog, so an
-                    // immediate retry would spin.
+                    // Most likely no file descriptor is left. The connection stays in the backlog,
+                    // so an immediate retry would spin.
                     self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
                     self.resume_at = Some(Instant::now() + self.pause);
                     tracing::warn!(%error, pause = ?self.pause, "cannot accept connections");
@@ -124,7 +125,7 @@ impl Acceptor {
         }
     }
 
-    /// What clients have already connected to, at most a backlog for each listener. Stops
+    /// Returns the connections that wait in the backlogs, at most one backlog per listener. Stops
     /// listening.
     pub(super) fn close(mut self, cx: &mut Context<'_>) -> Vec<Accepted> {
         let mut accepted = Vec::new();
@@ -157,7 +158,7 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-/// Errors of `accept(2)` that stand for a connection which broke before it was taken.
+/// Returns true for errors of `accept(2)` about a connection that broke before it was accepted.
 fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -165,6 +166,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 
 pub(super) const BACKLOG: i32 = 4096;
 
-/// Go's `net/http` pauses as long when it cannot accept: 5 ms, doubling up to 1 s.
+/// Go's `net/http` pauses the same way when it cannot accept: 5 ms, doubling up to 1 s.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_secs(1);

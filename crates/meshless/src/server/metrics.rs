@@ -1,5 +1,4 @@
-//! What a server counts and measures. The instruments are listed in
-//! [`metrics`](crate::metrics).
+//! A server's metrics. The instruments are listed in [`metrics`](crate::metrics).
 
 #[cfg(feature = "otel")]
 mod calls;

@@ -1,9 +1,9 @@
-//! Servers that say how loaded they are: ORCA's reports (gRFC A51), which `weighted_round_robin`
-//! (gRFC A58) weighs backends by.
+//! Servers that report their load: ORCA (gRFC A51). Clients with `weighted_round_robin` (gRFC A58)
+//! compute their weights from these reports.
 //!
-//! A server wraps its services; every response then ends with a report of what the process
-//! measured. Clients may rather have the same in a stream of its own, apart from calls: if the
-//! server offers that, too, and they ask for it
+//! A server wraps its services; every response then ends with a report of the process. Clients can
+//! also get the reports in a stream of their own, apart from calls. The server must offer that, and
+//! the client must ask for it
 //! ([`WeightedConfig::oob_load_report`](crate::balancing::WeightedConfig::oob_load_report), or
 //! `enableOobLoadReport` in a service config).
 //!
@@ -19,8 +19,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Both ends speak gRPC's own format, so the other may be any gRPC implementation. Of the report
-//! only what weights are made of is written and read.
+//! Both ends use gRPC's own format, so the other end may be any gRPC implementation. Only the
+//! fields that weights need are written and read.
 
 mod measure;
 mod out_of_band;

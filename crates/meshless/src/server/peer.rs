@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as logs and events name it.
+//! The client's address, as logs and events show it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,15 +10,15 @@ use std::sync::Arc;
 pub enum Peer {
     /// A TCP client's address.
     Tcp(SocketAddr),
-    /// A client of a Unix socket. Such clients have no address; handlers find the user and process
-    /// id in tonic's `UdsConnectInfo`.
+    /// A client of a Unix socket. It has no address; handlers find its user and process id in
+    /// tonic's `UdsConnectInfo`.
     Unix,
-    /// In the words of a listener of one's own.
+    /// The text of a custom listener.
     Other(Arc<str>),
 }
 
 impl Peer {
-    /// The address, if the client came over TCP.
+    /// Returns the address, if the client is connected over TCP.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(addr) => Some(*addr),

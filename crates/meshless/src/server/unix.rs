@@ -1,5 +1,4 @@
-//! Listening on a Unix socket, whose file outlives the process that made it unless somebody sees to
-//! it.
+//! Listens on a Unix socket, and removes its file at the end: the file would outlive the process.
 
 use std::fs;
 use std::io;
@@ -16,12 +15,12 @@ use super::peer::Peer;
 
 /// Listens on a Unix socket at `path`.
 ///
-/// A socket file that a dead process has left there is replaced; one that somebody listens on is
-/// not, nor any other file. Who may connect is decided by the permissions of its directory, and by
-/// the process's umask. Must be called on a Tokio runtime.
+/// A socket file of a dead process is replaced; one that a process listens on is not, nor any other
+/// file. The permissions of the directory and the process's umask decide who may connect. Must be
+/// called on a Tokio runtime.
 ///
 /// # Errors
-/// If somebody listens there, or the file cannot be made.
+/// If a process listens there, or the file cannot be created.
 pub fn bind_unix(path: impl Into<PathBuf>) -> Result<UnixListener, ServeError> {
     let path = path.into();
     match listen(&path) {
@@ -30,7 +29,7 @@ pub fn bind_unix(path: impl Into<PathBuf>) -> Result<UnixListener, ServeError> {
     }
 }
 
-/// A Unix socket that is listened on, from [`bind_unix`]. Dropping it removes its file.
+/// A listening Unix socket, from [`bind_unix`]. Dropping it removes its file.
 #[derive(Debug)]
 pub struct UnixListener {
     listener: tokio::net::UnixListener,
@@ -39,7 +38,7 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Where it listens.
+    /// Returns the path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -60,14 +59,14 @@ impl Listener for tokio::net::UnixListener {
 
 impl Drop for UnixListener {
     fn drop(&mut self) {
-        // A successor may have put its own in the same place by now.
+        // A newer server may have put its own file there.
         if FileId::of(&self.path).is_ok_and(|file| file == self.file) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Tells a file from another that takes its name later.
+/// Tells a file from another that gets its name later.
 #[derive(Debug, PartialEq, Eq)]
 struct FileId {
     device: u64,
@@ -96,8 +95,8 @@ fn listen(path: &Path) -> io::Result<(tokio::net::UnixListener, FileId)> {
     Ok((tokio::net::UnixListener::from_std(socket.into())?, FileId::of(path)?))
 }
 
-/// Whether there is a socket that nobody listens on. With a full backlog the answer is "would
-/// block", which is somebody.
+/// Returns true if there is a socket that no process listens on. With a full backlog the error is
+/// "would block", so a process listens.
 fn is_abandoned(path: &Path, address: &SockAddr) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
     let connect = || {

@@ -1,11 +1,11 @@
 //! What channels and servers count and measure, under OpenTelemetry's names for gRPC.
 //!
-//! Nothing is measured before `ChannelBuilder::metrics` or `Server::metrics` is given a `Meter`,
-//! which needs the feature `otel`; the global meter provider is never asked (gRFC A66: "gRPC
-//! implementations should *NOT* fallback on this global"). All instruments are then on, those that
-//! gRPC calls experimental too; leave out what you do not want with a view of your `MeterProvider`,
-//! which can also replace the bucket boundaries that are suggested here. Only gRPC calls are
-//! measured, not those of an axum router beside them, nor the channel's own health watches.
+//! Nothing is measured until `ChannelBuilder::metrics` or `Server::metrics` gets a `Meter`, which
+//! needs the feature `otel`. The global meter provider is never used (gRFC A66: "gRPC
+//! implementations should *NOT* fallback on this global"). All instruments are then on, also those
+//! that gRPC calls experimental. A view of your `MeterProvider` can leave some out, and can replace
+//! the bucket boundaries that are suggested here. Only gRPC calls are measured: not those of an
+//! axum router beside them, and not the channel's own health watches.
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "client", feature = "otel"))]
@@ -67,29 +67,29 @@
 //! # From the start
 //!
 //! Counters and up-down counters begin with 0 when the channel or the server is made, for each
-//! value of their labels that is known then, so that `rate()` sees the first event and `absent()`
-//! means that the process is not there. Those with `grpc.method` begin with a method's first call.
-//! Rare values of `grpc.disconnect_error` begin with their first event.
+//! known value of their labels. So `rate()` sees the first event, and `absent()` means that the
+//! process is missing. Those with `grpc.method` begin with a method's first call. Rare values of
+//! `grpc.disconnect_error` begin with their first event.
 //!
 //! # Labels
 //!
-//! `grpc.method` has no leading slash: `shop.Orders/Place`. A name that anybody could make up would
-//! be a label without a bound, hence A66's rule: those not registered are `other`. At the client,
-//! tonic's generated code registers its methods by putting a [`tonic::GrpcMethod`] into each
-//! request. At the server, a method is registered if its service was
-//! [added](crate::Server::add_service) and a call of it has ended with anything but UNIMPLEMENTED;
-//! the first hundred names in an added service are taken on trust, and there are never more than a
-//! thousand.
+//! `grpc.method` has no leading slash: `shop.Orders/Place`. If clients could invent names, the
+//! label would be unbounded. Hence A66's rule: methods that are not registered are `other`. At the
+//! client, tonic's generated code registers its methods by putting a [`tonic::GrpcMethod`] into
+//! each request. At the server, a method is registered if its service was
+//! [added](crate::Server::add_service) and a call of it has ended with another status than
+//! UNIMPLEMENTED. The first hundred names in an added service are accepted untested, and there are
+//! never more than a thousand.
 //!
-//! `grpc.target` is the target in its canonical form. Where targets are many, or addresses, one can
-//! be given a name with `ChannelBuilder::metrics_target`.
+//! `grpc.target` is the target in its canonical form. `ChannelBuilder::metrics_target` replaces it
+//! by a name, for many targets or for addresses.
 //!
 //! # Sources
 //!
 //! Names, units, labels and boundaries: gRFC A66 (calls and attempts), A96 (retries; "If there were
 //! no retries, 0 is not reported"), A94 (subchannels, in place of A78's `grpc.lb.pick_first.*`),
-//! A91 (ejections). A78 (`weighted_round_robin`). What begins with `meshless.` is this library's
-//! own.
+//! A91 (ejections), A78 (`weighted_round_robin`). Names that begin with `meshless.` are this
+//! library's own.
 
 #[cfg(feature = "otel")]
 pub(crate) mod instrument;

@@ -1,5 +1,5 @@
-//! ORCA's load reports (gRFC A51) as they are on the wire: in a response's trailers, and in a
-//! stream of their own.
+//! The wire format of ORCA's load reports (gRFC A51): in a response's trailers, and in a stream of
+//! their own.
 
 mod message;
 
@@ -10,7 +10,7 @@ use tonic::metadata::{BinaryMetadataValue, MetadataMap};
 
 pub(crate) use self::message::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
-/// The report among the trailers of a response, if there is one that can be read.
+/// Returns the report in a response's trailers, if there is one and it can be parsed.
 pub(crate) fn read(trailers: &HeaderMap) -> Option<LoadReport> {
     let mut alone = HeaderMap::with_capacity(1);
     alone.insert(TRAILER, trailers.get(&TRAILER)?.clone());
@@ -18,7 +18,7 @@ pub(crate) fn read(trailers: &HeaderMap) -> Option<LoadReport> {
     OrcaLoadReport::decode(bytes).ok().map(LoadReport::from)
 }
 
-/// The report as the value of a trailer.
+/// Returns the report as the value of a trailer.
 pub(crate) fn trailer(load: &LoadReport) -> HeaderValue {
     let value = BinaryMetadataValue::from_bytes(&OrcaLoadReport::from(*load).encode_to_vec());
     HeaderValue::from_bytes(value.as_encoded_bytes()).expect("base64 is a header value")

@@ -1,11 +1,10 @@
 //! TLS to backends, with rustls.
 //!
-//! [`TlsConfig`] is what users fill in; the connection runs the handshake with it. Trust is
-//! explicit: the certificates of the authority that signs the backends, as PEM. There is no
-//! built-in list of public authorities, since backends in a cluster are signed by the cluster's
-//! own; for a public one, give the bundle of the system (on most Linux images
-//! `/etc/ssl/certs/ca-certificates.crt`), and for anything beyond, a `rustls::ClientConfig` of your
-//! own.
+//! Users fill in [`TlsConfig`]; the connection runs the handshake with it. Trust is explicit: users
+//! give the certificates of the authority that signs the backends, as PEM. There is no built-in
+//! list of public authorities, since the cluster's own authority signs its backends. For a public
+//! one, give the bundle of the system (on most Linux images `/etc/ssl/certs/ca-certificates.crt`).
+//! For anything else, give your own `rustls::ClientConfig`.
 
 mod credentials;
 mod explained;
@@ -30,15 +29,15 @@ use explained::Explained;
 pub use pem::Pem;
 use words::Whose;
 
-/// Whom to trust, who to be, and which name to expect.
+/// The trusted authorities, the client's own certificate, and the expected server name.
 ///
-/// What comes from [`Pem::file`] is read again for each new connection: with a Kubernetes Secret
-/// that changes, a channel presents its new certificate from the next connection on. Files that
-/// cannot be used are refused with a warning, and the old ones stay.
+/// A [`Pem::file`] is read again for each new connection: when a Kubernetes Secret changes, a
+/// channel presents its new certificate from the next connection on. Files that cannot be used are
+/// refused with a warning, and the old ones stay in use.
 ///
 /// An authority in a bundle that cannot be used is left out with a warning (`tracing`), and the
-/// others are used. A private key must not be encrypted. A server's certificate that is an
-/// authority's too (`CA:TRUE`, which `openssl req -x509` makes unless told otherwise) is refused.
+/// others are used. A private key must not be encrypted. A server certificate that is also an
+/// authority's (`CA:TRUE`, the default of `openssl req -x509`) is refused.
 #[derive(Clone)]
 pub struct TlsConfig {
     trust: Trust,
@@ -46,7 +45,7 @@ pub struct TlsConfig {
 }
 
 impl TlsConfig {
-    /// Trusts the authorities whose certificates are in `pem`, one or many.
+    /// Trusts the authorities whose certificates are in `pem`: one or more.
     ///
     /// # Errors
     /// If there is no certificate in `pem` that can be used.
@@ -54,26 +53,27 @@ impl TlsConfig {
         Self::from_sources(Sources { authorities: pem.into(), identity: None })
     }
 
-    /// Uses a configuration of your own. Its ALPN list is replaced by `h2`, without which gRPC does
-    /// not work.
+    /// Uses your own configuration. Its ALPN list is replaced by `h2`, without which gRPC does not
+    /// work.
     pub fn from_rustls(config: ClientConfig) -> Self {
         Self { trust: Trust::Own(Arc::new(config)), server_name: None }
     }
 
-    /// Presents a certificate to servers that ask for one (mutual TLS): `chain` holds it and its
-    /// intermediates, `key` its private key. Has no effect with [`from_rustls`](Self::from_rustls),
-    /// whose configuration holds its own.
+    /// Presents a certificate to servers that ask for one (mutual TLS).
+    ///
+    /// `chain` holds it and its intermediates, `key` its private key. This has no effect with
+    /// [`from_rustls`](Self::from_rustls), whose configuration holds its own.
     ///
     /// # Errors
-    /// If one of them is missing or cannot be read, or they do not belong together.
+    /// If one of them is missing or cannot be read, or the key does not match the certificate.
     pub fn identity(self, chain: impl Into<Pem>, key: impl Into<Pem>) -> Result<Self, TlsError> {
         let Trust::Sources(sources) = self.trust else { return Ok(self) };
         let changed = Self::from_sources(Sources { identity: Some((chain.into(), key.into())), ..sources })?;
         Ok(Self { server_name: self.server_name, ..changed })
     }
 
-    /// Expects this name in the server's certificate, and asks for it with SNI. Default: the host
-    /// in the channel's target. The address that is dialled plays no part.
+    /// Expects this name in the server's certificate, and sends it as SNI. Default: the host in the
+    /// channel's target. The address that is dialled does not matter.
     ///
     /// # Errors
     /// If it is neither a DNS name nor an IP address.
@@ -82,7 +82,7 @@ impl TlsConfig {
         Ok(self)
     }
 
-    /// Puts it all together. `host` is the host in the channel's target.
+    /// Builds the TLS of one channel. `host` is the host in the channel's target.
     pub(crate) fn build(&self, host: &str) -> Result<ClientTls, TlsError> {
         let credentials = match &self.trust {
             Trust::Own(config) => Credentials::own(ClientConfig::clone(config)),
@@ -96,7 +96,7 @@ impl TlsConfig {
     }
 
     fn from_sources(sources: Sources) -> Result<Self, TlsError> {
-        // What is wrong is to be said now.
+        // Errors in the files are reported now, not at the first connection.
         sources.check()?;
         Ok(Self { trust: Trust::Sources(sources), server_name: None })
     }
@@ -104,7 +104,7 @@ impl TlsConfig {
 
 impl fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the key.
+        // The key must not be shown.
         f.debug_struct("TlsConfig").field("server_name", &self.server_name).finish_non_exhaustive()
     }
 }
@@ -151,7 +151,7 @@ impl TlsError {
     }
 }
 
-/// TLS as one channel uses it.
+/// The TLS settings of one channel.
 #[derive(Clone)]
 pub(crate) struct ClientTls {
     credentials: Credentials,
@@ -159,7 +159,7 @@ pub(crate) struct ClientTls {
 }
 
 impl ClientTls {
-    /// Runs the handshake, and makes sure that both sides mean HTTP/2.
+    /// Runs the handshake, and checks that both sides use HTTP/2.
     pub(crate) async fn handshake(&self, io: BoxIo) -> Result<BoxIo, TlsError> {
         let stream = TlsConnector::from(self.credentials.current().await)
             .connect(self.server_name.clone(), io)
@@ -174,7 +174,7 @@ impl ClientTls {
 
 #[cfg(feature = "kubernetes")]
 impl ClientTls {
-    /// Runs the handshake for HTTP/1.1, which every API server of Kubernetes speaks beside HTTP/2.
+    /// Runs the handshake for HTTP/1.1, which every Kubernetes API server speaks beside HTTP/2.
     pub(crate) async fn handshake_http1(&self, io: BoxIo) -> Result<BoxIo, TlsError> {
         let mut config = ClientConfig::clone(&*self.credentials.current().await);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -1,7 +1,7 @@
-//! Access to an API server: where it is, whom it is believed to be, and who the client is.
+//! Access to an API server: its address, how it is verified, and how the client logs in.
 //!
-//! It sends single requests and knows nothing of what they ask for. Redirects are not followed: the
-//! token belongs to one server.
+//! It sends single requests and knows nothing of their content. Redirects are not followed: the
+//! token is for one server only.
 
 mod server;
 mod service_account;
@@ -23,10 +23,10 @@ use crate::shared::peer_text::peer_text;
 use crate::shared::tls::TlsConfig;
 use server::{ApiServer, Token};
 
-/// The way to the API server of a cluster, with the rights of whoever the token belongs to.
+/// Access to the API server of a cluster, with the rights of the token.
 ///
 /// In a pod none has to be made: [`KubernetesConfig`](crate::resolver::KubernetesConfig) uses the
-/// pod's service account. Elsewhere there is `kubectl proxy`, which knows every kind of login:
+/// pod's service account. Elsewhere use `kubectl proxy`, which supports every kind of login:
 ///
 /// ```
 /// use meshless::Channel;
@@ -38,8 +38,8 @@ use server::{ApiServer, Token};
 /// # Ok::<(), meshless::resolver::KubernetesError>(())
 /// ```
 ///
-/// Watches are shared among the clones of one `KubernetesClient`, since of two clients nobody can
-/// tell whether they mean the same cluster; so make one, and clone it.
+/// Clones of one `KubernetesClient` share watches. Two separate clients do not, since they may mean
+/// different clusters; so make one, and clone it.
 #[derive(Clone)]
 pub struct KubernetesClient {
     way: Way,
@@ -48,29 +48,29 @@ pub struct KubernetesClient {
 }
 
 impl KubernetesClient {
-    /// The API server of the cluster that this process is a pod of, with the rights of the pod's
-    /// service account.
+    /// Returns a client for the cluster of this process's pod, with the rights of the pod's service
+    /// account.
     ///
-    /// Token and certificate of the authority are read again for each connection, since both are
-    /// replaced while the pod lives. Blocks on small files.
+    /// The token and the authority's certificate are read again for each connection, since both are
+    /// replaced while the pod runs. Blocks on small files.
     ///
     /// # Errors
-    /// [`KubernetesError::NoCluster`] if this is no pod, or one into which no token is mounted.
+    /// [`KubernetesError::NoCluster`] if this is not a pod, or no token is mounted in it.
     pub fn in_pod() -> Result<Self, KubernetesError> {
         service_account::client(service_account::FOLDER.as_ref(), |name| std::env::var(name).ok())
     }
 
-    /// The API server at `url`, as `https://10.0.0.1:6443` or `http://127.0.0.1:8001`. With
-    /// `https`, [`tls`](Self::tls) says whom to trust.
+    /// Returns a client for the API server at `url`, such as `https://10.0.0.1:6443` or
+    /// `http://127.0.0.1:8001`. For `https`, set the trusted authority with [`tls`](Self::tls).
     ///
     /// # Errors
-    /// [`KubernetesError::NoCluster`] if it is no such URL.
+    /// [`KubernetesError::NoCluster`] if `url` is not such a URL.
     pub fn new(url: &str) -> Result<Self, KubernetesError> {
         Ok(Self::over(Way::Direct(ApiServer::at(url)?)))
     }
 
-    /// Sends requests by `send`, for clusters with another kind of login, or by a client that is
-    /// there already. Requests are GETs with only a path and a query. With the crate `kube`:
+    /// Sends requests with `send`, for clusters with another kind of login, or to use an existing
+    /// client. Requests are GETs with only a path and a query. With the crate `kube`:
     ///
     /// ```ignore
     /// let kube = kube::Client::try_default().await?;
@@ -97,10 +97,11 @@ impl KubernetesClient {
         Self::over(Way::Given(Arc::new(send)))
     }
 
-    /// Whom to trust, and who to be where the API server asks for a certificate. Only for `https`.
+    /// Sets the trusted authority, and the client's certificate if the API server asks for one.
+    /// Only for `https`.
     ///
     /// # Errors
-    /// [`KubernetesError::NoCluster`] if the URL's host is no name for a certificate.
+    /// [`KubernetesError::NoCluster`] if the URL's host cannot be a name in a certificate.
     pub fn tls(mut self, config: &TlsConfig) -> Result<Self, KubernetesError> {
         if let Way::Direct(server) = &mut self.way {
             server.set_tls(config)?;
@@ -125,7 +126,7 @@ impl KubernetesClient {
         self
     }
 
-    /// The namespace of targets that name none. Default `default`; in a pod, the pod's.
+    /// Sets the namespace of targets that name none. Default `default`; in a pod, the pod's.
     pub fn namespace(mut self, namespace: &str) -> Self {
         self.namespace = namespace.into();
         self
@@ -157,7 +158,7 @@ impl KubernetesClient {
 
 impl fmt::Debug for KubernetesClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the token.
+        // The token must not be shown.
         f.debug_struct("KubernetesClient").field("id", &self.id).finish_non_exhaustive()
     }
 }
@@ -174,7 +175,7 @@ enum Way {
     Given(Arc<dyn Fn(Request<()>) -> Sending + Send + Sync>),
 }
 
-/// An error with its causes, of which some repeat each other.
+/// Formats an error with its causes; some causes repeat each other.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -190,7 +191,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 static LAST_ID: AtomicU64 = AtomicU64::new(0);
-/// Causes of an error that a message repeats.
+/// The maximum of causes in a message.
 const CAUSES_MAX: usize = 5;
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
-//! Why a Kubernetes Service has no known endpoints. Calls that wait for a backend are failed with
-//! these texts.
+//! Why a Kubernetes Service has no known endpoints. Calls that wait for a backend fail with these
+//! texts.
 
 use std::time::Duration;
 
 use meshless_core::KubernetesPort;
 
-/// What keeps a [`KubernetesResolver`](crate::resolver::KubernetesResolver) from its endpoints.
+/// Why a [`KubernetesResolver`](crate::resolver::KubernetesResolver) has no endpoints.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
-    /// This is no pod, or one without a service account's token, or what was given names no API
-    /// server.
+    /// This process is not in a pod, its pod has no service account token, or the given URL names
+    /// no API server.
     #[error(
         "no Kubernetes cluster to ask: {reason}; run in a pod with automountServiceAccountToken: true, or give \
          KubernetesConfig a KubernetesClient"
     )]
     NoCluster {
-        /// What was looked for, and what was wrong with it.
+        /// What was missing or wrong.
         reason: String,
     },
     /// The client's service account may not read EndpointSlices.
@@ -27,15 +27,15 @@ pub enum KubernetesError {
     Denied {
         /// The Service, as `name.namespace`.
         service: String,
-        /// The API server's words.
+        /// The API server's message.
         reason: String,
     },
-    /// The API server cannot be read from. Endpoints known before stay in use.
+    /// The API server cannot be read. Known endpoints stay in use.
     #[error("the EndpointSlices of {service} have not been read for {} s: {reason}", age.as_secs())]
     Unreachable {
         /// The Service, as `name.namespace`.
         service: String,
-        /// How old what is known of them is; since the first attempt, if nothing is.
+        /// The age of the known endpoints; if there are none, the time since the first attempt.
         age: Duration,
         /// What went wrong.
         reason: String,
@@ -55,9 +55,9 @@ pub enum KubernetesError {
     NoSuchPort {
         /// The Service, as `name.namespace`.
         service: String,
-        /// The port that is wanted.
+        /// The wanted port.
         port: KubernetesPort,
-        /// The ports that there are.
+        /// The ports that exist.
         listed: Vec<String>,
     },
     /// No pod can take calls.
@@ -67,13 +67,13 @@ pub enum KubernetesError {
     NoneReady {
         /// The Service, as `name.namespace`.
         service: String,
-        /// How many there are.
+        /// How many pods there are.
         listed: usize,
     },
 }
 
 impl KubernetesError {
-    /// Whether the API server has said that there is no backend.
+    /// Returns true if the API server has answered that there is no backend.
     pub(crate) fn says_gone(&self) -> bool {
         matches!(self, Self::NoSlice { .. } | Self::NoneReady { .. })
     }

@@ -1,7 +1,7 @@
 //! A server's calls: gRFC A66.
 //!
-//! A call is a span, made when its headers have come, and told how it ended; one that is dropped
-//! before was cancelled, or out of time.
+//! A call is a span. It is made when the headers have arrived, and is told how the call ended. A
+//! span that is dropped before was cancelled, or timed out.
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ impl ServerMetrics {
         Self(Some(Arc::new(Instruments::new(meter))))
     }
 
-    /// For the calls of a server that has these services.
+    /// Returns the metrics for the calls of a server that has these services.
     pub(crate) fn calls(&self, services: &[&'static str]) -> ServedCalls {
         ServedCalls(self.0.as_ref().map(|instruments| {
             Arc::new(Served { instruments: Arc::clone(instruments), methods: Methods::new(services) })
@@ -76,7 +76,7 @@ impl Instruments {
     }
 }
 
-/// Where a server's calls are begun.
+/// Makes the spans of a server's calls.
 #[derive(Clone, Default)]
 pub(crate) struct ServedCalls(Option<Arc<Served>>);
 
@@ -86,14 +86,14 @@ struct Served {
 }
 
 impl ServedCalls {
-    /// A call begins that has until `ends_at`, if there is a limit.
+    /// Begins a call. `ends_at` is its time limit, if there is one.
     #[inline]
     pub(crate) fn begin(&self, path: &str, ends_at: Option<Instant>) -> ServerCallSpan {
         ServerCallSpan(self.0.as_ref().map(|served| Box::new(ServerCall::new(served, path, ends_at))))
     }
 }
 
-/// A call. Dropped, it was cancelled, unless its time was over.
+/// One call. If it is dropped before its end, it was cancelled, or has timed out.
 #[derive(Default)]
 pub(crate) struct ServerCallSpan(Option<Box<ServerCall>>);
 
@@ -109,13 +109,13 @@ struct ServerCall {
 }
 
 impl ServerCallSpan {
-    /// For the bytes of the request.
+    /// Returns the meter for the bytes of the request.
     #[inline]
     pub(crate) fn receiver(&self) -> MessageMeter {
         self.0.as_ref().map_or_else(MessageMeter::default, |call| MessageMeter::new(call.received.clone()))
     }
 
-    /// Bytes of the response are sent.
+    /// Called when bytes of the response are sent.
     #[inline]
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         if let Some(call) = &mut self.0 {
@@ -123,7 +123,7 @@ impl ServerCallSpan {
         }
     }
 
-    /// The call has ended. Only the first end counts.
+    /// Called when the call has ended. Only the first end counts.
     #[inline]
     pub(crate) fn end(&mut self, code: Code) {
         if let Some(call) = self.0.take() {

@@ -1,7 +1,7 @@
 //! The connections that a server accepted.
 //!
-//! Each is a guard: made when the connection is there, told why it ended; dropping it says that the
-//! server let go of it.
+//! Each connection is a guard. It is made when the connection is accepted, and is told why it
+//! ended. If it is dropped without a reason, the server dropped the connection.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) struct Accepted {
 impl Accepted {
     pub(super) fn new(meter: &Meter) -> Self {
         let accepted = Self::made_by(meter);
-        // So that a rate or an alert finds each of them before the first event.
+        // So that a rate or an alert finds each time series before its first event.
         accepted.open.add(0, &[]);
         accepted.opened.add(0, &[]);
         for reason in CLOSE_REASONS {
@@ -70,7 +70,8 @@ impl ServerMetrics {
     }
 }
 
-/// A connection of a server. Dropped, it was cut together with the server.
+/// A connection of a server. If it is dropped without a reason, it was cut together with the
+/// server.
 #[derive(Default)]
 pub(crate) struct AcceptedConnection(ServerMetrics);
 
@@ -112,12 +113,12 @@ fn close_reason(reason: &CloseReason) -> &'static str {
         CloseReason::SlowReader => "slow_reader",
         CloseReason::Hurried => "hurried",
         CloseReason::KeepaliveTimeout => "keepalive_timeout",
-        // Its text has no bound.
+        // The text is unbounded, so it cannot be a label.
         CloseReason::Failed(_) => "failed",
     }
 }
 
-/// Boundaries for ages of connections, in seconds: from a health checker's to a day.
+/// Boundaries for ages of connections, in seconds: from a health check's to a day.
 const AGE: &[f64] = &[
     0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0,
     21600.0, 86400.0,
@@ -125,7 +126,7 @@ const AGE: &[f64] = &[
 
 const CLOSE_REASON: &str = "meshless.close_reason";
 
-/// What [`close_reason`] returns, without those that no server gives today.
+/// The values of [`close_reason`], without those that no server gives today.
 const CLOSE_REASONS: [&str; 13] = [
     "client",
     "max_age",

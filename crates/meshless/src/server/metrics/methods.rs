@@ -1,10 +1,10 @@
-//! Which methods a server names in its metrics: `grpc.method` must not be a label that clients can
-//! make up (gRFC A66).
+//! The values of a server's label `grpc.method`: clients must not be able to invent them (gRFC
+//! A66).
 //!
-//! tonic says which services there are, not which methods they have. So a method counts as
-//! registered if its service is, and a call of it has ended with something else than UNIMPLEMENTED.
-//! Before the first has ended it gets the benefit of the doubt, as long as there is some left: a
-//! client that calls made-up methods uses it up, and changes nothing for those that are known.
+//! tonic tells which services there are, not which methods they have. So a method counts as
+//! registered if its service is, and a call of it has ended with another status than UNIMPLEMENTED.
+//! Until then, the first `TRUSTED_MAX` names are accepted untested. A client that calls invented
+//! methods uses this allowance up, but does not change names that are known.
 
 use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -13,7 +13,7 @@ use tonic::Code;
 
 use crate::shared::metrics::instrument::OTHER;
 
-/// The names of one server.
+/// The method names of one server.
 #[derive(Debug)]
 pub(super) struct Methods {
     services: Vec<&'static str>,
@@ -23,15 +23,15 @@ pub(super) struct Methods {
 #[derive(Debug, Default)]
 struct Names {
     known: HashSet<Arc<str>>,
-    /// Names that were let in untried.
+    /// How many names were accepted untested.
     trusted: usize,
 }
 
-/// What a method is called.
+/// The label of a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum MethodName {
     Known(Arc<str>),
-    /// `other`, until a call of it shows that it exists.
+    /// `other`, until a call of it shows that the method exists.
     Unproved(Arc<str>),
     Other,
 }
@@ -41,7 +41,7 @@ impl Methods {
         Self { services: services.to_vec(), names: RwLock::default() }
     }
 
-    /// The name for a path such as `/shop.Orders/Place`.
+    /// Returns the name for a path such as `/shop.Orders/Place`.
     pub(super) fn name(&self, path: &str) -> MethodName {
         let name = path.strip_prefix('/').unwrap_or(path);
         let is_registered = name.split_once('/').is_some_and(|(service, _)| self.services.contains(&service));
@@ -56,15 +56,15 @@ impl Methods {
             return MethodName::Known(name);
         }
         let name: Arc<str> = name.into();
-        // Trust only ever runs out. After that nobody's made-up names make the calls of others
-        // wait.
+        // The allowance only shrinks. When it is used up, invented names no longer take the write
+        // lock, on which other calls would wait.
         if there_is_trust && self.trust(&name) {
             return MethodName::Known(name);
         }
         MethodName::Unproved(name)
     }
 
-    /// A call has ended like this.
+    /// Called when a call has ended with `code`.
     pub(super) fn ended(&self, name: &MethodName, code: Code) {
         if let MethodName::Unproved(name) = name
             && code != Code::Unimplemented
@@ -74,10 +74,10 @@ impl Methods {
         }
     }
 
-    /// Lets a name in untried, if there is trust left, and room.
+    /// Accepts an untested name if the allowance and the room are not used up.
     fn trust(&self, name: &Arc<str>) -> bool {
         let mut names = self.write();
-        // Another call may have been first.
+        // Another call may have inserted it before.
         if names.known.contains(name) {
             return true;
         }
@@ -91,7 +91,7 @@ impl Methods {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Names> {
-        // An insert leaves no half-changed state behind.
+        // An insert leaves no inconsistent state.
         self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,7 +111,7 @@ impl Names {
 }
 
 impl MethodName {
-    /// The label's value.
+    /// Returns the label's value.
     pub(super) fn value(&self) -> opentelemetry::StringValue {
         match self {
             Self::Known(name) => Arc::clone(name).into(),
@@ -120,11 +120,11 @@ impl MethodName {
     }
 }
 
-/// Names let in before a call has shown that they exist. More than most servers have methods.
+/// How many names are accepted untested. More than most servers have methods.
 const TRUSTED_MAX: usize = 100;
 
-/// Names in all, for services that take any. Half of what OpenTelemetry's SDK keeps apart in an
-/// instrument (2 000 sets of labels), and there are statuses to tell apart too.
+/// The bound on all names, for services that accept any method. OpenTelemetry's SDK keeps 2 000
+/// sets of labels per instrument; half of that leaves room for the statuses.
 const NAMES_MAX: usize = 1000;
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
         for n in 0..TRUSTED_MAX {
             methods.name(&format!("/shop.Orders/Made{n}"));
         }
-        // Who reads keeps a writer waiting. Not a scoped thread: a failure must not wait for it.
+        // A reader makes a writer wait. Not a scoped thread: a failure must not wait for it.
         let _reading = methods.read();
         let (sender, named) = mpsc::channel();
         let others = Arc::clone(&methods);

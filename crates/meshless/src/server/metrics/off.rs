@@ -1,5 +1,5 @@
-//! The same as with the feature `otel`, and nothing of it: types without a size and methods without
-//! a body, so that the code that measures reads alike either way. Made by `default()` like those,
+//! Stands in for the metrics without the feature `otel`: types without a size and methods without a
+//! body, so that the measuring code is the same. Like the real ones they are made by `default()`,
 //! hence no unit structs.
 
 use tokio::time::Instant;

@@ -1,10 +1,9 @@
-//! How loaded this process is: its calls per second, and its share of the processors that it may
-//! use.
+//! The load of this process: its calls per second, and its share of the processors that it may use.
 //!
-//! Measured from one look to the next, at least a second apart: what goes with responses over one
-//! window for all, and only while there are calls; each [`Listener`] over its own. The share of the
-//! processors is known on Linux; elsewhere an application has to say how busy it is, or clients
-//! hold all servers for equal.
+//! Each measurement covers the time since the last, at least a second. Responses share one window,
+//! which only moves while there are calls; each [`Listener`] has its own. The share of the
+//! processors is known on Linux only. Elsewhere an application has to set its utilization, or
+//! clients give all servers the same weight.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{LoadReport, OpenRcaService, ReportLoad};
 
-/// Measures the load of this process, and reports it with the responses of the services that it
+/// Measures the load of this process, and reports it: with the responses of the services that it
 /// wraps, or apart from them. Clones share everything.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReporter {
@@ -25,7 +24,7 @@ pub struct LoadReporter {
 struct Counters {
     calls: AtomicU64,
     errors: AtomicU64,
-    /// Bits of an `f64`, 0 when the application says nothing.
+    /// Bits of an `f64`; 0 if the application has not set it.
     application_utilization: AtomicU64,
     /// The same.
     calls_per_second: AtomicU64,
@@ -34,14 +33,14 @@ struct Counters {
 
 #[derive(Debug, Default)]
 struct Last {
-    /// Where the report begins.
+    /// The begin of the reported window.
     before: Option<Sample>,
-    /// Where it ends, and the next one begins.
+    /// The end of the reported window, where the next one begins.
     look: Option<Sample>,
     report: LoadReport,
 }
 
-/// What had been counted at a moment.
+/// The counts at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Instant,
@@ -51,56 +50,54 @@ struct Sample {
 }
 
 impl LoadReporter {
-    /// A reporter that has seen no call.
+    /// Returns a reporter that has counted no call.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `service`, with a report at the end of every response.
+    /// Returns `service` with a report at the end of every response.
     pub fn wrap<S>(&self, service: S) -> ReportLoad<S> {
         ReportLoad::new(service, self.clone())
     }
 
-    /// A service that reports the same apart from calls, to clients that ask for it:
+    /// Returns a service that sends the same reports apart from calls, to clients that ask for it:
     /// `xds.service.orca.v3.OpenRcaService`.
     ///
-    /// [Wrap](Self::wrap) the services all the same: it is there that calls are counted, and
-    /// without calls per second a report has no weight.
+    /// [Wrap](Self::wrap) the other services as well: calls are counted there, and a report without
+    /// calls per second has no weight.
     pub fn out_of_band(&self) -> OpenRcaService {
-        // The first look: the first client to listen then hears of the time since.
+        // The first sample: the first listener's report then covers the time since now.
         self.report();
         OpenRcaService::new(self.clone())
     }
 
-    /// Says how busy the application is by its own measure (a queue, a pool, a lock): 0 for idle, 1
-    /// for as much as it should be, more for too much. Clients go by it instead of the processor's
-    /// utilization from then on; 0 takes it back.
+    /// Sets the application's own utilization (of a queue, a pool, a lock): 0 is idle, 1 is full,
+    /// more is overload. Clients then use it instead of the processor's utilization; 0 undoes that.
     pub fn set_application_utilization(&self, utilization: f64) {
         let utilization = if utilization.is_finite() { utilization.max(0.0) } else { 0.0 };
         self.shared.application_utilization.store(utilization.to_bits(), Ordering::Relaxed);
     }
 
-    /// Says how many calls the application serves per second by its own count (gRFC A51's
-    /// `setQpsMetric`). That goes into reports instead of what is counted here from then on; 0
-    /// takes it back.
+    /// Sets the application's own count of calls per second (gRFC A51's `setQpsMetric`). Reports
+    /// then carry it instead of the measured count; 0 undoes that.
     ///
-    /// For services whose calls are long: here a call counts when it has ended, whether with a
-    /// status, reset by its client or dropped. A server that holds a thousand streams for an hour
-    /// each has next to no calls per second by that, and without calls per second a report has no
-    /// weight. Say what stands for the work done, the same on all replicas: messages per second, or
-    /// the streams that are open. Errors per second remain those that are counted here.
+    /// This is for services with long calls: a call is counted when it ends, with a status, by a
+    /// reset or by a drop. A server that holds a thousand streams for an hour each has almost no
+    /// calls per second, and a report without calls per second has no weight. Set a number that
+    /// stands for the work done, of the same kind on all replicas: messages per second, or open
+    /// streams. Errors per second are still measured here.
     pub fn set_calls_per_second(&self, calls: f64) {
         let calls = if calls.is_finite() { calls.max(0.0) } else { 0.0 };
         self.shared.calls_per_second.store(calls.to_bits(), Ordering::Relaxed);
     }
 
-    /// The load as last measured, which is renewed if that is more than a second ago. All zero in
-    /// the first second.
+    /// Returns the last measured load, after a new measurement if that is more than a second old.
+    /// All zero in the first second.
     pub fn report(&self) -> LoadReport {
         self.as_said(self.measured())
     }
 
-    /// Somebody to report to at intervals of its own.
+    /// Returns a listener that has its own intervals.
     pub(super) fn listen(&self) -> Listener {
         let last = self.lock_last();
         let since = last.before.or(last.look);
@@ -128,13 +125,13 @@ impl LoadReporter {
         last.report
     }
 
-    /// Held for two reads of /proc once a second, and a copy otherwise.
+    /// The lock is held for two reads of /proc once a second, otherwise for a copy.
     fn lock_last(&self) -> MutexGuard<'_, Last> {
-        // A panic while it is held leaves nothing half done.
+        // A panic while it is held leaves no inconsistent state.
         self.shared.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the application says comes before what is measured.
+    /// Replaces measured values by those that the application has set.
     fn as_said(&self, mut report: LoadReport) -> LoadReport {
         let said = |bits: &AtomicU64| f64::from_bits(bits.load(Ordering::Relaxed));
         report.application_utilization = said(&self.shared.application_utilization);
@@ -155,9 +152,8 @@ impl LoadReporter {
     }
 }
 
-/// One to whom the load is reported again and again, each time over the time since the last:
-/// however seldom calls come, whoever listens to all of it has heard of each of them, and of none
-/// twice.
+/// A receiver of reports, each over the time since its last. However rare calls are, its reports
+/// together contain each call exactly once.
 #[derive(Debug)]
 pub(super) struct Listener {
     reporter: LoadReporter,
@@ -165,8 +161,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// The load since the last report; at first since the shared window began, so that there is
-    /// something to say at once.
+    /// Returns the load since the last report. The first one covers the shared window, so that it
+    /// is not empty.
     pub(super) fn report(&mut self) -> LoadReport {
         let now = self.reporter.look(Instant::now());
         if now.at.saturating_duration_since(self.since.at) < PERIOD {
@@ -193,13 +189,13 @@ impl Sample {
     }
 }
 
-/// User and system time of this process so far.
+/// Returns the user and system time of this process so far.
 fn processor_time() -> Option<Duration> {
     parse_stat(&std::fs::read_to_string("/proc/self/stat").ok()?)
 }
 
-/// Fields 14 and 15 (proc_pid_stat(5)); the second, the name, may contain anything, and ends with
-/// the last parenthesis.
+/// Reads fields 14 and 15 (proc_pid_stat(5)). The second field, the name, may contain anything and
+/// ends with the last parenthesis.
 fn parse_stat(stat: &str) -> Option<Duration> {
     let (_, after_name) = stat.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -208,24 +204,24 @@ fn parse_stat(stat: &str) -> Option<Duration> {
     Some(Duration::from_millis(ticks * MILLIS_PER_TICK))
 }
 
-/// How many processors the process may use, as a fraction where its container's limit is one.
+/// Returns how many processors the process may use: a fraction if its container's limit is one.
 fn processors() -> f64 {
     let limit = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok().and_then(|max| parse_cpu_max(&max));
     let present = std::thread::available_parallelism().map_or(1, usize::from) as f64;
-    // `present` heeds the limit already, but rounds it to whole processors; a limit far above it
-    // limits nothing.
+    // `present` already includes the limit, but rounded to whole processors. A limit far above
+    // `present` limits nothing.
     limit.filter(|limit| *limit < present + 1.0).unwrap_or(present)
 }
 
-/// `50000 100000`: 50 ms in every 100 ms; or `max 100000`.
+/// Parses `50000 100000` (50 ms in every 100 ms) or `max 100000`.
 fn parse_cpu_max(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period) = (quota.parse::<f64>().ok()?, period.parse::<f64>().ok()?);
     (quota > 0.0 && period > 0.0).then_some(quota / period)
 }
 
-/// As often as clients recompute their weights (A58: 1 s). Processor time is known to 10 ms, 1 % of
-/// it.
+/// Clients recompute their weights as often (A58: 1 s). Processor time has a resolution of 10 ms,
+/// 1 % of it.
 const PERIOD: Duration = Duration::from_secs(1);
 /// USER_HZ, which is 100 on every architecture that runs this.
 const MILLIS_PER_TICK: u64 = 10;

@@ -1,9 +1,8 @@
-//! A server's reports of its load in a stream of their own (gRFC A51, "out of band"), for clients
-//! that make few calls or long ones.
+//! A server's load reports in a stream of their own (gRFC A51, "out of band"), for clients that
+//! make few calls or long ones.
 //!
-//! Added to a server like any service. A stream ends with the connection that it is on: when that
-//! is sent away, so does it, or each client that listens would hold up the connection's age and the
-//! server's drain.
+//! It is added to a server like any service. A stream ends when its connection gets a GOAWAY;
+//! otherwise each listening client would delay the connection's age and the server's drain.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -25,16 +24,15 @@ use super::measure::Listener;
 use crate::server::CallContext;
 use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
-/// `xds.service.orca.v3.OpenRcaService`: what the process measured, now and at an interval that the
-/// client names. Made by [`LoadReporter::out_of_band`].
+/// `xds.service.orca.v3.OpenRcaService`: reports the load now and at an interval that the client
+/// sets. Made by [`LoadReporter::out_of_band`].
 ///
-/// Each stream's report is of the time since its last, whatever other clients listen and however
-/// seldom there are calls.
+/// Each report covers the time since the last one of its stream, whatever other clients listen and
+/// however rare calls are.
 ///
-/// To a connection it is a stream like others: while a client listens, its connection is not
-/// [idle](crate::Server::max_connection_idle). It ends when the connection is sent away or when it
-/// reaches [`max_stream_age`](crate::Server::max_stream_age): a second later, however long the
-/// grace.
+/// It counts as a stream like others: a connection with it is not
+/// [idle](crate::Server::max_connection_idle). It ends one second after the connection's GOAWAY or
+/// after [`max_stream_age`](crate::Server::max_stream_age), however long the grace is.
 #[derive(Clone, Debug)]
 pub struct OpenRcaService {
     reporter: LoadReporter,
@@ -46,12 +44,12 @@ impl OpenRcaService {
         Self { reporter, interval_min: INTERVAL_MIN }
     }
 
-    /// How often a client may have a report at most; one that asks for more, or names no interval,
-    /// gets this. Default 30 s, gRPC's (A51); below 1 s counts as that, since the load is not
-    /// measured more often. Above a day counts as a day.
+    /// Sets the shortest interval between reports. A client that asks for a shorter one, or for
+    /// none, gets this. Default 30 s, as in gRPC (A51).
     ///
-    /// Clients ask for one each 10 s by default (A58). A report costs about as much as a message of
-    /// any stream: with a thousand clients, 5 s are 200 messages a second.
+    /// Less than 1 s counts as 1 s, since the load is not measured more often; more than a day
+    /// counts as a day. Clients ask for 10 s by default (A58). A report costs about as much as a
+    /// message of any stream: with a thousand clients, 5 s are 200 messages a second.
     #[must_use]
     pub fn interval_min(mut self, interval: Duration) -> Self {
         self.interval_min = interval.clamp(MEASURED_EVERY, INTERVAL_MAX);
@@ -105,7 +103,7 @@ impl ServerStreamingService<OrcaLoadReportRequest> for OpenRcaService {
     }
 }
 
-/// One client that listens.
+/// The stream of one client.
 struct Reports {
     load: Listener,
     interval: Duration,
@@ -115,14 +113,14 @@ struct Reports {
 
 impl Reports {
     /// "Initially receiving a new request, or when the response timer fires, the server sends a
-    /// response" (A51), whether there is news or not.
+    /// response" (A51), even if nothing has changed.
     async fn next(mut self) -> Option<(Result<OrcaLoadReport, Status>, Option<Self>)> {
         if std::mem::replace(&mut self.has_begun, true) {
             tokio::select! {
                 biased;
                 () = &mut self.ending => return Some((Err(Status::unavailable(ENDED)), None)),
-                // From the moment that HTTP/2 has taken the last: a client that does not read gets
-                // no more for it.
+                // Counts from the moment when HTTP/2 took the last report: a client that does not
+                // read gets no more.
                 () = sleep(self.interval) => {}
             }
         }
@@ -130,7 +128,7 @@ impl Reports {
     }
 }
 
-/// Outside of a [`Server`](crate::Server) nobody says so.
+/// Outside of a [`Server`](crate::Server) it never ends.
 async fn ending(call: Option<CallContext>) {
     match call {
         Some(call) => call.stream_ending().await,
@@ -141,16 +139,16 @@ async fn ending(call: Option<CallContext>) {
 
 const ENDED: &str =
     "the stream of load reports has to end here; open another, on another connection if this one goes away";
-/// "When the backend sends a `GOAWAY`, the client will cancel the call" (A51): it is left the time
-/// for that. A stream that ends at once may be the last one, upon which clients (seen with grpc-go)
-/// hang up before the second GOAWAY is written, and the connection counts as failed.
+/// "When the backend sends a `GOAWAY`, the client will cancel the call" (A51): this is the time for
+/// it. A stream that ends at once may be the last one. Clients (seen with grpc-go) then close the
+/// connection before the second GOAWAY is written, and it counts as failed.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// "A minimum reporting interval (30s by default) can be configured when creating the service"
 /// (A51).
 const INTERVAL_MIN: Duration = Duration::from_secs(30);
-/// No sum of an instant and this overflows.
+/// The sum of an instant and this does not overflow.
 const INTERVAL_MAX: Duration = Duration::from_secs(24 * 3600);
 
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
-/// An interval, and names of request costs that are not read: thousands of them.
+/// Room for an interval and thousands of request cost names, which are not read.
 const REQUEST_LEN_MAX: usize = 64 << 10;

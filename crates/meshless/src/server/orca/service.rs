@@ -13,12 +13,12 @@ use tower_service::Service;
 use super::{LoadReport, LoadReporter};
 use crate::shared::orca::{TRAILER, trailer};
 
-/// A gRPC service whose responses end with a report: of the measured load, or of the [`LoadReport`]
-/// that the handler has put into the extensions of its response. Made by [`LoadReporter::wrap`].
+/// A gRPC service whose responses end with a load report. Made by [`LoadReporter::wrap`].
 ///
-/// A call counts when it has ended: with its status, or when its body or the call itself is dropped
-/// before that, as it is when the client resets it. One that is dropped is no error of the
-/// server's.
+/// The report is the measured load, or the [`LoadReport`] that the handler has put into the
+/// extensions of its response. A call is counted when it ends: with its status, or when its body or
+/// the call itself is dropped, for instance after the client's reset. A dropped call is not an
+/// error of the server.
 #[derive(Clone, Debug)]
 pub struct ReportLoad<S> {
     service: S,
@@ -124,7 +124,7 @@ impl<B: Body> Body for ReportingBody<B> {
     }
 }
 
-/// The end of one call, which is counted once, be it when this is dropped.
+/// Counts the end of one call once, at the latest when it is dropped.
 #[derive(Debug)]
 struct ReportAtEnd {
     own: Option<LoadReport>,
@@ -137,7 +137,7 @@ impl ReportAtEnd {
         let status = trailers.get(Status::GRPC_STATUS);
         self.count(status.is_some_and(|status| status.as_bytes() != b"0"));
         let report = self.own.take().unwrap_or_else(|| self.reporter.report());
-        // In its first second a server has nothing to say.
+        // In its first second a server has no measurement.
         if report != LoadReport::default() {
             trailers.insert(TRAILER, trailer(&report));
         }

@@ -1,4 +1,4 @@
-//! What the instruments have in common: names of labels, bucket boundaries, and how they are made.
+//! What the instruments share: names of labels, bucket boundaries, and constructors.
 
 use opentelemetry::metrics::{Counter, Histogram, Meter, UpDownCounter};
 use opentelemetry::{Key, KeyValue, StringValue};
@@ -55,7 +55,7 @@ pub(crate) fn counter(
     meter.u64_counter(name).with_unit(unit).with_description(description).build()
 }
 
-/// A number that rises and falls.
+/// An up-down counter.
 pub(crate) fn up_down(
     meter: &Meter,
     name: &'static str,

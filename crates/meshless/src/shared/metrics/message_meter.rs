@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::shared::grpc::message_limit::MessageLimit;
 
-/// Goes with the bytes, which another task may move than the one that reads the sum. Empty where
-/// nobody reads it.
+/// Counts the bytes of one side of a call. They may pass in another task than the one that reads
+/// the sum. Empty if nobody reads it.
 #[derive(Debug, Default)]
 pub(crate) struct MessageMeter(Option<Box<Meter>>);
 
@@ -23,11 +23,11 @@ pub(crate) struct Sum(Arc<AtomicU64>);
 
 impl MessageMeter {
     pub(crate) fn new(sum: Sum) -> Self {
-        // No length is above the limit.
+        // No length exceeds this limit.
         Self(Some(Box::new(Meter { messages: MessageLimit::new(u32::MAX), sum })))
     }
 
-    /// These bytes pass, prefixes of messages included.
+    /// Called with the bytes that pass, including message prefixes.
     #[inline]
     pub(crate) fn pass(&mut self, bytes: &[u8]) {
         if let Some(meter) = &mut self.0 {

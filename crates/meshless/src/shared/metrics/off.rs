@@ -1,4 +1,4 @@
-//! The same as with the feature `otel`, and nothing of it.
+//! Stands in for the metrics without the feature `otel`.
 
 #[derive(Debug, Default)]
 pub(crate) struct MessageMeter(());

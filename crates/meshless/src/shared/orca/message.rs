@@ -1,5 +1,4 @@
-//! ORCA's messages (`xds.data.orca.v3`, `xds.service.orca.v3`), as far as they are read and written
-//! here.
+//! The fields of ORCA's messages (`xds.data.orca.v3`, `xds.service.orca.v3`) that are used here.
 
 use std::time::Duration;
 
@@ -18,9 +17,9 @@ pub(crate) struct OrcaLoadReport {
     application_utilization: f64,
 }
 
-/// `xds.service.orca.v3.OrcaLoadReportRequest`, without the names of request costs, which reports
-/// apart from calls do not have ("For OOB, we only support utilization metrics, not request cost
-/// metrics", A51).
+/// `xds.service.orca.v3.OrcaLoadReportRequest`, without the names of request costs. Reports apart
+/// from calls have none ("For OOB, we only support utilization metrics, not request cost metrics",
+/// A51).
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct OrcaLoadReportRequest {
     #[prost(message, optional, tag = "1")]
@@ -28,15 +27,15 @@ pub(crate) struct OrcaLoadReportRequest {
 }
 
 impl OrcaLoadReportRequest {
-    /// Asks for reports that often; a day is the longest. Other implementations refuse what their
-    /// own durations cannot hold: 292 years in Go and Java, 10 000 years in protobuf.
+    /// Returns a request for reports at this interval, at most a day. Other implementations refuse
+    /// what their own durations cannot hold: 292 years in Go and Java, 10 000 years in protobuf.
     pub(crate) fn every(interval: Duration) -> Self {
         let interval = interval.min(INTERVAL_MAX);
         let (seconds, nanos) = (interval.as_secs() as i64, interval.subsec_nanos() as i32);
         Self { report_interval: Some(ProtobufDuration { seconds, nanos }) }
     }
 
-    /// What is asked for; zero if nothing that makes sense is.
+    /// Returns the requested interval; zero if it is missing or invalid.
     pub(crate) fn interval(&self) -> Duration {
         let Some(ProtobufDuration { seconds, nanos }) = self.report_interval else { return Duration::ZERO };
         match (u64::try_from(seconds), u32::try_from(nanos)) {
@@ -81,7 +80,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The name of the service that reports apart from calls.
 pub(crate) const SERVICE: &str = "xds.service.orca.v3.OpenRcaService";
-/// The path of its one method.
+/// The path of its only method.
 pub(crate) const STREAM_CORE_METRICS: &str = "/xds.service.orca.v3.OpenRcaService/StreamCoreMetrics";
 
 #[cfg(test)]
@@ -107,8 +106,7 @@ mod tests {
 
     #[test]
     fn a_request_of_another_implementation_is_read() {
-        // { report_interval: { seconds: 10 }, request_cost_names: "db" }, by hand after the
-        // encoding's rules.
+        // { report_interval: { seconds: 10 }, request_cost_names: "db" }, encoded by hand.
         let bytes = b"\x0a\x02\x08\x0a\x12\x02db";
         assert_eq!(OrcaLoadReportRequest::decode(&bytes[..]).unwrap().interval(), Duration::from_secs(10));
     }

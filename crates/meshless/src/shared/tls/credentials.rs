@@ -1,7 +1,7 @@
-//! Whom a channel trusts and who it is, as of now: a rustls configuration that follows its files.
+//! The rustls configuration of a channel, which follows its certificate files.
 //!
-//! Asked once for each handshake. Files are read again then, which spares a task and a timer: a
-//! channel connects seldom, and a connection that stands keeps what it has until it is replaced.
+//! Each handshake asks for it, and the files are then read again. This needs no task and no timer:
+//! a channel connects rarely, and an open connection keeps its credentials until it is replaced.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tokio_rustls::rustls::crypto::ring::default_provider;
 use super::pem::{Pem, Text};
 use super::{ALPN_H2, TlsError, material};
 
-/// Where certificates and key come from.
+/// Where the certificates and the key come from.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     pub(super) authorities: Pem,
@@ -29,11 +29,11 @@ pub(super) struct Credentials {
 struct Current {
     contents: Contents,
     config: Arc<ClientConfig>,
-    /// What was wrong with the files when they were last looked at, so that the same is said once.
+    /// The problem of the last read, so that the same one is logged only once.
     trouble: Option<String>,
 }
 
-/// What stood in the sources at one time.
+/// The contents of the sources at one time.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Contents {
     authorities: Text,
@@ -41,7 +41,7 @@ struct Contents {
 }
 
 impl Credentials {
-    /// Blocks on files. Warns of what is left out.
+    /// Blocks on files. Warns of authorities that are left out.
     pub(super) fn new(sources: Sources) -> Result<Self, TlsError> {
         let current = sources.look()?;
         let sources = Some(sources).filter(Sources::has_files);
@@ -54,7 +54,7 @@ impl Credentials {
         Self { sources: None, current: Arc::new(Mutex::new(current)) }
     }
 
-    /// The configuration for a handshake that begins now. Files that cannot be used change nothing.
+    /// Returns the configuration for a handshake that begins now. Unusable files change nothing.
     pub(super) async fn current(&self) -> Arc<ClientConfig> {
         let (known, config) = self.read_current(|current| (current.contents.clone(), current.config.clone()));
         let Some(sources) = self.sources.clone() else { return config };
@@ -76,7 +76,7 @@ impl Credentials {
                 tracing::error!(%error, "reading the certificates panicked, which is a bug; the old ones stay");
                 config
             }
-            // Nothing has changed, or the runtime is on its way down.
+            // Nothing has changed, or the runtime is shutting down.
             Ok(Ok(None)) | Err(_) => {
                 self.read_current(|current| current.trouble = None);
                 config
@@ -101,7 +101,7 @@ impl Sources {
         Ok(Contents { authorities: self.authorities.read()?, identity })
     }
 
-    /// Reads the files and makes the configuration. Warns of what is left out.
+    /// Reads the files and makes the configuration. Warns of authorities that are left out.
     fn look(&self) -> Result<Current, TlsError> {
         let contents = self.read()?;
         let (config, warnings) = self.build(&contents)?;
@@ -109,20 +109,20 @@ impl Sources {
         Ok(Current { contents, config, trouble: None })
     }
 
-    /// The same, if what the files hold differs from what is known.
+    /// The same, if the contents differ from `known`.
     fn look_again(&self, known: &Contents) -> Result<Option<Current>, TlsError> {
         if self.read()? == *known { Ok(None) } else { self.look().map(Some) }
     }
 
-    /// Says what is wrong with the sources, if anything is. Blocks on files.
+    /// Checks the sources. Blocks on files.
     pub(super) fn check(&self) -> Result<(), TlsError> {
         self.build(&self.read()?).map(drop)
     }
 
-    /// The configuration, and what is to be said about authorities that were left out.
+    /// Returns the configuration, and warnings about authorities that were left out.
     fn build(&self, contents: &Contents) -> Result<(Arc<ClientConfig>, Vec<String>), TlsError> {
         let authorities = material::authorities(&contents.authorities)?;
-        // Named, so that nothing depends on which provider the process has installed.
+        // Named, so that nothing depends on the provider that the process has installed.
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::from_rustls)?

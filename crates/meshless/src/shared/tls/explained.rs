@@ -1,7 +1,7 @@
-//! A client's TLS stream whose errors say what the server means.
+//! A client's TLS stream whose errors explain the server's alerts.
 //!
-//! With TLS 1.3 a server reads the client's certificate after the client's handshake is over, so
-//! its refusal comes as an alert in place of the first bytes of HTTP/2.
+//! With TLS 1.3 a server reads the client's certificate after the client's handshake is over. So
+//! its refusal arrives as an alert in place of the first bytes of HTTP/2.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use crate::shared::io::BoxIo;
 /// The stream.
 pub(super) struct Explained(pub(super) TlsStream<BoxIo>);
 
-/// The same error, in words where there are some.
+/// Returns the same error, with an explanation if there is one.
 fn explain(error: io::Error) -> io::Error {
     let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     let words = match cause {

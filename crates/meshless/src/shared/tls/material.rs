@@ -1,8 +1,7 @@
-//! Certificates and keys, as people have them: what stands in a PEM text, and what to do if it is
-//! something else.
+//! Certificates and keys from PEM text, and errors that help if the text is something else.
 //!
-//! Every error names the file, says what stands there instead, and which command makes what is
-//! needed of it. It never judges whether a certificate is valid, only whether it can be used.
+//! Every error names the file, says what it contains instead, and names the command that converts
+//! it. This module never checks if a certificate is valid, only if it can be used.
 
 use std::sync::Arc;
 
@@ -16,24 +15,24 @@ use super::pem::Text;
 use super::sections::{Section, sections};
 use super::{Kind, TlsError, strange};
 
-/// What is wanted of a text.
+/// What a text must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     Certificate,
     Key,
 }
 
-/// The authorities of a bundle, and what is to be said about those that cannot be used.
+/// The authorities of a bundle, and warnings about those that cannot be used.
 #[derive(Debug)]
 pub(crate) struct Authorities {
     pub(crate) roots: RootCertStore,
     pub(crate) warnings: Vec<String>,
 }
 
-/// A certificate and its intermediates.
+/// Returns a certificate and its intermediates.
 ///
 /// # Errors
-/// If there is none, or one that cannot be read.
+/// If there is none, or one cannot be read.
 pub(crate) fn chain(text: &Text) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let sections = sections(text.bytes());
     let chain = sections.iter().filter(|section| section.label == CERTIFICATE).map(|section| {
@@ -43,10 +42,10 @@ pub(crate) fn chain(text: &Text) -> Result<Vec<CertificateDer<'static>>, TlsErro
     if chain.is_empty() { Err(missing(text, Wanted::Certificate, &sections)) } else { Ok(chain) }
 }
 
-/// A certificate with its intermediates, and the private key that belongs to it.
+/// Returns a certificate with its intermediates, and its private key.
 ///
 /// # Errors
-/// If one of them is missing or cannot be used, or they do not belong together.
+/// If one of them is missing or cannot be used, or the key does not match the certificate.
 pub(crate) fn identity(chain_text: &Text, key_text: &Text) -> Result<Identity, TlsError> {
     let chain = chain(chain_text)?;
     let key = key(key_text)?;
@@ -78,8 +77,8 @@ pub(crate) fn identity(chain_text: &Text, key_text: &Text) -> Result<Identity, T
 
 type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// Authorities, one or many. One that cannot be used does not spoil the others: bundles hold
-/// certificates of all ages.
+/// Returns the authorities. One that cannot be used does not invalidate the others: bundles also
+/// hold very old certificates.
 ///
 /// # Errors
 /// If none can be used.
@@ -138,6 +137,6 @@ const CERTIFICATE: &str = "CERTIFICATE";
 /// PKCS #8, PKCS #1 and SEC 1.
 const KEYS: [&str; 3] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
-/// What ring signs with.
+/// The kinds of keys that ring signs with.
 const UNSUPPORTED_KEY: &str = "the private key is of a kind that is not supported; use RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384, or Ed25519 \
      (`openssl genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-256 -out tls.key`)";

@@ -1,6 +1,6 @@
-//! PEM text: where it is, and how it is read.
+//! PEM text: where it comes from, and how it is read.
 //!
-//! Used by both sides. What stands in the text is read by [`material`](super::material).
+//! Used by both sides. [`material`](super::material) parses the text.
 
 use std::fmt;
 use std::fs::File;
@@ -10,25 +10,25 @@ use std::sync::Arc;
 
 use super::TlsError;
 
-/// PEM text, at hand or in a file that is read again from time to time.
+/// PEM text, given directly or in a file that is read again from time to time.
 #[derive(Clone)]
 pub struct Pem(Source);
 
-/// What was read, and from where.
+/// The text that was read, and its file.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Text {
     bytes: Arc<[u8]>,
-    /// `None` for text that was given as such.
+    /// `None` for text that was given directly.
     path: Option<Arc<Path>>,
 }
 
 impl Text {
-    /// The text, as it is.
+    /// Returns the text as it is.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How a message names it: by the path of its file.
+    /// Returns the name for messages: the path of its file.
     pub(crate) fn name(&self) -> String {
         match &self.path {
             Some(path) => path.display().to_string(),
@@ -36,7 +36,7 @@ impl Text {
         }
     }
 
-    /// What stands for it in a command that is recommended.
+    /// Returns the placeholder or path for a recommended command.
     pub(crate) fn file(&self) -> String {
         match &self.path {
             Some(path) => path.display().to_string(),
@@ -52,13 +52,13 @@ enum Source {
 }
 
 impl Pem {
-    /// What the file at `path` holds, now and later. Kubernetes exchanges the files of a Secret by
-    /// turning a symbolic link, which is followed anew each time.
+    /// The contents of the file at `path`, now and later. Kubernetes replaces the files of a Secret
+    /// by changing a symbolic link, which is followed anew each time.
     pub fn file(path: impl Into<PathBuf>) -> Self {
         Self(Source::File(path.into()))
     }
 
-    /// Reads it; blocks if it is a file.
+    /// Reads the text; blocks if it is a file.
     pub(crate) fn read(&self) -> Result<Text, TlsError> {
         match &self.0 {
             Source::Text(bytes) => Ok(Text { bytes: bytes.clone(), path: None }),
@@ -69,7 +69,7 @@ impl Pem {
         }
     }
 
-    /// Whether it may change.
+    /// Returns true if the text may change.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.0, Source::File(_))
     }
@@ -108,7 +108,7 @@ impl From<Vec<u8>> for Pem {
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            // It may be a key.
+            // The text may be a key.
             Source::Text(_) => f.write_str("Pem(..)"),
             Source::File(path) => f.debug_tuple("Pem").field(path).finish(),
         }
@@ -124,5 +124,5 @@ fn read_file(path: &Path) -> io::Result<Arc<[u8]>> {
     Ok(text.into())
 }
 
-/// The bundle of every public authority has 0.2 MiB; a Kubernetes Secret holds 1 MiB at most.
+/// The bundle of all public authorities has 0.2 MiB; a Kubernetes Secret has at most 1 MiB.
 const FILE_LEN_MAX: u64 = 4 << 20;

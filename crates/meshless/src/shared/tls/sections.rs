@@ -1,16 +1,16 @@
 //! The sections of a PEM text: `-----BEGIN X-----` to `-----END X-----`, each with the line on
 //! which it begins.
 //!
-//! Read line by line and without blanks at their ends, so that text with a byte order mark, with
-//! the line ends of any system, or indented as it was in some YAML is read as it was meant. Whether
-//! a section's content is any good is for `rustls-pki-types` to say.
+//! The text is read line by line, and blanks at the ends of lines are ignored. So a byte order
+//! mark, the line ends of any system and the indentation of YAML do no harm. `rustls-pki-types`
+//! checks the content of a section.
 
 /// One section.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// As in `CERTIFICATE`.
+    /// The label, such as `CERTIFICATE`.
     pub(super) label: String,
-    /// It alone, from its first line to its last.
+    /// The section alone, from its first line to its last.
     pub(super) pem: Vec<u8>,
     /// Counts sections of this label, from 1.
     number: usize,
@@ -19,12 +19,12 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// As in "certificate 2 (line 31)".
+    /// Returns its place, as in "certificate 2 (line 31)".
     pub(super) fn place(&self) -> String {
         format!("{} {} (line {})", self.label.to_lowercase(), self.number, self.line)
     }
 
-    /// What is wrong with a section that cannot be read.
+    /// Describes a section that cannot be read.
     pub(super) fn damage(&self) -> String {
         match self.has_end {
             false => format!("the line -----END {}----- is missing", self.label),
@@ -32,15 +32,15 @@ impl Section {
         }
     }
 
-    /// True if the content needs a pass phrase (RFC 1421, "Proc-Type", which OpenSSL's older
-    /// formats use).
+    /// Returns true if the content needs a pass phrase (RFC 1421, "Proc-Type", used by OpenSSL's
+    /// older formats).
     pub(super) fn is_encrypted(&self) -> bool {
         let header = b"Proc-Type: 4,ENCRYPTED";
         self.pem.windows(header.len()).any(|part| part == header)
     }
 }
 
-/// All of a text, in its order.
+/// Returns all sections of a text, in order.
 pub(super) fn sections(text: &[u8]) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut is_open = false;
@@ -68,5 +68,5 @@ fn label(line: &[u8], prefix: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(label).into_owned())
 }
 
-/// UTF-8's, which editors on Windows write.
+/// The byte order mark of UTF-8, which editors on Windows write.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";

@@ -1,12 +1,12 @@
-//! What else people have in place of a certificate or a key, and which command makes PEM of it.
+//! Recognizes what users often give in place of PEM, and names the command that converts it.
 //!
-//! Asked only when what is wanted was not found.
+//! Called only if the wanted section was not found.
 
 use super::material::Wanted;
 use super::pem::Text;
 use super::sections::Section;
 
-/// Says what stands in `text` in place of what is wanted, and what to do.
+/// Explains what `text` contains in place of what is wanted, and what to do.
 pub(super) fn explain(text: &Text, wanted: Wanted, sections: &[Section]) -> String {
     let noun = match wanted {
         Wanted::Certificate => "certificate",
@@ -22,7 +22,7 @@ pub(super) fn explain(text: &Text, wanted: Wanted, sections: &[Section]) -> Stri
     format!("no {noun} found: {holds}")
 }
 
-/// The words for a key that needs a pass phrase.
+/// Returns the message for a key that needs a pass phrase.
 pub(super) fn encrypted(text: &Text) -> String {
     format!(
         "the private key is encrypted with a pass phrase; write it without: `openssl pkey -in {} -out plain.key`, and keep that \

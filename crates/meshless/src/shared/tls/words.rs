@@ -1,10 +1,10 @@
-//! What rustls says about the other side, in words that name what to do. Used by both sides.
+//! Texts for rustls's errors about the other side, with a hint what to do. Used by both sides.
 
 use std::time::Duration;
 
 use tokio_rustls::rustls::{AlertDescription, CertificateError};
 
-/// Whose certificate it is about.
+/// The owner of the certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whose {
     Server,
@@ -19,7 +19,7 @@ impl Whose {
         }
     }
 
-    /// The purpose that its `extendedKeyUsage` must name.
+    /// Returns the purpose that its `extendedKeyUsage` must contain.
     fn usage(self) -> &'static str {
         match self {
             Self::Server => "serverAuth",
@@ -28,12 +28,12 @@ impl Whose {
     }
 }
 
-/// Why a certificate is refused. Names have words of their own.
+/// Explains why a certificate is refused. Errors about names have texts of their own.
 pub(crate) fn certificate(error: &CertificateError, whose: Whose) -> String {
     use CertificateError as E;
     let noun = whose.noun();
     match error {
-        // A bad signature: the authority has the name of one that is trusted, and another key.
+        // A bad signature: the authority has the name of a trusted one, but another key.
         E::UnknownIssuer | E::BadSignature => {
             format!("{noun} is signed by an authority that is not trusted; add that authority's certificate")
         }
@@ -51,7 +51,7 @@ pub(crate) fn certificate(error: &CertificateError, whose: Whose) -> String {
         E::InvalidPurpose | E::InvalidPurposeContext { .. } => {
             format!("{noun} is not made for this use: its extendedKeyUsage lacks {}", whose.usage())
         }
-        // webpki's own words, which rustls passes on without a type.
+        // webpki's own text, which rustls passes on without a type.
         E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => format!(
             "{noun} is an authority's (CA:TRUE), which may sign others and not be one itself; let it sign one, or make it again \
              with `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE -addext subjectAltName=DNS:<name>`"
@@ -64,8 +64,8 @@ pub(crate) fn certificate(error: &CertificateError, whose: Whose) -> String {
     }
 }
 
-/// What it means that the server has ended the handshake with this alert. `None` for alerts without
-/// words of their own.
+/// Explains the alert with which the server has ended the handshake. `None` if rustls's text is
+/// enough.
 pub(crate) fn alert_of_server(alert: AlertDescription) -> Option<String> {
     use AlertDescription as A;
     Some(match alert {
@@ -88,7 +88,7 @@ pub(crate) fn alert_of_server(alert: AlertDescription) -> Option<String> {
     })
 }
 
-/// As in "3 days": how long, to the unit that matters.
+/// Formats a duration in its largest unit, as in "3 days".
 fn rough(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
