@@ -1,10 +1,10 @@
-//! What a channel is told to connect to: a target in gRPC's naming.
+//! A target in gRPC's naming: what a channel connects to.
 //!
-//! Parsed once, when a channel is built; the resolver, the connections and the `:authority` of
-//! calls read it. It never resolves anything. The syntax is that of gRPC's `doc/naming.md`, with
+//! It is parsed once, when a channel is built. The resolver, the connections and the `:authority`
+//! of calls use it; it resolves nothing itself. The syntax is that of gRPC's `doc/naming.md`, with
 //! one difference: **a port is always required**, except after `http://` (80) and `https://` (443).
-//! gRPC falls back to 443, and a plain-text service that listens on 50051 is then tried on 443 and
-//! times out, which helps nobody.
+//! gRPC falls back to 443: a plain-text service on 50051 is then tried on 443 and times out, which
+//! helps nobody.
 
 mod custom;
 mod error;
@@ -36,10 +36,10 @@ use meshless_core::KubernetesPort;
 /// | `http://echo.shop:50051` | `dns:///`, plain text |
 /// | `https://echo.shop` | `dns:///`, TLS; port 443 unless given |
 ///
-/// An IP address in place of a host name is that address, and DNS is not asked. `0.0.0.0` and
-/// `[::]` reach this host itself, as in other gRPC libraries. An IPv4 address with leading zeros is
-/// refused: programs disagree about its meaning. The zone of a link-local address is the number of
-/// its interface, as in `ipv6:[fe80::1%253]:50051` (RFC 6874).
+/// An IP address in place of a host name is used as it is, without DNS. `0.0.0.0` and `[::]` reach
+/// this host itself, as in other gRPC libraries. An IPv4 address with leading zeros is refused:
+/// programs disagree about its meaning. The zone of a link-local address is the number of its
+/// interface, as in `ipv6:[fe80::1%253]:50051` (RFC 6874).
 ///
 /// A channel with [its own resolver](crate::ChannelBuilder::resolver) takes any URI, such as
 /// `consul:///orders`.
@@ -56,15 +56,15 @@ pub struct Target {
     kind: TargetKind,
 }
 
-/// Where the backends of a target come from.
+/// The kind of a target, with its parts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TargetKind {
     /// The A and AAAA records of a name.
     Dns {
-        /// The name server to ask; `None` is what the system is configured with.
+        /// The name server to ask; `None` is the system's.
         name_server: Option<SocketAddr>,
-        /// The host name as written. A final dot keeps the search path out of it.
+        /// The host name as written. A final dot skips the search path.
         host: String,
         /// The port of every backend.
         port: u16,
@@ -73,7 +73,7 @@ pub enum TargetKind {
     Kubernetes {
         /// The name of the Service.
         service: String,
-        /// Its namespace; `None` is the client's own.
+        /// The Service's namespace; `None` is the client's own.
         namespace: Option<String>,
         /// The port of every pod.
         port: KubernetesPort,
@@ -82,7 +82,7 @@ pub enum TargetKind {
     Addresses(Vec<SocketAddr>),
     /// A Unix domain socket.
     Unix(PathBuf),
-    /// Anything else, for a [resolver](crate::ChannelBuilder::resolver) of the user's own.
+    /// Anything else, for your own [resolver](crate::ChannelBuilder::resolver).
     Custom {
         /// The scheme in lower case; `None` for a plain name.
         scheme: Option<String>,
@@ -91,7 +91,7 @@ pub enum TargetKind {
     },
 }
 
-/// How a target was written, as far as it matters later: the two HTTP schemes decide about TLS.
+/// How a target was written, if it matters later: the two HTTP schemes decide about TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scheme {
     Grpc,
@@ -100,13 +100,13 @@ enum Scheme {
 }
 
 impl Target {
-    /// Where the backends come from.
+    /// Returns the kind of the target.
     pub fn kind(&self) -> &TargetKind {
         &self.kind
     }
 
-    /// Whether the target itself asks for TLS (`https://`) or for plain text (`http://`); `None`
-    /// leaves it to the channel's settings.
+    /// Returns true if the target asks for TLS (`https://`), false for plain text (`http://`).
+    /// `None` leaves it to the channel's settings.
     pub fn tls(&self) -> Option<bool> {
         match self.scheme {
             Scheme::Grpc => None,
@@ -115,10 +115,12 @@ impl Target {
         }
     }
 
-    /// What calls carry as `:authority`: host and port without the final dot of a name, the first
-    /// address of a list, `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`), the
-    /// last segment of any other URI. The scheme's own port is left out (RFC 9110 §4.2.3), and so
-    /// are a port that only has a name and a zone (RFC 6874 §4).
+    /// Returns the `:authority` of calls.
+    ///
+    /// It is host and port without the final dot of a name, the first address of a list,
+    /// `localhost` for a Unix domain socket (gRFC A26 and `doc/naming.md`), or the last segment of
+    /// any other URI. It leaves out the scheme's default port (RFC 9110 §4.2.3), a port that only
+    /// has a name, and a zone (RFC 6874 §4).
     pub fn authority(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, port, .. } => {
@@ -144,9 +146,11 @@ impl Target {
         }
     }
 
-    /// The name that a server's certificate must carry, and that SNI sends: host or address without
-    /// port, and without the final dot of a name (RFC 6066 §3). For a Service it is
-    /// `service.namespace.svc`, which is what the API server itself expects of one.
+    /// Returns the name that a server's certificate must contain, and that SNI sends.
+    ///
+    /// It is host or address without port and without the final dot of a name (RFC 6066 §3). For a
+    /// Service it is `service.namespace.svc`, the name that the API server itself expects of a
+    /// Service.
     pub fn server_name(&self) -> String {
         match &self.kind {
             TargetKind::Dns { host, .. } => host.trim_end_matches('.').to_owned(),
@@ -205,7 +209,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// An address as a URI writes it: the zone behind `%25`.
+/// Formats an address for a URI: the zone follows `%25`.
 struct Shown(SocketAddr);
 
 impl fmt::Display for Shown {
@@ -223,7 +227,7 @@ fn first(addresses: &[SocketAddr]) -> SocketAddr {
     *addresses.first().expect("the parser refuses an empty list")
 }
 
-/// The address without port, as a URI writes it.
+/// Formats the address without its port for a URI.
 fn bracketed(address: SocketAddr) -> String {
     match address {
         SocketAddr::V4(v4) => v4.ip().to_string(),
@@ -231,7 +235,7 @@ fn bracketed(address: SocketAddr) -> String {
     }
 }
 
-/// What would be read as something else.
+/// The characters that would be read as something else.
 const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 const HTTP_PORT: u16 = 80;
 const HTTPS_PORT: u16 = 443;

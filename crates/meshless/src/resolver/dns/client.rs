@@ -1,9 +1,10 @@
-//! One hickory client for one lookup, and what makes name servers of all ages answer it.
+//! One hickory client for one lookup, with workarounds for old name servers.
 //!
 //! hickory does the protocol: retransmissions, ids, the change to TCP when an answer is truncated,
-//! CNAMEs, `resolv.conf` and the hosts file. Two things are added. *Without EDNS*: servers and
-//! middleboxes that do not know EDNS answer FORMERR, NOTIMP or SERVFAIL, or nothing (RFC 6891
-//! §6.2.2, RFC 8906 §3.1.2). *The other name servers*: hickory returns the first error code that
+//! CNAMEs, `resolv.conf` and the hosts file. This module adds two things. *Without EDNS*: servers
+//! and middleboxes that do not know EDNS answer FORMERR, NOTIMP or SERVFAIL, or nothing (RFC 6891
+//! §6.2.2, RFC 8906 §3.1.2). *The other name servers*: hickory returns the first error code of any
+//! server; the C library asks the next server.
 //! any server sends; the C library asks the next server.
 
 use std::net::SocketAddr;
@@ -24,21 +25,21 @@ use super::shared::Question;
 pub(super) struct Client {
     /// All servers, with EDNS.
     resolver: TokioResolver,
-    /// False once they have answered without EDNS after silence with it.
+    /// False once the servers have answered without EDNS after silence with it.
     edns: AtomicBool,
     servers: Vec<NameServerConfig>,
     options: ResolverOpts,
-    /// The host name with each suffix of the search path, in the order to be tried.
+    /// The host name with each suffix of the search path, in the order of the tries.
     pub(super) names: Vec<Name>,
 }
 
 impl Client {
-    /// `edns` is what [`uses_edns`](Self::uses_edns) said after the last lookup of the name.
+    /// `edns` is the result of [`uses_edns`](Self::uses_edns) after the last lookup of the name.
     pub(super) fn new(question: &Question, edns: bool) -> Result<Self, NetError> {
         let system = hickory_resolver::system_conf::read_system_conf();
         let (config, mut options) = match (system, question.name_server) {
             (Ok(system), _) => system,
-            // With a name server of its own, a lookup needs nothing from the system.
+            // With its own name server, a lookup needs nothing from the system.
             (Err(_), Some(_)) => {
                 (ResolverConfig::from_parts(None, Vec::new(), Vec::new()), ResolverOpts::default())
             }
@@ -52,35 +53,35 @@ impl Client {
             }
             None => config.name_servers().to_vec(),
         };
-        // The schedule decides when to ask, and a client lives for one lookup: no cache.
+        // The schedule decides when to ask, and a client is used for one lookup: no cache.
         options.cache_size = 0;
-        // Without EDNS, 30 addresses are already too many for a datagram, whatever `resolv.conf`
-        // says of it.
+        // Without EDNS, 30 addresses already exceed a datagram. So `resolv.conf` does not count
+        // here.
         options.edns0 = true;
-        // Which records are the name's own is seen from its aliases.
+        // The aliases show which records belong to the name.
         options.preserve_intermediates = true;
         options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-        // Time for a second round, without EDNS, within the lookup's own bound.
+        // Leaves time for a second round, without EDNS, within the lookup's own bound.
         options.timeout = options.timeout.min(question.config.lookup_timeout / 2);
         options.attempts = 0;
         let resolver = build(servers.clone(), options.clone())?;
         Ok(Self { resolver, edns: AtomicBool::new(edns), servers, options, names })
     }
 
-    /// Whether the next lookup should begin with EDNS. Waiting for its silence takes half of a
-    /// lookup's time.
+    /// Returns true if the next lookup should begin with EDNS. A wait for a silent server takes
+    /// half of a lookup's time.
     pub(super) fn uses_edns(&self) -> bool {
         self.edns.load(Ordering::Relaxed)
     }
 
-    /// The records of `kind` that `name` has.
+    /// Returns the records of `kind` that `name` has.
     pub(super) async fn records(&self, name: &Name, kind: RecordType) -> Result<Lookup, NetError> {
         let mut plain = self.options.clone();
         plain.edns0 = false;
         if !self.uses_edns() {
             let answer = build(self.servers.clone(), plain)?.lookup(name.clone(), kind).await;
             if matches!(answer, Err(NetError::Timeout)) {
-                // Silent either way: that says nothing about EDNS.
+                // Silent in both cases: that says nothing about EDNS.
                 self.edns.store(true, Ordering::Relaxed);
             }
             return answer;
@@ -101,7 +102,7 @@ impl Client {
             }
             return answer;
         }
-        // One that refuses must not speak for the others. Its own second answer may differ.
+        // A server that refuses must not decide for the others. Its own second answer may differ.
         for server in self.servers.iter().take(SERVERS_MAX) {
             match build(vec![server.clone()], plain.clone())?.lookup(name.clone(), kind).await {
                 Err(error) if Negative::of(&error).is_none_or(|reason| reason == Negative::Refused) => {}
@@ -112,7 +113,7 @@ impl Client {
     }
 }
 
-/// Returns true if the same question may be answered without EDNS, or by another server.
+/// Returns true if a retry without EDNS, or at another server, may succeed.
 fn asks_for_another_try(error: &NetError) -> bool {
     matches!(error, NetError::Timeout | NetError::Dns(DnsError::ResponseCode(_)))
 }
@@ -122,17 +123,18 @@ fn build(servers: Vec<NameServerConfig>, options: ResolverOpts) -> Result<TokioR
     TokioResolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options).build()
 }
 
-/// Why a name has no address, weakest first: what is reported after the whole search path.
+/// Why a name has no address, weakest first. After the whole search path, the strongest is
+/// reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Negative {
     NoSuchName,
-    /// Not this server's to answer. The next name of the search path may be.
+    /// This server may not answer for the name. It may answer for the next one of the search path.
     Refused,
     NoAddresses,
 }
 
 impl Negative {
-    /// `None` for anything that is no statement about the name.
+    /// Returns `None` for an error that says nothing about the name.
     pub(super) fn of(error: &NetError) -> Option<Self> {
         match error {
             NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
@@ -148,8 +150,8 @@ impl Negative {
     }
 }
 
-/// The names to try, as the C library does: a name with a final dot as it is, one with at least
-/// `ndots` dots as it is before the search path, any other after it.
+/// Returns the names to try, as the C library does: a name with a final dot only as it is, one with
+/// at least `ndots` dots first as it is, any other last as it is.
 pub(super) fn names(host: &str, ndots: usize, search: &[Name]) -> Result<Vec<Name>, NetError> {
     let mut plain = Name::from_ascii(host)?;
     if plain.is_fqdn() {
@@ -178,9 +180,9 @@ fn name_server_at(address: SocketAddr) -> NameServerConfig {
     NameServerConfig::new(address.ip(), true, connections)
 }
 
-/// Suffixes that are tried; Kubernetes allows a pod 32.
+/// The maximum of suffixes that are tried; Kubernetes allows a pod 32.
 const SEARCH_MAX: usize = 32;
-/// Name servers that are asked one by one after an error code: as many as the C library reads
+/// The maximum of name servers that are asked after an error code: as many as the C library reads
 /// (`MAXNS` of resolv.conf(5)).
 const SERVERS_MAX: usize = 3;
 

@@ -1,9 +1,9 @@
-//! The answers for A and AAAA, joined, and what is kept of a family that did not answer.
+//! Joins the answers for A and AAAA, and keeps the addresses of a family that did not answer.
 //!
 //! One family must not wait for the other: filters drop AAAA queries, and one lost datagram must
 //! not halve a dual-stack service. So a family that fails, or is late, keeps its last addresses
-//! while the other one is up to date, at most for [`FAMILY_KEPT_MAX`]. If neither has addresses, a
-//! failure is a failure, and the balancer keeps the last good set.
+//! while the other one is up to date, for at most [`FAMILY_KEPT_MAX`]. If neither has addresses,
+//! the lookup has failed, and the balancer keeps the last good set.
 
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::client::Negative;
 use super::shared::FoundAddresses;
 
-/// What one family has come to in a lookup.
+/// The result of one family in a lookup.
 pub(super) enum FamilyAnswer {
     /// It was not asked for.
     NotAsked,
@@ -25,10 +25,10 @@ pub(super) enum FamilyAnswer {
     Answered(Result<Lookup, NetError>),
 }
 
-/// What is known of both families of a name.
+/// The known addresses of both families of a name.
 #[derive(Debug, Default)]
 pub(super) struct Families {
-    /// The name of the search path that it is known of.
+    /// The name of the search path that the addresses belong to.
     name: Option<Name>,
     ipv4: Family,
     ipv6: Family,
@@ -37,12 +37,12 @@ pub(super) struct Families {
 #[derive(Debug, Default)]
 struct Family {
     addresses: Vec<IpAddr>,
-    /// When it first failed to answer while the other one did.
+    /// When it first failed to answer while the other family did.
     missing_since: Option<Instant>,
 }
 
 impl Families {
-    /// Joins the answers for `name`. Returns the weightier error if neither has an address.
+    /// Joins the answers for `name`. Returns the more important error if neither has an address.
     pub(super) fn join(
         &mut self,
         now: Instant,
@@ -58,7 +58,7 @@ impl Families {
                 FamilyAnswer::NotAsked => *fresh = Some(Vec::new()),
                 FamilyAnswer::Pending => complete = false,
                 FamilyAnswer::Answered(Ok(lookup)) => match addresses(&lookup, name) {
-                    // Aliases that end nowhere.
+                    // The aliases lead to no address.
                     Ok((addresses, _)) if addresses.is_empty() => *fresh = Some(addresses),
                     Ok((addresses, shortest)) => {
                         ttl_s = ttl_s.min(shortest);
@@ -96,7 +96,7 @@ impl Families {
         Ok(FoundAddresses { addresses, ttl: Duration::from_secs(ttl_s.into()), complete })
     }
 
-    /// The name has no address.
+    /// Called when the name has no address.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -116,9 +116,9 @@ impl Family {
     }
 }
 
-/// The addresses of `name` and of its aliases that a server can have, and the shortest TTL on the
-/// way there. Filters block a name by answering `0.0.0.0` or `::`, which the system would connect
-/// to this very host.
+/// Returns the usable addresses of `name` and of its aliases, and the shortest TTL on the way. It
+/// leaves out `0.0.0.0` and `::`: filters answer with them to block a name, but the system would
+/// connect to this host.
 fn addresses(lookup: &Lookup, name: &Name) -> Result<(Vec<IpAddr>, u32), NetError> {
     let ours: Vec<_> = records_of(name, lookup.answers()).collect();
     let ttl_s = ours.iter().map(|record| record.ttl).min().unwrap_or(u32::MAX);
@@ -132,8 +132,8 @@ fn addresses(lookup: &Lookup, name: &Name) -> Result<(Vec<IpAddr>, u32), NetErro
     }
 }
 
-/// The records of a name and of its aliases. hickory hands over whatever else a server has put
-/// beside them.
+/// Returns the records of a name and of its aliases. hickory also returns other records that a
+/// server has added.
 fn records_of<'a>(name: &'a Name, answers: &'a [Record]) -> impl Iterator<Item = &'a Record> {
     let mut names = vec![name];
     for _ in 0..ALIASES_MAX {
@@ -154,7 +154,7 @@ fn is_of_a_server(ip: IpAddr) -> bool {
     !(ip.is_unspecified() || ip.is_multicast() || broadcast)
 }
 
-/// Leaves out the family that this host has no route for, if the other one has addresses it can
+/// Leaves out a family that this host has no route for, if the other one has addresses that it can
 /// reach.
 fn reachable([ipv4, ipv6]: [Vec<IpAddr>; 2], has_route: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
     let (routed4, routed6) = match (ipv4.first(), ipv6.first()) {
@@ -168,7 +168,7 @@ fn reachable([ipv4, ipv6]: [Vec<IpAddr>; 2], has_route: impl Fn(IpAddr) -> bool)
     }
 }
 
-/// Asks the system's routing table. Connecting a UDP socket sends nothing.
+/// Asks the system's routing table: connecting a UDP socket sends nothing.
 pub(super) fn has_route(to: IpAddr) -> bool {
     let any = match to {
         IpAddr::V4(_) => IpAddr::from([0; 4]),
@@ -177,13 +177,13 @@ pub(super) fn has_route(to: IpAddr) -> bool {
     UdpSocket::bind((any, 0)).and_then(|socket| socket.connect((to, DISCARD_PORT))).is_ok()
 }
 
-/// How long a family that fails is used while the other one answers. Long beside a restart of the
-/// name servers, short beside the reuse of a pod's address.
+/// How long a failed family stays in use while the other one answers. Longer than a restart of the
+/// name servers, shorter than the reuse of a pod's address.
 const FAMILY_KEPT_MAX: Duration = Duration::from_secs(60);
 /// More aliases than the 8 that hickory follows by further queries; recursive name servers follow
 /// about a dozen.
 const ALIASES_MAX: usize = 16;
-/// Any port will do to ask for a route.
+/// Any port is right to ask for a route.
 const DISCARD_PORT: u16 = 9;
 
 #[cfg(test)]

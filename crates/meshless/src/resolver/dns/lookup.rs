@@ -1,10 +1,10 @@
-//! One lookup: names to try, A and AAAA at once, within the time it is given.
+//! One lookup: names to try, A and AAAA at once, within a time limit.
 //!
-//! Two things are decided here, because a client that keeps long-lived sets needs them stricter
-//! than a program that wants one address once. *The search path* goes on to the next name only when
-//! DNS says that this one has no address; after a failure, the next name could be another
-//! service's. *A late family* does not hold up the other one: what has arrived is used after RFC
-//! 8305's resolution delay, and the rest is added when it comes, or asked for again.
+//! A client that keeps long-lived sets needs two rules stricter than a program that wants one
+//! address once. *The search path* continues with the next name only if DNS says that this one has
+//! no address; after a failure, the next name could be another service's. *A late family* does not
+//! delay the other one: after RFC 8305's resolution delay, the addresses that have arrived are
+//! used. The rest is added when it arrives, or asked for again.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::resolver::ResolveError;
 pub(super) struct DnsLookup {
     question: Question,
     families: Families,
-    /// Name servers are asked with EDNS first.
+    /// True if name servers are first asked with EDNS.
     edns: bool,
 }
 
@@ -34,8 +34,8 @@ impl DnsLookup {
     }
 
     async fn look_once(&mut self, early: &Early<'_>) -> Result<FoundAddresses, ResolveError> {
-        // Anew each time: a changed `resolv.conf` or hosts file counts at once, and between two
-        // lookups no TCP connection occupies the name server or waits to be found dead.
+        // A new client each time: a changed `resolv.conf` or hosts file counts at once, and no TCP
+        // connection to the name server stays open, or dead, between two lookups.
         let client = Client::new(&self.question, self.edns).map_err(|error| self.failure(&error))?;
         let mut negative = Negative::NoSuchName;
         for name in &client.names {
@@ -59,7 +59,7 @@ impl DnsLookup {
         })
     }
 
-    /// Asks for the addresses of one fully qualified name.
+    /// Looks up the addresses of one fully qualified name.
     async fn ask(
         &mut self,
         client: &Client,
@@ -85,7 +85,7 @@ impl DnsLookup {
         let (mut a, mut aaaa) =
             (pin!(client.records(name, RecordType::A)), pin!(client.records(name, RecordType::AAAA)));
         let (mut ipv4, mut ipv6) = (None, None);
-        // When the first addresses came, and until when the rest is waited for.
+        // The first addresses with their arrival, and the end of the wait for the rest.
         let mut first: Option<(Instant, FoundAddresses)> = None;
         let mut until = None;
         loop {
@@ -97,7 +97,7 @@ impl DnsLookup {
                     let answers = [pending_or(&ipv4), pending_or(&ipv6)];
                     let now = Instant::now();
                     let found = match first.take() {
-                        // Even the rest is over: the next lookup asks for it again.
+                        // The time for the rest is over too: the next lookup asks for it again.
                         Some((at, found)) => return Ok(found.aged(now - at)),
                         None => self.families.join(now, name, answers, has_route)?,
                     };
@@ -128,7 +128,7 @@ impl DnsLookup {
             NetError::Dns(DnsError::ResponseCode(code)) => {
                 ResolveError::Dns { name, reason: format!("the name server answered {code}") }
             }
-            // "long answers" since that is where UDP works and TCP alone is closed.
+            // "long answers" since UDP works here, and only TCP is blocked.
             NetError::Io(error) => ResolveError::Dns {
                 name,
                 reason: format!(
@@ -145,7 +145,7 @@ impl LookUp for DnsLookup {
         let after = self.question.config.lookup_timeout;
         let result = match tokio::time::timeout(after, self.look_once(early)).await {
             Ok(result) => result,
-            // The time ran out while the rest of an answer was waited for.
+            // The time limit passed during the wait for the rest of an answer.
             Err(_) => match early.take() {
                 Some(found) => Ok(found),
                 None => Err(ResolveError::Timeout { name: self.question.host.clone(), after }),
@@ -169,8 +169,8 @@ fn has_addresses(answer: &Records) -> bool {
     matches!(answer, Some(Ok(lookup)) if lookup.answers().iter().any(is_address))
 }
 
-/// Speaks for both families if it is said of A. Old servers say it of AAAA when they only mean that
-/// there is none (RFC 4074 §4.2).
+/// Returns true if the name has neither family. Only an answer for A counts: old servers say
+/// NXDOMAIN for AAAA when they only mean that there is none (RFC 4074 §4.2).
 fn says_no_such_name(answer: &Records) -> bool {
     let code = |error: &NetError| matches!(Negative::of(error), Some(Negative::NoSuchName));
     matches!(answer, Some(Err(error)) if code(error))
@@ -178,8 +178,8 @@ fn says_no_such_name(answer: &Records) -> bool {
 
 /// "A recommended value for the Resolution Delay is 50 milliseconds" (RFC 8305 §8).
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// How much longer the other family is waited for while the first is in use. hickory sends a query
-/// again after 0.33 s or more, so one or two lost datagrams do no harm.
+/// How long the other family may still arrive while the first is in use. hickory repeats a query
+/// after 0.33 s or more, so one or two lost datagrams do no harm.
 const REST_MAX: Duration = Duration::from_secs(2);
 
 #[cfg(any(test, feature = "fuzzing"))]

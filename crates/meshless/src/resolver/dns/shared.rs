@@ -21,7 +21,7 @@ use crate::resolver::shared_task::{Hints, SharedTask, SharedTasks, own_rng};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
 
-/// What a lookup is shared by.
+/// Subscribers with an equal question share lookups.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Question {
     pub(super) host: String,
@@ -32,25 +32,25 @@ pub(super) struct Question {
 /// The last answer; `None` before the first.
 pub(super) type DnsAnswer = Option<Addresses>;
 
-/// What one lookup found.
+/// The result of one lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FoundAddresses {
     pub(super) addresses: Vec<IpAddr>,
-    /// How long the shortest-lived record lives.
+    /// The shortest TTL of the records.
     pub(super) ttl: Duration,
-    /// Both families have answered, as far as they were asked for.
+    /// All families that were asked for have answered.
     pub(super) complete: bool,
 }
 
 impl FoundAddresses {
-    /// The same, after it has been in use for a while.
+    /// Returns the same, after it has been in use for `by`.
     pub(super) fn aged(mut self, by: Duration) -> Self {
         self.ttl = self.ttl.saturating_sub(by);
         self
     }
 }
 
-/// Where a lookup that goes on puts what it has so far.
+/// Takes the first addresses of a lookup that is still running.
 pub(super) struct Early<'a> {
     answers: &'a watch::Sender<DnsAnswer>,
     found: Mutex<Option<FoundAddresses>>,
@@ -61,21 +61,21 @@ impl<'a> Early<'a> {
         Self { answers, found: Mutex::new(None) }
     }
 
-    /// Hands it to the subscribers.
+    /// Publishes them to the subscribers.
     pub(super) fn publish(&self, found: &FoundAddresses) {
         publish(self.answers, Ok(found.addresses.clone().into()));
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
     }
 
-    /// What was published last.
+    /// Returns the addresses that were published last.
     pub(super) fn take(&self) -> Option<FoundAddresses> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
-/// Something that looks a name up: hickory, or a script in tests.
+/// Looks a name up: hickory, or a script in tests.
 pub(super) trait LookUp: Send + 'static {
-    /// One lookup. Bounded in time. It may be dropped once something is in `early`.
+    /// Runs one lookup, bounded in time. It may be dropped once something is in `early`.
     fn look(
         &mut self,
         early: &Early<'_>,
@@ -134,8 +134,7 @@ async fn run(
                     outcome = &mut lookup => break outcome.unwrap_or_else(|text| Err(panicked(&text))),
                     hint = hints.next() => {
                         schedule.handle_hint(hint, now());
-                        // The rest of a known answer is not worth the wait; a lookup that is due
-                        // is.
+                        // Ends the wait for the rest of a known answer: a new lookup is due.
                         if let (ResolveHint::AllFailed, Some(found)) = (hint, early.take()) {
                             break Ok(found);
                         }
@@ -153,8 +152,8 @@ async fn run(
                 Err(error)
             }
         };
-        // It is older than the hint that the next lookup, due now, answers. So it says nothing
-        // unless it is news.
+        // The answer is older than the hint that the next lookup, due now, follows. So it is only
+        // published if its addresses are new.
         let follows = schedule.poll_timeout().is_some_and(|due| due <= now());
         if !(follows && (answer.is_err() || is_known(&answers, &answer))) {
             publish(&answers, answer);
@@ -176,13 +175,13 @@ fn is_known(answers: &watch::Sender<DnsAnswer>, answer: &Addresses) -> bool {
     }
 }
 
-/// A lookup that panics counts as one that failed: the next one follows after the pause.
+/// A lookup that panics counts as a failed one: the next one follows after the pause.
 fn panicked(text: &str) -> ResolveError {
     ResolveError::other(format!("the DNS lookup panicked, which is a bug: {text}"))
 }
 
-/// Logs what is new: every change of the addresses, and the first failure of a row. At DEBUG,
-/// because each channel that asks says what fails.
+/// Logs every change of the addresses, and the first of consecutive failures. At DEBUG, because
+/// each channel reports failures itself.
 fn report(before: Option<&Addresses>, answer: &Addresses) {
     match (before, answer) {
         (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
@@ -198,7 +197,7 @@ fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
     set(a) == set(b)
 }
 
-/// So that DNS can be asked when nothing else can be opened.
+/// Keeps descriptors for DNS when the process has none left.
 static DESCRIPTORS: Reserve = Reserve::new();
 
 /// The names that are being looked up.

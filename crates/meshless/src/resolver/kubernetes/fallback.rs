@@ -1,8 +1,8 @@
-//! What speaks for a Service while its slices may not be read: DNS, unless the user has named
-//! something else.
+//! The resolver that replaces a Service's slices while access to them is denied: DNS, unless the
+//! user has set another one.
 //!
-//! Entered and left by the resolver as the API server refuses and allows again. It never decides
-//! when: only what is asked.
+//! The resolver enters and leaves it when the API server denies and allows access. It never decides
+//! when, only which resolver is used.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -18,9 +18,9 @@ use meshless_core::KubernetesPort;
 #[derive(Default)]
 pub(super) struct Fallback {
     source: Source,
-    /// Why it is in use, while it is.
+    /// Why the fallback is in use; `None` if it is not.
     in_use: Option<KubernetesError>,
-    /// DNS while it is in use, or what the user has given.
+    /// DNS while it is in use, or the user's resolver.
     resolver: Option<Box<dyn Resolver>>,
 }
 
@@ -49,7 +49,7 @@ impl Fallback {
     /// Goes on with the other source.
     ///
     /// # Errors
-    /// If there is none, with the reason why one is needed.
+    /// If there is none, with the reason for the fallback.
     pub(super) fn enter(
         &mut self,
         service: &Service,
@@ -80,7 +80,7 @@ impl Fallback {
         Ok(())
     }
 
-    /// The slices can be read again.
+    /// Called when the slices can be read again.
     pub(super) fn leave(&mut self) {
         self.in_use = None;
         if !matches!(self.source, Source::Given) {
@@ -95,14 +95,14 @@ impl Fallback {
         })
     }
 
-    /// What speaks while it is in use, and why it does.
+    /// Returns the resolver in use and the reason for it.
     pub(super) fn source(&self) -> Option<Arc<str>> {
         let why = self.in_use.as_ref()?;
         let source = self.resolver.as_ref().and_then(|resolver| resolver.source());
         Some(format!("{}, because {why}", source.as_deref().unwrap_or("another resolver")).into())
     }
 
-    /// Whether the other source answers each question; `None` while it is not in use.
+    /// Returns true if the fallback answers each hint; `None` while it is not in use.
     pub(super) fn answers_resolve_now(&self) -> Option<bool> {
         self.in_use.as_ref()?;
         self.resolver.as_ref().map(|resolver| resolver.answers_resolve_now())
@@ -124,15 +124,15 @@ impl Default for Source {
     }
 }
 
-/// The name of a Service in the cluster's DNS, with a final dot: the search path would only cost
-/// queries.
+/// Returns the name of a Service in the cluster's DNS. Its final dot avoids the queries of the
+/// search path.
 #[cfg(feature = "dns")]
 fn dns_name(service: &Service, namespace: Option<&str>, cluster_domain: &str) -> String {
     let namespace = service.namespace.as_deref().or(namespace).unwrap_or("default");
     format!("{}.{namespace}.svc.{cluster_domain}.", service.name)
 }
 
-/// The domain of the cluster, from the search path that a kubelet writes for its pods
+/// Returns the domain of the cluster, from the search path that a kubelet writes for its pods
 /// (`shop.svc.cluster.local svc.cluster.local cluster.local`).
 #[cfg(feature = "dns")]
 fn cluster_domain(resolv_conf: &str) -> String {
@@ -144,14 +144,13 @@ fn cluster_domain(resolv_conf: &str) -> String {
     of_services.map_or(CLUSTER_DOMAIN, |domain| domain.trim_end_matches('.')).to_owned()
 }
 
-/// Read where a pod has it; elsewhere there is none, and the default domain is as good a guess as
-/// any.
+/// Read in a pod. Elsewhere the file has no such domain, and the default is the best guess.
 #[cfg(feature = "dns")]
 fn resolv_conf() -> String {
     std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
 }
 
-/// kubeadm's, and nearly everyone's.
+/// kubeadm's default, which nearly all clusters use.
 #[cfg(feature = "dns")]
 const CLUSTER_DOMAIN: &str = "cluster.local";
 

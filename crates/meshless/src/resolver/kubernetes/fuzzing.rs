@@ -1,12 +1,12 @@
-//! What an API server sends, put through the table and the choice of endpoints. Called by `fuzzing`
-//! alone.
+//! Puts data of an API server through the table and the choice of endpoints. Called only by
+//! `fuzzing`.
 
 use meshless_core::{AddressPreference, EndpointChoice, KubernetesPort, SliceTable};
 
 use super::object::{EndpointSlice, EndpointSliceList, EventKind, WatchEvent};
 use super::slice::read;
 
-/// Lines of JSON: events of a watch, lists, or slices as a list has them.
+/// The data are lines of JSON: events of a watch, lists, or slices as in a list.
 pub(crate) fn fuzz(data: &[u8]) {
     let mut table = SliceTable::default();
     for line in data.split(|byte| *byte == b'\n') {

@@ -1,7 +1,7 @@
-//! Reading the body of an API server's answer, with a bound on what is kept of it.
+//! Reads the body of an API server's response, with a bound on the memory.
 //!
-//! A list is read whole, a watch line by line. What is longer than its bound is an error that names
-//! the bound: the text of a server decides neither about memory nor about how long it is read.
+//! A list is read whole, a watch line by line. A longer text is an error that names the bound: a
+//! server must not control the memory, or how long it is read.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -16,9 +16,9 @@ use crate::shared::peer_text::peer_text;
 /// Why a body could not be read to its end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadError {
-    /// It has more bytes than are kept.
+    /// It has more bytes than the bound.
     TooLong { bytes_max: usize },
-    /// The connection has failed, or the framing of HTTP is wrong.
+    /// The connection has failed, or the HTTP framing is wrong.
     Broken(String),
 }
 
@@ -50,24 +50,21 @@ pub(super) async fn read_whole(mut body: Body, bytes_max: usize) -> Result<Bytes
 pub(super) struct Lines {
     body: Body,
     line_max: usize,
-    /// What has been read and not been returned.
+    /// The bytes that were read but not returned yet.
     buffer: BytesMut,
-    /// So much of the buffer has no line break.
+    /// The first `searched` bytes of the buffer contain no line break.
     searched: usize,
     ended: bool,
 }
 
 impl Lines {
-    /// Lines of at most `line_max` bytes.
+    /// Returns a reader of lines of at most `line_max` bytes.
     pub(super) fn new(body: Body, line_max: usize) -> Self {
         Self { body, line_max, buffer: BytesMut::new(), searched: 0, ended: false }
     }
 
-    /// The next line without its line break; `None` at the end. A future that is dropped loses
+    /// Returns the next line without its line break; `None` at the end. Dropping the future loses
     /// nothing.
-    ///
-    /// # Errors
-    /// If a line is too long, or the body breaks.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ReadError> {
         loop {
             let unsearched = self.buffer[self.searched..].iter();
@@ -98,7 +95,7 @@ impl Lines {
     }
 }
 
-/// The next part of a body that is not trailers.
+/// Returns the next part of a body, without trailers.
 async fn next_data(body: &mut Body) -> Result<Option<Bytes>, ReadError> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
@@ -124,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// A body that comes in these pieces.
+    /// A body that arrives in these pieces.
     struct Pieces(VecDeque<Bytes>);
 
     impl http_body::Body for Pieces {

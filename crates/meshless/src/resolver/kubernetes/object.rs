@@ -1,9 +1,8 @@
 //! The objects of Kubernetes' API that are read here, with only the fields that are needed.
 //!
 //! Own types, because the generated ones of all of Kubernetes do not compile until a binary has
-//! chosen a version, and these fields have been the same in every version of `discovery.k8s.io/v1`.
-//! Every field may be missing or null, as Go writes them; `slice` gives what is missing its
-//! meaning.
+//! chosen a version. These fields are the same in every version of `discovery.k8s.io/v1`. Every
+//! field may be missing or null, as Go writes them; `slice` sets the defaults.
 
 use serde::Deserialize;
 
@@ -29,9 +28,9 @@ pub(super) enum EventKind {
     Added,
     Modified,
     Deleted,
-    /// The object has only a version: nothing has changed up to it.
+    /// The object has only a version: nothing has changed up to that version.
     Bookmark,
-    /// In place of a slice there is a `Status`.
+    /// The object is a `Status` in place of a slice.
     Error,
 }
 
@@ -49,7 +48,7 @@ pub(super) struct EndpointSlice {
     pub(super) address_type: Option<String>,
     pub(super) endpoints: Option<Vec<Endpoint>>,
     pub(super) ports: Option<Vec<EndpointPort>>,
-    /// Of the `Status` that an event may have in place of a slice.
+    /// The code of the `Status` that an event may have in place of a slice.
     pub(super) code: Option<u16>,
     pub(super) message: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The two requests for the EndpointSlices of one Service, and what the answers mean.
+//! The two requests for the EndpointSlices of one Service, and the meaning of the responses.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::shared::peer_text::peer_text;
 /// The EndpointSlices of one Service at one API server.
 pub(super) struct Slices {
     client: KubernetesClient,
-    /// Without what distinguishes a watch from a list.
+    /// The common part of the paths of a watch and a list.
     path_and_query: String,
 }
 
@@ -37,7 +37,7 @@ impl Slices {
         list.map_err(|error| Ended::Failed(format!("the API server's list cannot be read: {}", said(&error))))
     }
 
-    /// Changes since `version`, for so long.
+    /// Starts a watch for the changes since `version`, which lasts this long.
     pub(super) async fn watch(&self, version: &str, lasts: Duration) -> Result<Lines, Ended> {
         let Self { path_and_query, .. } = self;
         let (version, seconds) = (escape(version), lasts.as_secs());
@@ -55,7 +55,7 @@ impl Slices {
         if code.is_success() {
             return Ok(response);
         }
-        // The text is for people; that it cannot be read changes nothing.
+        // The text is only for people, so an error while reading it is ignored.
         let body = read_whole(response.into_body(), STATUS_BYTES_MAX).await.unwrap_or_default();
         let status: Result<Status, _> = serde_json::from_slice(&body);
         let message = status.ok().and_then(|status| status.message);
@@ -68,11 +68,11 @@ impl Slices {
     }
 }
 
-/// What an HTTP status, or the code in a `Status`, means for the reading.
+/// Returns the meaning of an HTTP status, or of the code in a `Status`.
 pub(super) fn refused(code: Option<u16>, message: String) -> Ended {
     let message = peer_text(message);
     match code {
-        // "410 Gone": the version is older than what the API server remembers.
+        // "410 Gone": the API server no longer has this version.
         Some(410) => Ended::Outdated,
         Some(401 | 403) => Ended::Denied(message),
         Some(code) if message.is_empty() => Ended::Failed(format!("the API server answers {code}")),
@@ -81,7 +81,7 @@ pub(super) fn refused(code: Option<u16>, message: String) -> Ended {
     }
 }
 
-/// JSON errors quote what they found.
+/// Formats a JSON error, which may quote the server's text.
 fn said(error: &serde_json::Error) -> String {
     peer_text(error.to_string())
 }
@@ -90,15 +90,15 @@ fn escape(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// All but what RFC 3986 calls unreserved.
+/// All characters except RFC 3986's unreserved ones.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What the EndpointSlices of a Service carry its name in (`discovery/v1`).
+/// The label of EndpointSlices that holds the Service's name (`discovery/v1`).
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// A slice of 100 pods has 50 KB as JSON, so this is a Service of 60 000 pods.
 const LIST_BYTES_MAX: usize = 32 << 20;
 /// An object has at most 1.5 MiB, the limit of etcd's requests.
 const EVENT_BYTES_MAX: usize = 2 << 20;
-/// Of an error's text only the beginning is used.
+/// Only the beginning of an error's text is used.
 const STATUS_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]

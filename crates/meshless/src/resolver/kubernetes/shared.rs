@@ -69,7 +69,7 @@ async fn run(mut watch: Watch, hints: Arc<Hints>) {
     }
 }
 
-/// A panic counts as a failure, after which everything is listed again.
+/// A panic counts as a failure; then everything is listed again.
 async fn follow(watch: &mut Watch) -> Ended {
     match catch_panic(watch.follow()).await {
         Ok(ended) => ended,
@@ -104,7 +104,7 @@ fn report(ended: &Ended, WatchRetry { pause, failures, was_denied, .. }: WatchRe
     }
 }
 
-/// What a task is shared by.
+/// Subscribers with an equal key share a task.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Key {
     client: Option<u64>,

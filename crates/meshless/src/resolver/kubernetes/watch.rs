@@ -1,5 +1,5 @@
-//! Reading the EndpointSlices of one Service from the API server: list, then watch from there, over
-//! and over.
+//! Reads the EndpointSlices of one Service from the API server: list, then watch from there, again
+//! and again.
 //!
 //! [`WatchSchedule`] says which of the two is next. [`Watch::follow`] runs until something fails, and
 //! its caller (`shared`) goes on when the schedule says so. It publishes what the table holds, and
@@ -24,7 +24,7 @@ use super::request::{self, Slices};
 use super::slice::read;
 use crate::shared::peer_text::peer_text;
 
-/// What the channels know of a Service.
+/// The state of a Service, as published to the channels.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Feed {
     /// The last known slices; `None` before the first list.
@@ -35,27 +35,27 @@ pub(super) struct Feed {
     pub(super) namespace: Option<Arc<str>>,
 }
 
-/// A Service, of one namespace or the client's own.
+/// A Service, in the given namespace or the client's own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
 }
 
-/// Why following has ended.
+/// Why [`Watch::follow`] ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// What is known is too old to go on from: list again.
+    /// The known version is too old to continue from: list again.
     Outdated,
     /// There is no cluster.
     NoCluster(KubernetesError),
-    /// The API server refuses: the client has not the right, or is not believed to be who it is.
+    /// The API server denies access: the client lacks the right, or its login was not accepted.
     Denied(String),
-    /// The API server cannot be reached, or answers nonsense.
+    /// The API server cannot be reached, or its answer cannot be read.
     Failed(String),
 }
 
-/// The reading of one Service.
+/// Reads one Service.
 pub(super) struct Watch {
     service: Service,
     client: Option<KubernetesClient>,
@@ -76,7 +76,7 @@ impl Watch {
         Self { service, client, schedule, table: SliceTable::default(), heard: Instant::now(), feed }
     }
 
-    /// Reads until it cannot. May be dropped while it runs; what it has published stays.
+    /// Reads until an error. The future may be dropped; what it has published stays.
     pub(super) async fn follow(&mut self) -> Ended {
         let client = match self.connect().await {
             Ok(client) => client,
@@ -134,7 +134,7 @@ impl Watch {
         if let Some(client) = &self.client {
             return Ok(client.clone());
         }
-        // It reads files.
+        // `in_pod` reads files.
         let found = tokio::task::spawn_blocking(KubernetesClient::in_pod).await;
         let client = found.map_err(|_| Ended::Failed("the runtime is shutting down".to_owned()))?;
         Ok(self.client.insert(client.map_err(Ended::NoCluster)?).clone())
@@ -181,7 +181,8 @@ impl Watch {
                 line = timeout_at(silent_at, next_line(&mut lines, ready_at)) => line,
             };
             let step = match line {
-                // Its own end; the connection may be dead, and the next watch takes another.
+                // The watch is late to end; the connection may be dead, and the next watch opens
+                // another.
                 Err(_) => Err(Ended::Failed(format!("the watch was silent for {:?}", begun.elapsed()))),
                 Ok(Ok(None)) if WatchSchedule::is_cut_short(begun.elapsed()) => {
                     Err(Ended::Failed("the API server ends watches at once".into()))
@@ -264,7 +265,7 @@ impl Watch {
         self.schedule.handle_event(version);
     }
 
-    /// The watch goes on where the list or the last watch ended, so nothing was missed.
+    /// Called when a watch continues where the list or the last watch ended, so nothing was missed.
     fn still_good(&mut self) {
         self.heard = Instant::now();
         self.feed.send_if_modified(|feed| feed.trouble.take().is_some());
@@ -284,7 +285,7 @@ impl Watch {
 }
 
 impl Service {
-    /// `name.namespace`, as far as the namespace is known.
+    /// Returns `name.namespace`, or what is known of it.
     pub(super) fn name_in(&self, own: Option<&str>) -> String {
         match self.namespace.as_deref().or(own) {
             Some(namespace) => format!("{}.{namespace}", self.name),
@@ -320,6 +321,6 @@ async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, Ende
     timeout(limit, request).await.unwrap_or_else(|_| Err(failed()))
 }
 
-/// For a list, and for a watch to begin. An API server answers in milliseconds; a network policy
-/// that drops the packets never does, and `connect()` still has to hear of it.
+/// For a list, and for the start of a watch. An API server answers in milliseconds. If a network
+/// policy drops the packets, no answer ever comes, and `connect()` must return an error.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,21 +1,20 @@
-//! Targets for a resolver of the user's own: any URI, or a plain name.
+//! Targets for your own resolver: any URI, or a plain name.
 //!
-//! The target then names the backends to that resolver alone. The channel needs no more of it than
-//! an `:authority`.
+//! Only that resolver understands the target. The channel only needs an `:authority` from it.
 
 use super::{Scheme, Target, TargetError, TargetKind};
 
 impl Target {
-    /// Parses the target of a channel that has its own resolver: what
-    /// [`FromStr`](std::str::FromStr) takes, any other URI, such as `consul:///orders`, or a name
+    /// Parses the target of a channel that has its own resolver. It accepts what
+    /// [`FromStr`](std::str::FromStr) accepts, any other URI, such as `consul:///orders`, or a name
     /// without a port.
     pub(crate) fn for_resolver(text: &str) -> Result<Self, TargetError> {
         text.parse().or_else(|error| custom(text.trim(), &error).ok_or(error))
     }
 }
 
-/// `None` if it is neither a URI nor a name, or a target of ours that is wrong in more than its
-/// missing port.
+/// Returns `None` if it is neither a URI nor a name, or is a target of ours with another error than
+/// a missing port.
 fn custom(text: &str, error: &TargetError) -> Option<Target> {
     let (scheme, rest) = match text.split_once(':') {
         Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()).filter(|scheme| is_scheme(scheme))?, rest),
@@ -35,8 +34,8 @@ fn name(text: &str) -> Option<Target> {
     (is_uri(text) && !host(text).is_empty()).then_some(Target { scheme: Scheme::Grpc, kind })
 }
 
-/// The last segment of the path, as gRPC takes the path without its slash; what stands before the
-/// path if there is none.
+/// Returns the last segment of the path, as gRPC uses the path without its slash. Without a path,
+/// returns the part before it.
 pub(super) fn authority(rest: &str) -> &str {
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     rest[..end].trim_end_matches('/').rsplit('/').next().unwrap_or_default()

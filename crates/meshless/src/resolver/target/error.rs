@@ -7,7 +7,7 @@ pub enum TargetError {
     /// The string is empty.
     #[error("the target is empty; write for example dns:///echo.shop.svc.cluster.local:50051")]
     Empty,
-    /// The scheme is none that meshless knows.
+    /// meshless does not know the scheme.
     #[error(
         "unknown scheme {scheme:?} in {target:?}; use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://, or set a resolver for it"
     )]
@@ -31,10 +31,10 @@ pub enum TargetError {
         /// The whole target.
         target: String,
     },
-    /// The port is no number from 1 to 65535.
+    /// The port is not a number from 1 to 65535.
     #[error("{port:?} in {target:?} is not a port; use a number from 1 to 65535")]
     BadPort {
-        /// What stands where the port should.
+        /// The text in place of the port.
         port: String,
         /// The whole target.
         target: String,
@@ -50,7 +50,7 @@ pub enum TargetError {
         /// The whole target.
         target: String,
     },
-    /// The host ends in a number, as only IPv4 addresses do, and is not one.
+    /// The host ends in a number, as only IPv4 addresses do, but is not an IPv4 address.
     #[error(
         "{host:?} in {target:?} is not an IPv4 address; write four numbers from 0 to 255 without leading zeros"
     )]
@@ -65,7 +65,7 @@ pub enum TargetError {
         "{zone:?} in {target:?} is not the number of an interface; write [fe80::1%253]:50051 for the one that `ip link` lists as 3"
     )]
     BadZone {
-        /// What stands behind the percent sign.
+        /// The text after the percent sign.
         zone: String,
         /// The whole target.
         target: String,
@@ -77,7 +77,7 @@ pub enum TargetError {
         address: String,
         /// The whole target.
         target: String,
-        /// A correct one.
+        /// A correct example.
         example: &'static str,
     },
     /// The name server between `dns://` and the next slash is not an address.
@@ -86,12 +86,12 @@ pub enum TargetError {
          dns://10.96.0.10/host:port, or dns:///host:port to ask the system's"
     )]
     BadNameServer {
-        /// What stands there.
+        /// The text in place of an address.
         name_server: String,
         /// The whole target.
         target: String,
     },
-    /// Something stands between `kubernetes://` and the next slash, or there is no such slash.
+    /// There is a text between `kubernetes://` and the next slash, or that slash is missing.
     #[error(
         "{target:?} names no Service after three slashes; write for example kubernetes:///echo.shop:50051, without a cluster"
     )]
@@ -99,13 +99,13 @@ pub enum TargetError {
         /// The whole target.
         target: String,
     },
-    /// The name of a Service, of its namespace or of its port cannot be one.
+    /// The name of a Service, of its namespace or of its port is not valid.
     #[error(
         "{name:?} in {target:?} is not a Service as Kubernetes names them; write kubernetes:///service.namespace:port, each of \
          lower-case letters, digits and '-', at most 63"
     )]
     BadService {
-        /// What stands in place of `service.namespace`, or of the port.
+        /// The text in place of `service.namespace`, or of the port.
         name: String,
         /// The whole target.
         target: String,
@@ -118,16 +118,16 @@ pub enum TargetError {
         /// The whole target.
         target: String,
     },
-    /// Something follows the port.
+    /// There is a text after the port.
     #[error("{rest:?} in {target:?} follows the port; a target has no path, remove it")]
     TrailingPath {
-        /// What follows.
+        /// The text after the port.
         rest: String,
         /// The whole target.
         target: String,
     },
 }
 
-/// Bytes of a Unix socket's path on the strictest system (macOS: `sun_path` holds 104 with its
-/// final zero).
+/// The maximum bytes of a Unix socket's path on the strictest system (macOS: `sun_path` holds 104
+/// with its final zero).
 pub(super) const MAX_UNIX_PATH: usize = 103;

@@ -1,7 +1,6 @@
 //! The `kubernetes:` targets: a Service, its namespace and a port of its pods.
 //!
-//! What the scheme's parser and the printing of a [`Target`](super::Target) need to know of
-//! Kubernetes' names. It never asks a cluster.
+//! Used to parse and to print a [`Target`](super::Target). It never asks a cluster.
 
 use meshless_core::KubernetesPort;
 
@@ -11,8 +10,8 @@ use super::{TargetError, TargetKind};
 pub(super) fn parse(rest: &str, target: &str) -> Result<TargetKind, TargetError> {
     let owned = || target.to_owned();
     let service = match rest.strip_prefix("//") {
-        // What stands between `//` and `/` would choose the cluster, and there is one: that of the
-        // configuration.
+        // The text between `//` and `/` would choose the cluster, but there is only one: that of
+        // the configuration.
         Some(after) => after.strip_prefix('/').ok_or_else(|| TargetError::BadCluster { target: owned() })?,
         None => rest,
     };
@@ -30,7 +29,7 @@ pub(super) fn parse(rest: &str, target: &str) -> Result<TargetKind, TargetError>
     let bad = |name: &str| TargetError::BadService { name: name.to_owned(), target: owned() };
     let (service, namespace) = match *host.split('.').collect::<Vec<_>>() {
         [service] => (service, None),
-        // Names as DNS has them are accepted, whatever the cluster's domain.
+        // DNS names of Services are accepted, whatever the cluster's domain.
         [service, namespace] | [service, namespace, "svc", ..] => (service, Some(namespace)),
         _ => return Err(bad(host)),
     };
@@ -48,7 +47,7 @@ pub(super) fn parse(rest: &str, target: &str) -> Result<TargetKind, TargetError>
     Ok(TargetKind::Kubernetes { service: service.to_owned(), namespace: namespace.map(str::to_owned), port })
 }
 
-/// `service.namespace`, or `service` alone.
+/// Returns `service.namespace`, or `service` alone.
 pub(super) fn host(service: &str, namespace: Option<&str>) -> String {
     match namespace {
         Some(namespace) => format!("{service}.{namespace}"),
@@ -56,8 +55,8 @@ pub(super) fn host(service: &str, namespace: Option<&str>) -> String {
     }
 }
 
-/// "Lowercase RFC 1123 label": what namespaces, ports and, since Kubernetes 1.34, Services are
-/// named by.
+/// "Lowercase RFC 1123 label": the form of the names of namespaces, ports and, since Kubernetes
+/// 1.34, Services.
 fn is_label(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

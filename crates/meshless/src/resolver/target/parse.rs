@@ -1,4 +1,4 @@
-//! From a string to a [`Target`].
+//! Parses a string into a [`Target`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
@@ -40,28 +40,27 @@ impl FromStr for Target {
     }
 }
 
-/// Schemes of other gRPC libraries, which are also written without slashes: `xds:echo` is no host
-/// with a port.
+/// Returns true for schemes of other gRPC libraries, which are also written without slashes:
+/// `xds:echo` is not a host with a port.
 fn is_grpc_scheme(scheme: &str, rest: &str) -> bool {
     let is_port = !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit());
     !is_port && ["google-c2p", "passthrough", "unix-abstract", "vsock", "xds"].contains(&scheme)
 }
 
-/// Parses the parts of one target, which it names in errors.
+/// Parses the parts of one target. Errors name the whole target.
 #[derive(Clone, Copy)]
 struct Parser<'a> {
     target: &'a str,
 }
 
 impl<'a> Parser<'a> {
-    /// What follows `dns:`: `//[name server]/host:port`, or `host:port`.
+    /// Parses the text after `dns:`: `//[name server]/host:port`, or `host:port`.
     fn dns(self, rest: &'a str) -> Result<TargetKind, TargetError> {
         let Some(rest) = rest.strip_prefix("//") else {
             return self.endpoint(None, rest, None);
         };
         let Some((name_server, endpoint)) = rest.split_once('/') else {
-            // `dns://host:port`: one slash short of what was meant, and unclear about which part is
-            // missing.
+            // `dns://host:port` lacks one slash, and it is unclear which part is missing.
             return Err(self.bad_name_server(rest));
         };
         let name_server = match name_server {
@@ -83,15 +82,15 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| self.bad_name_server(written))
     }
 
-    /// What follows `http:` or `https:`.
+    /// Parses the text after `http:` or `https:`.
     fn web(self, rest: &'a str, scheme: Scheme, default_port: u16) -> Result<Target, TargetError> {
         let endpoint = rest.strip_prefix("//").ok_or_else(|| self.empty_host())?;
-        // A final slash is what URLs are often written with; more than that would be a path.
+        // URLs often end with a slash; more than that would be a path.
         let endpoint = endpoint.strip_suffix('/').unwrap_or(endpoint);
         Ok(Target { scheme, kind: self.endpoint(None, endpoint, Some(default_port))? })
     }
 
-    /// `host:port`, or an address with its port.
+    /// Parses `host:port`, or an address with its port.
     fn endpoint(
         self,
         name_server: Option<SocketAddr>,
@@ -131,13 +130,13 @@ impl<'a> Parser<'a> {
         Ok(TargetKind::Dns { name_server, host: host.to_owned(), port })
     }
 
-    /// What stands in brackets: an IPv6 address, with a zone if it has one (RFC 6874).
+    /// Parses the text in brackets: an IPv6 address, possibly with a zone (RFC 6874).
     fn ipv6(self, inner: &str, port: u16) -> Result<Option<SocketAddr>, TargetError> {
         let Some((ip, zone)) = inner.split_once('%') else {
             return Ok(inner.parse().ok().map(|ip: Ipv6Addr| SocketAddr::from((ip, port))));
         };
         let Ok(ip) = ip.parse::<Ipv6Addr>() else { return Ok(None) };
-        // "%25" is the delimiter in a URI. The bare "%" of other tools is understood "when not
+        // "%25" is the delimiter in a URI. The bare "%" of other tools is accepted "when not
         // followed by two hexadecimal digits" that mean it (RFC 6874 §3).
         let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
         let digits = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_digit());
@@ -147,7 +146,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// An address with its port.
+    /// Parses an address with its port.
     fn address(self, written: &str) -> Result<Option<SocketAddr>, TargetError> {
         let zoned = written
             .strip_prefix('[')
@@ -172,7 +171,7 @@ impl<'a> Parser<'a> {
             .ok_or_else(|| TargetError::BadPort { port: written.to_owned(), target: self.target.to_owned() })
     }
 
-    /// A list of addresses of one family.
+    /// Parses a list of addresses of one family.
     fn addresses(
         self,
         rest: &str,
@@ -193,8 +192,8 @@ impl<'a> Parser<'a> {
         rest.split(',').map(parse).collect::<Result<_, _>>().map(TargetKind::Addresses)
     }
 
-    /// What follows `unix:`: a path, or `//` and an absolute path. It is part of a URI, so `%20` in
-    /// it is a space.
+    /// Parses the text after `unix:`: a path, or `//` and an absolute path. It is part of a URI, so
+    /// `%20` in it is a space.
     fn unix(self, rest: &'a str) -> Result<TargetKind, TargetError> {
         let bad = || TargetError::BadPath { target: self.target.to_owned() };
         let path = match rest.strip_prefix("//") {
@@ -222,7 +221,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-/// Splits at the colon before the port, if there is one: the last, unless it stands within
+/// Splits at the colon before the port, if there is one: the last colon that is not within
 /// brackets.
 fn split_port(endpoint: &str) -> (&str, Option<&str>) {
     match endpoint.rsplit_once(':') {
@@ -231,8 +230,8 @@ fn split_port(endpoint: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Letters, digits, hyphen, dot (RFC 1123 §2.1) and the underscore that Kubernetes and SRV names
-/// use.
+/// Returns true for letters, digits, hyphen, dot (RFC 1123 §2.1) and the underscore of Kubernetes
+/// and SRV names.
 fn is_host_name(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host);
     let label = |label: &str| {
@@ -242,9 +241,9 @@ fn is_host_name(host: &str) -> bool {
     name.len() <= 253 && name.split('.').all(label)
 }
 
-/// Returns true for what is meant as an IPv4 address: "the highest-level component label will be
-/// alphabetic" in a name (RFC 1123 §2.1). Leading zeros are octal to some parsers and decimal to
-/// others, so there is no right way to read them.
+/// Returns true if `host` is meant as an IPv4 address. In a name, "the highest-level component
+/// label will be alphabetic" (RFC 1123 §2.1). Leading zeros are octal to some parsers and decimal
+/// to others, so no reading of them is right.
 fn ends_in_number(host: &str) -> bool {
     let last = host.strip_suffix('.').unwrap_or(host).rsplit('.').next().unwrap_or_default();
     !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit())

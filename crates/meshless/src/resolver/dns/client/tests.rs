@@ -1,4 +1,4 @@
-//! Which names are tried.
+//! The names that are tried, and the name servers that are asked.
 
 use super::*;
 use hickory_resolver::proto::op::Message;

@@ -1,4 +1,4 @@
-//! What is made of the answers for A and AAAA, in virtual time.
+//! The joined answers for A and AAAA, in virtual time.
 
 use super::*;
 use hickory_resolver::net::{DnsError, NoRecords};
@@ -60,7 +60,7 @@ impl Lookups {
         self.0.join(Instant::now(), &name, answers, |_| true)
     }
 
-    /// A name that has had these addresses.
+    /// Returns a name that has had these addresses.
     fn that_found(answers: [FamilyAnswer; 2]) -> Self {
         let mut lookups = Self::default();
         assert!(lookups.join(answers).unwrap().complete);
@@ -109,7 +109,7 @@ async fn a_family_that_fails_is_not_kept_for_ever() {
         tokio::time::sleep(Duration::from_secs(5)).await;
     }
     assert_eq!(lookup(Answered(Err(NetError::Timeout))), 1);
-    // Back for one answer, it is kept as long again.
+    // After one answer, the addresses are kept for the full time again.
     assert_eq!(lookup(Answered(records(v6(), 5))), 2);
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert_eq!(lookup(Pending), 2, "it has only now begun to fail");

@@ -1,12 +1,11 @@
-//! Messages of a name server for A and AAAA, put through what lookups make of them. Called by
-//! `fuzzing` alone.
+//! Puts messages of a name server for A and AAAA through a lookup. Called only by `fuzzing`.
 
 use hickory_resolver::proto::op::DnsResponse;
 
 use super::*;
 
-/// Half of `data` is the answer for A, half that for AAAA; the first byte says which of them are
-/// late or not asked for.
+/// The halves of `data` are the answers for A and for AAAA. The first byte decides which of them
+/// are late or not asked for.
 pub(crate) fn fuzz(data: &[u8]) {
     let Some((first, bytes)) = data.split_first() else { return };
     let (a, aaaa) = bytes.split_at(bytes.len() / 2);

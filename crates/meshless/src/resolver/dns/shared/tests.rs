@@ -6,8 +6,8 @@ use tokio::time::sleep;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers from a script, its last line again and again, each after `takes`; counts lookups and
-/// those at once.
+/// Answers from a script, and repeats its last line; each answer takes `takes`. Counts lookups, and
+/// how many run at once.
 struct Script {
     lines: VecDeque<Result<FoundAddresses, ResolveError>>,
     takes: Duration,
@@ -25,7 +25,7 @@ impl LookUp for Script {
     }
 }
 
-/// A name's task on a script, and when its lookups began.
+/// Starts a name's task on a script. Returns it with the start times of its lookups.
 fn begin(
     lines: impl IntoIterator<Item = Result<FoundAddresses, ResolveError>>,
 ) -> (SharedLookup, Arc<Mutex<Vec<Instant>>>) {
@@ -123,7 +123,7 @@ async fn an_answer_older_than_the_loss_of_all_backends_gives_way_to_the_next() {
         sleep(5 * SECOND).await;
         shared.resolve_now(ResolveHint::Stale);
         sleep(Duration::from_millis(5)).await;
-        // The lookup for that hint is under way when the last backend is lost.
+        // The lookup for that hint is running when the last backend is lost.
         shared.resolve_now(ResolveHint::AllFailed);
         assert_eq!(next(&mut answers).await, Ok(vec![IpAddr::from([10, 0, 0, 2])]));
         assert_eq!(began.lock().unwrap().len(), 3);

@@ -1,8 +1,8 @@
 //! One API server over HTTP/1.1, with TLS or without.
 //!
-//! A watch keeps its connection to itself until it ends, and the next request then takes it over.
-//! So one connection that waits is enough, and the requests of other watches make their own.
-//! Nothing here retries, but for a connection that was closed while it waited.
+//! A watch uses its connection alone until it ends; the next request then reuses it. So one idle
+//! connection is enough, and the requests of other watches open their own. Nothing here retries,
+//! except on a new connection if the idle one was closed.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -23,14 +23,13 @@ use crate::shared::io::BoxIo;
 use crate::shared::tls::ClientTls;
 use crate::shared::tls::TlsConfig;
 
-/// Where it is, whom it is believed to be, and who the client is. Clones share the connection that
-/// waits.
+/// The address, the trusted authority and the login. Clones share the idle connection.
 #[derive(Clone)]
 pub(super) struct ApiServer {
     is_https: bool,
     host: String,
     port: u16,
-    /// What its own paths begin with, without a final slash.
+    /// The prefix of its paths, without a final slash.
     path: String,
     tls: Option<ClientTls>,
     token: Option<Token>,
@@ -81,7 +80,7 @@ impl ApiServer {
         let request = || self.request(path_and_query, authorization.as_ref());
         let waiting = self.lock_waiting().take();
         if let Some(mut sender) = waiting.filter(SendRequest::is_ready) {
-            // It may have been closed just now.
+            // The server may have closed the connection just now.
             if let Ok(response) = sender.send_request(request()?).await {
                 return Ok(self.keep(sender, response));
             }
@@ -91,8 +90,7 @@ impl ApiServer {
         Ok(self.keep(sender, response))
     }
 
-    /// The connection waits for the next request, for which it is ready once this response has been
-    /// read.
+    /// Keeps the connection for the next request. It is ready when this response has been read.
     fn keep(
         &self,
         sender: SendRequest<Empty<Bytes>>,
@@ -138,8 +136,8 @@ impl ApiServer {
             }
         };
         let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| chain(&error))?;
-        // Ends with the sender and the last response. Why it ended is told to those that wait for
-        // it.
+        // Ends with the sender and the last response. Those who wait for the response get the
+        // error.
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -162,7 +160,7 @@ impl Token {
     }
 }
 
-/// Off the runtime's threads: the file of a mounted volume may be slow.
+/// Runs off the runtime's threads: a mounted file may be slow.
 async fn read_token(path: PathBuf) -> std::io::Result<String> {
     tokio::task::spawn_blocking(move || {
         use std::io::Read;

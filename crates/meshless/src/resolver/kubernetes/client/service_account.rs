@@ -1,4 +1,4 @@
-//! What a kubelet gives each pod: where the API server is, and a token to ask it with.
+//! The files and variables that a kubelet gives each pod: the API server's address and a token.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::server::no_cluster;
 use crate::resolver::kubernetes::error::KubernetesError;
 use crate::shared::tls::{Pem, TlsConfig};
 
-/// The client of a pod with these files and environment variables.
+/// Returns the client of a pod with these files and environment variables.
 pub(super) fn client(
     folder: &Path,
     variable: impl Fn(&str) -> Option<String>,
@@ -32,5 +32,5 @@ pub(super) fn client(
     })
 }
 
-/// Where every kubelet mounts it.
+/// The folder where every kubelet mounts them.
 pub(super) const FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -1,4 +1,4 @@
-//! The way to an API server, against one with TLS on loopback that answers as it is told.
+//! The client against an API server on loopback, with TLS and scripted answers.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,8 +15,8 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use super::*;
 
-/// Answers every request with `answer`. Returns its address, the PEM of its authority, and the
-/// heads of requests by connection.
+/// Answers every request with `answer`. Returns the server's address, the PEM of its authority, and
+/// the request heads of each connection.
 async fn serve(answer: &str) -> (SocketAddr, String, Arc<Mutex<Vec<Vec<String>>>>) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -90,7 +90,7 @@ async fn a_pod_presents_the_token_that_is_mounted_now_on_one_connection() {
         assert!(head.starts_with("GET /apis/x?y=z HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("\r\nauthorization: Bearer {token}\r\n")), "{head}");
         assert!(head.contains(&format!("\r\nhost: {address}\r\n")), "{head}");
-        // Lets the connection become ready for the next request.
+        // Time for the connection to become ready for the next request.
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
