@@ -1,5 +1,4 @@
-//! A connection as a listener hands it over: the byte stream, who is behind it, and what handlers
-//! learn of that.
+//! A connection from a listener: the byte stream, its client, and what handlers learn about it.
 
 use std::any::Any;
 use std::fmt;
@@ -19,8 +18,8 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// A connection over `io`. What `io` tells of itself (tonic's [`Connected`]) reaches handlers
-    /// as an extension of each request; `peer` stands in logs and events.
+    /// Returns a connection over `io`. Handlers find the information of `io` (tonic's
+    /// [`Connected`]) in the extensions of each request. `peer` is shown in logs and events.
     pub fn new<I: Io + Connected>(io: I, peer: impl Into<Peer>) -> Self {
         let info = ConnectInfo::new(io.connect_info());
         Self { io: Box::new(io), peer: peer.into(), info }
@@ -33,7 +32,7 @@ impl fmt::Debug for Accepted {
     }
 }
 
-/// What every request of a connection carries as extensions.
+/// The extensions of every request of a connection.
 #[derive(Clone)]
 pub(super) struct ConnectInfo {
     insert: Arc<dyn Fn(&mut Extensions) + Send + Sync>,
@@ -51,7 +50,7 @@ impl ConnectInfo {
         }
     }
 
-    /// The same, and what `insert` adds.
+    /// Returns the same, which also calls `insert`.
     #[cfg(feature = "tls")]
     pub(super) fn and(self, insert: impl Fn(&mut Extensions) + Send + Sync + 'static) -> Self {
         let below = self.insert;
@@ -62,7 +61,7 @@ impl ConnectInfo {
         Self { insert: Arc::new(both), tcp: self.tcp }
     }
 
-    /// The addresses, where there are any.
+    /// Returns the addresses, if there are any.
     #[cfg(feature = "tls")]
     pub(super) fn tcp(&self) -> TcpConnectInfo {
         self.tcp.clone()

@@ -1,8 +1,8 @@
-//! Drives one connection: hyper speaks HTTP/2, the lifetime machine decides, this obeys.
+//! Drives one connection: hyper speaks HTTP/2, the lifetime machine decides, this code acts.
 //!
-//! Offered below tonic for any HTTP/2 service (hyper, axum); [`Server`](crate::Server) calls it for
-//! each connection that it accepts. It spawns nothing itself (hyper spawns a task per call), and
-//! when it returns the socket is closed.
+//! It serves any HTTP/2 service (hyper, axum), also below tonic; [`Server`](crate::Server) calls it
+//! for each accepted connection. It spawns nothing itself (hyper spawns a task per call). When it
+//! returns, the socket is closed.
 
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
@@ -32,12 +32,12 @@ use super::wire::{self, ClosedIo, ServerWire};
 
 /// Serves HTTP/2 on `io`, which is established (TLS included), until the connection has ended.
 ///
-/// The connection ages, idles and answers to pings as `config` says; when `drain` completes, it is
-/// sent away as at a server's shutdown. Each request carries a [`CallContext`](crate::CallContext).
-/// For gRPC the deadline of a call (`grpc-timeout`) is up to `service`; [`Server`](crate::Server)
-/// sees to it. A stream that has not ended one second after its deadline, or after its maximum age
-/// and grace, is reset. Must run on a Tokio runtime with its timer enabled. Dropping the future
-/// cuts the connection.
+/// `config` sets how the connection ages, idles and handles pings. When `drain` completes, the
+/// connection gets a GOAWAY, as at a server's shutdown. Each request carries a
+/// [`CallContext`](crate::CallContext). For gRPC, `service` must enforce a call's deadline
+/// (`grpc-timeout`); [`Server`](crate::Server) does. A stream that still runs one second after its
+/// deadline, or after its maximum age and grace, is reset. Must run on a Tokio runtime with its
+/// timer enabled. Dropping the future cuts the connection.
 ///
 /// ```no_run
 /// # async fn serve(app: impl tower_service::Service<
@@ -74,8 +74,8 @@ where
     drive(io, service, config, drain, std::future::pending(), |_, _| {}).await
 }
 
-/// The same, and the connection is cut when `hurry` completes, and `on_going_away` hears why it is
-/// sent away and what it has carried.
+/// Like [`serve_connection`]. When `hurry` completes, the connection is cut. `on_going_away` is
+/// called before a GOAWAY, with its reason and what the connection has carried.
 pub(super) async fn drive<I, S, B, D>(
     io: I,
     service: S,
@@ -117,7 +117,7 @@ where
     };
     if let Ok(remains) = remains.try_recv() {
         let linger_close = async { tokio::join!(linger(remains, &reason), state.no_calls()) };
-        // Handlers notice the end at their next poll; one that blocks its thread cannot be waited
+        // Handlers notice the end at their next poll. One that blocks its thread cannot be waited
         // for.
         let _ = tokio::time::timeout(LINGER, linger_close).await;
     }
@@ -132,7 +132,7 @@ struct Driver<'a, O, F> {
     on_going_away: F,
 }
 
-/// What the server may want of a connection.
+/// What the server can order of a connection.
 enum ConnectionOrder {
     Drain,
     Hurry,
@@ -154,7 +154,7 @@ where
                 return Poll::Ready(self.ended(result));
             }
             if self.state.take_received() {
-                // One look at the clock each time the task is woken, not for each read or frame.
+                // Reads the clock once each time the task is woken, not for each read or frame.
                 self.state.lifetime().handle_received(Instant::now().into_std());
             }
             while let Poll::Ready(Some(order)) = self.orders.as_mut().poll_next(cx) {
@@ -171,7 +171,7 @@ where
                     (self.on_going_away)(reason, self.state.carried());
                 }
                 Some(LifetimeAction::FinishGoAway) => self.state.finish_go_away(),
-                // The wire writes it when hyper flushes, which it does whenever it is polled.
+                // The wire writes it when hyper flushes, which it does in each poll.
                 Some(LifetimeAction::Ping) => self.state.ping(),
                 Some(LifetimeAction::Close { reason }) => return Poll::Ready(reason.into()),
                 Some(action) => debug_assert!(false, "an action without a driver: {action:?}"),
@@ -179,8 +179,8 @@ where
         }
     }
 
-    /// The machine's next action; `None` once the timer is armed for the time when there may be
-    /// one.
+    /// Returns the machine's next action. `None` if there is none now; the timer is then set for
+    /// the machine's next timeout.
     fn poll_action(&mut self, cx: &mut Context<'_>) -> Option<LifetimeAction> {
         let mut lifetime = self.state.lifetime();
         loop {
@@ -196,7 +196,7 @@ where
 
     fn ended(&self, result: hyper::Result<()>) -> CloseReason {
         match (result, self.state.going_away()) {
-            // A client that has all its answers may close its socket without a word, as health
+            // A client that has all its answers may close its socket without GOAWAY, as health
             // probes do. What hyper writes after that fails, and says nothing about the connection.
             (Err(error), _) if !is_hang_up(&error) || self.state.lifetime().calls() > 0 => {
                 CloseReason::Failed(chain(&error))
@@ -207,7 +207,7 @@ where
     }
 }
 
-/// What the driver needs of hyper's connection, whose type names everything it carries.
+/// The driver's view of hyper's connection, whose type names everything it carries.
 trait Http2Connection: Future<Output = hyper::Result<()>> {
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
@@ -229,19 +229,19 @@ where
 }
 
 pin_project_lite::pin_project! {
-    /// One sleep that is armed again only when its instant changes.
+    /// One sleep that is reset only when its instant changes.
     #[derive(Default)]
     struct Timer {
         at: Option<Instant>,
         #[pin]
         sleep: Option<Sleep>,
-        // Whom the sleep will wake.
+        // The task that the sleep will wake.
         waker: Option<Waker>,
     }
 }
 
 impl Timer {
-    /// Ready when `at` has come.
+    /// Returns ready when `at` has come.
     fn poll_at(self: Pin<&mut Self>, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         if *this.at != at {
@@ -254,27 +254,26 @@ impl Timer {
         }
         let Some(sleep) = this.sleep.as_pin_mut() else { return Poll::Pending };
         let will_wake = this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        // Polling it again with every frame would cost more than all that the lifetime machine
-        // does.
+        // A poll with every frame would cost more than the whole lifetime machine.
         if will_wake && !sleep.is_elapsed() {
             return Poll::Pending;
         }
-        // Without budget the sleep wakes the task at once, and has not noted whom to wake later.
+        // Without budget the sleep wakes the task at once, and stores no waker for later.
         *this.waker = coop::has_budget_remaining().then(|| cx.waker().clone());
         sleep.poll(cx)
     }
 }
 
-/// Closes a socket so that what was sent arrives: FIN, then read until the client closes too.
+/// Closes a socket so that all sent bytes arrive: FIN, then read until the client closes too.
 ///
-/// A socket that is closed with unread bytes answers with RST, and the client may lose what it has
-/// not read yet, the GOAWAY among it: a stream that was never processed then looks like one that
-/// broke in the middle.
+/// A socket that is closed with unread bytes answers with RST. Then the client may lose what it has
+/// not read yet, even the GOAWAY: a stream that was never processed looks like one that broke in
+/// the middle.
 async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut remains: ClosedIo<I>, reason: &CloseReason) {
     let last_words = match reason {
         CloseReason::TooManyPings => Some((ENHANCE_YOUR_CALM, "too_many_pings")),
         CloseReason::FrameFlood => Some((ENHANCE_YOUR_CALM, "too_many_control_frames")),
-        // For a client that is there after all, and slow: what to call again.
+        // For a client that is only slow: it learns which calls it can retry.
         CloseReason::KeepaliveTimeout => Some((NO_ERROR, "keepalive_timeout")),
         CloseReason::Hurried => Some((NO_ERROR, GoAwayReason::Drain.debug_data())),
         _ => None,
@@ -292,7 +291,7 @@ async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut remains: ClosedIo<I>, rea
     }
 }
 
-/// Returns true if the client's end of the socket is gone.
+/// Returns true if the client has closed its end of the socket.
 fn is_hang_up(error: &(dyn std::error::Error + 'static)) -> bool {
     let kind = match (error.downcast_ref::<std::io::Error>(), error.downcast_ref::<h2::Error>()) {
         (Some(error), _) => Some(error.kind()),
@@ -306,7 +305,7 @@ fn is_hang_up(error: &(dyn std::error::Error + 'static)) -> bool {
     }
 }
 
-/// hyper says "http2 error", its source says which.
+/// Formats an error with its sources: hyper only says "http2 error".
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -319,11 +318,11 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long a closed connection is read from, and its handlers are waited for. A client that reads
+/// How long a closed connection is still read, and its handlers are waited for. A client that reads
 /// at all closes within a round trip.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
 
-/// What a socket says whose other end was closed.
+/// The errors of a socket whose other end was closed.
 const HANG_UPS: [ErrorKind; 5] = [
     ErrorKind::BrokenPipe,
     ErrorKind::ConnectionAborted,

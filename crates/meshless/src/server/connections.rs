@@ -1,4 +1,4 @@
-//! The connections of a running server: each on a task of its own, all ended together.
+//! The connections of a running server: each has its own task, and all end together.
 //!
 //! The serving loop owns this. It knows neither listeners nor signals.
 
@@ -21,7 +21,7 @@ use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
 
-/// All end when this is dropped.
+/// All connections of a server. They end when this is dropped.
 pub(super) struct Connections {
     server: Arc<Server>,
     metrics: ServedCalls,
@@ -45,7 +45,7 @@ impl Connections {
         }
     }
 
-    /// Puts TLS on the connections to come.
+    /// Uses TLS on new connections.
     #[cfg(feature = "tls")]
     pub(super) fn set_tls(&mut self, tls: Option<Current>) {
         self.tls = tls;
@@ -77,19 +77,19 @@ impl Connections {
         });
     }
 
-    /// Sends every connection away. Each ends itself by its own drain timeout.
+    /// Sends GOAWAY to every connection. Each ends by its own drain timeout.
     pub(super) fn drain(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are sent away");
         self.order.send_replace(ConnectionOrder::Drain);
     }
 
-    /// Cuts what is left.
+    /// Cuts the remaining connections.
     pub(super) fn hurry(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are cut");
         self.order.send_replace(ConnectionOrder::Hurry);
     }
 
-    /// Waits for the next end of a connection; `None` if there is none left.
+    /// Waits until the next connection ends; `None` if none is left.
     pub(super) async fn ended(&mut self) -> Option<()> {
         self.tasks.join_next().await.map(log_panic)
     }
@@ -123,7 +123,7 @@ async fn run(
     server.observe(connection, &peer, ConnectionChange::Closed(summary.reason), summary.age, carried);
 }
 
-/// What all connections are to do.
+/// What all connections must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum ConnectionOrder {
     Serve,
@@ -132,7 +132,7 @@ enum ConnectionOrder {
 }
 
 async fn reached(mut orders: watch::Receiver<ConnectionOrder>, order: ConnectionOrder) {
-    // An error: the server is gone, which ends its connections too.
+    // An error means that the server was dropped, which ends its connections too.
     let _ = orders.wait_for(|given| *given >= order).await;
 }
 

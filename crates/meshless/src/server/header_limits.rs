@@ -1,13 +1,13 @@
-//! How long the headers of a request, and the headers and trailers of a response, may be, and who
-//! is told when they are longer.
+//! The limits of a request's headers and of a response's headers and trailers, and the answers
+//! beyond them.
 //!
-//! h2 would answer a long request with 431 and no word about why, and it sends a response that is
-//! longer than its client takes, upon which some clients end the connection. So h2 gets a larger
-//! limit than the user set, and the user's is held here, where an answer can name the sizes. Here
-//! too is the bound on what the headers of all open calls of a connection may pin: one byte on the
-//! wire can stand for a field of any length, so no count of streams or bytes bounds it.
+//! h2 would answer a long request with 431 and no reason. It would also send a response that is
+//! longer than its client accepts, and some clients then end the connection. So h2 gets a larger
+//! limit than the user's, and the user's limit is checked here, where an answer can name the sizes.
+//! This module also bounds the memory that the headers of all open calls of a connection pin. One
+//! byte on the wire can stand for a field of any length, so no count of streams or bytes bounds it.
 //!
-//! Asked for each call. It holds nothing.
+//! Called for each call. It has no state.
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use tonic::Status;
@@ -18,9 +18,9 @@ use crate::shared::header_list::{FIELD_OVERHEAD, list_size};
 /// The limits of one connection's requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HeaderLimits {
-    /// On one request's list, as HTTP/2 counts it.
+    /// The limit of one request's header list, as HTTP/2 counts it.
     list_size_max: u32,
-    /// On the memory of the headers of all open calls.
+    /// The limit of the memory for the headers of all open calls.
     pinned_max: usize,
 }
 
@@ -30,15 +30,16 @@ impl HeaderLimits {
         Self { list_size_max, pinned_max }
     }
 
-    /// The limit that h2 is told, and announces: lists between the two are answered here.
+    /// Returns the limit that h2 gets and announces. Lists between the two limits are answered
+    /// here.
     pub(super) fn for_h2(self) -> u32 {
         self.list_size_max.saturating_mul(4)
     }
 
-    /// Checks a request that would make the headers of the open calls pin so many bytes.
+    /// Checks a request. With it, the headers of the open calls pin `pinned` bytes.
     ///
     /// # Errors
-    /// The answer, which says what was too long.
+    /// The answer, which names what was too long.
     pub(super) fn check<R>(self, request: &Request<R>, pinned: usize) -> Result<(), Response<()>> {
         let len = request_size(request);
         let what = if len > self.list_size_max as usize {
@@ -63,8 +64,8 @@ impl HeaderLimits {
     }
 }
 
-/// What a call says in place of headers or trailers that are longer than its client takes; `None`
-/// if they are not.
+/// Returns the status that replaces headers or trailers that are longer than the client accepts;
+/// `None` if they are not.
 pub(super) fn in_place_of_long(headers: &HeaderMap, client_max: u32, what: &str) -> Option<Status> {
     let len = list_size(headers) + STATUS_LEN;
     (len > client_max as usize).then(|| {
@@ -74,7 +75,7 @@ pub(super) fn in_place_of_long(headers: &HeaderMap, client_max: u32, what: &str)
     })
 }
 
-/// The memory that these headers take, rounded up.
+/// Returns the memory that these headers use, rounded up.
 pub(super) fn pinned_by(headers: &HeaderMap) -> usize {
     let text: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     headers.capacity().max(2 * headers.len()) * FIELD_MEMORY + text
@@ -97,5 +98,5 @@ const FIELD_MEMORY: usize = 112;
 /// A call with ten fields and a token of 2 KB takes 5 KB.
 const PINNED_PER_STREAM: usize = 6 << 10;
 
-/// Where few streams may be open: a hundred calls with 64 KiB of headers each.
+/// The minimum, for connections with few streams: a hundred calls with 64 KiB of headers each.
 const PINNED_MIN: usize = 8 << 20;

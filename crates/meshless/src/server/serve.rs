@@ -1,5 +1,4 @@
-//! The life of a running server, from the first connection to the last: the one function that owns
-//! the order of things.
+//! A running server, from the first connection to the last. This one function sets the order.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use super::grpc_service::GrpcService;
 use super::listener::{Acceptor, Listener};
 use super::shutdown::Shutdown;
 
-/// Serves until the shutdown has run its course. No connection is left then, and no listener.
+/// Serves until the shutdown is complete. Then no connection and no listener is left.
 pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>, mut shutdown: Shutdown) {
     if server.has_own_health {
         server.routes = server.routes.add_service(GrpcService::new(server.health.service()));
@@ -41,8 +40,8 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
         let _ = accept_until(over, &mut door, &mut connections).await;
     }
 
-    // A client whose connection waits in the backlog believes that it is connected: it is told to
-    // go, not reset.
+    // A client whose connection waits in the backlog believes that it is connected: it gets a
+    // GOAWAY, not a reset.
     let Door { acceptor, mut admission } = door;
     let mut acceptor = Some(acceptor);
     let waiting = std::future::poll_fn(|cx| {
@@ -73,21 +72,21 @@ async fn accept_until<T>(end: impl Future<Output = T>, door: &mut Door, connecti
     }
 }
 
-/// Where connections come in.
+/// Accepts connections.
 struct Door {
     acceptor: Acceptor,
     admission: Admitting,
 }
 
 impl Door {
-    /// Loses nothing when it is dropped.
+    /// Dropping the future loses nothing.
     async fn accept(&mut self) -> Accepted {
         self.admission.ready().await;
         self.acceptor.accept().await
     }
 }
 
-/// Keeps the certificates up to date until `end`.
+/// Keeps the certificates up to date until `end` completes.
 #[cfg(feature = "tls")]
 async fn reloading<T>(reload: &mut Option<super::tls::Reload>, end: impl Future<Output = T>) -> T {
     let Some(reload) = reload else { return end.await };

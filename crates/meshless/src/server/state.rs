@@ -1,7 +1,7 @@
-//! What the parts of one connection share: its driver, its wire, and its calls.
+//! The state that the parts of one connection share: its driver, its wire, and its calls.
 //!
-//! The lifetime machine stands behind a lock that is held for a few instructions and never across
-//! an `await`; it is taken twice or three times per call (h2 takes its own dozens of times), and
+//! The lifetime machine is behind a lock that is held for a few instructions and never across an
+//! `await`. It is taken two or three times per call (h2 takes its own dozens of times), and
 //! otherwise only when something happens.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -29,9 +29,9 @@ pub(super) struct ConnectionState {
     turn: AtomicU32,
     received: AtomicBool,
     ping: AtomicBool,
-    /// What the client has said; without a word it takes all.
+    /// The client's limit of header lists; without one in its SETTINGS it accepts all.
     client_header_list_max: AtomicU32,
-    /// Bytes that the headers of the open calls take.
+    /// How many bytes the headers of the open calls pin.
     pinned: AtomicUsize,
     /// The call that hyper has accepted and not yet spawned.
     accepted: Mutex<Option<Arc<Call>>>,
@@ -61,9 +61,9 @@ impl ConnectionState {
         self.lifetime.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Orders the wire to accompany the two GOAWAYs.
+    /// Makes the wire handle the two GOAWAYs that h2 sends next.
     pub(super) fn go_away(&self, reason: GoAwayReason) {
-        // The machine sends a connection away once.
+        // The machine orders this once.
         let _ = self.going_away.set(reason);
         self.sent_away.notify_waiters();
     }
@@ -72,7 +72,7 @@ impl ConnectionState {
         self.going_away.get().copied()
     }
 
-    /// Waits until the connection is sent away.
+    /// Waits until the connection gets a GOAWAY.
     pub(super) async fn sent_away(&self) -> GoAwayReason {
         loop {
             let notified = self.sent_away.notified();
@@ -83,7 +83,7 @@ impl ConnectionState {
         }
     }
 
-    /// Orders the wire to bring about the second GOAWAY.
+    /// Makes the wire let h2 send the second GOAWAY.
     pub(super) fn finish_go_away(&self) {
         self.finish_go_away.store(true, Ordering::Relaxed);
     }
@@ -92,29 +92,29 @@ impl ConnectionState {
         self.finish_go_away.load(Ordering::Relaxed)
     }
 
-    /// Counts a call in that may last for `timeout`, until its lease is dropped.
+    /// Counts a call with this timeout until its lease is dropped.
     ///
-    /// It is kept for [`ConnectionState::take_accepted`]: hyper spawns a call right after it has
-    /// asked the service for it.
+    /// The call is kept for [`ConnectionState::take_accepted`]: hyper spawns a call right after it
+    /// has asked the service for it.
     pub(super) fn start_call(self: &Arc<Self>, timeout: Option<Duration>) -> Arc<Call> {
         let now = Instant::now();
         self.calls_started.fetch_add(1, Ordering::Relaxed);
         let age = {
             let mut lifetime = self.lifetime();
             lifetime.handle_call_started();
-            // What came, came with the call: its look at the clock is enough for both.
+            // The received bytes belong to the call: its time is enough for both.
             self.take_received();
             lifetime.handle_received(now.into_std());
             lifetime.stream_age(now.into_std())
         };
-        // No clock reaches a deadline that cannot be represented.
+        // A deadline that cannot be represented is never reached.
         let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         let call = Arc::new(Call::new(self.clone(), deadline, age));
         *self.accepted.lock().unwrap_or_else(PoisonError::into_inner) = Some(call.clone());
         call
     }
 
-    /// The call that was started last, once.
+    /// Returns the call that was started last, once.
     pub(super) fn take_accepted(&self) -> Option<Arc<Call>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -128,8 +128,8 @@ impl ConnectionState {
         }
     }
 
-    /// The headers of a call take so many bytes, until they are unpinned. Returns what those of all
-    /// take.
+    /// Pins this many bytes for the headers of a call, until they are unpinned. Returns the sum of
+    /// all calls.
     pub(super) fn pin_headers(&self, bytes: usize) -> usize {
         self.pinned.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
     }
@@ -138,7 +138,7 @@ impl ConnectionState {
         self.pinned.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// The longest header list that the client takes.
+    /// Returns the longest header list that the client accepts.
     pub(super) fn client_header_list_max(&self) -> u32 {
         self.client_header_list_max.load(Ordering::Relaxed)
     }
@@ -147,12 +147,12 @@ impl ConnectionState {
         self.client_header_list_max.store(max, Ordering::Relaxed);
     }
 
-    /// The call that is about to start asks for the server's health.
+    /// Notes that the next call to start is a health check.
     pub(super) fn note_health_check(&self) {
         self.health_checks.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What the connection has carried so far.
+    /// Returns what the connection has carried so far.
     pub(super) fn carried(&self) -> Carried {
         Carried {
             calls: self.calls_started.load(Ordering::Relaxed),
@@ -171,46 +171,46 @@ impl ConnectionState {
         }
     }
 
-    /// The connection's task has been woken: it may read again.
+    /// Called when the connection's task has been woken: it may read again.
     pub(super) fn begin_turn(&self) {
-        // Only that task writes it, and reads it.
+        // Only that task writes and reads it.
         self.turn.store(self.turn().wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// How often that was, wrapping.
+    /// Returns how often that has happened, wrapping.
     pub(super) fn turn(&self) -> u32 {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// Bytes came from the client.
+    /// Called when bytes have arrived from the client.
     pub(super) fn note_received(&self) {
         self.received.store(true, Ordering::Relaxed);
     }
 
-    /// Whether bytes came since the last time it was asked.
+    /// Returns true if bytes have arrived since the last call.
     pub(super) fn take_received(&self) -> bool {
         take(&self.received)
     }
 
-    /// Orders the wire to send a PING.
+    /// Makes the wire send a PING.
     pub(super) fn ping(&self) {
         self.ping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether one is ordered, once.
+    /// Returns true once if a PING is ordered.
     pub(super) fn take_ping(&self) -> bool {
         take(&self.ping)
     }
 
-    /// A response, or the socket, waits for the client to take bytes, until what is returned is
-    /// dropped.
+    /// Marks that a response, or the socket, waits for the client to take bytes. Dropping the
+    /// result ends that.
     pub(super) fn block(self: &Arc<Self>) -> Blocked {
         self.blocked.fetch_add(1, Ordering::Relaxed);
         self.lifetime().handle_blocked(Instant::now().into_std());
         Blocked { state: self.clone() }
     }
 
-    /// Whether something does.
+    /// Returns true if there is such a mark.
     pub(super) fn is_blocked(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) > 0
     }
@@ -229,7 +229,7 @@ impl Drop for Blocked {
     }
 }
 
-/// Takes a flag that only the connection's task sets and asks for.
+/// Reads and clears a flag that only the connection's task uses.
 fn take(flag: &AtomicBool) -> bool {
     let was_set = flag.load(Ordering::Relaxed);
     if was_set {

@@ -1,8 +1,8 @@
-//! TLS for a server's clients, with rustls: who the server is, which clients it lets in, and
-//! certificates that change under a running server.
+//! TLS for a server's clients, with rustls: the server's certificate, the accepted clients, and
+//! certificates that change while the server runs.
 //!
-//! [`ServerTlsConfig`] is what users fill in. Each connection's handshake runs as the first part of
-//! the connection, under its handshake timeout; `reload` keeps the certificate up to date.
+//! Users fill in [`ServerTlsConfig`]. Each connection begins with its handshake, within the
+//! handshake timeout; `reload` keeps the certificate up to date.
 
 mod expiry;
 mod handshake;
@@ -23,7 +23,7 @@ use expiry::Expiry;
 pub(super) use handshake::TlsIo;
 pub(super) use reload::{Current, Reload};
 
-/// Who the server is, and which clients it lets in. See [`Server::tls`](crate::Server::tls).
+/// The server's certificate, and which clients it accepts. See [`Server::tls`](crate::Server::tls).
 ///
 /// ```no_run
 /// use meshless::{Pem, ServerTlsConfig};
@@ -37,24 +37,24 @@ pub(super) use reload::{Current, Reload};
 ///
 /// # Certificates that change
 ///
-/// Files are read again every [`reload_interval`](Self::reload_interval) and compared with what was
-/// read before, which is as sure with the symbolic links of a Kubernetes volume as with files that
-/// are written in place. New handshakes use the new certificate; connections that stand keep the
-/// old one, until their age replaces them: with a
-/// [`max_connection_age`](crate::Server::max_connection_age) a new certificate, or a new list of
-/// client authorities, is in effect everywhere one such age later, with no restart. Files that
-/// cannot be read, or of which certificate and key do not belong together, as in the middle of a
-/// write, are refused with a warning, and the old ones stay.
+/// Files are read again every [`reload_interval`](Self::reload_interval) and compared with the last
+/// contents. This works with the symbolic links of a Kubernetes volume and with files that are
+/// written in place. New handshakes use the new certificate; open connections keep the old one. So
+/// with a [`max_connection_age`](crate::Server::max_connection_age), a new certificate, or a new
+/// list of client authorities, is used everywhere after one such age, without a restart. If a file
+/// cannot be read, or the key does not match the certificate, as in the middle of a write, the old
+/// files stay in use, with a warning.
 ///
-/// A certificate that expires within seven days, or has expired, is warned of (`tracing`) when it
+/// The server warns (`tracing`) of a certificate that expires within seven days, or has expired:
+/// when it comes into use and once a day. [`not_after`](Self::not_after) returns the time.
 /// comes into use and once a day; [`not_after`](Self::not_after) tells when.
 #[derive(Clone)]
 pub struct ServerTlsConfig {
     sources: Option<Sources>,
-    /// Valid, and made from what the sources held.
+    /// Valid, and made from the contents of the sources.
     config: Arc<ServerConfig>,
     contents: Contents,
-    /// What is to be said about client authorities that were left out.
+    /// Warnings about client authorities that were left out.
     warnings: Vec<String>,
     expiry: Expiry,
     /// `None`: files are read once.
@@ -65,7 +65,7 @@ impl ServerTlsConfig {
     /// Presents a certificate: `chain` holds it and its intermediates, `key` its private key.
     ///
     /// # Errors
-    /// If one of them cannot be read, or they do not belong together.
+    /// If one of them cannot be read, or the key does not match the certificate.
     pub fn new(chain: impl Into<Pem>, key: impl Into<Pem>) -> Result<Self, TlsError> {
         Self::from_sources(Sources {
             chain: chain.into(),
@@ -75,9 +75,10 @@ impl ServerTlsConfig {
         })
     }
 
-    /// Uses a configuration of your own, whose ALPN list is replaced by `h2`. Nothing is read
-    /// again, but rustls' own certificate resolvers work; the settings below that concern
-    /// certificates have no effect.
+    /// Uses your own configuration. Its ALPN list is replaced by `h2`.
+    ///
+    /// Nothing is read again, but rustls' own certificate resolvers work. The settings below that
+    /// concern certificates have no effect.
     pub fn from_rustls(mut config: ServerConfig) -> Self {
         config.alpn_protocols = vec![ALPN_H2.to_vec()];
         Self {
@@ -90,27 +91,27 @@ impl ServerTlsConfig {
         }
     }
 
-    /// Lets in only clients with a certificate that one of these authorities has signed (mutual
-    /// TLS). Handlers find it with tonic's `Request::peer_certs`.
+    /// Accepts only clients with a certificate that one of these authorities has signed (mutual
+    /// TLS). Handlers find the certificate with tonic's `Request::peer_certs`.
     ///
     /// # Errors
-    /// If there is no certificate in it that can be used. Others are left out, with a warning when
-    /// the server starts.
+    /// If `authorities` holds no certificate that can be used. If only some cannot be used, they
+    /// are left out, with a warning when the server starts.
     pub fn client_ca(self, authorities: impl Into<Pem>) -> Result<Self, TlsError> {
         self.change(|sources| sources.client_ca = Some(authorities.into()))
     }
 
-    /// With [`client_ca`](Self::client_ca), also lets in clients without a certificate: handlers
-    /// decide. A certificate that is presented must be good. Default: every client needs one.
+    /// With [`client_ca`](Self::client_ca), also accepts clients without a certificate: handlers
+    /// decide. A certificate that is presented must be valid. Default: every client needs one.
     ///
     /// # Errors
-    /// If a file cannot be read any more.
+    /// If a file can no longer be read.
     pub fn client_certificate_optional(self) -> Result<Self, TlsError> {
         self.change(|sources| sources.client_certificate_optional = true)
     }
 
-    /// How often files are looked at. Default: 60 s, which is about what a kubelet takes to bring a
-    /// changed Secret into a pod. At least 100 ms; `None`: never.
+    /// Sets how often files are checked. Default: 60 s, about the time until a kubelet updates a
+    /// changed Secret in a pod. At least 100 ms; `None`: never.
     #[must_use]
     pub fn reload_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.reload_interval =
@@ -118,9 +119,10 @@ impl ServerTlsConfig {
         self
     }
 
-    /// Until when the certificate and its intermediates are all valid. A clone that is kept beside
-    /// a running server tells it of the certificate that is in use there, for a metric or a health
-    /// check of your own. `None` with [`from_rustls`](Self::from_rustls).
+    /// Returns the time until which the certificate and its intermediates are all valid.
+    ///
+    /// `None` with [`from_rustls`](Self::from_rustls). A clone that you keep beside a running
+    /// server returns the time of the certificate in use, for your own metric or health check.
     pub fn not_after(&self) -> Option<SystemTime> {
         let seconds = Duration::from_secs(self.expiry.not_after()?.max(0).unsigned_abs());
         UNIX_EPOCH.checked_add(seconds)
@@ -144,12 +146,12 @@ impl ServerTlsConfig {
 
 impl fmt::Debug for ServerTlsConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the key.
+        // The key must not be shown.
         f.debug_struct("ServerTlsConfig").field("sources", &self.sources).finish_non_exhaustive()
     }
 }
 
-/// Where everything comes from.
+/// The sources of all certificates and keys.
 #[derive(Clone, Debug)]
 struct Sources {
     chain: Pem,
@@ -158,7 +160,7 @@ struct Sources {
     client_certificate_optional: bool,
 }
 
-/// What stood there at one time.
+/// The contents of the sources at one time.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Contents {
     chain: Text,
@@ -178,9 +180,9 @@ impl Sources {
         Ok(Contents { chain: self.chain.read()?, key: self.key.read()?, client_ca })
     }
 
-    /// The configuration, and what is to be said about authorities that were left out. Each
-    /// configuration has its own session cache, so no session outlives the authorities that let it
-    /// in.
+    /// Returns the configuration, and warnings about authorities that were left out. Each
+    /// configuration has its own session cache, so no session outlives the authorities that
+    /// accepted it.
     fn build(&self, contents: &Contents) -> Result<(Arc<ServerConfig>, Vec<String>), TlsError> {
         let mut warnings = Vec::new();
         let provider = Arc::new(default_provider());
@@ -209,11 +211,11 @@ impl Sources {
     }
 }
 
-/// The kubelet looks at its Secrets every minute or so (`syncFrequency`, 1 min).
+/// The kubelet checks its Secrets about every minute (`syncFrequency`, 1 min).
 const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Three small files ten times a second cost nothing that can be measured.
 const RELOAD_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// No sum of an instant and this overflows.
+/// The sum of an instant and this does not overflow.
 const RELOAD_INTERVAL_MAX: Duration = Duration::from_secs(365 * 24 * 3600);

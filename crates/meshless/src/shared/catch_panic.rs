@@ -1,9 +1,9 @@
-//! Makes a panic in a task a value that the task's owner can act on.
+//! Turns a panic in a task into a value for the task's owner.
 //!
-//! A task that panics ends without a word, and whoever waits for its next event waits for ever. So
-//! each task of the library that somebody waits for runs what can panic within [`catch_panic`], and
-//! reports the text like any other failure. What can panic is the code of others: a user's
-//! resolver, connector or request stream, and libraries fed by a peer.
+//! A task that panics ends silently, and its owner would wait for its next event for ever. So each
+//! task of the library that has a waiting owner runs other people's code within [`catch_panic`]: a
+//! user's resolver, connector or request stream, and libraries that a peer feeds. It reports the
+//! text of a panic like any other failure.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,19 +12,19 @@ use futures_util::FutureExt as _;
 
 use crate::shared::peer_text::peer_text;
 
-/// Runs `future`.
+/// Runs `future`, and catches its panic.
 ///
 /// # Errors
-/// The panic's text, cut and escaped, if it panics. The panic hook has run by then, so the text is
-/// on stderr, too.
+/// The text of the panic, cut and escaped. The panic hook has run before, so the text is on stderr
+/// too.
 ///
-/// What `future` worked on must not be used afterwards unless it holds in any state: it was left in
-/// the middle.
+/// After a panic, do not use what `future` worked on unless any state of it is valid: it was left
+/// in the middle.
 pub(crate) async fn catch_panic<F: Future>(future: F) -> Result<F::Output, String> {
     AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| text(&*payload))
 }
 
-/// The text of a panic.
+/// Returns the text of a panic.
 pub(crate) fn text(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<&str>().copied();
     peer_text(text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text"))

@@ -1,8 +1,8 @@
-//! File descriptors: how many this process may have, how to tell that there is none left, and a few
-//! in reserve.
+//! File descriptors: how many this process may have, how to see that none is left, and a small
+//! reserve.
 //!
-//! A channel to very many backends could take them all. Then neither the application nor the
-//! resolver could open a socket, and the set of backends would stay as it is.
+//! A channel to very many backends could use all of them. Then neither the application nor the
+//! resolver could open a socket, and the set of backends could not change.
 
 #[cfg(feature = "dns")]
 use std::fs::File;
@@ -15,9 +15,9 @@ pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
-/// How many files this process may have open: the soft limit. `None` where the system does not say.
+/// Returns how many files this process may have open: the soft limit. `None` if it is unknown.
 pub(crate) fn limit() -> Option<usize> {
-    // getrlimit(2) needs unsafe code or one more crate. Linux tells it in a file too.
+    // getrlimit(2) needs unsafe code or one more crate. Linux has it in a file too.
     soft_limit(&std::fs::read_to_string("/proc/self/limits").ok()?)
 }
 
@@ -29,20 +29,20 @@ fn soft_limit(limits: &str) -> Option<usize> {
     }
 }
 
-/// Descriptors that are held while no lookup runs and given back while one does, so that DNS can be
-/// asked when there is none left for anything else. Another thread may take them first; the next
-/// lookup follows within seconds.
+/// Descriptors that are held while no lookup runs, and released for each lookup. So DNS still works
+/// when no other descriptor is left. Another thread may take them first; the next lookup follows
+/// within seconds.
 #[cfg(feature = "dns")]
 pub(crate) struct Reserve(Mutex<Held>);
 
 #[cfg(feature = "dns")]
 struct Held {
     files: Vec<File>,
-    /// Lookups under way.
+    /// How many lookups are running.
     users: usize,
 }
 
-/// A lookup that may use the reserve. Dropping it refills the reserve, if no other lookup runs.
+/// A lookup that may use the reserve. Dropping it refills the reserve if no other lookup runs.
 #[cfg(feature = "dns")]
 pub(crate) struct InUse<'a>(&'a Reserve);
 
@@ -61,7 +61,7 @@ impl Reserve {
         }
     }
 
-    /// Gives the reserve back to the system for a lookup.
+    /// Releases the reserve to the system for a lookup.
     pub(crate) fn release(&self) -> InUse<'_> {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         held.users += 1;

@@ -1,4 +1,4 @@
-//! gRPC over HTTP/2, as far as both halves read or write it.
+//! The parts of gRPC over HTTP/2 that both halves read or write.
 
 pub(crate) mod bounced;
 pub(crate) mod content_type;

@@ -2,10 +2,10 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A byte stream that a connection can run over. Implemented by everything that has these traits.
+/// A byte stream that a connection can use. Implemented for every type that has these traits.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
-/// A byte stream of any kind. The indirection costs nothing that can be seen beside a system call.
+/// A byte stream of any kind. The indirection costs nothing measurable beside a system call.
 pub type BoxIo = Box<dyn Io>;

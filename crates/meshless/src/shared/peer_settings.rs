@@ -1,7 +1,7 @@
-//! Reads the entries of a SETTINGS frame as its payload passes: h2 applies them, and tells nobody
-//! of the longest header list that the peer takes.
+//! Reads the entries of a SETTINGS frame as its payload passes. h2 applies them, but does not
+//! expose the peer's longest header list.
 
-/// Puts entries together, however the bytes are cut.
+/// Parses entries, however the bytes are cut.
 #[derive(Debug, Default)]
 pub(crate) struct SettingsReader {
     entry: [u8; ENTRY_LEN],
@@ -9,8 +9,8 @@ pub(crate) struct SettingsReader {
 }
 
 impl SettingsReader {
-    /// Passes a part of the payload by, and calls `on_setting` with each identifier and value that
-    /// ends in it.
+    /// Reads a part of the payload, and calls `on_setting` with the identifier and value of each
+    /// entry that ends in it.
     pub(crate) fn pass(&mut self, payload: &[u8], mut on_setting: impl FnMut(u16, u32)) {
         for byte in payload {
             self.entry[self.filled] = *byte;

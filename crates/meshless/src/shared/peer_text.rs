@@ -1,15 +1,15 @@
-//! Text that a peer, a name server or an API server has sent, made fit for statuses and logs.
+//! Makes text from a peer, a name server or an API server safe for statuses and logs.
 //!
-//! Whoever puts such a text into an error calls this first: a megabyte would travel into every
-//! status and log line, and control characters forge lines or steer a terminal.
+//! Call this before such a text becomes part of an error. Otherwise a megabyte would end up in
+//! every status and log line, and control characters could forge lines or control a terminal.
 
 use std::fmt::Write;
 
-/// Returns at most [`PEER_TEXT_BYTES_MAX`] bytes of `text`, with control characters escaped; `…`
-/// stands for the rest.
+/// Returns at most [`PEER_TEXT_BYTES_MAX`] bytes of `text`, with control characters escaped. `…`
+/// replaces the rest.
 pub(crate) fn peer_text(text: impl AsRef<[u8]>) -> String {
     let text = text.as_ref();
-    // An escaped character only gets longer, so what lies beyond the bound cannot be needed.
+    // An escaped character only gets longer, so nothing beyond the bound can be needed.
     let head = &text[..text.len().min(PEER_TEXT_BYTES_MAX)];
     let mut fit = String::with_capacity(head.len());
     let mut cut = text.len() > head.len();
@@ -33,14 +33,15 @@ pub(crate) fn peer_text(text: impl AsRef<[u8]>) -> String {
     fit
 }
 
-/// Control characters, and those of Unicode that break lines or turn the direction of writing.
+/// Returns true for control characters, and those of Unicode that break lines or change the writing
+/// direction.
 fn steers(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Long enough for the sentences that servers write, such as an API server's refusal with all its
-/// names (200 bytes); short enough for a log line.
+/// Enough for the messages of servers, such as an API server's denial with all its names (200
+/// bytes), and short enough for a log line.
 pub(crate) const PEER_TEXT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
-//! Messages that cross the reset of their stream, which h2 would count for a connection's life.
+//! Ends late messages for reset streams, which h2 would count for a connection's whole life.
 //!
-//! The peer learns of a reset half a round trip later, and goes on sending until then. h2 passes
-//! over this DATA, but charges it against the connection's budget for small frames, and gives that
-//! back only when somebody reads them, which nobody will (`proto/streams/streams.rs`, `recv_data`;
-//! `counts.rs`, `record_data_frame`). 17 000 such messages would end a connection of a server, and
-//! 135 000 one of a channel, in however many months they come.
+//! The peer learns of a reset half a round trip later, and sends until then. h2 ignores this DATA,
+//! but charges it against the connection's budget for small frames. Only reading it would give that
+//! back, and nothing reads it (`proto/streams/streams.rs`, `recv_data`; `counts.rs`,
+//! `record_data_frame`). So 17 000 such messages would end a connection of a server, and 135 000
+//! one of a channel, however many months they take.
 //!
-//! h2 does not charge the last DATA of a stream. What comes for a stream that was reset may as well
-//! be its last: the stream is closed already, and stays so. So short DATA for such a stream gets
-//! END_STREAM before h2 reads it. Its bytes still count for flow control.
+//! h2 does not charge the last DATA of a stream. A stream that was reset is closed already, and
+//! stays closed. So short DATA for it gets END_STREAM before h2 reads it. Its bytes still count for
+//! flow control.
 //!
-//! Called by the byte streams under h2 at both ends, which count what is marked against the peer's
+//! Called by the byte streams under h2 at both ends. They count marked frames against the peer's
 //! budget for frames that carry nothing. No I/O here.
 
 use std::collections::{HashSet, VecDeque};
@@ -53,7 +53,7 @@ impl ResetStreams {
             self.by_age.pop_front();
         }
         if self.by_age.is_empty() {
-            // The memory, too.
+            // Frees the memory, too.
             *self = Self::default();
         }
     }
@@ -63,7 +63,7 @@ impl ResetStreams {
         self.ids.is_empty()
     }
 
-    /// Marks short DATA for one of the streams as its last. Returns true if this is such DATA.
+    /// Sets END_STREAM in short DATA for one of the streams. Returns true if this is such DATA.
     pub(crate) fn end_late_data(&self, bytes: &mut [u8; FRAME_HEADER_LEN]) -> bool {
         let header = FrameHeader::parse(bytes);
         let is_late = header.kind == FrameKind::Data
@@ -80,14 +80,14 @@ impl ResetStreams {
 /// (`DEFAULT_RESET_STREAM_SECS`).
 const MEMORY: Duration = Duration::from_secs(3);
 
-/// As many as h2 remembers in a channel (`REMEMBERED_RESETS`). At most 1.5 MB, in a storm of
+/// As many as h2 remembers in a channel (`REMEMBERED_RESETS`). At most 1.5 MB after very many
 /// resets.
 const REMEMBERED: usize = 32_768;
 
 /// h2 charges DATA of less than 256 bytes. Padding takes 256 more at most.
 const SHORT: u32 = 256 + 256;
 
-/// Where the flags stand in a frame header (RFC 9113 §4.1).
+/// The position of the flags in a frame header (RFC 9113 §4.1).
 const FLAGS: usize = 4;
 
 const END_STREAM: u8 = 0x1;

@@ -1,9 +1,9 @@
-//! Until when a server's certificate is valid, and a warning before that is over.
+//! When a server's certificate expires, and a warning before that.
 //!
-//! A certificate that nobody renews shows at the clients, in handshakes that fail from one second
-//! to the next; the server is the one who can tell days before. Asked by `reload` when a chain
-//! comes into use, and once a day. It refuses nothing: whom to trust is up to the clients, and an
-//! expired certificate serves better than none.
+//! If nobody renews a certificate, the clients notice: their handshakes suddenly fail. Only the
+//! server can warn days before. `reload` asks when a chain comes into use, and once a day. Nothing
+//! is refused here: the clients decide what to trust, and an expired certificate is better than
+//! none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,18 +24,18 @@ impl Expiry {
         Self(Arc::new(ArcSwap::from_pointee(ends)))
     }
 
-    /// Another chain came into use.
+    /// Called when another chain comes into use.
     pub(super) fn set(&self, ends: Vec<i64>) {
         self.0.store(Arc::new(ends));
     }
 
-    /// The first of the ends, in Unix seconds.
+    /// Returns the first of the ends, in Unix seconds.
     pub(super) fn not_after(&self) -> Option<i64> {
         self.0.load().iter().min().copied()
     }
 
-    /// Says so if an end is near, or past. Of each certificate: an intermediate that few clients
-    /// miss must not hide the end of the server's own.
+    /// Warns of each certificate that expires soon, or has expired. Each one: an intermediate that
+    /// few clients need must not hide the end of the server's own.
     pub(super) fn warn(&self) {
         let now = unix_now();
         for (place, &not_after) in self.0.load().iter().enumerate() {
@@ -58,8 +58,8 @@ impl Expiry {
     }
 }
 
-/// When each certificate of `chain` expires, in Unix seconds. Empty if one cannot be read, which
-/// rustls would say too.
+/// Returns when each certificate of `chain` expires, in Unix seconds. Empty if one cannot be read,
+/// which is an error in rustls too.
 pub(super) fn ends(chain: &Text) -> Vec<i64> {
     let not_after = |der: &[u8]| {
         let (_, certificate) = parse_x509_certificate(der).ok()?;
@@ -69,13 +69,13 @@ pub(super) fn ends(chain: &Text) -> Vec<i64> {
     ends.unwrap_or_default()
 }
 
-/// Where a certificate stands in the chain; the server's own is the first.
+/// The position of a certificate in the chain; the server's own is the first.
 #[derive(Clone, Copy, Debug)]
 struct Place(usize);
 
 impl Place {
-    /// What clients do once it has expired. Those that find another way to a root do not need it (a
-    /// cross-signed root, say).
+    /// Says what clients do after it has expired. Those that find another way to a root (a
+    /// cross-signed one, for instance) do not need it.
     fn refusal(self) -> &'static str {
         if self.0 == 0 { "refuse" } else { "may refuse" }
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// How much of a certificate's life is left.
+/// Formats how much of a certificate's life is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remaining {
     Enough,
@@ -117,12 +117,12 @@ fn unix_now() -> i64 {
     i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
-/// cert-manager renews when a third of a certificate's life is left: 30 days of Let's Encrypt's 90,
-/// and then something has been wrong for weeks. Of one that lives for a week only, the warning is
-/// early.
+/// cert-manager renews when a third of a certificate's life is left: 30 days of Let's Encrypt's 90.
+/// So this warning means that renewal has failed for weeks. For a certificate that lives only a
+/// week, it is early.
 const WARNING_TIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// How often is it said.
+/// How often the warning is repeated.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
@@ -155,7 +155,7 @@ mod tests {
         let first = |chain: Text| Expiry::new(ends(&chain)).not_after();
         assert_eq!(first(chain(&[2030])), Some(1_893_456_000));
         assert_eq!(first(chain(&[2040, 2030, 2050])), Some(1_893_456_000));
-        // Beyond 2049 dates are written in another way (RFC 5280 §4.1.2.5.2).
+        // From 2050 on, dates have another format (RFC 5280 §4.1.2.5.2).
         assert_eq!(first(chain(&[2100])), Some(4_102_444_800));
         assert_eq!(first(Pem::from("no certificate").read().unwrap()), None);
     }

@@ -1,8 +1,8 @@
-//! A connection's byte stream, from the first byte of the TLS handshake on.
+//! A connection's byte stream, which begins with the TLS handshake.
 //!
-//! The handshake is driven by whoever reads or writes first, so it is a part of the connection like
-//! any other: the lifetime machine's handshake timeout spans it together with the HTTP/2 preface,
-//! its age begins after both, and a drain finds it where it finds every connection.
+//! The first read or write drives the handshake, so it is a part of the connection like any other.
+//! The lifetime machine's handshake timeout includes it and the HTTP/2 preface, the age begins
+//! after both, and a drain reaches it as it reaches every connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,19 +23,19 @@ use crate::shared::tls::words::{self, Whose};
 /// A stream that speaks TLS.
 pub(in crate::server) struct TlsIo {
     state: HandshakeState,
-    /// Filled by the handshake, and so before the first request.
+    /// Set by the handshake, and so before the first request.
     connect_info: Arc<OnceLock<TlsConnectInfo<TcpConnectInfo>>>,
 }
 
 enum HandshakeState {
     Handshaking(Box<FallibleAccept<Plain>>),
     Established(Box<TlsStream<Plain>>),
-    /// All that is left to do is to close it.
+    /// Only the close is left.
     Failed(BoxIo),
 }
 
 impl TlsIo {
-    /// Puts TLS on an accepted connection. Its requests then also carry tonic's `TlsConnectInfo`.
+    /// Returns an accepted connection with TLS. Its requests also carry tonic's `TlsConnectInfo`.
     pub(in crate::server) fn accept(acceptor: &TlsAcceptor, accepted: Accepted) -> Accepted {
         let Accepted { io, peer, info } = accepted;
         let handshake = acceptor.accept(Plain { io, tcp: info.tcp() }).into_fallible();
@@ -56,10 +56,11 @@ impl TlsIo {
         if let HandshakeState::Handshaking(handshake) = &mut self.state {
             match ready!(Pin::new(handshake).poll(cx)) {
                 Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(ALPN_H2) => {
-                    // It is the only handshake of this connection.
+                    // This is the only handshake of the connection.
                     let _ = self.connect_info.set(stream.connect_info());
                     self.state = HandshakeState::Established(Box::new(stream));
-                    // A write that waited for the handshake is not woken by a read that ended it.
+                    // A write that waited for the handshake is not woken by a read that completed
+                    // it.
                     cx.waker().wake_by_ref();
                 }
                 Ok(stream) => {
@@ -85,7 +86,7 @@ impl AsyncRead for TlsIo {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         match &mut me.state {
-            // The goodbye reads what is left, so that the alert arrives.
+            // Reads the rest before the close, so that the alert arrives.
             HandshakeState::Failed(io) => Pin::new(io).poll_read(cx, buf),
             _ => ready!(me.poll_established(cx))?.poll_read(cx, buf),
         }
@@ -106,7 +107,7 @@ impl AsyncWrite for TlsIo {
     }
 
     fn is_write_vectored(&self) -> bool {
-        // TLS encrypts many pieces into one record.
+        // TLS encrypts many slices into one record.
         true
     }
 
@@ -116,7 +117,7 @@ impl AsyncWrite for TlsIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().state {
-            // Nothing was said that could get lost: the socket may close at once.
+            // No bytes can get lost, so the socket may close at once.
             HandshakeState::Handshaking(_) => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
             HandshakeState::Established(stream) => Pin::new(stream).poll_shutdown(cx),
             HandshakeState::Failed(io) => Pin::new(io).poll_shutdown(cx),
@@ -174,7 +175,7 @@ impl AsyncWrite for Plain {
     }
 }
 
-/// rustls speaks of messages and alerts; this says what to look at.
+/// Explains rustls's error, and says what to check.
 fn explained(error: io::Error) -> io::Error {
     use rustls::{AlertDescription, Error};
     let hint = match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {

@@ -1,8 +1,7 @@
-//! Keeps a server's certificates those of its files.
+//! Keeps a server's certificates up to date with its files.
 //!
-//! The serving loop polls [`Reload::run`] beside its listeners and signals; connections take the
-//! [`Current`] configuration when their handshake begins. Nothing here touches a connection that
-//! stands.
+//! The serving loop polls [`Reload::run`] beside its listeners and signals. Connections take the
+//! [`Current`] configuration when their handshake begins. Open connections are not touched.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use super::expiry::{self, WARNING_INTERVAL};
 use super::{Contents, ServerTlsConfig, Sources};
 use crate::shared::tls::TlsError;
 
-/// What the next handshake uses.
+/// The configuration for the next handshake.
 #[derive(Clone)]
 pub(in crate::server) struct Current(Arc<ArcSwap<ServerConfig>>);
 
@@ -27,13 +26,13 @@ impl Current {
     }
 }
 
-/// Looks at the files again and again.
+/// Reads the files again and again.
 pub(in crate::server) struct Reload {
     config: ServerTlsConfig,
     current: Current,
-    /// What was wrong when it was last looked at, so that the same is said once.
+    /// The problem of the last read, so that the same one is logged only once.
     trouble: Option<String>,
-    /// When to look next at how long the certificate is valid.
+    /// When to check the expiry of the certificate next.
     warn_at: Instant,
 }
 
@@ -48,7 +47,7 @@ impl Reload {
         self.current.clone()
     }
 
-    /// Never returns. Loses nothing when it is dropped.
+    /// Never returns. Dropping the future loses nothing.
     pub(in crate::server) async fn run(&mut self) -> Infallible {
         let files = self.config.sources.clone().filter(Sources::has_files);
         loop {
@@ -89,13 +88,13 @@ impl Reload {
             Err(error) if error.is_panic() => {
                 tracing::error!(%error, "reading the certificates panicked, which is a bug; they are read again after the interval");
             }
-            // The runtime is on its way down.
+            // The runtime is shutting down.
             Err(_) => std::future::pending().await,
         }
     }
 }
 
-/// The files, when it is time to look at them again. Never, if there are none or they are read
+/// Waits until the files must be read again. Never returns if there are none, or they are read only
 /// once.
 async fn after(interval: Option<Duration>, files: Option<&Sources>) -> &Sources {
     match (interval, files) {
@@ -107,7 +106,7 @@ async fn after(interval: Option<Duration>, files: Option<&Sources>) -> &Sources 
     }
 }
 
-/// The new configuration, if what the files hold differs from what is known.
+/// Returns the new configuration if the contents differ from `known`.
 fn look(sources: &Sources, known: &Contents) -> Result<Option<Looked>, TlsError> {
     let contents = sources.read()?;
     if contents == *known {
@@ -117,5 +116,5 @@ fn look(sources: &Sources, known: &Contents) -> Result<Option<Looked>, TlsError>
     Ok(Some((contents, config, warnings)))
 }
 
-/// What the files hold, the configuration that it makes, and what is to be said about it.
+/// The contents, the configuration made from them, and warnings.
 type Looked = (Contents, Arc<ServerConfig>, Vec<String>);

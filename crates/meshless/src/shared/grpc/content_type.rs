@@ -3,14 +3,14 @@
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-/// True for `application/grpc`, alone or with a subtype or parameters (PROTOCOL-HTTP2.md,
+/// Returns true for `application/grpc`, alone or with a subtype or parameters (PROTOCOL-HTTP2.md,
 /// "Content-Type").
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     rest_after(GRPC, headers).is_some_and(ends_type)
 }
 
-/// True for `application/grpc-web` and `application/grpc-web-text`, alone or with a subtype or
-/// parameters (PROTOCOL-WEB.md).
+/// Returns true for `application/grpc-web` and `application/grpc-web-text`, alone or with a subtype
+/// or parameters (PROTOCOL-WEB.md).
 pub(crate) fn is_grpc_web(headers: &HeaderMap) -> bool {
     [GRPC_WEB_TEXT, GRPC_WEB].iter().any(|name| rest_after(name, headers).is_some_and(ends_type))
 }

@@ -1,19 +1,19 @@
-//! Watches the lengths of a stream's messages go by: no message may be longer than a limit.
+//! Checks the lengths of a stream's messages as its bytes pass: none may exceed a limit.
 //!
-//! Every gRPC message has five bytes before it: whether it is compressed, and its length (gRPC over
-//! HTTP/2, "Length-Prefixed-Message"). So lengths are known before the messages are; they count as
-//! on the wire, compressed or not. Frames may cut messages anywhere.
+//! Every gRPC message has a prefix of five bytes: if it is compressed, and its length (gRPC over
+//! HTTP/2, "Length-Prefixed-Message"). So the length is known before the message. It counts as on
+//! the wire, compressed or not. Frames may cut messages anywhere.
 
-/// The position in a stream of messages, and their greatest length.
+/// The position in a stream of messages, and their maximum length.
 #[derive(Debug)]
 pub(crate) struct MessageLimit {
     max: u32,
-    /// Bytes of the prefix seen so far.
+    /// The bytes of the prefix that have passed.
     prefix: [u8; PREFIX_LEN],
     prefix_len: usize,
-    /// Bytes of the message that are still to come.
+    /// How many bytes of the message are still to come.
     rest: usize,
-    /// Bytes of messages so far.
+    /// How many bytes of messages have passed.
     #[cfg(feature = "otel")]
     message_bytes: u64,
 }
@@ -37,16 +37,16 @@ impl MessageLimit {
         }
     }
 
-    /// How many bytes of messages have passed, their prefixes left out.
+    /// Returns how many bytes of messages have passed, without their prefixes.
     #[cfg(feature = "otel")]
     pub(crate) fn message_bytes(&self) -> u64 {
         self.message_bytes
     }
 
-    /// Passes over the next bytes of the stream.
+    /// Reads the next bytes of the stream.
     ///
     /// # Errors
-    /// If a message that begins in them is too long. The stream is not to be looked at after that.
+    /// If a message that begins in them is too long. Do not call this again after that.
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if self.rest > 0 {

@@ -1,7 +1,7 @@
-//! The header `grpc-timeout`: how a client's deadline travels (gRPC over HTTP/2, "Timeout").
+//! The header `grpc-timeout`, which carries a client's deadline (gRPC over HTTP/2, "Timeout").
 //!
-//! Written by the channel, read by the channel (tonic's `Request::set_timeout` puts it there) and
-//! by the server.
+//! Written by the channel, read by the channel (tonic's `Request::set_timeout` sets it) and by the
+//! server.
 
 use std::io::Write;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use http::{HeaderMap, HeaderValue};
 /// The header's name.
 pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 
-/// The time that the headers give a call; `None` without the header, or with one that cannot be
-/// read (as in tonic).
+/// Returns the timeout in the headers; `None` without the header, or if it cannot be parsed (as in
+/// tonic).
 pub(crate) fn read(headers: &HeaderMap) -> Option<Duration> {
     headers.get(GRPC_TIMEOUT).and_then(|value| parse(value.as_bytes()))
 }
 
-/// `timeout` as a header value: in the finest unit in which it has at most eight digits, rounded
+/// Returns `timeout` as a header value: in the finest unit that needs at most eight digits, rounded
 /// down.
 pub(crate) fn header(timeout: Duration) -> HeaderValue {
     let units = [
