@@ -1,9 +1,9 @@
 //! The byte stream under one HTTP/2 connection.
 //!
-//! h2 answers PINGs and sends GOAWAYs on its own, and shows neither; here, below it, both pass as
-//! frames. The wire reports what it sees to the lifetime machine, and carries out the three orders
-//! of the driver that h2 has no method for. When the HTTP/2 library drops it, it hands the socket
-//! to the driver for a decent goodbye.
+//! h2 answers PINGs and sends GOAWAYs on its own, and exposes neither; below h2 both are visible as
+//! frames. The wire reports what it sees to the lifetime machine, and carries out three orders of
+//! the driver that h2 has no method for. When the HTTP/2 library drops the wire, it hands the
+//! socket to the driver, which closes it without losing sent bytes.
 //!
 //! Called by hyper through tokio's I/O traits. It never decides anything, and never spawns.
 
@@ -38,40 +38,40 @@ pub(super) struct ServerWire<I> {
     state: Arc<ConnectionState>,
     inbound: Inbound,
     outbound: Outbound,
-    /// What came and was not told to the lifetime machine.
+    /// Frames that have arrived but were not yet reported to the lifetime machine.
     frames: ControlFrames,
-    /// Rest of a frame that replaces one of the library's, or of a PING.
+    /// The rest of a frame that replaces one of the library's, or of a PING.
     replacement: Bytes,
     peer_closed: bool,
     going_away: bool,
-    /// How often the socket may still be read before the second GOAWAY, once that is ordered.
+    /// How many more reads of the socket may precede the second GOAWAY, once that is ordered.
     reads_before_finish: Option<u32>,
     /// Held while the socket takes no bytes.
     blocked: Option<Blocked>,
-    /// The driver's turn that was last read in.
+    /// The driver's turn of the last read.
     turn: u32,
-    /// Held when that turn has brought enough.
+    /// Held when enough has arrived in that turn.
     next_turn: Option<Arc<NextTurn>>,
-    /// What the socket gave beyond that turn. At most one read of the library, which are 8 KiB
-    /// between large frames.
+    /// Bytes that the socket gave beyond that turn. At most one read of the library: 8 KiB between
+    /// large frames.
     kept: BytesMut,
 }
 
-/// What is left when the HTTP/2 library is done with the connection.
+/// The socket, after the HTTP/2 library has dropped the connection.
 #[derive(Debug)]
 pub(super) struct ClosedIo<I> {
     pub(super) io: I,
     /// The client has closed its side.
     pub(super) peer_closed: bool,
-    /// The library ended between two frames, and not within a header block: one more frame can be
-    /// sent.
+    /// The library ended between two frames, and not within a header block: one more frame may
+    /// follow.
     pub(super) may_insert: bool,
     /// The highest stream that the client opened.
     pub(super) last_stream: u32,
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
-    /// A wire over `io`, and where the socket arrives when the wire is dropped.
+    /// Returns a wire over `io`, and the receiver of its socket after the wire is dropped.
     pub(super) fn new(
         io: I,
         state: Arc<ConnectionState>,
@@ -116,8 +116,8 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         }
         self.frames.add(seen.frames);
         let ControlFrames { pings, settings, resets, .. } = seen.frames;
-        // What is cheap is told in bulk: a client gives window back with each message that it
-        // reads.
+        // Cheap frames are reported in bulk: a client sends a WINDOW_UPDATE with each message that
+        // it reads.
         let is_urgent = seen.opened || seen.acknowledged || pings + settings + resets > 0;
         if !is_urgent && self.frames.count() < FRAMES_TOLD_AT_ONCE {
             return;
@@ -143,7 +143,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         lifetime.handle_control_frames(now, ControlFrames { responses, data_sent, ..frames });
     }
 
-    /// The socket was read.
+    /// Called when the socket was read.
     fn note_read(&mut self, nothing: bool) {
         if nothing {
             self.peer_closed = true;
@@ -152,7 +152,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         }
     }
 
-    /// Notes whether the socket takes bytes.
+    /// Notes if the socket takes bytes.
     fn poll_taken(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match written {
             Poll::Pending => {
@@ -164,12 +164,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         written
     }
 
-    /// Notes which streams were reset, and whether the client took bytes of a response.
+    /// Notes which streams were reset, and if the client took bytes of a response.
     fn report_taken(&mut self) {
         for reset in self.outbound.take_resets() {
             let is_first = self.inbound.note_reset(reset.stream, Instant::now());
-            // h2 would count these over the whole life of the connection, and a busy one reaches
-            // any number.
+            // h2 would count these over the whole life of the connection, and a busy connection
+            // reaches any number.
             self.frames.add(match (reset.for_error, is_first) {
                 (false, _) => ControlFrames::default(),
                 (true, true) => ControlFrames { idle: 1, ..ControlFrames::default() },
@@ -181,7 +181,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         }
     }
 
-    /// Pending from when this turn has brought enough to when the next one comes.
+    /// Pending when enough has arrived in this turn, until the next turn begins.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.next_turn.as_ref().is_some_and(|next| !next.is_due()) {
             return Poll::Pending;
@@ -212,7 +212,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
             let length = self.kept.len().min(buf.remaining());
             buf.put_slice(&self.kept.split_to(length));
             if self.kept.is_empty() {
-                // Not the memory, on a connection that may be idle from here on.
+                // Frees the memory: the connection may be idle from now on.
                 self.kept = BytesMut::new();
             }
         }
@@ -227,7 +227,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         }
         self.report(seen);
         if is_cut && length == 0 {
-            // Nothing would be the end of the stream. These bytes are for the filter.
+            // Zero bytes would mean the end of the stream. These bytes are for the filter.
             return self.poll_filtered(cx, buf);
         }
         Poll::Ready(Ok(()))
@@ -243,7 +243,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
                 return Poll::Ready(Ok(()));
             }
             if self.inbound.is_held() {
-                // The write that brings the second GOAWAY wakes this task.
+                // The write of the second GOAWAY wakes this task.
                 return Poll::Pending;
             }
             if !self.going_away {
@@ -253,7 +253,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
             let mut chunk = ReadBuf::new(&mut chunk);
             let read = Pin::new(socket(&mut self.io)).poll_read(cx, &mut chunk)?;
             if let Some(left) = self.reads_before_finish.as_mut().filter(|left| **left > 0) {
-                // Calls that have arrived are to be accepted, not ruled out.
+                // Calls that have arrived must be accepted before the second GOAWAY.
                 *left = if read.is_ready() { *left - 1 } else { 0 };
                 if *left == 0 {
                     self.inbound.answer_ping();
@@ -272,7 +272,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         }
     }
 
-    /// Whether all bytes are the library's.
+    /// Returns true if all bytes to write are the library's.
     fn is_passive(&mut self) -> bool {
         if self.state.take_ping() {
             self.outbound.order_ping();
@@ -280,7 +280,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
         !self.outbound.looks_ahead() && self.replacement.is_empty()
     }
 
-    /// Writes what is not the library's and comes before its next bytes.
+    /// Writes our own frames that come before the library's next bytes.
     fn poll_replacement(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             if self.replacement.is_empty() {
@@ -330,7 +330,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerWire<I> {
                     me.inbound.release(last_stream);
                     cx.waker().wake_by_ref();
                 }
-                // What does not go out at once goes out before the next write, or with the flush.
+                // The rest goes out before the next write, or with the flush.
                 let _ = me.poll_replacement(cx)?;
                 Poll::Ready(Ok(length))
             }
@@ -345,7 +345,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerWire<I> {
         let me = self.get_mut();
         me.obey();
         if !me.is_passive() {
-            // h2 writes a GOAWAY in one slice, ahead of any payload that it chains.
+            // h2 writes a GOAWAY in one slice, before any payload.
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| &**buf);
             return Pin::new(me).poll_write(cx, first);
         }
@@ -386,16 +386,16 @@ impl<I> Drop for ServerWire<I> {
             let remains = ClosedIo {
                 io,
                 peer_closed: self.peer_closed,
-                // Of a PING that the socket has not begun to take nothing is missed.
+                // A PING of which the socket has taken nothing may be dropped.
                 may_insert: self.outbound.may_insert()
                     && (self.replacement.is_empty() || *self.replacement == outbound::KEEPALIVE_PING),
-                // A later GOAWAY must not name a higher id (RFC 9113 §6.8).
+                // A later GOAWAY must not have a higher id (RFC 9113 §6.8).
                 last_stream: self
                     .inbound
                     .last_stream()
                     .min(self.outbound.last_accepted().unwrap_or(u32::MAX)),
             };
-            // If the driver is gone as well, the socket closes here.
+            // If the driver is dropped as well, the socket closes here.
             drop(home.send(remains));
         }
     }
@@ -405,18 +405,18 @@ fn socket<I>(io: &mut Option<I>) -> &mut I {
     io.as_mut().expect("the socket leaves the wire only when the wire is dropped")
 }
 
-/// What a message costs that comes for a stream which was reset so long ago, or with so many
-/// others, that h2 has forgotten it: h2 resets it once more.
+/// The cost of a message for a stream that h2 has forgotten: it was reset long ago, or with many
+/// others. h2 resets it once more.
 const LATE_DATA_PER_RESET: u32 = 10;
 
-/// A connection bears twenty times as many at once.
+/// A connection may have twenty times as many at once.
 const FRAMES_TOLD_AT_ONCE: u32 = 50;
 
-/// How many bytes are read at once while they go through the filter.
+/// How many bytes are read at once for the filter.
 const FILTER_READ_LEN: usize = 8 * 1024;
 
-/// 256 KiB: a burst of some thousand calls, and no client that sends without end puts off the
-/// second GOAWAY.
+/// 256 KiB: room for a burst of some thousand calls. A client that sends without end cannot delay
+/// the second GOAWAY for ever.
 const READS_BEFORE_FINISH: u32 = 32;
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Header blocks, read field by field and written anew so that they need no dynamic table (RFC
-//! 7541).
+//! Reads header blocks field by field, and writes them without the dynamic table (RFC 7541).
 //!
-//! Strings stay as they are on the wire, Huffman coded or not. What cannot be read is an error, and
-//! left to the HTTP/2 library to complain about.
+//! Strings stay as they are on the wire, Huffman coded or not. If a block cannot be read, the
+//! caller leaves the error to the HTTP/2 library.
 
 mod huffman;
 
@@ -10,8 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// A block that is no HPACK, or names an entry that is not in the table, or is longer than is
-/// borne.
+/// A block that is not HPACK, refers to a missing entry of the table, or is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
 
@@ -25,7 +23,7 @@ pub(super) enum Field {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Name {
-    /// That of this entry of the static table.
+    /// The name of this entry of the static table.
     Static(usize),
     Literal(Text),
 }
@@ -43,14 +41,15 @@ impl Text {
         self.decoded_len == 0
     }
 
-    /// The string itself.
+    /// Returns the decoded string.
     pub(super) fn decoded(&self) -> Vec<u8> {
         if self.is_huffman { huffman::decode(&self.bytes).unwrap_or_default() } else { self.bytes.to_vec() }
     }
 }
 
 impl Name {
-    /// True for the entry `index` of the static table, whose name is `name`, however it is spelled.
+    /// Returns true for the entry `index` of the static table, whose name is `name`, however it is
+    /// encoded.
     pub(super) fn is(&self, index: usize, name: &str) -> bool {
         match self {
             Self::Static(entry) => *entry == index,
@@ -66,7 +65,7 @@ impl Name {
     }
 }
 
-/// Reads the blocks of one peer, whose dynamic table it keeps.
+/// Reads the blocks of one peer, and keeps its dynamic table.
 #[derive(Debug)]
 pub(super) struct Reader {
     /// The newest first.
@@ -82,10 +81,10 @@ impl Reader {
         Self { table: VecDeque::new(), table_size: 0, table_size_max: TABLE_SIZE, list_size_max }
     }
 
-    /// The fields of a whole block.
+    /// Returns the fields of a complete block.
     ///
     /// # Errors
-    /// If it cannot be read, or its list is too long. No other block can be read after that.
+    /// If it cannot be read, or its list is too long. No later block can be read after that.
     pub(super) fn read(&mut self, block: Bytes) -> Result<Vec<Field>, Unreadable> {
         let mut rest = Cursor(block);
         let (mut fields, mut list_size) = (Vec::new(), 0);
@@ -159,7 +158,7 @@ impl Reader {
     }
 }
 
-/// Writes a field that enters no table.
+/// Writes a field so that it enters no table.
 pub(super) fn write(field: &Field, block: &mut Vec<u8>) {
     match field {
         Field::Static(index) => write_integer(block, 0x80, 7, *index),
@@ -200,7 +199,7 @@ fn entry_size(name: &Name, value: &Text) -> usize {
     name.len() + value.decoded_len + FIELD_OVERHEAD
 }
 
-/// What is left of a block.
+/// The rest of a block.
 struct Cursor(Bytes);
 
 impl Cursor {
@@ -220,7 +219,7 @@ impl Cursor {
         if value < full {
             return Ok(value);
         }
-        // Three more bytes say two million, which no length or index here is.
+        // Three more bytes reach two million, more than any length or index here.
         for shift in [0, 7, 14] {
             let byte = self.byte()?;
             value += usize::from(byte & 0x7f) << shift;
@@ -244,7 +243,7 @@ impl Cursor {
     }
 }
 
-/// What a field adds to the size of a list or of the table beside its name and value (RFC 7541
+/// What a field adds to the size of a list or of the table, besides its name and value (RFC 7541
 /// §4.1).
 const FIELD_OVERHEAD: usize = 32;
 

@@ -1,28 +1,26 @@
-//! What a client sends, on its way to the HTTP/2 library.
+//! The client's bytes, on their way to the HTTP/2 library.
 //!
-//! Normally this only watches: header arithmetic, nothing is copied. Up to the first header block,
-//! from when the connection is sent away, and while a PING of keepalive is out, the bytes pass
-//! through a buffer, because six frames need a hand. So do those whose header has not come whole
-//! after a stream was reset: short DATA for such streams is marked ([`ResetStreams`]).
+//! Normally this only parses frame headers, and copies nothing. Six kinds of frames need more; the
+//! bytes then pass through a buffer. This is so up to the first header block, from the GOAWAY on,
+//! and while a keepalive PING is unanswered. It is also so for an incomplete header after a stream
+//! was reset: short DATA for such streams is marked ([`ResetStreams`]).
 //!
 //! - The client's acknowledgement of h2's shutdown PING is withheld, and reported. h2 would answer
 //!   with the second GOAWAY at once, and name the last stream that it has read by then
-//!   (`proto/connection.rs`, `recv_frame`, `last_processed_id`); but a client's calls that were
-//!   queued when it acknowledged come behind the acknowledgement.
-//! - One is put in its place when the lifetime machine says so, be it that the client's came or
-//!   that it did not (h2 waits for it without limit). It is the last thing h2 reads until its
-//!   second GOAWAY is written: what comes behind it may belong to streams which that GOAWAY rules
-//!   out.
-//! - A WINDOW_UPDATE for a stream that the second GOAWAY ruled out is withheld. h2 forgets to
-//!   ignore it, as it does with HEADERS, DATA and RST_STREAM: `recv_window_update` →
-//!   `ensure_not_idle` takes the stream for one that was never opened, answers
-//!   GOAWAY(PROTOCOL_ERROR), and every call in flight dies.
-//! - The acknowledgement of a PING of keepalive is withheld: h2 did not send it, and would log a
-//!   warning for each (`proto/ping_pong.rs`, `recv_ping`).
-//! - Empty DATA that ends nothing is withheld, from the second one on. h2 bears a hundred in a
+//!   (`proto/connection.rs`, `recv_frame`, `last_processed_id`). But calls that the client had
+//!   queued when it acknowledged come after the acknowledgement.
+//! - An acknowledgement is inserted when the lifetime machine orders it, even if the client's did
+//!   not arrive (h2 waits for it without limit). It is the last frame that h2 reads until its
+//!   second GOAWAY is written: later frames may belong to streams that this GOAWAY excludes.
+//! - A WINDOW_UPDATE for a stream that the second GOAWAY excluded is withheld. h2 ignores HEADERS,
+//!   DATA and RST_STREAM for it, but not this: `recv_window_update` → `ensure_not_idle` treats the
+//!   stream as never opened, sends GOAWAY(PROTOCOL_ERROR), and every call in flight fails.
+//! - The acknowledgement of a keepalive PING is withheld: h2 did not send that PING, and would log
+//!   a warning for each (`proto/ping_pong.rs`, `recv_ping`).
+//! - Empty DATA without END_STREAM is withheld, from the second frame on. h2 allows a hundred in a
 //!   connection's life (`proto/streams/counts.rs`, `record_data_frame`); here they are idle frames,
-//!   whose rate has a bound.
-//! - HEADERS and CONTINUATION of a client whose `:authority` h2 refuses are written anew: see
+//!   with a bound on their rate.
+//! - HEADERS and CONTINUATION of a client whose `:authority` h2 refuses are rewritten: see
 //!   [`RequestBlocks`].
 //!
 //! Called by the wire. No I/O here.
@@ -37,7 +35,7 @@ use super::request_blocks::{Next, RequestBlocks};
 use crate::shared::peer_settings::{MAX_HEADER_LIST_SIZE, SettingsReader};
 use crate::shared::reset_streams::ResetStreams;
 
-/// One direction of one connection.
+/// The client-to-server direction of one connection.
 #[derive(Debug)]
 pub(super) struct Inbound {
     scanner: FrameScanner,
@@ -46,22 +44,22 @@ pub(super) struct Inbound {
     resets: ResetStreams,
 }
 
-/// What the frames that passed were, as far as the lifetime of the connection is concerned.
+/// The frames that passed, as far as the lifetime of the connection needs them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FrameSummary {
-    /// The preface and the header of the first frame are through.
+    /// The preface and the header of the first frame have passed.
     pub(super) opened: bool,
     /// Frames that cost the client nothing. Resets are early if their streams were opened in the
     /// same turn.
     pub(super) frames: ControlFrames,
-    /// The acknowledgement of the shutdown PING.
+    /// The acknowledgement of the shutdown PING has arrived.
     pub(super) acknowledged: bool,
-    /// The longest header list that the client takes, if it has said so.
+    /// The longest header list that the client accepts, if its SETTINGS contain it.
     pub(super) header_list_max: Option<u32>,
 }
 
 impl Inbound {
-    /// Of a connection whose requests have headers of at most so many bytes, as HTTP/2 counts them.
+    /// `max_header_list_size` limits the headers of a request, as HTTP/2 counts them.
     pub(super) fn new(max_header_list_size: u32) -> Self {
         let blocks = Some(Box::new(RequestBlocks::new(max_header_list_size)));
         let filter = Some(Filter { blocks, ..Filter::default() });
@@ -73,15 +71,15 @@ impl Inbound {
         }
     }
 
-    /// Watches bytes that go straight to the library: as many as are returned, and no more in this
-    /// turn if that is not all.
+    /// Reads bytes that go straight to the library. Returns how many may pass; if that is not all,
+    /// no more may pass in this turn.
     pub(super) fn watch(&mut self, bytes: &mut [u8]) -> (usize, FrameSummary) {
         let mut seen = FrameSummary::default();
         let mut length = 0;
         while length < bytes.len() && !self.noted.turn.is_over() {
             if !self.resets.is_empty() && self.scanner.at_boundary() {
                 let Some(header) = bytes[length..].first_chunk_mut() else {
-                    // Its flags must not pass before its stream is known.
+                    // The flags must not pass before the stream id is known.
                     self.filter.get_or_insert_default();
                     break;
                 };
@@ -93,7 +91,7 @@ impl Inbound {
             if let Some(header) = header {
                 self.noted.note(header, &mut seen);
                 if header.is_empty_data() {
-                    // This one is through; the client is of the kind that sends them.
+                    // This one has passed, but this client sends such frames.
                     self.filter.get_or_insert_default().has_empty_data = true;
                     break;
                 }
@@ -102,43 +100,44 @@ impl Inbound {
         (length, seen)
     }
 
-    /// The library has reset this stream. Returns true if it had not done so before.
+    /// Called when the library has reset this stream. Returns true for its first reset.
     pub(super) fn note_reset(&mut self, stream: u32, now: Instant) -> bool {
         self.resets.note(stream, now)
     }
 
-    /// Keeps no stream in mind that the library has forgotten.
+    /// Forgets the streams that the library has forgotten.
     pub(super) fn forget_old_resets(&mut self) {
         if !self.resets.is_empty() {
             self.resets.forget_old(Instant::now());
         }
     }
 
-    /// The connection is sent away: from here on its bytes go through [`Inbound::filter`].
+    /// Called before the GOAWAY: from now on the bytes go through [`Inbound::filter`].
     pub(super) fn start_filter(&mut self) {
         self.filter.get_or_insert_default().stays = true;
     }
 
-    /// A PING of keepalive goes out: until its acknowledgement is here the bytes go through
-    /// [`Inbound::filter`].
+    /// Called when a keepalive PING is sent: until its acknowledgement arrives, the bytes go
+    /// through [`Inbound::filter`].
     pub(super) fn expect_keepalive_ack(&mut self) {
         self.filter.get_or_insert_default().keepalive_acks += 1;
     }
 
-    /// Whether the bytes go through [`Inbound::filter`], and not through [`Inbound::watch`].
+    /// Returns true if the bytes go through [`Inbound::filter`], and not through
+    /// [`Inbound::watch`].
     pub(super) fn filters(&mut self) -> bool {
         self.filter.take_if(|filter| filter.is_done());
         self.filter.is_some()
     }
 
-    /// Puts in an acknowledgement of the shutdown PING, as soon as a frame may stand there.
+    /// Inserts an acknowledgement of the shutdown PING at the next frame boundary.
     pub(super) fn answer_ping(&mut self) {
         if let Some(filter) = self.filter.as_mut().filter(|filter| !filter.answered) {
             filter.answer = true;
         }
     }
 
-    /// The second GOAWAY is out, and names `last_stream`.
+    /// Called when the second GOAWAY, with `last_stream`, is sent.
     pub(super) fn release(&mut self, last_stream: u32) {
         if let Some(filter) = &mut self.filter {
             filter.last_accepted = Some(last_stream);
@@ -146,16 +145,16 @@ impl Inbound {
         }
     }
 
-    /// Takes what the client sent, and moves to [`Inbound::passed`] what the library may read: in
-    /// this turn, unless the connection goes away.
+    /// Takes the client's bytes, and moves those that the library may read to [`Inbound::passed`]:
+    /// only those of this turn, unless the connection is going away.
     pub(super) fn filter(&mut self, bytes: &[u8]) -> FrameSummary {
         let mut seen = FrameSummary::default();
         let Self { scanner, noted, filter, resets } = self;
         let Some(filter) = filter else { return seen };
         filter.raw.extend_from_slice(bytes);
         loop {
-            // A connection that goes away has few turns left, and its second GOAWAY waits for what
-            // was sent before.
+            // A connection that is going away has few turns left, and its second GOAWAY waits for
+            // the frames that were sent before.
             if !filter.stays && noted.turn.is_over() {
                 return seen;
             }
@@ -189,12 +188,12 @@ impl Inbound {
         }
     }
 
-    /// What the library may read now; `None` if the bytes do not go through the filter.
+    /// Returns the bytes that the library may read; `None` if the filter is not in use.
     pub(super) fn passed(&mut self) -> Option<&mut BytesMut> {
         self.filter.as_mut().map(|filter| &mut filter.passed)
     }
 
-    /// Whether the library must read nothing until its second GOAWAY is written.
+    /// Returns true if the library must read nothing until its second GOAWAY is written.
     pub(super) fn is_held(&self) -> bool {
         self.filter.as_ref().is_some_and(|filter| filter.held)
     }
@@ -204,7 +203,7 @@ impl Inbound {
         self.noted.last_stream
     }
 
-    /// What comes from here on belongs to another turn.
+    /// Begins a new turn for the next bytes.
     pub(super) fn begin_turn(&mut self) {
         self.noted.turn = ReadTurn::default();
         self.noted.last_stream_before_turn = self.noted.last_stream;
@@ -218,20 +217,20 @@ impl Inbound {
 
 #[derive(Debug, Default)]
 struct Filter {
-    /// Also when all acknowledgements have come.
+    /// Keeps the filter even when all acknowledgements have arrived.
     stays: bool,
-    /// How many acknowledgements of keepalive are to come. A client that sends none keeps the
-    /// filter, and pays with a copy.
+    /// How many keepalive acknowledgements are outstanding. A client that sends none keeps the
+    /// filter, which costs a copy.
     keepalive_acks: u32,
-    /// What came and was not looked at: an incomplete header, or all that stands behind the
+    /// Bytes that were not parsed yet: an incomplete header, or everything after the inserted
     /// acknowledgement.
     raw: BytesMut,
     passed: BytesMut,
-    /// On the frame that is passing.
+    /// The decision about the frame that is passing.
     verdict: Verdict,
-    /// The client sends empty DATA: for the rest of the connection.
+    /// The client sends empty DATA, so the filter stays for the rest of the connection.
     has_empty_data: bool,
-    /// Until the first header block has been found good.
+    /// Set until the first header block has been accepted.
     blocks: Option<Box<RequestBlocks>>,
     answer: bool,
     answered: bool,
@@ -254,7 +253,7 @@ impl Filter {
         !is_needed && is_empty
     }
 
-    /// Decides on the frame that begins here; `None` if it must wait, or more of it must come.
+    /// Decides about the next frame; `None` if it must wait, or more of it must arrive.
     fn next_frame(&mut self, resets: &ResetStreams, seen: &mut FrameSummary) -> Option<Verdict> {
         if self.held {
             return None;
@@ -304,7 +303,7 @@ impl Filter {
     }
 }
 
-/// What is known from the headers of all frames so far.
+/// The state from the headers of all frames so far.
 #[derive(Debug, Default)]
 struct Noted {
     opened: bool,
@@ -316,8 +315,8 @@ struct Noted {
 }
 
 impl Noted {
-    /// Looks for what the client says of header lists in bytes that the scanner has just passed: of
-    /// one frame, with its header or behind it.
+    /// Looks for the client's header list limit in bytes that the scanner has just passed. They
+    /// belong to one frame, with or after its header.
     fn read_settings(
         &mut self,
         piece: &[u8],
@@ -363,7 +362,7 @@ impl Noted {
 const SHUTDOWN_ACK: [u8; FRAME_HEADER_LEN + 8] =
     [0, 0, 8, 0x6, 0x1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 
-/// The acknowledgement of ours.
+/// The acknowledgement of our keepalive PING.
 const KEEPALIVE_ACK: [u8; KEEPALIVE_PING.len()] = {
     let mut ack = KEEPALIVE_PING;
     ack[4] = 0x1;
@@ -486,7 +485,7 @@ mod tests {
         let (data, other_ack) = (frame(0x0, 0, 1, &[9; 30]), frame(0x6, 1, 0, &[1; 8]));
         let before = [&CLIENT_PREFACE[..], &data, &other_ack].concat();
         for (cut, watched) in (1..60).flat_map(|cut| (0..before.len()).map(move |watched| (cut, watched))) {
-            // Its first header block was good.
+            // As after an accepted first header block.
             let mut inbound = Inbound { filter: None, ..Inbound::new(1 << 14) };
             watch(&mut inbound, &before[..watched]);
             inbound.expect_keepalive_ack();

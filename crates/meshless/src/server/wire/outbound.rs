@@ -1,16 +1,16 @@
-//! What the HTTP/2 library sends, on its way to the client.
+//! The HTTP/2 library's bytes, on their way to the client.
 //!
-//! Normally this only watches what was written. Between the order to go away and the second GOAWAY
+//! Normally this only parses what was written. Between the order to go away and the second GOAWAY
 //! it looks ahead for h2's GOAWAYs, which carry no debug data (h2 `Connection::graceful_shutdown`
-//! takes none), and puts others with debug data in their place; the second one also says which
-//! streams are ruled out. And it says where a PING of keepalive may stand.
+//! takes none), and replaces them by others with debug data. The second one also tells which
+//! streams are excluded. It also finds the places where a keepalive PING may be inserted.
 //!
 //! Called by the wire. No I/O here.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use meshless_core::{FRAME_HEADER_LEN, FrameHeader, FrameKind, FrameScanner};
 
-/// One direction of one connection.
+/// The server-to-client direction of one connection.
 #[derive(Debug)]
 pub(super) struct Outbound {
     scanner: FrameScanner,
@@ -18,20 +18,20 @@ pub(super) struct Outbound {
     debug_data: Option<&'static str>,
     last_accepted: Option<u32>,
     ping_ordered: bool,
-    /// Since the last time they were asked for.
+    /// The resets since the last [`Outbound::take_resets`].
     resets: Vec<SentReset>,
 }
 
-/// What was sent since the last time it was asked for.
+/// What was sent since it was last read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sent {
-    /// HEADERS or DATA.
+    /// HEADERS or DATA were sent.
     pub(super) response: bool,
-    /// DATA that is not empty: the client has taken bytes.
+    /// DATA that is not empty was sent: the client has taken bytes.
     pub(super) data: bool,
-    /// Streams that ended with their response.
+    /// How many streams ended with their response.
     pub(super) ended: u32,
-    /// DATA, each of which the client may answer with WINDOW_UPDATEs.
+    /// How many DATA frames were sent. The client may answer each with WINDOW_UPDATEs.
     pub(super) data_frames: u32,
 }
 
@@ -39,20 +39,20 @@ pub(super) struct Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SentReset {
     pub(super) stream: u32,
-    /// By the library, for what the client sent.
+    /// The library reset it because of a client's error.
     pub(super) for_error: bool,
 }
 
-/// What to do with bytes that the library wants to send.
+/// What to do with the library's next bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum WritePlan {
-    /// Write this many of them, then ask again.
+    /// Write this many of them, then call [`Outbound::plan`] again.
     Write(usize),
-    /// Take this many for written, and write `frame` in their place.
+    /// Drop this many, and write `frame` in their place.
     Replace {
-        /// Length of the library's frame.
+        /// The length of the library's frame.
         length: usize,
-        /// Ours.
+        /// Our frame.
         frame: Bytes,
     },
 }
@@ -69,29 +69,30 @@ impl Outbound {
         }
     }
 
-    /// A PING of keepalive is to go out between two frames.
+    /// Orders a keepalive PING between two frames.
     pub(super) fn order_ping(&mut self) {
         self.ping_ordered = true;
     }
 
-    /// That PING, if it may stand here.
+    /// Returns that PING, if it may be inserted here.
     pub(super) fn take_ping(&mut self) -> Option<Bytes> {
         let ping = (self.ping_ordered && self.may_insert()).then(|| Bytes::from_static(&KEEPALIVE_PING))?;
         self.ping_ordered = false;
         Some(ping)
     }
 
-    /// From here on GOAWAYs carry `debug_data`.
+    /// From now on GOAWAYs carry `debug_data`.
     pub(super) fn start_going_away(&mut self, debug_data: &'static str) {
         self.debug_data = Some(debug_data);
     }
 
-    /// Whether [`Outbound::plan`] must be asked before anything is written.
+    /// Returns true if [`Outbound::plan`] must be called before each write.
     pub(super) fn looks_ahead(&self) -> bool {
         self.ping_ordered || (self.debug_data.is_some() && self.last_accepted.is_none())
     }
 
-    /// What to do with `bytes`, which are not empty, when [`Outbound::take_ping`] has nothing.
+    /// Returns what to do with `bytes`, which are not empty, when [`Outbound::take_ping`] returns
+    /// `None`.
     pub(super) fn plan(&mut self, bytes: &[u8]) -> WritePlan {
         if !self.looks_ahead() {
             return WritePlan::Write(bytes.len());
@@ -122,7 +123,7 @@ impl Outbound {
         WritePlan::Write(bytes.len())
     }
 
-    /// These bytes were written.
+    /// Called when these bytes were written.
     pub(super) fn written(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -136,7 +137,7 @@ impl Outbound {
             sent.data_frames = sent.data_frames.saturating_add((header.kind == FrameKind::Data).into());
             sent.ended = sent.ended.saturating_add(header.is_end_stream().into());
             if header.kind == FrameKind::ResetStream {
-                // One whose code the socket takes apart from its header is no error.
+                // If the socket takes the header without the code, it does not count as an error.
                 let code = frame.last_chunk().map(|code| u32::from_be_bytes(*code));
                 let for_error =
                     passed > FRAME_HEADER_LEN && code.is_some_and(|code| CLIENT_ERRORS.contains(&code));
@@ -145,22 +146,22 @@ impl Outbound {
         }
     }
 
-    /// What has gone out and was not looked at.
+    /// Returns what was sent since it was last read.
     pub(super) fn sent(&mut self) -> &mut Sent {
         &mut self.sent
     }
 
-    /// The streams that were reset since this was last asked.
+    /// Returns the streams that were reset since the last call.
     pub(super) fn take_resets(&mut self) -> impl Iterator<Item = SentReset> {
         self.resets.drain(..)
     }
 
-    /// The stream that the second GOAWAY named, once it is out.
+    /// Returns the last stream of the second GOAWAY, once that is sent.
     pub(super) fn last_accepted(&self) -> Option<u32> {
         self.last_accepted
     }
 
-    /// Whether a frame may be put in here.
+    /// Returns true if a frame may be inserted here.
     pub(super) fn may_insert(&self) -> bool {
         self.scanner.may_insert()
     }
@@ -177,8 +178,8 @@ pub(crate) fn go_away(last_stream: u32, error_code: u32, debug_data: &'static st
     frame.freeze()
 }
 
-/// The last stream of a whole GOAWAY(NO_ERROR) without debug data at the start of `bytes`. h2
-/// writes it in one piece.
+/// Returns the last stream of a complete GOAWAY(NO_ERROR) without debug data at the start of
+/// `bytes`. h2 writes it in one piece.
 fn bare_go_away(bytes: &[u8]) -> Option<u32> {
     let mut frame = &bytes.first_chunk::<GO_AWAY_LEN>()?[..];
     let header = FrameHeader::parse(frame.first_chunk()?);
@@ -188,13 +189,13 @@ fn bare_go_away(bytes: &[u8]) -> Option<u32> {
     (header.kind == FrameKind::GoAway && bare).then_some(last_stream)
 }
 
-/// A payload that h2 uses for none of its own.
+/// A payload that h2 uses for none of its own PINGs.
 pub(super) const KEEPALIVE_PING: [u8; FRAME_HEADER_LEN + 8] = *b"\0\0\x08\x06\0\0\0\0\0meshless";
 
 const NO_ERROR: u32 = 0;
 
-/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): what h2 resets a stream with
-/// on its own. Handlers and full servers reset with other codes.
+/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): the codes with which h2
+/// resets a stream on its own. Handlers and overloaded servers use other codes.
 const CLIENT_ERRORS: [u32; 3] = [0x1, 0x3, 0x5];
 
 const GO_AWAY_CODE: u8 = 0x7;
@@ -217,7 +218,7 @@ mod tests {
         while !rest.is_empty() {
             match outbound.plan(rest) {
                 WritePlan::Write(length) => {
-                    // A socket that takes little at a time.
+                    // A socket that takes few bytes at a time.
                     let length = length.min(3);
                     outbound.written(&rest[..length]);
                     sent.extend_from_slice(&rest[..length]);
@@ -245,7 +246,7 @@ mod tests {
         assert_eq!(outbound.plan(&bytes), WritePlan::Write(bytes.len()));
     }
 
-    /// What reaches the client if a PING is ordered when `before` of `bytes` are written.
+    /// Returns what the client gets if a PING is ordered when `before` of `bytes` are written.
     fn with_ping(bytes: &[u8], before: usize, at_once: usize) -> Vec<u8> {
         let mut outbound = Outbound::new();
         outbound.written(&bytes[..before]);

@@ -1,15 +1,15 @@
-//! The header blocks of a client whose `:authority` the HTTP/2 library does not bear.
+//! Rewrites the header blocks of a client whose `:authority` the HTTP/2 library refuses.
 //!
-//! Over a Unix socket C-core sends the percent-encoded path of the socket as `:authority`, for a
-//! list of addresses the list with `%2C`, and others send nothing. h2 takes `:authority` for a part
-//! of a URI, which none of these is, and resets every call with PROTOCOL_ERROR (`server.rs`,
-//! `convert_poll_message`). No service needs it; so here it is taken out, and goes on as `host`, as
-//! a gateway to HTTP/1 would send it on.
+//! Over a Unix socket C-core sends the percent-encoded path of the socket as `:authority`; for a
+//! list of addresses it sends the list with `%2C`; others send an empty one. h2 parses `:authority`
+//! as a part of a URI, which none of these is, and resets every call with PROTOCOL_ERROR
+//! (`server.rs`, `convert_poll_message`). No service needs it. So it is removed here and sent on as
+//! `host`, as a gateway to HTTP/1 would do.
 //!
-//! A block cannot be changed alone: client and library keep a table of what came before (HPACK). So
-//! either the first block of a connection is borne, and nothing more is looked at, or every block
-//! is written anew without the table. A client that changes to such an authority later, which only
-//! a proxy would, still gets its PROTOCOL_ERROR.
+//! A single block cannot be changed: client and library keep a table of earlier fields (HPACK). So
+//! if the first block of a connection is acceptable, later ones are not read. Otherwise every block
+//! is rewritten without the table. A client that changes to such an authority later, as only a
+//! proxy would, still gets PROTOCOL_ERROR.
 //!
 //! Called by the inbound side of the wire, with whole frames. No I/O here.
 
@@ -23,26 +23,26 @@ use super::hpack::{self, Field, Name, Reader, Unreadable};
 #[derive(Debug)]
 pub(super) struct RequestBlocks {
     reader: Reader,
-    /// Blocks are written anew.
+    /// True if blocks are rewritten.
     rewrites: bool,
     block_len_max: usize,
-    /// The frames of a block that has not ended, as they came.
+    /// The frames of an incomplete block, as they arrived.
     open: BytesMut,
 }
 
-/// What becomes of a frame.
+/// What to do after a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// The block has not ended: nothing is passed on.
+    /// The block is incomplete: pass nothing on.
     More,
-    /// These bytes are passed on.
+    /// Pass these bytes on.
     Pass(BytesMut),
-    /// These bytes are passed on, and no further block is looked at.
+    /// Pass these bytes on, and read no further block.
     PassAndEnd(BytesMut),
 }
 
 impl RequestBlocks {
-    /// For lists of at most so many bytes, as HTTP/2 counts them.
+    /// `max_header_list_size` limits a list, as HTTP/2 counts it.
     pub(super) fn new(max_header_list_size: u32) -> Self {
         // h2 answers lists of up to four times the limit, and ends the connection over longer ones.
         let list_size_max = (max_header_list_size as usize).saturating_mul(4);
@@ -54,12 +54,13 @@ impl RequestBlocks {
         }
     }
 
-    /// True if the frame is to be put to [`RequestBlocks::take`], as soon as all of it is there.
+    /// Returns true if [`RequestBlocks::take`] must get the frame when it is complete.
     pub(super) fn wants(&self, frame: &FrameHeader) -> bool {
         frame.kind == FrameKind::Headers || !self.open.is_empty()
     }
 
-    /// True if what comes is no header block: the library should see it as it is, and complain.
+    /// Returns true if the frame breaks a header block: the library then sees it, and reports the
+    /// error.
     pub(super) fn is_broken_by(&self, frame: &FrameHeader) -> bool {
         let goes_on = match self.open.first_chunk() {
             Some(first) => {
@@ -72,7 +73,7 @@ impl RequestBlocks {
         !goes_on || frame.payload_len as usize > FRAME_LEN_MAX || len > self.block_len_max
     }
 
-    /// Takes a whole frame.
+    /// Takes a complete frame.
     pub(super) fn take(&mut self, frame: &FrameHeader, bytes: BytesMut) -> Next {
         if self.open.is_empty() {
             self.open = bytes;
@@ -89,13 +90,13 @@ impl RequestBlocks {
         }
     }
 
-    /// What has come of a block that has not ended.
+    /// Returns the frames of an incomplete block.
     pub(super) fn into_open(self) -> BytesMut {
         self.open
     }
 
-    /// The block in these frames, written anew; `None` if it can stay as it is, and so can all
-    /// others.
+    /// Rewrites the block in these frames. `None` if this block and all later ones can stay as they
+    /// are.
     fn rewrite(&mut self, frames: &[u8]) -> Result<Option<BytesMut>, Unreadable> {
         let head = FrameHeader::parse(frames.first_chunk().ok_or(Unreadable)?);
         let mut fields = self.reader.read(fragments(frames)?)?;
@@ -116,7 +117,7 @@ impl RequestBlocks {
     }
 }
 
-/// The block that these frames carry, without padding and priorities.
+/// Returns the block in these frames, without padding and priorities.
 fn fragments(mut frames: &[u8]) -> Result<Bytes, Unreadable> {
     let mut block = BytesMut::new();
     while let Some(header) = frames.first_chunk() {
@@ -155,8 +156,8 @@ fn write_frames(head: &FrameHeader, block: &[u8]) -> BytesMut {
     }
 }
 
-/// True for an `:authority` of printable characters that is no URI's. Others are nobody's name for
-/// anything.
+/// Returns true for an `:authority` of printable characters that is not valid in a URI. Other
+/// characters are in no valid name.
 fn is_unfit_authority(field: &Field) -> bool {
     match field {
         // The entry of the static table has no value.
@@ -248,7 +249,7 @@ mod tests {
         }
     }
 
-    /// The second call names all by the table, and the trailers have an entry of their own.
+    /// The second call names all fields by the table, and the trailers add their own entry.
     #[test]
     fn later_blocks_need_no_table() {
         let mut blocks = RequestBlocks::new(1 << 14);

@@ -1,9 +1,9 @@
 //! The Huffman code of header strings (RFC 7541, appendix B), decoded bit by bit.
 //!
 //! The code is canonical: codes of one length are consecutive, in the order of their symbols. So
-//! the lengths are all of it.
+//! the lengths define it.
 
-/// Decodes a string; `None` if it is no such code.
+/// Decodes a string; `None` if it is not valid.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut decoded = Vec::with_capacity(bytes.len() * 8 / 5);
     let (mut code, mut len) = (0u32, 0usize);
@@ -23,7 +23,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 struct Code {
-    /// By length: the first code, how many there are, and where their symbols begin.
+    /// For each length: the first code, the number of codes, and the index of their symbols.
     first: [u32; LEN_MAX + 1],
     count: [u32; LEN_MAX + 1],
     start: [usize; LEN_MAX + 1],
