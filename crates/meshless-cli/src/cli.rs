@@ -1,4 +1,4 @@
-//! The command line: its commands. What each can be asked for stands in the file of its name.
+//! The commands of the command line. The arguments of each are in the file of its name.
 
 use clap::{Parser, Subcommand};
 

@@ -1,5 +1,4 @@
-//! `meshless compare --kubernetes`: what it can be told about a cluster, and the request that this
-//! makes.
+//! `meshless compare --kubernetes`: its arguments for a cluster, and the request made from them.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use crate::values::{positive_duration, whole};
 #[cfg(feature = "kubernetes")]
 use crate::{compare::CompareArgs, event_name::EventName};
 
-/// Names of the events of a cluster, in the order of the report.
+/// The names of the events on a cluster, in the order of the report.
 pub(crate) const EVENTS: [&str; 3] = ["scale", "rolling", "pod-deletion"];
 
 /// Where on which cluster.
@@ -43,7 +42,7 @@ pub(crate) struct ClusterArgs {
     pub(crate) endpoint_slices: bool,
 }
 
-/// An event that does not happen on a cluster.
+/// An event that is not possible on a cluster.
 #[cfg(feature = "kubernetes")]
 #[derive(Debug, thiserror::Error)]
 #[error("on a cluster there is no event `{name}`; choose from {}", EVENTS.join(", "))]
@@ -51,10 +50,10 @@ pub(crate) struct NoClusterEvent {
     name: EventName,
 }
 
-/// What is asked for on a cluster.
+/// Returns the request for a cluster.
 ///
 /// # Errors
-/// If an event happens on this machine alone.
+/// If an event is only possible on this machine.
 #[cfg(feature = "kubernetes")]
 pub(crate) fn request(args: CompareArgs) -> Result<ClusterRequest, NoClusterEvent> {
     let known = |name: &EventName| {

@@ -1,6 +1,6 @@
-//! `meshless compare`: what it can be asked for, and the request that this makes.
+//! `meshless compare`: its arguments, and the request made from them.
 //!
-//! Lists of names in the help are made of the names themselves, so that none is forgotten.
+//! Lists in the help are made from the names themselves, so that none is missing.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -91,23 +91,23 @@ pub(crate) enum Between {
     Kernel,
 }
 
-/// An event that does not happen where it was asked for.
+/// An event that is not possible at the chosen place.
 #[derive(Debug, thiserror::Error)]
 #[error("the event `{0}` happens to pods of a cluster; add --kubernetes")]
 pub(crate) struct ClusterEventHere(EventName);
 
 impl CompareArgs {
-    /// What is asked for on this machine.
+    /// Returns the request for this machine.
     ///
     /// # Errors
-    /// If an event happens on clusters alone.
+    /// If an event is only possible on clusters.
     pub(crate) fn request(self) -> Result<CompareRequest, ClusterEventHere> {
         let local = |name: &EventName| name.local().ok_or_else(|| ClusterEventHere(name.clone()));
         let events = self.events.iter().map(local).collect::<Result<_, _>>()?;
         Ok(CompareRequest { events, ..self.request_without_events() })
     }
 
-    /// The same without its events, which are others on a cluster.
+    /// Returns the same without its events, which are different ones on a cluster.
     pub(crate) fn request_without_events(self) -> CompareRequest {
         CompareRequest {
             strategies: self.strategies,
@@ -153,5 +153,5 @@ fn events_help() -> String {
     )
 }
 
-/// Ten times the largest burst of the original experiment; a client needs some tens of kB per call.
+/// Ten times the largest burst of the original experiment. A client needs some tens of kB per call.
 const CALLS_MAX: u64 = 1_000_000;

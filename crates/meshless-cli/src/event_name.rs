@@ -1,4 +1,4 @@
-//! An event of the churn by its name, on this machine or on a cluster.
+//! The name of an event of the churn, on this machine or on a cluster.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use meshless_lab::event::Event;
 
 use crate::cluster;
 
-/// A name that is an event's here, on a cluster, or in both places.
+/// The name of an event that exists here, on a cluster, or in both places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventName(String);
 
@@ -18,7 +18,7 @@ impl EventName {
         &self.0
     }
 
-    /// The event on this machine. `None` if it is one of a cluster alone.
+    /// Returns the event on this machine. `None` if it only exists on a cluster.
     pub(crate) fn local(&self) -> Option<Event> {
         Event::ALL.into_iter().find(|event| event.name() == self.0)
     }

@@ -1,5 +1,4 @@
-//! `meshless load`: what it can be asked for, the request that this makes, and how the result is
-//! told.
+//! `meshless load`: its arguments, the request made from them, and the output.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,10 +69,10 @@ pub(crate) enum Kind {
 }
 
 impl LoadArgs {
-    /// What is asked for.
+    /// Returns the request.
     ///
     /// # Errors
-    /// If certificate, key or authorities are unusable.
+    /// If certificate, key or authorities cannot be used.
     pub(crate) fn request(self) -> Result<LoadRequest, LoadError> {
         Ok(LoadRequest {
             tls: self.tls()?,
@@ -109,8 +108,7 @@ impl LoadArgs {
     }
 }
 
-/// Makes the calls, and prints what became of them. `None` if no call could be made before a signal
-/// ended it.
+/// Makes the calls, and prints the result. Returns `None` if a signal came before the first call.
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.

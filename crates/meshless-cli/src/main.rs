@@ -1,7 +1,7 @@
 //! The command `meshless`: arguments → request → exit code.
 //!
-//! What it does stands in the library `meshless-lab`; here is only how it is asked for, and how
-//! what came of it is said.
+//! The work is done by the library `meshless-lab`; this crate only parses the arguments and prints
+//! the result.
 
 mod cli;
 mod cluster;
@@ -21,10 +21,10 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    // What the lab says is for its user; what the libraries say is for who debugs them, with
-    // RUST_LOG. What goes wrong in the channel comes back as an error, and is then said once; how a
-    // server shuts down is said by the server. That the channel asks DNS in place of EndpointSlices
-    // is no error, and nothing else says it.
+    // The lab's messages are for its user; the libraries' messages are for debugging, with
+    // RUST_LOG. A channel's failure comes back as an error, and is printed once; the server reports
+    // its shutdown itself. The warning that the channel uses DNS in place of EndpointSlices is not
+    // an error, and nothing else prints it.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(
             "warn,kube_client=off,meshless::server=info,meshless::client::driver=error,meshless::resolver=error,\
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         }
     };
     let code = runtime.block_on(run::run(env::args_os()));
-    // A thread that reads stdin may still wait for a line; its end is not worth waiting for.
+    // A thread that reads stdin may still wait for a line; do not wait for its end.
     runtime.shutdown_background();
     code
 }

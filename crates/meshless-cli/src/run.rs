@@ -1,5 +1,5 @@
-//! From the command line to an exit code: parse, do what was asked for, and say in one line why it
-//! could not be done.
+//! From the command line to an exit code: parses it, runs the command, and prints in one line why
+//! that failed.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -16,11 +16,11 @@ use meshless_lab::{client, compare};
 use crate::cli::{Cli, Command};
 use crate::load;
 
-/// Does what `arguments` ask for, the first of which is the program's name, and says how it went.
+/// Runs the command of `arguments`, which begin with the program's name. Returns its exit code.
 pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        // A refused value needs no usage text below it: its first line says it all.
+        // A refused value needs no usage text: its first line is enough.
         Err(error) if error.kind() == ErrorKind::ValueValidation => {
             let text = error.render().to_string();
             eprintln!("{}", text.lines().next().unwrap_or_default());
@@ -54,7 +54,7 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
                 Err(error) => Err(error.to_string()),
             }
         }
-        // It listens itself: a signal begins its shutdown.
+        // The server handles signals itself: a signal begins its shutdown.
         Command::Serve(args) => match args.request() {
             Ok(request) => {
                 meshless_lab::serve::run(request).await.map(|()| true).map_err(|error| match error {
@@ -91,8 +91,8 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
     }
 }
 
-/// Exit code of a load some of whose calls failed.
+/// The exit code if calls of the load failed.
 const EXIT_CALLS_FAILED: u8 = 1;
 
-/// Exit code of what could not be done.
+/// The exit code if the command could not be run.
 const EXIT_BAD_INPUT: u8 = 2;

@@ -1,4 +1,4 @@
-//! `meshless serve`: what it can be asked for, and the server that this makes.
+//! `meshless serve`: its arguments, and the server made from them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -106,10 +106,10 @@ pub(crate) struct ServeArgs {
 }
 
 impl ServeArgs {
-    /// What is asked for.
+    /// Returns the request.
     ///
     /// # Errors
-    /// If certificate, key or authorities are unusable.
+    /// If certificate, key or authorities cannot be used.
     pub(crate) fn request(self) -> Result<ServeRequest, TlsError> {
         Ok(ServeRequest {
             server: self.server()?,
@@ -171,8 +171,8 @@ impl ServeArgs {
     }
 }
 
-/// More is no limit at all.
+/// A larger number is no limit at all.
 const WORKERS_MAX: usize = 1_000_000;
 
-/// How long a stream may go on after its age.
+/// How long a stream may continue after its age.
 const STREAM_AGE_GRACE: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! What comes after a flag: parsed, or refused in a sentence that says what to write.
+//! Parses the values of flags. A refusal is a sentence that says what to write.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meshless::resolver::Address;
 
-/// Reads whole numbers within bounds.
+/// Parses a whole number within bounds.
 pub(crate) fn whole<T>(
     bounds: RangeInclusive<T>,
 ) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
@@ -46,7 +46,7 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn program(text: &str) -> Result<PathBuf, String> {
-    // A bare name is looked for here, not on PATH: what runs is what was named.
+    // A plain name is a file here, not on PATH: exactly the named file runs.
     let path = std::path::absolute(text).ok().filter(|path| path.is_file());
     path.ok_or_else(|| {
         "there is no such file; build it with `go -C peers/go build -o ../../target/ ./lab`, and name target/lab".into()
@@ -60,5 +60,5 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// One pacing thread begins no more than this.
+/// One pacing thread cannot start more calls.
 const RATE_MAX: f64 = 200_000.0;

@@ -1,16 +1,15 @@
-//! The library's errors in the words of the command line: what to set is a flag here, and not a
-//! method.
+//! The library's errors in the terms of the command line: settings are flags here, not methods.
 
 use meshless::ChannelError;
 use meshless::tls::TlsError;
 
-/// A load could not be made.
+/// A load could not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
-    /// The target has no backend that can be reached, or is none.
+    /// The target has no backend that can be reached, or is invalid.
     #[error("{}", channel(.0))]
     Channel(#[from] ChannelError),
-    /// Certificate, key or authorities are unusable.
+    /// Certificate, key or authorities cannot be used.
     #[error("{flags}: {error}")]
     Tls {
         /// The flags that named them.
@@ -41,14 +40,14 @@ fn channel(error: &ChannelError) -> String {
     }
 }
 
-/// What the channel says of its backends, with the flags that it is about.
+/// Adds the flags to a message of the channel about its backends.
 pub(crate) fn with_flags(text: &str) -> String {
     let flags: Vec<_> =
         FLAGS.iter().filter(|(said, _)| text.contains(said)).map(|(_, flags)| *flags).collect();
     if flags.is_empty() { text.to_owned() } else { format!("{text} ({})", flags.join("; ")) }
 }
 
-/// What the library says, and the flags that answer to it.
+/// The library's texts, and the corresponding flags.
 const FLAGS: [(&str, &str); 6] = [
     ("wants a certificate of its clients", "--tls-cert FILE and --tls-key FILE present one"),
     ("does not accept this client's certificate", "it was given with --tls-cert"),

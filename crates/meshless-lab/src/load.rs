@@ -1,9 +1,9 @@
-//! `meshless load`: one client's load on live servers, through the channel, and what became of it.
+//! `meshless load`: one client's load on live servers, through the channel, and its result.
 //!
-//! What `compare` does on this machine with servers of its own, this does to a target of the
-//! user's: the echo service of `meshless serve` or of a peer. It makes a number of calls, or calls
-//! for a while, with a fixed number in flight, so that it ends by itself; latency then counts from
-//! the moment a call is made, since nothing else schedules it.
+//! `compare` calls its own servers on this machine; this calls a target of the user's: the echo
+//! service of `meshless serve` or of a peer. It makes a number of calls, or calls for a time, with
+//! a fixed number in flight, so that it ends by itself. Latency then counts from the start of a
+//! call, since nothing else schedules it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,20 +28,20 @@ use crate::stats::Latencies;
 use crate::streams::wire::stream_service_client::StreamServiceClient;
 use crate::streams::wire::{StreamItem, StreamRequest};
 
-/// Whom to call, how, and for how long.
+/// The target of a load, its calls, and its length.
 #[derive(Clone, Debug)]
 pub struct LoadRequest {
-    /// In gRPC's naming.
+    /// The target, in gRPC's naming.
     pub target: String,
     /// How a backend is chosen for each call.
     pub policy: Policy,
     /// `None`: plain text.
     pub tls: Option<TlsConfig>,
-    /// Kind of the calls.
+    /// The kind of the calls.
     pub shape: Shape,
     /// When to stop making calls.
     pub length: Length,
-    /// How many calls at a time.
+    /// How many calls are in flight.
     pub in_flight: u64,
     /// How long a call may take.
     pub deadline: Duration,
@@ -50,7 +50,7 @@ pub struct LoadRequest {
 /// When a load has made its last call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Length {
-    /// After so many calls, at most [`CALLS_MAX`].
+    /// After this many calls, at most [`CALLS_MAX`].
     Calls(u64),
     /// After this time.
     Time(Duration),
@@ -69,34 +69,35 @@ pub enum Shape {
     BidiStream,
 }
 
-/// What became of a load.
+/// The result of a load.
 #[derive(Debug, Default, Serialize)]
 pub struct LoadReport {
     /// Answered calls.
     pub ok: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Calls in flight that a signal left no time for. They are neither answered nor failed.
+    /// Calls that were still in flight when a signal ended the load. They are neither answered nor
+    /// failed.
     pub given_up: u64,
-    /// Failed calls by gRPC's name of their status.
+    /// Failed calls by the gRPC name of their status.
     pub by_status: BTreeMap<&'static str, u64>,
-    /// Answered calls by backend, where servers name themselves.
+    /// Answered calls by backend, if servers send their names.
     pub backends: BTreeMap<String, u64>,
-    /// By what the channel knew its backends at the end: DNS, EndpointSlices, or one in place of
-    /// the other and why. None for addresses that the target lists.
+    /// How the channel knew its backends at the end: DNS, EndpointSlices, or one in place of the
+    /// other and why. `None` for addresses that the target lists.
     pub found_by: Option<String>,
-    /// Of the answered calls. `null` if there were none.
+    /// Latency of the answered calls. `null` if there were none.
     pub latency_ms: Option<Latency>,
-    /// How long it took, in seconds.
+    /// The duration of the load, in seconds.
     pub took_s: f64,
-    /// The first errors, in words.
+    /// The texts of the first errors.
     pub errors: Vec<String>,
-    /// True if a signal ended it early; calls in flight were still waited for.
+    /// True if a signal ended it early. It still waited for calls in flight.
     #[serde(skip)]
     pub interrupted: bool,
 }
 
-/// Makes the calls. `None` if a signal came before there was a connection.
+/// Makes the calls. Returns `None` if a signal came before there was a connection.
 ///
 /// # Errors
 /// If there is no channel to the target. Failed calls are a result, not an error.
@@ -155,7 +156,7 @@ pub async fn run(request: LoadRequest, mut interrupt: Interrupt) -> Result<Optio
     Ok(Some(report))
 }
 
-/// For ever, if there is no end.
+/// Sleeps for `time`; for ever without one.
 async fn sleep_for(time: Option<Duration>) {
     match time {
         Some(time) => sleep(time).await,
@@ -163,8 +164,8 @@ async fn sleep_for(time: Option<Duration>) {
     }
 }
 
-/// One call after another while any are left; their ids count down. A call that is still in flight
-/// when it is `given_up` counts as such.
+/// Makes one call after another until none is left; their ids count down. If a call is in flight
+/// when `given_up` completes, it counts as given up.
 async fn caller(
     channel: Channel,
     request: LoadRequest,
@@ -186,7 +187,7 @@ async fn caller(
     tally
 }
 
-/// Makes one call of the wanted shape, and returns the backend that answered it whole.
+/// Makes one call of the requested shape. Returns the backend that answered it completely.
 async fn call(channel: &Channel, request: &LoadRequest, id: u64) -> Result<Option<String>, Status> {
     let items = || {
         let each = Duration::from_millis(u64::from(STREAM_INTERVAL_MS));
@@ -230,7 +231,7 @@ fn with_id<T>(message: T, id: u64, deadline: Duration) -> Request<T> {
     request
 }
 
-/// Reads a stream to its end, and sees whether every item came, in order.
+/// Reads a stream to its end, and checks that every item arrived in order.
 async fn whole(response: Response<tonic::Streaming<StreamItem>>) -> Result<Option<String>, Status> {
     let backend = backend(response.metadata());
     let mut items = response.into_inner();
@@ -255,7 +256,7 @@ fn backend(metadata: &MetadataMap) -> Option<String> {
     Some(metadata.get(BACKEND_HEADER)?.to_str().ok()?.to_owned())
 }
 
-/// What one caller saw.
+/// The results of one caller.
 #[derive(Debug, Default)]
 struct Tally {
     ok: u64,
@@ -298,12 +299,12 @@ impl LoadReport {
         self.errors.extend(tally.errors.iter().take(room).cloned());
     }
 
-    /// As JSON, on one line.
+    /// Returns the report as JSON, on one line.
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("a report is plain data")
     }
 
-    /// In words, for people.
+    /// Returns the report as text for people.
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
         let mut text = String::new();
@@ -336,8 +337,8 @@ impl LoadReport {
     }
 }
 
-/// Counts calls by the name of their backend. A load that runs for a day meets each pod of many
-/// rollouts: names beyond the bound are counted together.
+/// Counts calls by the name of their backend. A load of a day meets the pods of many rollouts:
+/// names beyond [`BACKENDS_MAX`] are counted together.
 fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
     let name =
         if backends.len() < BACKENDS_MAX || backends.contains_key(name) { name } else { OTHER_BACKENDS };
@@ -349,30 +350,30 @@ fn add_calls(backends: &mut BTreeMap<String, u64>, name: &str, calls: u64) {
     }
 }
 
-/// More than anybody waits for, and a number that every peer can hold, JavaScript's included.
+/// More than anybody waits for. Every peer can represent it, even JavaScript.
 pub const CALLS_MAX: u64 = (1 << 53) - 1;
 
-/// A stream of eight items, 10 ms apart, is in flight for 70 ms: long enough to meet rotations,
-/// short enough to make many.
+/// A stream of eight items, 10 ms apart, takes 70 ms: long enough to meet rotations, short enough
+/// for many streams.
 const STREAM_ITEMS: u32 = 8;
 const STREAM_INTERVAL_MS: u32 = 10;
 const PAYLOAD: &[u8] = b"meshless";
 
-/// What is said when a signal ends the load early.
+/// The message when a signal ends the load early.
 pub const INTERRUPTED: &str =
     "ending the load early, when the calls in flight have ended (a second signal ends it at once)";
 
-/// How long a load that a signal has ended waits for its calls in flight. With the second that a
-/// pod takes to vanish this is far below any grace period, and more than most calls take.
+/// How long an interrupted load waits for its calls in flight. Together with the second that a pod
+/// needs to end, this is far below any grace period, and more than most calls take.
 const LAST_CALLS_WAIT: Duration = Duration::from_secs(2);
 
-/// Enough to see what is wrong, not so many that they hide the numbers.
+/// Enough to see the problem, but few enough not to hide the numbers.
 const ERRORS_SHOWN: usize = 3;
 
-/// Backends that are counted each by itself: more than anybody reads one by one.
+/// How many backends are counted separately: more than anybody reads.
 const BACKENDS_MAX: usize = 1000;
 
-/// The name for the rest of them.
+/// The name for all other backends.
 const OTHER_BACKENDS: &str = "other backends";
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
-//! What stands between a client and its backends on a real cluster, rebuilt on one machine.
+//! The network between a client and its backends on a real cluster, rebuilt on one machine.
 //!
-//! A [`Network`] says where the processes of a run live and how packets get from one to the other:
-//! all on the loopback interface, or each in a network namespace of its own with the kernel's rules
-//! between them. `compare` holds one for the whole run; its rigs ask it for a [`Pod`] per process
-//! and for the [`Service`] that stands in for a ClusterIP. `meshless-testkit` has the cluster's
-//! DNS, a headless service and the API server. [`Relay`] is a way to a backend that can become a
-//! black hole, and [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of
-//! strategies or measures anything but what it counts for itself.
+//! A [`Network`] decides where the processes of a run live and how packets get from one to the
+//! other: all on the loopback interface, or each in its own network namespace with the kernel's
+//! rules between them. `compare` holds one for the whole run; its rigs ask it for a [`Pod`] per
+//! process and for the [`Service`] that replaces a ClusterIP. `meshless-testkit` has the cluster's
+//! DNS, a headless service and the API server. [`Relay`] is a path to a backend that can become a
+//! black hole, and [`Proxy`] a real L7 proxy like a mesh's data plane. Nothing here knows
+//! strategies, or measures anything except its own counts.
 
 mod error;
 mod kernel;
@@ -31,10 +31,11 @@ use crate::limits;
 /// A kind of network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetworkKind {
-    /// The loopback interface, a virtual address in user space: needs nothing, runs everywhere.
+    /// The loopback interface and a virtual address in user space: no requirements, runs
+    /// everywhere.
     Loopback,
-    /// A network namespace per pod, a virtual address by nftables as kube-proxy writes it: Linux,
-    /// as root.
+    /// A network namespace per pod, and a virtual address by nftables as in kube-proxy: needs Linux
+    /// and root.
     Kernel,
 }
 
@@ -44,14 +45,15 @@ pub enum NetworkKind {
 pub enum Network {
     /// All processes share this machine's loopback interface.
     Loopback,
-    /// Each process has a namespace and an address of its own.
+    /// Each process has its own namespace and address.
     Kernel(KernelNetwork),
 }
 
 impl Network {
-    /// The network of this kind, ready for pods. For [`NetworkKind::Kernel`] the first call
-    /// replaces this process by one in a namespace of its own, which then comes here again: make it
-    /// before anything else of the run.
+    /// Returns the network of this kind, ready for pods.
+    ///
+    /// For [`NetworkKind::Kernel`] the first call replaces this process by one in its own
+    /// namespace, which then calls this again. So call it before anything else of the run.
     ///
     /// # Errors
     /// If the system or the user's rights do not allow it. The error says what to do.
@@ -62,10 +64,10 @@ impl Network {
         })
     }
 
-    /// A place for one backend.
+    /// Returns a place for one backend.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub async fn pod(&self, address: Ipv4Addr) -> Result<Pod, NetworkError> {
         Ok(match self {
             Self::Loopback => Pod::Loopback,
@@ -73,10 +75,10 @@ impl Network {
         })
     }
 
-    /// A place for one client.
+    /// Returns a place for one client.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub async fn client_pod(&self) -> Result<Pod, NetworkError> {
         Ok(match self {
             Self::Loopback => Pod::Loopback,
@@ -84,11 +86,12 @@ impl Network {
         })
     }
 
-    /// One address in front of `backends` that hands each new connection to a random one. `seed`
-    /// decides which, except where the kernel draws for itself.
+    /// Returns one address in front of `backends`: each new connection goes to a random one.
+    ///
+    /// `seed` decides which, unless the kernel draws itself.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be created.
     pub async fn service(&self, backends: Vec<SocketAddr>, seed: u64) -> Result<Service, NetworkError> {
         Ok(match self {
             Self::Loopback => {
@@ -99,7 +102,7 @@ impl Network {
         })
     }
 
-    /// `loopback` or `kernel`.
+    /// Returns `loopback` or `kernel`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Loopback => "loopback",
@@ -107,7 +110,7 @@ impl Network {
         }
     }
 
-    /// Where a single backend lives, who needs no address that others have not.
+    /// Returns the address of a single backend, which may share it with others.
     pub fn one_address(&self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
@@ -115,9 +118,8 @@ impl Network {
         }
     }
 
-    /// Where `count` backends live, each at an address of its own. None if the system has not got
-    /// so many. Whoever asks again may get the same ones, at which only other ports are free, or
-    /// other ones.
+    /// Returns `count` addresses for backends, all different. `None` if the system does not have so
+    /// many. A later call may return the same ones, where only other ports are free, or other ones.
     pub fn addresses(&self, count: u8) -> Option<Vec<Ipv4Addr>> {
         match self {
             Self::Loopback => limits::loopback_addresses(count),
@@ -125,7 +127,7 @@ impl Network {
         }
     }
 
-    /// Where this process can listen so that every pod reaches it: DNS server and proxy live there.
+    /// Returns the address of this process that every pod reaches: for DNS server and proxy.
     pub fn node_address(&self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
@@ -133,13 +135,13 @@ impl Network {
         }
     }
 
-    /// Whether a [`Pod`] can be cut off.
+    /// Returns true if a [`Pod`] can be cut off.
     pub fn can_cut_off(&self) -> bool {
         matches!(self, Self::Kernel(_))
     }
 
-    /// Whether a [`Service`] costs its connections next to nothing. Packets that the kernel
-    /// rewrites do not notice it; bytes copied through a forwarder do.
+    /// Returns true if a [`Service`] costs its connections almost nothing. This is so for packets
+    /// that the kernel rewrites, but not for bytes that a forwarder copies.
     pub fn service_is_free(&self) -> bool {
         matches!(self, Self::Kernel(_))
     }

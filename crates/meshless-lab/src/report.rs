@@ -1,7 +1,7 @@
 //! The report of a run: a page for people, JSON and CSV for scripts, a table for the terminal.
 //!
-//! Called by `compare` with what it measured. Nothing here measures, and nothing here claims what
-//! [`Results`] does not show: every sentence and every picture is computed from it.
+//! Called by `compare` with its measurements. Nothing here measures, and every sentence and picture
+//! is computed from [`Results`].
 
 use std::fs;
 use std::io;
@@ -34,7 +34,7 @@ pub use schema::schema;
 pub struct Written {
     /// The page to open.
     pub page: PathBuf,
-    /// Every file, the page first.
+    /// Every file; the page is first.
     pub files: Vec<PathBuf>,
 }
 
@@ -42,29 +42,29 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// The folder cannot be made, or is something else.
+    /// The folder cannot be created, or is something else.
     #[error("cannot use {} as the report's folder: {source}; choose another with --out", path.display())]
     Folder {
-        /// The folder asked for.
+        /// The requested folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file in it cannot be written.
+    /// A file in the folder cannot be written.
     #[error("cannot write {}: {source}; choose another folder with --out", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// Writes the page, `results.json` and one CSV per table into `out`, which is made if missing.
+/// Writes the page, `results.json` and one CSV per table into `out`, which is created if missing.
 ///
 /// # Errors
 ///
-/// When the folder or a file in it cannot be written. Files written before stay.
+/// If the folder or a file in it cannot be written. Files written before stay.
 pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
     make_folder(out)?;
     let mut files = vec![("index.html", html::page(results)), ("results.json", json::text(results))];
@@ -78,12 +78,11 @@ pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
     Ok(Written { page: out.join("index.html"), files: written })
 }
 
-/// Tells before a run of minutes whether its report could be written: makes the folder, and a file
-/// in it.
+/// Checks before a long run that its report can be written: creates the folder and a file in it.
 ///
 /// # Errors
 ///
-/// When [`write()`] would fail for the same folder.
+/// If [`write()`] would fail for the same folder.
 pub fn check_writable(out: &Path) -> Result<(), ReportError> {
     make_folder(out)?;
     let path = out.join(".writable");
@@ -92,14 +91,14 @@ pub fn check_writable(out: &Path) -> Result<(), ReportError> {
         .map_err(|source| ReportError::File { path, source })
 }
 
-/// The run as JSON, the text of `results.json`.
+/// Returns the run as JSON, the text of `results.json`.
 #[must_use]
 pub fn json(results: &Results) -> String {
     json::text(results)
 }
 
-/// The same run in a terminal of `width` columns: tables and verdict, with ANSI colours if asked
-/// for.
+/// Returns the run for a terminal of `width` columns: tables and verdict, with ANSI colours if
+/// `colour` is true.
 #[must_use]
 pub fn terminal(results: &Results, width: u16, colour: bool) -> String {
     terminal::text(results, width, colour)

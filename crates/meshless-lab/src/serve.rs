@@ -1,9 +1,9 @@
 //! `meshless serve`: the echo service behind a server that ages its connections.
 //!
-//! For people, it logs what the server says of its connections and stops gracefully on SIGTERM and
-//! Ctrl-C; a second one ends it at once. For `compare` (`--control`) it speaks [`ToServer`] and
-//! [`FromServer`] on stdin and stdout, logs nothing, and ends at once with its stdin; SIGTERM stops
-//! it as gracefully as ever, but without a lame duck unless one is asked for.
+//! For people, it logs the server's connection events and stops gracefully on SIGTERM and Ctrl-C; a
+//! second signal ends it at once. For `compare` (`--control`) it reads [`ToServer`] and writes
+//! [`FromServer`] on stdin and stdout, logs nothing, and ends at once when stdin closes. SIGTERM
+//! still stops it gracefully, but without a lame duck unless one is set.
 
 use std::collections::HashSet;
 use std::io;
@@ -32,47 +32,47 @@ use crate::streams::Streams;
 use crate::streams::wire::stream_service_server::StreamServiceServer;
 use crate::work::Work;
 
-/// A server could not do its work.
+/// A server could not start, or could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// An address is taken or is not this machine's, or a setting is none.
+    /// An address is taken or does not belong to this machine, or a setting is invalid.
     #[error(transparent)]
     Server(#[from] meshless::ServeError),
-    /// The backend's name cannot travel in a header.
+    /// The backend's name is not a valid header value.
     #[error("the name must be printable ASCII, because it travels in a header")]
     Name,
-    /// The parent's pipe broke, or a socket did at once.
+    /// The parent's pipe broke, or a socket failed at once.
     #[error("cannot serve: {0}")]
     Io(#[from] io::Error),
 }
 
-/// What to serve, and where.
+/// The settings of a server, and its addresses.
 pub struct ServeRequest {
-    /// The server, whose limits are set.
+    /// The server, with its limits.
     pub server: Server,
-    /// Where to listen. At least one.
+    /// The addresses to listen on, at least one.
     pub listen: Vec<Address>,
     /// How long to work on a call.
     pub service_time: Duration,
-    /// True to draw how long from an exponential distribution with that mean.
+    /// True to draw the service time from an exponential distribution with that mean.
     pub exponential: bool,
     /// Name of this backend in the response header `meshless-backend`. `None`: its first address,
-    /// or the pod's name where that is a wildcard.
+    /// or the pod's name if that address is a wildcard.
     pub name: Option<String>,
-    /// Calls to work on at a time; the others wait their turn. `None`: all.
+    /// Calls to work on at a time; the others wait. `None`: no limit.
     pub workers: Option<usize>,
-    /// File in which to note the ids of calls, for the parent.
+    /// File for the ids of calls, which the parent reads.
     pub journal: Option<PathBuf>,
     /// Seed of the draws of `exponential`.
     pub seed: Option<u64>,
-    /// True to speak with a parent process on stdin and stdout.
+    /// True to talk to a parent process on stdin and stdout.
     pub control: bool,
 }
 
-/// Serves until it is told to stop, then lets calls in flight finish.
+/// Serves until it is told to stop, then waits for calls in flight.
 ///
 /// # Errors
-/// If it cannot begin, or its parent cannot be understood.
+/// If it cannot start, or the parent sends an invalid message.
 pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     // Before the first connection: a signal that comes now must find its handler.
     let shutdown = if request.control {
@@ -85,14 +85,14 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     let (listeners, addresses): (Vec<_>, Vec<_>) = bound.into_iter().unzip();
     let name =
         request.name.clone().unwrap_or_else(|| default_name(&addresses[0], |key| std::env::var(key).ok()));
-    // Without a parent nobody would ever empty the lists, and a server runs for weeks.
+    // Without a parent nobody would empty the lists, and a server runs for weeks.
     let ledger = Arc::new(match request.control {
         true => Ledger::for_parent(request.journal.as_deref().map(Journal::open).transpose()?),
         false => Ledger::default(),
     });
     let faults = Arc::new(Faults::default());
     let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
-    // Bytes above ASCII may travel in a header, but no client reads them as text.
+    // Bytes above ASCII are valid in a header, but no client reads them as text.
     name.to_str().map_err(|_| ServeError::Name)?;
     let work = match request.exponential {
         true => Work::exponential(request.service_time, request.seed.unwrap_or_default()),
@@ -112,7 +112,7 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
         let connections = Arc::new(Connections::default());
         let noted = connections.clone();
         let server = server.on_connection_event(move |event| noted.note(event));
-        // The parent that closes stdin has no use for a graceful end: its calls are over, or it is
+        // A parent that closes stdin does not need a graceful end: its calls are over, or it is
         // dead.
         return tokio::select! {
             told = answer_parent(sockets(&addresses), &ledger, &connections, &faults) => Ok(told?),
@@ -126,7 +126,7 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// A listener, and where it listens.
+/// Returns a listener and its address.
 fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
     match address {
         Address::Tcp(address) => {
@@ -139,12 +139,11 @@ fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
     }
 }
 
-/// Name of a backend that was given none: its first address, which is the one that a client
-/// connects to.
+/// Returns the name of a backend without one: its first address, to which clients connect.
 ///
-/// A wildcard address such as `0.0.0.0:3001` names nobody: each pod of a Deployment has the same.
-/// Then the name is the pod's: from `POD_NAME`, which a manifest sets, or from `HOSTNAME`, which
-/// container runtimes set.
+/// A wildcard address such as `0.0.0.0:3001` identifies no backend: each pod of a Deployment has
+/// the same. Then the name is the pod's: from `POD_NAME`, which a manifest sets, or from
+/// `HOSTNAME`, which container runtimes set.
 fn default_name(address: &Address, variable: impl Fn(&str) -> Option<String>) -> String {
     let is_wildcard = matches!(address, Address::Tcp(address) if address.ip().is_unspecified());
     let mut names = NAME_VARIABLES.iter().filter(|_| is_wildcard).filter_map(|key| variable(key));
@@ -163,14 +162,14 @@ fn sockets(addresses: &[Address]) -> Vec<SocketAddr> {
     addresses.iter().filter_map(socket).collect()
 }
 
-/// Environment variables that hold the name of a pod, the more precise one first: with
+/// The environment variables with the name of a pod, the more precise one first: with
 /// `hostNetwork`, `HOSTNAME` is the node's.
 const NAME_VARIABLES: [&str; 2] = ["POD_NAME", "HOSTNAME"];
 
-/// Rotations that are kept at once for the parent: 8 MiB, a million connections in one run.
+/// The maximum of rotations kept for the parent: 8 MiB, a million connections in one run.
 const ROTATIONS_MAX: usize = 1 << 20;
 
-/// Which connections serve, and when those that had reached their age were told to go.
+/// The open connections, and when connections got their GOAWAY for their age.
 #[derive(Debug)]
 struct Connections {
     serving: Mutex<HashSet<u64>>,

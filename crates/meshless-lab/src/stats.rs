@@ -1,7 +1,7 @@
-//! From what was seen of single calls to the rows of the results.
+//! Turns the records of single calls into the rows of the results.
 //!
-//! Pure. The client's records say how each call ended for its caller, the servers' ledgers which
-//! calls were executed; only the two together tell what became of a failed call.
+//! Pure. The client's records hold how each call ended for its caller; the servers' ledgers hold
+//! which calls were executed. Only both together show the cause of a failed call.
 
 mod latencies;
 
@@ -16,27 +16,26 @@ pub(crate) use latencies::Latencies;
 #[cfg(feature = "kubernetes")]
 pub(crate) use latencies::PackedLatencies;
 
-/// What client and servers saw of one run of the client.
+/// The records of one run of the client, from client and servers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
     /// Every call.
     pub(crate) calls: Vec<CallRecord>,
     /// The client's totals.
     pub(crate) totals: RunTotals,
-    /// Ids that the servers executed, once per execution, all servers together.
+    /// The ids that the servers executed, once per execution, all servers together.
     pub(crate) executed: Vec<u64>,
-    /// When connections that had reached their age were told to go, in nanoseconds of the common
-    /// clock.
+    /// When connections got their GOAWAY for their age, in nanoseconds of the common clock.
     pub(crate) rotations_ns: Vec<u64>,
-    /// Processor time of all servers.
+    /// The processor time of all servers.
     pub(crate) server_cpu: Duration,
-    /// How long handlers worked, all together.
+    /// The working time of all handlers together.
     pub(crate) server_busy: Duration,
-    /// What servers said meanwhile, if they were asked.
+    /// The servers' samples during the run, if they were asked.
     pub(crate) samples: Vec<Sample>,
 }
 
-/// How many connections each backend served at a moment, by its index.
+/// How many connections each backend, by its index, served at a moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     /// Nanoseconds of the common clock.
@@ -44,7 +43,7 @@ pub(crate) struct Sample {
     pub(crate) connections: Vec<u64>,
 }
 
-/// What became of the calls of some rounds, whose ids must differ from each other.
+/// Returns the outcome of the calls of some rounds. Their ids must differ from each other.
 pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
     let mut executed: Vec<u64> = rounds.iter().flat_map(|round| &round.executed).copied().collect();
     executed.sort_unstable();
@@ -81,8 +80,8 @@ pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
     outcome
 }
 
-/// A deadline is a deadline wherever the call was at that moment. Otherwise the ledger knows better
-/// than the error: what a server executed was sent, whatever the client believes.
+/// A deadline counts as such wherever the call was at that moment. Otherwise the ledger decides
+/// over the error: an executed call was sent, whatever the client believes.
 fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 {
     match failure.hint {
         Hint::Deadline => &mut causes.deadline,
@@ -92,7 +91,7 @@ fn cause(failure: Failure, was_executed: bool, causes: &mut Causes) -> &mut u64 
     }
 }
 
-/// What the generator itself was late, 99th percentile.
+/// Returns how late the generator itself was, 99th percentile.
 pub(crate) fn start_lag(calls: &[CallRecord]) -> f64 {
     let mut lags: Vec<u64> =
         calls.iter().map(|call| call.started_ns.saturating_sub(call.scheduled_ns)).collect();
@@ -106,12 +105,12 @@ pub(crate) fn milliseconds(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-/// 0 where there is nothing to divide by: JSON has no NaN.
+/// Returns 0 if `whole` is 0: JSON has no NaN.
 pub(crate) fn ratio(part: f64, whole: f64) -> f64 {
     if whole == 0.0 { 0.0 } else { part / whole }
 }
 
-/// Calls of the busiest backend over the mean of all, 0 where there is no call.
+/// Returns the calls of the busiest backend over the mean of all, 0 if there is no call.
 pub(crate) fn max_over_mean(share: &BTreeMap<String, u64>) -> f64 {
     let total: u64 = share.values().sum();
     let max = share.values().copied().max().unwrap_or(0);

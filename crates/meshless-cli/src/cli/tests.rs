@@ -1,4 +1,4 @@
-//! The help: complete, and readable where the terminal is narrow.
+//! The help is complete, and readable on a narrow terminal.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn help(command: &str, width: usize) -> String {
 
 #[test]
 fn the_help_names_every_strategy_event_and_experiment() {
-    // As one line: a name may stand at the end of one.
+    // As one line: a name may be at a line's end.
     let help = help("compare", 10_000);
     for strategy in Strategy::ALL {
         assert!(help.contains(strategy.name()), "{strategy}: {help}");
@@ -72,7 +72,7 @@ fn a_refused_number_says_what_to_write() {
 #[test]
 fn the_defaults_of_serve_are_the_library_s() {
     let Command::Serve(args) = Cli::parse_from(["meshless", "serve"]).command else { panic!("serve") };
-    // ConnectionConfig's and Server's, as their documentation has them.
+    // The defaults in the documentation of `ConnectionConfig` and `Server`.
     assert_eq!((args.max_concurrent_streams, args.max_connections), (10_000, 10_000));
     assert_eq!(
         (args.keepalive_time, args.keepalive_timeout),

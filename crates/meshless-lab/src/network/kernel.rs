@@ -9,14 +9,13 @@
 //!     └── pod3 ═ eth0   the client                           10.244.1.3
 //! ```
 //!
-//! Each pod hangs on a link of its own and routes everything through the node, as with Calico:
-//! answers then come back the way they went, so that connection tracking can undo the translation.
-//! On a bridge they would take a short cut.
+//! Each pod has its own link and routes everything through the node, as with Calico. Answers then
+//! return on the same path, so that connection tracking can undo the translation. On a bridge they
+//! would take a shorter path.
 //!
-//! Nothing of the host's is touched. The run first moves into a fresh namespace ([`enter`]); pods
-//! are namespaces without a name, alive as long as a process is in them; each of those ends with
-//! this process's pipes. So everything is gone when the run is, even after SIGKILL, and there is
-//! nothing to clean up.
+//! The host is not changed. The run first moves into a new namespace ([`enter`]). Pods are
+//! namespaces without a name, which exist as long as a process is in them; each of those ends with
+//! this process's pipes. So everything is removed when the run ends, even after SIGKILL.
 
 mod enter;
 mod pod;
@@ -37,8 +36,8 @@ pub use service::KernelService;
 #[derive(Clone, Debug)]
 pub struct KernelNetwork(Arc<Counters>);
 
-/// How many of each were given out. Every client and every service gets an address that none had
-/// before, so that connections which the kernel still remembers never meet new ones.
+/// How many of each were allocated. Every client and every service gets a new address, so that
+/// connections which the kernel still remembers never meet new ones.
 #[derive(Debug, Default)]
 struct Counters {
     links: AtomicU16,
@@ -50,8 +49,8 @@ impl KernelNetwork {
     /// The address of this process as pods see it.
     pub const NODE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 
-    /// Moves into a namespace of its own and makes the node of it. The process that comes back is a
-    /// new one with the same id and the same arguments.
+    /// Moves into a new namespace and makes it the node. The process that continues is a new one
+    /// with the same id and the same arguments.
     ///
     /// # Errors
     /// If a program, a right or a part of the kernel is missing.
@@ -66,22 +65,22 @@ impl KernelNetwork {
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
         program::nft(pod::CUT_OFF_RULES).await?;
         program::nft(service::BASE_RULES).await?;
-        // A kernel without NAT is found out here and not in the middle of the run.
+        // Detects a kernel without NAT now, not in the middle of the run.
         let network = Self(Arc::default());
         drop(network.service(vec![SocketAddr::from((network.address(), service::PORT))]).await?);
         Ok(network)
     }
 
-    /// A pod at this address, which must be one of [`address`](Self::address) and nobody else's
-    /// now.
+    /// Returns a pod at this address, which must come from [`address`](Self::address) and must be
+    /// free.
     ///
     /// # Errors
-    /// If its namespace or its link cannot be made.
+    /// If its namespace or its link cannot be created.
     pub async fn pod(&self, address: Ipv4Addr) -> Result<KernelPod, NetworkError> {
         KernelPod::start(self.0.links.fetch_add(1, Ordering::Relaxed), address).await
     }
 
-    /// An address in front of `backends`.
+    /// Returns an address in front of `backends`.
     ///
     /// # Errors
     /// If the rules are refused.
@@ -90,14 +89,14 @@ impl KernelNetwork {
         KernelService::start(n, nth([10, 96, 0], n), &backends).await
     }
 
-    /// An address for a pod, a new one each time.
+    /// Returns a new address for a pod.
     pub fn address(&self) -> Ipv4Addr {
         nth([10, 244, 1], self.0.addresses.fetch_add(1, Ordering::Relaxed))
     }
 }
 
-/// The n-th address from `a.b.c.1` on, leaving out those that end in 0 or 255, which look like a
-/// network's. After 200 blocks, some 50 000 addresses, they begin anew.
+/// Returns the n-th address from `a.b.c.1` on, without those that end in 0 or 255, which look like
+/// a network's. After 200 blocks, about 50 000 addresses, they repeat.
 fn nth([a, b, c]: [u8; 3], n: u16) -> Ipv4Addr {
     let [third, fourth] = [n / 254 % 200, n % 254].map(|part| part.to_be_bytes()[1]);
     Ipv4Addr::new(a, b, c + third, fourth + 1)

@@ -1,7 +1,6 @@
-//! A place where one process of a run lives, with an address of its own where the network has one
-//! to give.
+//! A place where one process of a run lives, with its own address if the network has one.
 //!
-//! Made by [`Network`](super::Network), held by the process that lives there, and gone when it is
+//! Made by [`Network`](super::Network), held by the owner of that process, and removed when it is
 //! dropped.
 
 use std::ffi::OsStr;
@@ -20,7 +19,7 @@ pub enum Pod {
 }
 
 impl Pod {
-    /// A command that runs `program` here.
+    /// Returns a command that runs `program` here.
     pub fn command(&self, program: &OsStr) -> Command {
         match self {
             Self::Loopback => Command::new(program),
@@ -28,8 +27,8 @@ impl Pod {
         }
     }
 
-    /// From now on no packet gets in or out, and nobody is told: what the loss of a node looks
-    /// like. No FIN, no RST, no ICMP. The process runs on.
+    /// Drops all packets from now on, in and out, as when a node is lost. No FIN, no RST, no ICMP.
+    /// The process continues to run.
     ///
     /// # Errors
     /// If this network cannot do that.

@@ -1,9 +1,9 @@
-//! A real L7 proxy between client and backends, standing in for a mesh's data plane.
+//! A real L7 proxy between client and backends, in the role of a mesh's data plane.
 //!
-//! The `l7-proxy` strategy asks [`Proxy::find`] for one that is installed (HAProxy, nginx or
-//! Envoy), starts it on a generated configuration and stops it by dropping the [`RunningProxy`].
-//! The configurations balance each *request* and are sized for [`CONCURRENT_CALLS`]; they never go
-//! beyond what a careful user would write.
+//! The `l7-proxy` strategy asks [`Proxy::find`] for an installed one (HAProxy, nginx or Envoy),
+//! starts it on a generated configuration and stops it by dropping the [`RunningProxy`]. The
+//! configurations balance each *request* and are sized for [`CONCURRENT_CALLS`]; otherwise they are
+//! what a careful user would write.
 
 mod config;
 
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The first of HAProxy, nginx and Envoy that is on `PATH` and tells its version.
+    /// Returns the first of HAProxy, nginx and Envoy that is on `PATH` and prints its version.
     ///
     /// # Errors
     /// [`ProxyMissing`] says in one line how to get one.
@@ -36,7 +36,7 @@ impl Proxy {
     }
 
     /// Starts the proxy on `listen` in front of `backends`, plain-text HTTP/2 on both sides, and
-    /// waits until it accepts. Port 0 is replaced by a port that was free a moment ago.
+    /// waits until it accepts. Port 0 is replaced by a free port.
     ///
     /// # Errors
     /// See [`ProxyError`].
@@ -49,7 +49,7 @@ impl Proxy {
             return Err(ProxyError::NoBackends);
         }
         let in_use = |source| ProxyError::Listen { listen, source };
-        // Some proxies bind with SO_REUSEPORT and would share the port with a stranger; ask first.
+        // Some proxies bind with SO_REUSEPORT, and would share the port with another program.
         let listen = TcpListener::bind(listen).and_then(|free| free.local_addr()).map_err(in_use)?;
         let folder =
             tempfile::Builder::new().prefix("meshless-proxy-").tempdir().map_err(ProxyError::Folder)?;
@@ -67,12 +67,12 @@ impl Proxy {
         Ok(running)
     }
 
-    /// `haproxy`, `nginx` or `envoy`.
+    /// Returns `haproxy`, `nginx` or `envoy`.
     pub fn name(&self) -> &'static str {
         self.kind.program()
     }
 
-    /// What the proxy says its version is, such as `2.6.12`.
+    /// Returns the version that the proxy prints, such as `2.6.12`.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -118,7 +118,7 @@ impl Proxy {
     }
 }
 
-/// A proxy that runs. Dropping it stops the process and removes its folder.
+/// A running proxy. Dropping it stops the process and removes its folder.
 #[derive(Debug)]
 pub struct RunningProxy {
     child: std::process::Child,
@@ -127,20 +127,20 @@ pub struct RunningProxy {
 }
 
 impl RunningProxy {
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The process's id; with nginx, its master's.
+    /// Returns the process id; for nginx, its master's.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 }
 
 impl Drop for RunningProxy {
-    /// Asks with SIGTERM first, which all three take as "now" and which nginx's master passes on to
-    /// its workers; a killed master would leave them behind.
+    /// Sends SIGTERM first: all three then stop at once, and nginx's master passes it on to its
+    /// workers. A killed master would leave its workers running.
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw) {
             // The child has not been waited for, so its id cannot belong to another process yet.
@@ -164,14 +164,14 @@ impl Drop for RunningProxy {
 )]
 pub struct ProxyMissing;
 
-/// Why a proxy that is installed does not run.
+/// Why an installed proxy does not run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
-    /// There is nothing to forward to.
+    /// There are no backends.
     #[error("the proxy needs at least one backend")]
     NoBackends,
-    /// Its address is taken or not of this machine.
+    /// The address is taken or does not belong to this machine.
     #[error("cannot listen on {listen} for the proxy: {source}")]
     Listen {
         /// The address.
@@ -200,7 +200,7 @@ pub enum ProxyError {
         /// Its last line of output.
         said: String,
     },
-    /// The program runs and accepts nothing.
+    /// The program runs, but does not accept connections.
     #[error("{name} does not accept connections after {} s and said: {said}", START_TIMEOUT.as_secs())]
     Silent {
         /// The program.
@@ -218,9 +218,9 @@ enum Kind {
 }
 
 impl Kind {
-    /// In order of preference: HAProxy shares HTTP/2 connections to the backends between calls, as
-    /// a mesh's sidecar does, while nginx opens one for each concurrent call. Envoy is what meshes
-    /// use, and rarely installed on its own.
+    /// In order of preference. HAProxy shares HTTP/2 connections to the backends between calls, as
+    /// a mesh's sidecar does; nginx opens one for each concurrent call. Envoy is what meshes use,
+    /// but it is rarely installed alone.
     const ALL: [Self; 3] = [Self::HaProxy, Self::Nginx, Self::Envoy];
 
     fn program(self) -> &'static str {
@@ -239,7 +239,7 @@ impl Kind {
         }
     }
 
-    /// What comes before the configuration's path to run in the foreground.
+    /// The arguments before the configuration's path, to run in the foreground.
     fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::HaProxy => &["-db", "-f"],
@@ -251,7 +251,7 @@ impl Kind {
     fn ask_version(self, program: &Path) -> Option<String> {
         let flag = if self == Self::Envoy { "--version" } else { "-v" };
         let output = Command::new(program).arg(flag).stdin(Stdio::null()).output().ok()?;
-        // nginx answers on stderr, the others on stdout.
+        // nginx prints on stderr, the others on stdout.
         let text = [output.stdout, output.stderr].concat();
         parse_version(&String::from_utf8_lossy(&text))
     }
@@ -263,32 +263,32 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// The first thing that looks like `1.2.3` in what a proxy prints about itself.
+/// Returns the first text like `1.2.3` in the output of a proxy.
 fn parse_version(text: &str) -> Option<String> {
     text.split(|c: char| c.is_whitespace() || c == '/' || c == '-')
         .find(|word| word.split('.').count() >= 2 && word.split('.').all(|part| part.parse::<u32>().is_ok()))
         .map(str::to_owned)
 }
 
-/// Connections that a proxy may hold on each side: enough for one per call, and no more than the
-/// descriptors allow, because HAProxy refuses to start beyond that.
+/// Returns how many connections a proxy may hold on each side: enough for one per call, but within
+/// the descriptor limit, because HAProxy refuses to start beyond that.
 fn max_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let descriptors =
         limit.maximum.or(limit.current).map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
-    // Two per connection that is passed on, and some for the proxy itself.
+    // Two per forwarded connection, and some for the proxy itself.
     (descriptors.saturating_sub(RESERVED_DESCRIPTORS) / 2).clamp(1, CONCURRENT_CALLS)
 }
 
-/// Calls in flight that every configuration makes room for.
+/// The calls in flight that every configuration allows.
 const CONCURRENT_CALLS: usize = 20_000;
 /// Descriptors a proxy needs for listeners, logs, pipes and threads.
 const RESERVED_DESCRIPTORS: usize = 200;
-/// How long a proxy may take until it accepts.
+/// How long a proxy may take until it accepts connections.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause between looks at a proxy that starts.
+/// The pause between checks of a starting proxy.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// A proxy that stops is looked at every 5 ms, 200 times, and then killed.
+/// A stopping proxy is checked every 5 ms, 200 times, and then killed.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(5);
 const STOP_POLLS: usize = 200;
 

@@ -1,10 +1,10 @@
-//! The way to one backend, which can become a black hole.
+//! A path to one backend that can become a black hole.
 //!
-//! A forwarder like [`VirtualAddress`](super::VirtualAddress), with one backend behind it.
-//! [`Relay::swallow`] makes it do what a node does that lost its network: what is sent is never
-//! answered, no connection ends, and new ones are not made. One thing differs: the kernel still
-//! acknowledges what an established connection sends until the relay's buffers are full, so that a
-//! limit on unacknowledged data (`TCP_USER_TIMEOUT`) does not notice.
+//! It is a forwarder like [`VirtualAddress`](super::VirtualAddress), with one backend.
+//! [`Relay::swallow`] makes it behave like a node without network: it answers nothing, ends no
+//! connection, and accepts no new ones. One thing differs: until the relay's buffers are full, the
+//! kernel still acknowledges what an established connection sends. So a limit on unacknowledged
+//! data (`TCP_USER_TIMEOUT`) does not notice.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::virtual_address::{listen_on, reset_on_close};
 
-/// A forwarder to one backend. Dropping it closes what passes through it.
+/// A forwarder to one backend. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Relay {
     local_addr: SocketAddr,
@@ -26,7 +26,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens on `listen` (port 0 picks a free one) and forwards to `backend`.
+    /// Listens on `listen` (port 0 selects a free one) and forwards to `backend`.
     ///
     /// # Errors
     /// If the address cannot be bound.
@@ -38,12 +38,12 @@ impl Relay {
         Ok(Self { local_addr, swallows, forwarder })
     }
 
-    /// From now on nothing comes back, and nothing ends.
+    /// Becomes a black hole: from now on nothing is answered, and nothing ends.
     pub fn swallow(&self) {
         self.swallows.send_replace(true);
     }
 
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -68,7 +68,7 @@ async fn forward(listener: TcpListener, backend: SocketAddr, mut swallowed: watc
         }
     }
     let _held = stop_accepting(&listener).await;
-    // The flows stand still by themselves; they and the listener must only not end.
+    // The flows stop by themselves; only they and the listener must not be dropped.
     std::future::pending().await
 }
 
@@ -89,15 +89,15 @@ async fn flow(mut client: TcpStream, backend: SocketAddr, mut swallowed: watch::
 
 /// Returns when the relay is a black hole.
 async fn swallowing(swallowed: &mut watch::Receiver<bool>) {
-    // Without a sender the relay is gone, and so is, in a moment, whoever waits here.
+    // Without a sender the relay was dropped, and this task ends soon.
     if swallowed.wait_for(|swallows| *swallows).await.is_err() {
         std::future::pending().await
     }
 }
 
-/// Fills the listener's queue, so that the kernel answers no SYN any more (listen(2): when the
-/// queue is full, "the request may be ignored so that a later reattempt at connection succeeds").
-/// The connections that fill it are returned.
+/// Fills the listener's queue, so that the kernel answers no more SYN (listen(2): when the queue is
+/// full, "the request may be ignored so that a later reattempt at connection succeeds"). Returns
+/// the connections that fill it.
 async fn stop_accepting(listener: &TcpListener) -> Vec<TcpStream> {
     let mut held = Vec::new();
     let Ok(address) = listener.local_addr() else { return held };
@@ -107,17 +107,17 @@ async fn stop_accepting(listener: &TcpListener) -> Vec<TcpStream> {
     for _ in 0..FILLERS {
         match tokio::time::timeout(FILL_TIMEOUT, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => held.push(stream),
-            // Unanswered: the queue is full.
+            // No answer: the queue is full.
             _ => break,
         }
     }
     held
 }
 
-/// Linux takes one more than the backlog of 0 says; others round it up.
+/// Linux accepts one more than the backlog of 0; other systems round it up.
 const FILLERS: usize = 16;
 
-/// On this machine's own interface a SYN is answered within microseconds, or never.
+/// On this machine a SYN is answered within microseconds, or never.
 const FILL_TIMEOUT: std::time::Duration = std::time::Duration::from_millis(20);
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
-//! What stands in for a ClusterIP: one address, and a random backend for each new connection.
+//! The replacement of a ClusterIP: one address, and a random backend for each new connection.
 //!
-//! Rigs hold one per row and change its backends as pods come and go; it is gone when it is
-//! dropped.
+//! Rigs hold one per row and change its backends as pods come and go. Dropping it removes it.
 
 use std::net::SocketAddr;
 
@@ -17,8 +16,8 @@ pub enum Service {
 }
 
 impl Service {
-    /// Sends new connections to `backends` from now on. Those that exist stay where they are, as
-    /// kube-proxy leaves them.
+    /// Sends new connections to `backends` from now on. Existing ones stay where they are, as with
+    /// kube-proxy.
     ///
     /// # Errors
     /// If the rules cannot be changed; they are then as before.
@@ -32,7 +31,7 @@ impl Service {
         }
     }
 
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         match self {
             Self::Forwarder(forwarder) => forwarder.local_addr(),

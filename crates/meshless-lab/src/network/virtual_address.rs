@@ -1,11 +1,10 @@
-//! One address in front of several backends, as a ClusterIP is.
+//! One address in front of several backends, like a ClusterIP.
 //!
-//! kube-proxy's iptables and nftables rules choose a backend at random for each new *connection*
-//! and leave the connection there for its life. [`VirtualAddress`] does the same with a TCP
-//! forwarder in this process: scenarios put it in front of the echo servers. It never looks into
-//! the bytes, so HTTP/2 sticks to one backend here exactly as it does on a cluster. What it cannot
-//! imitate is the price: packets rewritten by the kernel cost next to nothing, bytes copied through
-//! a process cost that process some µs per call.
+//! kube-proxy's iptables and nftables rules choose a backend at random for each new *connection*,
+//! which stays there for its life. [`VirtualAddress`] does the same with a TCP forwarder in this
+//! process: scenarios put it in front of the echo servers. It never reads the bytes, so HTTP/2
+//! stays on one backend here exactly as on a cluster. Only the cost differs: rewriting packets
+//! costs the kernel almost nothing, but copying bytes costs this process some µs per call.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -30,7 +29,7 @@ pub struct VirtualAddress {
 }
 
 impl VirtualAddress {
-    /// Listens on `listen` (port 0 picks a free one) and forwards to `backends`, chosen by the
+    /// Listens on `listen` (port 0 selects a free one) and forwards to `backends`, chosen by the
     /// random stream of `seed`.
     ///
     /// # Errors
@@ -43,18 +42,18 @@ impl VirtualAddress {
         Ok(Self { local_addr, backends, forwarder })
     }
 
-    /// Forwards new connections to `backends` from now on. Connections that exist stay where they
-    /// are, as kube-proxy leaves them. With no backend at all, new connections are reset.
+    /// Sends new connections to `backends` from now on. Existing ones stay where they are, as with
+    /// kube-proxy. Without any backend, new connections are reset.
     pub fn set_backends(&self, backends: Vec<SocketAddr>) {
         self.backends.lock().current = backends;
     }
 
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// Connections that each backend has accepted so far, those that have ended included.
+    /// Returns how many connections each backend has accepted so far, including ended ones.
     pub fn connections(&self) -> BTreeMap<SocketAddr, u64> {
         self.backends.lock().connections.clone()
     }
@@ -104,10 +103,10 @@ async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
                     let backend = backends.choose(&mut rng);
                     flows.spawn(flow(client, backend, Arc::clone(&backends)));
                 }
-                // The client left before it was accepted; the next one is not concerned.
+                // The client left before it was accepted; this does not affect the next one.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // Out of descriptors or memory. The error returns at once for as long as that
-                // lasts, so wait.
+                // Out of descriptors or memory. The error returns at once while that lasts, so
+                // wait.
                 Err(error) => {
                     tracing::warn!(%error, "the virtual address cannot accept; trying again in {ACCEPT_BACKOFF:?}");
                     tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -118,8 +117,8 @@ async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
     }
 }
 
-/// One connection from its acceptance to its end. A half-close passes through as such, a failure as
-/// a reset of both sides.
+/// Forwards one connection until it ends. A half-close is forwarded as a half-close, a failure as a
+/// reset of both sides.
 async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<Backends>) {
     let connected = match backend {
         Some(backend) => TcpStream::connect(backend).await.map(|stream| (backend, stream)),
@@ -130,8 +129,7 @@ async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<
         return;
     };
     backends.count(backend);
-    // Nagle's algorithm here would hold back small frames that client and server were careful to
-    // send at once.
+    // Nagle's algorithm would delay small frames that client and server have sent at once.
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
     if copy_bidirectional(&mut client, &mut server).await.is_err() {
@@ -140,7 +138,7 @@ async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<
     }
 }
 
-/// Makes the coming close a RST. Fails only on a socket that is gone already, which is as good.
+/// Makes the next close a RST. Fails only if the socket is already closed, which is fine.
 pub(super) fn reset_on_close(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
@@ -154,8 +152,8 @@ pub(super) fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Connections that wait to be accepted. A burst beyond it loses SYNs, which come back only after 1
-/// s.
+/// Connections that wait to be accepted. A larger burst loses SYNs, which are repeated only after
+/// 1 s.
 const BACKLOG: i32 = 4096;
 /// Pause after a failed accept.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(20);
@@ -170,8 +168,8 @@ mod tests {
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-    /// A backend that answers each connection, once its sending side is closed, with `name` and
-    /// what it read.
+    /// A backend that answers each connection, once its sending side is closed, with `name` and the
+    /// bytes that it has read.
     async fn backend(name: &'static str) -> SocketAddr {
         let listener = TcpListener::bind(LOOPBACK).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -261,7 +259,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         drop(address);
-        // End of stream or reset, but an end; and nobody listens any more.
+        // End of stream or reset, but an end; and nothing listens any more.
         assert!(matches!(stream.read(&mut [0; 8]).await, Ok(0) | Err(_)));
         assert!(TcpStream::connect(local_addr).await.is_err());
     }

@@ -1,5 +1,4 @@
-//! A plot: its frame, axes, lines with markers, bands, and labels that keep out of each other's
-//! way.
+//! A plot: its frame, axes, lines with markers, bands, and labels that do not overlap.
 //!
 //! Used by every figure; knows nothing of calls and backends.
 
@@ -7,7 +6,7 @@ use super::palette::marker;
 use super::scale::Scale;
 use super::svg::{Anchor, Svg, text_width};
 
-/// A plot in the making: a picture with two axes over its inner area.
+/// An unfinished plot: a picture with two axes over its inner area.
 pub(crate) struct Plot {
     pub(crate) svg: Svg,
     pub(crate) x: Scale,
@@ -25,7 +24,7 @@ pub(crate) struct Area {
     pub(crate) bottom: f64,
 }
 
-/// Size of a picture and room around its inner area.
+/// The size of a picture and the margins around its inner area.
 #[derive(Clone, Copy)]
 pub(crate) struct Frame {
     pub(crate) width: f64,
@@ -37,17 +36,17 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// For a page of desktop width, with room on the right for the names of lines.
+    /// For a desktop page, with room on the right for the names of lines.
     pub(crate) const WIDE: Self =
         Self { width: 800.0, height: 360.0, left: 48.0, right: 166.0, top: 24.0, bottom: 44.0 };
-    /// The same picture for a phone, where names stand in a key above it.
+    /// The same picture for a phone; a key above it has the names.
     pub(crate) const NARROW: Self =
         Self { width: 344.0, height: 270.0, left: 44.0, right: 12.0, top: 24.0, bottom: 44.0 };
     /// One of several small pictures side by side.
     pub(crate) const SMALL: Self =
         Self { width: 384.0, height: 195.0, left: 50.0, right: 14.0, top: 27.0, bottom: 40.0 };
 
-    /// True if lines are named at their ends.
+    /// Returns true if lines are named at their ends.
     pub(crate) fn names_lines(&self) -> bool {
         self.right > 100.0
     }
@@ -63,7 +62,7 @@ impl Frame {
 }
 
 impl Plot {
-    /// An empty plot; the scales are stretched over the frame's inner area.
+    /// Returns an empty plot; the scales cover the frame's inner area.
     pub(crate) fn new(frame: Frame, x: Scale, y: Scale, label: &str) -> Self {
         let area = frame.area();
         let svg = Svg::new(frame.width, frame.height, label);
@@ -71,7 +70,7 @@ impl Plot {
         Self { svg, x, y, area, width: frame.width }
     }
 
-    /// Horizontal grid lines with their values, and what they are, above the axis.
+    /// Adds horizontal grid lines with their values, and the axis's name above.
     pub(crate) fn y_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
         let Area { left, right, .. } = self.area;
         for tick in ticks {
@@ -82,8 +81,8 @@ impl Plot {
         self.svg.text("t name", (4.0, 12.0), Anchor::Start, name);
     }
 
-    /// Ticks below the plot; labels that would touch the one before are left out. The last one
-    /// always stands.
+    /// Adds ticks below the plot. Labels that would touch the previous one are left out, but never
+    /// the last one.
     pub(crate) fn x_axis(&mut self, ticks: &[f64], name: &str, format: impl Fn(f64) -> String) {
         let Area { left, right, bottom, .. } = self.area;
         self.svg.line("axis", (left, bottom), (right, bottom));
@@ -102,7 +101,7 @@ impl Plot {
         self.svg.text("t name", ((left + right) / 2.0, bottom + 34.0), Anchor::Middle, name);
     }
 
-    /// The area between two lines, as points (x, low, high).
+    /// Fills the area between two lines, as points (x, low, high).
     pub(crate) fn band(&mut self, slot: usize, points: &[(f64, f64, f64)]) {
         let Plot { x, y, .. } = *self;
         let up = points.iter().map(|p| (x.at(p.0), y.at(p.2)));
@@ -113,20 +112,20 @@ impl Plot {
         }
     }
 
-    /// A line through the points.
+    /// Draws a line through the points.
     pub(crate) fn line(&mut self, class: &str, points: &[(f64, f64)]) {
         let pixels: Vec<_> = points.iter().map(|(x, y)| (self.x.at(*x), self.y.at(*y))).collect();
         self.svg.polyline(class, &pixels);
     }
 
-    /// A marker with its tooltip.
+    /// Draws a marker with its tooltip.
     pub(crate) fn mark(&mut self, class: &str, slot: usize, point: (f64, f64), tip: &str) {
         let d = marker(slot, self.x.at(point.0), self.y.at(point.1), 3.6);
         self.svg.path(&format!("{class} s{slot}"), &d, tip);
     }
 
-    /// A horizontal line for a value worth comparing with, named at its left end: lines that rise
-    /// are at the right.
+    /// Draws a horizontal line for a reference value. Its name is at the left end, since rising
+    /// lines are at the right.
     pub(crate) fn reference(&mut self, value: f64, name: &str) {
         let Area { left, right, .. } = self.area;
         let y = self.y.at(value);
@@ -134,8 +133,8 @@ impl Plot {
         self.svg.text("t reference-name", (left + 4.0, y - 5.0), Anchor::Start, name);
     }
 
-    /// Names lines beside their last points, moved apart where they would overlap, with a thin lead
-    /// where moved.
+    /// Names lines beside their last points. Names that would overlap are moved apart, with a thin
+    /// line to the point.
     pub(crate) fn names(&mut self, mut names: Vec<Name>) {
         const APART: f64 = 16.0;
         names.sort_by(|a, b| self.y.at(a.at.1).total_cmp(&self.y.at(b.at.1)));
@@ -143,7 +142,7 @@ impl Plot {
         for i in 1..ys.len() {
             ys[i] = ys[i].max(ys[i - 1] + APART);
         }
-        // What was pushed out at the bottom pushes the others up again.
+        // Names that were pushed out at the bottom push the others up.
         let mut limit = self.area.bottom + 4.0;
         for y in ys.iter_mut().rev() {
             *y = y.min(limit);
@@ -170,7 +169,7 @@ pub(crate) struct Name {
     pub(crate) text: String,
 }
 
-/// Cuts what would not fit into `width` pixels.
+/// Cuts a text that does not fit into `width` pixels.
 fn shortened(text: &str, width: f64) -> String {
     if text_width(text) <= width {
         return text.to_owned();

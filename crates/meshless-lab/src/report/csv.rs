@@ -36,7 +36,7 @@ fn quoted(cell: &str) -> String {
     }
 }
 
-/// Columns of [`outcome`].
+/// The columns of [`outcome`].
 pub(crate) const OUTCOME: [&str; 20] = [
     "ok",
     "failed",

@@ -1,8 +1,8 @@
-//! What a run shows, as data: where each strategy's bursts began to fail, what each did to the
-//! backends.
+//! The findings of a run as data: where each strategy's bursts began to fail, and how each loaded
+//! the backends.
 //!
-//! The only place that derives something from rows. Sentences, tables and pictures read this and
-//! [`Results`].
+//! Only this module derives something from rows. Sentences, tables and pictures read its results
+//! and [`Results`].
 
 use crate::results::{BounceRow, BurstRow, Causes, ChurnRow, LevellingRow, Outcome, Results, SpreadRow};
 
@@ -14,13 +14,13 @@ pub(crate) struct BurstFact<'a> {
 }
 
 impl<'a> BurstFact<'a> {
-    /// The smallest burst of which a call failed.
+    /// Returns the smallest burst with a failed call.
     pub(crate) fn onset(&self) -> Option<&'a BurstRow> {
         self.rows.iter().copied().find(|row| row.outcome.failed > 0)
     }
 
-    /// The largest burst below the onset, that is, for which this run shows that nothing failed; 0
-    /// if none.
+    /// Returns the largest burst below the onset, the largest one without a failure in this run; 0
+    /// if there is none.
     pub(crate) fn clean_to(&self) -> u64 {
         self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)
     }
@@ -29,14 +29,13 @@ impl<'a> BurstFact<'a> {
         self.rows[self.rows.len() - 1]
     }
 
-    /// True if the first failures came at the smallest burst, so that where they begin is not
-    /// known.
+    /// Returns true if already the smallest burst had failures, so that their onset is unknown.
     pub(crate) fn fails_from_the_start(&self) -> bool {
         self.rows[0].outcome.failed > 0
     }
 }
 
-/// Bursts by strategy, in the order of the run.
+/// Returns the bursts by strategy, in the order of the run.
 pub(crate) fn bursts(results: &Results) -> Vec<BurstFact<'_>> {
     let mut facts: Vec<BurstFact<'_>> = Vec::new();
     for row in results.burst.iter().filter(|row| total(&row.outcome) > 0) {
@@ -65,13 +64,13 @@ impl<'a> EventFact<'a> {
         self.rows.iter().copied().find(|row| row.strategy == strategy)
     }
 
-    /// True if what matters is who gets how much.
+    /// Returns true if the event is about the backends' shares.
     pub(crate) fn is_about_shares(&self) -> bool {
         matches!(self.name, "scale" | "slow")
     }
 }
 
-/// Events in the order in which they were made. Rows of an event without a note are still an event.
+/// Returns the events in their order. Rows of an event without a note still count as an event.
 pub(crate) fn events(results: &Results) -> Vec<EventFact<'_>> {
     let mut facts: Vec<EventFact<'_>> = Vec::new();
     for row in results.churn.iter().filter(|row| row.calls > 0) {
@@ -88,13 +87,13 @@ pub(crate) fn events(results: &Results) -> Vec<EventFact<'_>> {
     facts
 }
 
-/// What became of one strategy's calls in all events together.
+/// The outcome of one strategy's calls, all events together.
 pub(crate) struct ChurnFact<'a> {
     pub(crate) strategy: &'a str,
     pub(crate) calls: u64,
     pub(crate) failed: u64,
     pub(crate) duplicated: u64,
-    /// Events that it had not got over when the watch ended.
+    /// The events that had not converged when the watch ended.
     pub(crate) not_over: Vec<&'a str>,
 }
 
@@ -104,7 +103,7 @@ impl ChurnFact<'_> {
     }
 }
 
-/// Strategies of the churn, in the order of the run.
+/// Returns the strategies of the churn, in the order of the run.
 pub(crate) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
     let mut facts: Vec<ChurnFact<'_>> = Vec::new();
     for row in results.churn.iter().filter(|row| row.calls > 0) {
@@ -129,7 +128,7 @@ pub(crate) fn churned(results: &Results) -> Vec<ChurnFact<'_>> {
     facts
 }
 
-/// The event in which a strategy's calls were sent most often, if that is worth a word.
+/// Returns the event with the most attempts per call, if that is worth a sentence.
 pub(crate) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
     let rows = results.churn.iter().filter(|row| row.calls > 0);
     let rows = rows.filter_map(|row| Some((row, row.attempts_per_call?)));
@@ -137,7 +136,7 @@ pub(crate) fn most_attempts(results: &Results) -> Option<(&ChurnRow, f64)> {
     many.max_by(|(_, a), (_, b)| a.total_cmp(b))
 }
 
-/// One strategy without levelled ages and with them.
+/// Returns pairs of a strategy without levelled ages and with them.
 pub(crate) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)> {
     let measured = || results.levelling.iter().filter(|row| row.deviation > 0.0);
     let with =
@@ -145,37 +144,37 @@ pub(crate) fn levelled(results: &Results) -> Vec<(&LevellingRow, &LevellingRow)>
     measured().filter(|row| row.exponent == 0).filter_map(|row| Some((row, with(&row)?))).collect()
 }
 
-/// One strategy on servers that queue, and on servers that bounce.
+/// Returns pairs of a strategy on servers that queue and on servers that bounce.
 pub(crate) fn bounced(results: &Results) -> Vec<(&BounceRow, &BounceRow)> {
     let answered = || results.bounce.iter().filter(|row| row.outcome.ok > 0);
     let bounce = |queue: &&BounceRow| answered().find(|row| row.bounces && row.strategy == queue.strategy);
     answered().filter(|row| !row.bounces).filter_map(|row| Some((row, bounce(&row)?))).collect()
 }
 
-/// Backends that answered at least one call.
+/// Returns the number of backends that answered at least one call.
 pub(crate) fn reached(row: &SpreadRow) -> usize {
     row.share.values().filter(|calls| **calls > 0).count()
 }
 
-/// True if a spread row has something to say on balance.
+/// Returns true if a spread row says something about balance.
 pub(crate) fn has_choice(row: &SpreadRow) -> bool {
     row.backends > 1 && row.outcome.ok > 0
 }
 
-/// Failed calls that no server executed: sending them again is safe.
+/// Returns the number of failed calls that no server executed: they can be sent again safely.
 pub(crate) fn safe_to_repeat(causes: &Causes) -> u64 {
     causes.never_sent + causes.sent_not_processed
 }
 
-/// Below, the race of a call with a connection's end explains it.
+/// Fewer attempts are explained by the race of a call with a connection's end.
 const MANY_ATTEMPTS: f64 = 1.02;
 
-/// Calls that ended, one way or the other.
+/// Returns the number of calls that ended, answered or failed.
 pub(crate) fn total(outcome: &Outcome) -> u64 {
     outcome.ok + outcome.failed
 }
 
-/// The four causes, as a reader names them; the order is that of stacked bars.
+/// Returns the four causes with their names, in the order of stacked bars.
 pub(crate) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
     [
         ("deadline passed", causes.deadline),
@@ -185,7 +184,7 @@ pub(crate) fn causes(causes: &Causes) -> [(&'static str, u64); 4] {
     ]
 }
 
-/// Causes of several rows together.
+/// Returns the causes of several rows together.
 pub(crate) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64, Causes) {
     outcomes.fold((0, 0, Causes::default()), |(ok, failed, mut sum), outcome| {
         sum.deadline += outcome.causes.deadline;
@@ -196,22 +195,22 @@ pub(crate) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64,
     })
 }
 
-/// What kind of thing a strategy is, where its name says so: the verdict words its advice by it.
+/// The kind of a strategy, from its name: the verdict chooses its advice by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A connection for each call.
     PerCall,
-    /// One connection for good.
+    /// One connection for the whole run.
     Single,
     /// The server ages the connection.
     Ageing,
     /// A proxy balances.
     Proxy,
-    /// The client balances, or a name that this version does not know.
+    /// The client balances, or this version does not know the name.
     Other,
 }
 
-/// By the name as `compare --strategies` takes it.
+/// Returns the kind for a name of `compare --strategies`.
 pub(crate) fn kind(strategy: &str) -> Kind {
     match strategy {
         "connection-per-call" => Kind::PerCall,

@@ -1,19 +1,19 @@
-//! The figures of a report, in the order of the page: each with what you see, how it was measured,
-//! and its pictures.
+//! The figures of a report, in the order of the page: each has its finding, its method, and its
+//! pictures.
 
 use std::collections::BTreeMap;
 
 use super::palette::marker;
 use super::svg::escape;
 
-/// One figure, ready to be set.
+/// One complete figure.
 pub(crate) struct Figure {
     /// Anchor in the page.
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
-    /// What you see, from this run.
+    /// The finding of this run.
     pub(crate) takeaway: String,
-    /// What is drawn and how it was measured.
+    /// What is drawn, and how it was measured.
     pub(crate) method: String,
     pub(crate) key: Vec<Key>,
     pub(crate) pictures: Pictures,
@@ -21,14 +21,14 @@ pub(crate) struct Figure {
 
 /// The pictures of a figure.
 pub(crate) enum Pictures {
-    /// One picture over the whole width, drawn once for a desktop and once for a phone.
+    /// One picture over the whole width, drawn for a desktop and for a phone.
     One {
         /// For a desktop: lines are named where they end.
         wide: String,
         /// For a phone: lines are named in the key.
         narrow: String,
     },
-    /// Small ones side by side, as heading and picture.
+    /// Small ones side by side, each with a heading.
     Several(Vec<Panel>),
     /// A table, as HTML.
     Table(String),
@@ -36,7 +36,7 @@ pub(crate) enum Pictures {
 
 /// One of several small pictures.
 pub(crate) struct Panel {
-    /// Class of the heading's marker; none for a plain heading.
+    /// Class of the heading's marker; `None` for a plain heading.
     pub(crate) slot: Option<usize>,
     pub(crate) title: String,
     /// A few numbers after the heading.
@@ -49,7 +49,7 @@ pub(crate) struct Key {
     /// A small SVG.
     pub(crate) swatch: String,
     pub(crate) text: String,
-    /// True if the wide picture names it itself.
+    /// True if only the narrow picture needs it.
     pub(crate) narrow_only: bool,
 }
 
@@ -78,7 +78,8 @@ pub(crate) fn strategy_swatch(slot: usize) -> String {
     swatch(&format!(r#"<path class="line s{slot}" d="M0 7H18"/><path class="mark s{slot}" d="{d}"/>"#))
 }
 
-/// Standard deviation of the backends' calls over their mean; none where no call was answered.
+/// Returns the standard deviation of the backends' calls over their mean; `None` if no call was
+/// answered.
 pub(crate) fn deviation(share: &BTreeMap<String, u64>, backends: usize) -> Option<f64> {
     let total: u64 = share.values().sum();
     if total == 0 || backends == 0 {
@@ -97,7 +98,7 @@ pub(crate) fn swatch(inner: &str) -> String {
     )
 }
 
-/// Text in which backticks mark code, as HTML.
+/// Converts a text with code in backticks to HTML.
 pub(crate) fn inline(text: &str) -> String {
     let pieces = text.split('`').enumerate();
     pieces
@@ -105,7 +106,7 @@ pub(crate) fn inline(text: &str) -> String {
         .collect()
 }
 
-/// A common upper end for axes: a little above the largest value.
+/// Returns an upper end for axes, a little above the largest value.
 pub(crate) fn top(values: impl Iterator<Item = f64>) -> f64 {
     values.filter(|v| v.is_finite()).fold(0.0, f64::max) * 1.06
 }

@@ -1,14 +1,14 @@
-//! Numbers as people read them: `1.2 %`, `104 ms`, `20 k`. Used by every part of the report but
-//! JSON and CSV.
+//! Numbers for people: `1.2 %`, `104 ms`, `20 k`. Used by every part of the report except JSON and
+//! CSV.
 //!
-//! The space before a unit does not break ([`NBSP`]), the one inside a number is narrow as well.
+//! The space before a unit does not break ([`NBSP`]); the space inside a number is also narrow.
 
 /// Keeps a number and its unit on one line.
 pub(crate) const NBSP: char = '\u{a0}';
 const NARROW: char = '\u{202f}';
 
-/// A fraction as per cent; what is above zero never shows as zero, what is below one never as 100
-/// %.
+/// Formats a fraction as per cent. Above zero it is never shown as zero, and below one never as
+/// 100 %.
 pub(crate) fn percent(fraction: f64) -> String {
     let p = fraction * 100.0;
     let number = match p {
@@ -29,8 +29,8 @@ pub(crate) fn percent(fraction: f64) -> String {
     format!("{number}{NBSP}%")
 }
 
-/// The same with all its digits, for the marks of a scale: those are round, and rounded further two
-/// may read alike.
+/// The same with all digits, for the ticks of a scale: they are round already, and after more
+/// rounding two could look the same.
 pub(crate) fn percent_mark(fraction: f64) -> String {
     format!("{}{NBSP}%", trim(format!("{:.6}", fraction * 100.0)))
 }
@@ -56,7 +56,7 @@ pub(crate) fn us(us: f64) -> String {
     }
 }
 
-/// A count in full, in groups of three.
+/// Formats a count in full, in groups of three digits.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::with_capacity(digits.len() * 2);
@@ -69,7 +69,7 @@ pub(crate) fn count(n: u64) -> String {
     grouped
 }
 
-/// A count for an axis: `500`, `2 k`, `1.5 M`.
+/// Formats a count for an axis: `500`, `2 k`, `1.5 M`.
 pub(crate) fn short(n: f64) -> String {
     match n {
         _ if n >= 1e6 => format!("{}{NBSP}M", trim(format!("{:.1}", n / 1e6))),
@@ -78,7 +78,7 @@ pub(crate) fn short(n: f64) -> String {
     }
 }
 
-/// A ratio to three figures: `1.02`, `3.00`, `12.5`.
+/// Formats a ratio with three digits: `1.02`, `3.00`, `12.5`.
 pub(crate) fn ratio(r: f64) -> String {
     match r {
         _ if !r.is_finite() => "–".into(),

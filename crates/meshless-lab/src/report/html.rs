@@ -1,4 +1,4 @@
-//! The page: one file without any outside resource or script, for a desktop, a phone, and paper.
+//! The page: one file without outside resources or scripts, for a desktop, a phone, and paper.
 //!
 //! Order: the verdict, a summary, the figures, how to read them, every number, how it was run.
 
@@ -15,7 +15,7 @@ use crate::results::Results;
 
 pub(crate) mod tables;
 
-/// The whole page.
+/// Returns the whole page.
 pub(crate) fn page(results: &Results) -> String {
     let palette = Palette::of(results);
     let figures: Vec<Figure> =
@@ -102,7 +102,7 @@ fn section(number: usize, figure: &Figure) -> String {
     out
 }
 
-/// What lay between the processes, in words.
+/// Describes the network between the processes.
 fn network(name: &str) -> String {
     match name {
         "loopback" => "loopback; the virtual address is a forwarder in user space".into(),
@@ -200,12 +200,12 @@ fn ratio_or_whole(rate: f64) -> String {
     if rate.fract() == 0.0 && rate >= 0.0 { count(rate as u64) } else { ratio(rate) }
 }
 
-/// The date of an RFC 3339 instant.
+/// Returns the date of an RFC 3339 instant.
 fn day(instant: &str) -> &str {
     instant.split_once('T').map_or(instant, |(day, _)| day)
 }
 
-/// The tables are wider than paper, so there they give way to a sentence.
+/// The tables are wider than paper; on paper a sentence replaces them.
 const NUMBERS: &str = "<section id=\"numbers\"><h2>Every number</h2>\n\
 <p class=\"paper\">The full tables do not fit on paper; they are in the CSV files beside the page.</p>\n";
 

@@ -1,4 +1,4 @@
-//! `results.json`: the results as they are, for scripts. The layout's description is `schema.json`.
+//! `results.json`: the unchanged results, for scripts. `schema.json` describes the layout.
 
 use crate::results::Results;
 

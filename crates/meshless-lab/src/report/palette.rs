@@ -1,18 +1,18 @@
-//! Which colour and which marker a strategy has, the same in every picture and table of a report.
+//! The colour and the marker of each strategy, the same in every picture and table of a report.
 //!
-//! Hues derive from Okabe and Ito's palette for all kinds of colour vision, darkened for the light
-//! page and lightened for the dark one until lines have a contrast of 3:1 (WCAG 2.1, 1.4.11: the
-//! test below). A marker's shape repeats what the colour says.
+//! The hues come from Okabe and Ito's palette for all kinds of colour vision. They are darker on
+//! the light page and lighter on the dark one, so that lines have a contrast of 3:1 (WCAG 2.1,
+//! 1.4.11: the test below). A marker's shape repeats the information of the colour.
 
 use crate::results::Results;
 
-/// Looks of the strategies of one run.
+/// The slots of the strategies of one run.
 pub(crate) struct Palette {
     slots: Vec<(String, usize)>,
 }
 
 impl Palette {
-    /// Known strategies keep their slot from run to run; others take what is free, then start over.
+    /// Known strategies have the same slot in every run; others get free ones, then start over.
     pub(crate) fn of(results: &Results) -> Self {
         let mut slots: Vec<(String, usize)> = Vec::new();
         for name in strategies(results) {
@@ -31,21 +31,21 @@ impl Palette {
         Self { slots }
     }
 
-    /// Number of a strategy's class (`s0`, `s1`…) and marker.
+    /// Returns the number of a strategy's class (`s0`, `s1`…) and marker.
     pub(crate) fn slot(&self, strategy: &str) -> usize {
         self.slots.iter().find(|(name, _)| name == strategy).map_or(0, |(_, slot)| *slot)
     }
 
-    /// Strategies in the order of the run.
+    /// Returns the strategies in the order of the run.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.slots.iter().map(|(name, _)| name.as_str())
     }
 }
 
-/// Strategies of a run, in the order in which they first appear.
+/// Returns the strategies of a run, in the order in which they first appear.
 pub(crate) fn strategies(results: &Results) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    // The spread first: it has every strategy where the burst leaves some out, and so their order.
+    // The spread first: it has every strategy in order; the burst leaves some out.
     let spread_and_burst =
         results.spread.iter().map(|r| &r.strategy).chain(results.burst.iter().map(|r| &r.strategy));
     let servers =
@@ -58,7 +58,7 @@ pub(crate) fn strategies(results: &Results) -> Vec<String> {
     names
 }
 
-/// CSS custom properties `--s0`… and the classes that use them.
+/// Returns the CSS custom properties `--s0`… and the classes that use them.
 pub(crate) fn css() -> String {
     let vars = |pick: fn(&(&'static str, &'static str)) -> &'static str| {
         COLOURS.iter().enumerate().map(|(i, c)| format!("--s{i}:{};", pick(c))).collect::<String>()
@@ -71,7 +71,7 @@ pub(crate) fn css() -> String {
     )
 }
 
-/// Path of a marker around a point; the shapes differ where slots differ.
+/// Returns the path of a marker around a point. Each slot has its own shape.
 pub(crate) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
     let polygon = |points: &[(f64, f64)]| {
         let points: Vec<String> =
@@ -88,7 +88,7 @@ pub(crate) fn marker(slot: usize, x: f64, y: f64, r: f64) -> String {
     }
 }
 
-/// Index is the slot in [`COLOURS`].
+/// The index is the slot in [`COLOURS`].
 const KNOWN: [&str; 13] = [
     "single-connection",
     "connection-per-call",
@@ -105,7 +105,7 @@ const KNOWN: [&str; 13] = [
     "grpc-go",
 ];
 
-/// On the light page, on the dark page.
+/// For the light page, for the dark page.
 const COLOURS: [(&str, &str); 13] = [
     ("#4d5358", "#b9c0c6"),
     ("#c8460b", "#ff8f55"),

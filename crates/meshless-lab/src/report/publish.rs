@@ -1,4 +1,4 @@
-//! Writes the report, and prints what the user reads first.
+//! Writes the report, and prints the results.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) fn publish(results: &Results, out: &Path, json: bool) -> Result<(), R
     Ok(())
 }
 
-/// A reader that has gone away, such as `head`, is no reason to fail: the report is written.
+/// A closed reader, such as `head`, is not an error: the report is written.
 fn print(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{}", text.trim_end());
 }
@@ -38,5 +38,5 @@ fn wants_colour() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Columns of what is printed where no terminal says how many it has.
+/// The width if no terminal gives one.
 const WIDTH_UNKNOWN: u16 = 100;

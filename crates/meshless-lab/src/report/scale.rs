@@ -1,4 +1,4 @@
-//! From a value to a place on an axis, and the values worth a tick. Pure arithmetic.
+//! Converts values to positions on an axis, and chooses its ticks. Pure arithmetic.
 
 /// An axis: values `lo..=hi` over pixels `from..to`.
 #[derive(Clone, Copy, Debug)]
@@ -11,25 +11,25 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Even steps. A range without extent gets one, so that a single value has a place.
+    /// Even steps. An empty range is extended, so that a single value has a position.
     pub(crate) fn linear(lo: f64, hi: f64) -> Self {
         let (lo, hi) = if lo.is_finite() && hi.is_finite() && hi > lo { (lo, hi) } else { (lo, lo + 1.0) };
         Self { lo, hi, from: 0.0, to: 1.0, log: false }
     }
 
-    /// Even factors, for values above zero; others stand at the low end.
+    /// Even factors, for values above zero; others are at the low end.
     pub(crate) fn log(lo: f64, hi: f64) -> Self {
         let lo = if lo.is_finite() && lo > 0.0 { lo } else { 1.0 };
         let (lo, hi) = if hi.is_finite() && hi > lo { (lo, hi) } else { (lo / 2.0, lo * 2.0) };
         Self { lo, hi, from: 0.0, to: 1.0, log: true }
     }
 
-    /// The same values over other pixels.
+    /// Returns the same scale over other pixels.
     pub(crate) fn over(self, from: f64, to: f64) -> Self {
         Self { from, to, ..self }
     }
 
-    /// Where a value stands; what is outside stands at the edge.
+    /// Returns the position of a value; values outside are at the edge.
     pub(crate) fn at(&self, value: f64) -> f64 {
         let value = value.clamp(self.lo, self.hi);
         let t = if self.log {
@@ -40,7 +40,7 @@ impl Scale {
         self.from + t * (self.to - self.from)
     }
 
-    /// About `wanted` round values inside the range: 1, 2 or 5 times a power of ten.
+    /// Returns about `wanted` round values in the range: 1, 2 or 5 times a power of ten.
     pub(crate) fn ticks(&self, wanted: usize) -> Vec<f64> {
         if self.log {
             return self.log_ticks(wanted);
@@ -62,7 +62,7 @@ impl Scale {
     }
 }
 
-/// The next round number at or above: 1, 2 or 5 times a power of ten.
+/// Returns the next round number, or `value` itself: 1, 2 or 5 times a power of ten.
 pub(crate) fn round_up(value: f64) -> f64 {
     if !value.is_finite() || value <= 0.0 {
         return 1.0;

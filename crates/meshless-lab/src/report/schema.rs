@@ -1,5 +1,5 @@
-//! The JSON Schema of `results.json`, made from the types so that it cannot drift; `schema.json` is
-//! its copy in the repository, and a test compares the two.
+//! The JSON Schema of `results.json`, generated from the types. `schema.json` is its copy in the
+//! repository; a test compares the two.
 
 use crate::results::Results;
 

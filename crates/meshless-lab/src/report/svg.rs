@@ -1,16 +1,16 @@
 //! A writer for the few SVG elements that charts need.
 //!
-//! Colours, strokes and fonts are CSS classes of the page, so that one picture serves light, dark
-//! and print. Text stays text, and every string is escaped.
+//! Colours, strokes and fonts are CSS classes of the page, so one picture works in light, dark and
+//! print. Text stays text, and every string is escaped.
 
 use std::fmt::{Display, Write as _};
 
-/// A picture in the making.
+/// An unfinished picture.
 pub(crate) struct Svg {
     text: String,
 }
 
-/// Where a text stands relative to its point.
+/// The side of a text at which its point is.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Anchor {
     Start,
@@ -19,7 +19,7 @@ pub(crate) enum Anchor {
 }
 
 impl Svg {
-    /// An empty picture; `label` is what a screen reader says in its place.
+    /// Returns an empty picture; a screen reader reads `label` instead.
     pub(crate) fn new(width: f64, height: f64, label: &str) -> Self {
         let text = format!(
             r#"<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{}">"#,
@@ -33,7 +33,7 @@ impl Svg {
         self.push(format_args!(r#"<line class="{class}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>"#));
     }
 
-    /// A rectangle with a tooltip; an empty one is left out.
+    /// Adds a rectangle with a tooltip; an empty one is left out.
     pub(crate) fn rect(&mut self, class: &str, (x, y): (f64, f64), (w, h): (f64, f64), tip: &str) {
         if w > 0.0 && h > 0.0 {
             let (x, y, w, h, tip) = (n(x), n(y), n(w), n(h), title(tip));
@@ -43,13 +43,13 @@ impl Svg {
         }
     }
 
-    /// Any shape, with a tooltip unless `tip` is empty.
+    /// Adds any shape, with a tooltip unless `tip` is empty.
     pub(crate) fn path(&mut self, class: &str, d: &str, tip: &str) {
         let tip = title(tip);
         self.push(format_args!(r#"<path class="{class}" d="{d}">{tip}</path>"#));
     }
 
-    /// Straight lines through the points.
+    /// Adds straight lines through the points.
     pub(crate) fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
         if points.len() > 1 {
             let points: Vec<String> = points.iter().map(|(x, y)| format!("{} {}", n(*x), n(*y))).collect();
@@ -67,8 +67,8 @@ impl Svg {
         self.push(format_args!(r#"<text class="{class}" x="{x}" y="{y}"{anchor}>{text}</text>"#));
     }
 
-    /// A bold name and, after it in the same line, a remark: only the browser knows how wide the
-    /// name is.
+    /// Adds a bold name and a remark after it, as one text element: only the browser knows the
+    /// width of the name.
     pub(crate) fn name_and_remark(&mut self, class: &str, (x, y): (f64, f64), name: &str, remark: &str) {
         let (x, y, name, remark) = (n(x), n(y), escape(name), escape(remark));
         self.push(format_args!(
@@ -87,7 +87,7 @@ impl Svg {
     }
 }
 
-/// Text for any place of HTML or SVG, attributes in double quotes as well.
+/// Escapes text for any place of HTML or SVG, including attributes in double quotes.
 pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -105,8 +105,8 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Width of a text at the charts' 12 px, close enough to keep labels apart: 0.55 em a character for
-/// common sans faces.
+/// Estimates the width of a text at the charts' 12 px, well enough to keep labels apart: 0.55 em
+/// per character for common sans fonts.
 pub(crate) fn text_width(text: &str) -> f64 {
     const PX_PER_CHARACTER: f64 = 6.7;
     text.chars().count() as f64 * PX_PER_CHARACTER
@@ -116,8 +116,8 @@ fn title(tip: &str) -> String {
     if tip.is_empty() { String::new() } else { format!("<title>{}</title>", escape(tip)) }
 }
 
-/// A tenth of a pixel is enough, and what is no number is drawn at 0 rather than breaks the
-/// picture.
+/// Formats a coordinate: a tenth of a pixel is enough. NaN is drawn at 0, so that the picture stays
+/// valid.
 fn n(v: f64) -> f64 {
     if v.is_finite() { (v * 10.0).round() / 10.0 } else { 0.0 }
 }

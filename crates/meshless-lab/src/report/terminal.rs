@@ -7,7 +7,7 @@ use super::verdict::verdict;
 use crate::experiment;
 use crate::results::Results;
 
-/// Everything, as lines no longer than `width` where the words allow.
+/// Returns everything, in lines of at most `width` if the words allow it.
 pub(crate) fn text(results: &Results, width: u16, colour: bool) -> String {
     let style = Style { colour };
     let width = width.clamp(MIN_WIDTH, MAX_WIDTH);
@@ -42,7 +42,7 @@ pub(crate) fn table(width: u16) -> Table {
     table
 }
 
-/// Names to the left, numbers to the right.
+/// Aligns names to the left and numbers to the right.
 pub(crate) fn align(table: &mut Table) {
     for (i, column) in table.column_iter_mut().enumerate() {
         column.set_padding(if i == 0 { (0, 0) } else { (2, 0) });
@@ -70,8 +70,8 @@ fn wrap(text: &str, width: u16) -> String {
     out
 }
 
-/// ANSI sequences, or none. The table crate's own styling would ask the terminal; here the caller
-/// has decided.
+/// ANSI sequences, or none. The table crate's own styling would ask the terminal, but here the
+/// caller decides.
 struct Style {
     colour: bool,
 }
@@ -101,7 +101,7 @@ impl Style {
     }
 }
 
-/// Narrower, a table is no table.
+/// Below this width a table is not readable.
 const MIN_WIDTH: u16 = 60;
-/// Wider, sentences are hard to read.
+/// Above this width sentences are hard to read.
 const MAX_WIDTH: u16 = 140;

@@ -1,16 +1,16 @@
-//! The verdict: a few sentences on what a reader should do, each number in them from this run.
+//! The verdict: a few sentences with advice. Each number in them is from this run.
 //!
-//! The first says what not to do and why, the second what to do and what it costs, the third, where
-//! things broke, who took it well. Names of strategies stand in backticks, which the page shows as
-//! code. Where the run does not show something, the sentence does not say it.
+//! The first sentence says what not to do and why, the second what to do and what it costs. The
+//! third compares the strategies when things broke. Names of strategies are in backticks, which the
+//! page shows as code. A sentence never says more than the run shows.
 
 use super::facts::{self, BurstFact, Kind, kind};
 use super::format::{count, list, percent, plural, ratio};
 use crate::experiment::{bounce, levelling};
 use crate::results::{Results, SpreadRow};
 
-/// Two sentences on bursts and spread, one on churn, two on what servers do; of each what the run
-/// has.
+/// Two sentences on bursts and spread, one on churn, two on servers: those that the run has data
+/// for.
 pub(crate) fn verdict(results: &Results) -> Vec<String> {
     let steady = !results.burst.is_empty() || !results.spread.is_empty();
     let mut said = Vec::new();
@@ -23,7 +23,7 @@ pub(crate) fn verdict(results: &Results) -> Vec<String> {
     said
 }
 
-/// What servers can do about it.
+/// Says what servers can do.
 fn servers(results: &Results) -> Option<String> {
     let said = [levelling::text::takeaway(results), bounce::text::takeaway(results)].join(" ");
     Some(said.trim().to_owned()).filter(|said| !said.is_empty())
@@ -62,7 +62,7 @@ fn steady_load(results: &Results) -> [String; 2] {
     [warning(&bursts, &spread), advice(&bursts, &spread)]
 }
 
-/// Who lost least and who most when things broke.
+/// Names the strategies that lost least and most when things broke.
 fn churn(results: &Results) -> Option<String> {
     let mut facts = facts::churned(results);
     facts.sort_by(|a, b| a.error_rate().total_cmp(&b.error_rate()));
@@ -100,7 +100,7 @@ fn warning(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     let stuck = stuck(spread);
     let per_call = bursts.iter().find(|b| kind(b.strategy) == Kind::PerCall);
     let other = longest_lasting(bursts.iter().filter(|b| kind(b.strategy) != Kind::PerCall));
-    // A connection per call is only worth a warning if something else lasted longer.
+    // A connection per call only needs a warning if something else lasted longer.
     let storm = per_call.zip(other).filter(|(a, b)| a.onset().is_some() && a.clean_to() < b.clean_to());
     match (stuck, storm) {
         (Some(stuck), Some((per_call, other))) => format!(
@@ -126,7 +126,7 @@ fn advice(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     let choices: Vec<&SpreadRow> = spread.iter().copied().filter(|row| facts::has_choice(row)).collect();
     let everywhere = |row: &&&SpreadRow| facts::reached(row) == row.backends;
     let of = |wanted: Kind| choices.iter().filter(move |row| kind(&row.strategy) == wanted);
-    // What balances calls and lost none is the answer; among several, the most even.
+    // The answer is a strategy that balances calls and lost none; of several, the most even.
     let mut even: Vec<_> = of(Kind::Other).filter(everywhere).filter(|row| is_clean_and_even(row)).collect();
     even.sort_by(|a, b| a.max_over_mean_per_second.p50.total_cmp(&b.max_over_mean_per_second.p50));
     if let Some(row) = even.first() {
@@ -169,7 +169,7 @@ fn advice(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     }
 }
 
-/// With neither a stuck client nor a storm of connections, say where failures begin.
+/// Without an uneven client and without a storm of connections, says where failures begin.
 fn neutral(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     if bursts.is_empty() {
         let lost: Vec<String> = spread
@@ -237,15 +237,15 @@ fn clean_clause(row: &SpreadRow) -> String {
     )
 }
 
-/// A quarter above the mean in a typical second: what a fleet with the usual headroom does not
-/// feel.
+/// A quarter above the mean in a typical second: a fleet with the usual headroom does not notice
+/// it.
 const EVEN: f64 = 1.25;
 
 fn is_clean_and_even(row: &SpreadRow) -> bool {
     row.outcome.failed == 0 && row.outcome.duplicated == 0 && row.max_over_mean_per_second.p50 <= EVEN
 }
 
-/// The client that left backends idle; today's single connection is named first.
+/// Returns a client that left backends idle, first today's single connection.
 fn stuck<'a>(spread: &[&'a SpreadRow]) -> Option<&'a SpreadRow> {
     let mut stuck = spread.iter().copied().filter(|row| facts::has_choice(row) && facts::reached(row) == 1);
     let first = stuck.next()?;
@@ -278,8 +278,8 @@ fn contrast_clause(other: &BurstFact<'_>) -> String {
     }
 }
 
-/// The strategy that is known to hold longest: being clean at few sizes only does not count for
-/// more; of equals the first.
+/// Returns the strategy that stayed clean up to the largest burst. The number of clean sizes does
+/// not count; of equals, the first is returned.
 fn longest_lasting<'a, 'b: 'a>(bursts: impl Iterator<Item = &'a BurstFact<'b>>) -> Option<&'a BurstFact<'b>> {
     bursts.fold(None, |best, fact| match best {
         Some(best) if best.clean_to() >= fact.clean_to() => Some(best),

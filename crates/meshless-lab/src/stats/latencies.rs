@@ -1,5 +1,4 @@
-//! Latencies of answered calls, as quantiles that keep their precision from microseconds to
-//! minutes.
+//! Latencies of answered calls, as quantiles that stay precise from microseconds to minutes.
 
 #[cfg(feature = "kubernetes")]
 mod wire;
@@ -28,7 +27,7 @@ impl Latencies {
         Self { histogram, sum_ns: 0, max_ns: 0 }
     }
 
-    /// Adds one, in nanoseconds.
+    /// Adds one latency, in nanoseconds.
     pub(crate) fn record(&mut self, latency_ns: u64) {
         self.histogram.saturating_record(latency_ns);
         self.sum_ns += u128::from(latency_ns);
@@ -54,7 +53,7 @@ impl Latencies {
     }
 
     pub(crate) fn quantile(&self, quantile: f64) -> f64 {
-        // A bucket is named by its upper end, which may lie above the longest latency in it.
+        // A bucket returns its upper end, which may be above the longest latency in it.
         milliseconds(self.histogram.value_at_quantile(quantile).min(self.max_ns))
     }
 }
@@ -65,5 +64,5 @@ impl Default for Latencies {
     }
 }
 
-/// An hour. Longer latencies count as this long, except in the mean and the maximum.
+/// An hour. Longer latencies count as an hour, except in the mean and the maximum.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;

@@ -1,7 +1,8 @@
-//! Moves this process into a network namespace of its own, by starting itself again inside.
+//! Moves this process into its own network namespace, by starting itself again inside.
 //!
-//! A namespace belongs to a thread, and a runtime has many; `unshare(1)` makes the namespace first
-//! and becomes this program then. The process id stays, so that signals, pipes and the exit code
+//! A namespace belongs to a thread, and a runtime has many. So `unshare(1)` creates the namespace
+//! first and then becomes this program. The process id stays the same, so that signals, pipes and
+//! the exit code still work.
 //! need nobody to pass them on.
 
 use std::fs;
@@ -32,8 +33,7 @@ pub(super) fn namespace_of_its_own() -> Result<(), NetworkError> {
         Some(_) => return Err(NetworkError::Namespace("unshare changed nothing".into())),
         None => {}
     }
-    // Asked first: once it has taken this process's place, its failure could not be told from the
-    // run's.
+    // A trial run first: after `exec`, a failure of `unshare` would look like one of the run.
     let trial = Command::new("unshare").args(["--net", "--", "true"]).output()?;
     if !trial.status.success() {
         return Err(NetworkError::Namespace(first_line(&trial.stderr, &trial.status.to_string())));
@@ -44,8 +44,8 @@ pub(super) fn namespace_of_its_own() -> Result<(), NetworkError> {
     Err(again.env(mark::NAME, mark::of_this_process(&namespace)).exec().into())
 }
 
-/// The mark by which a process knows that it has moved: its own id, which its children do not
-/// share, and where it was.
+/// The mark that tells a process that it has moved: its own id, which its children do not share,
+/// and its former namespace.
 mod mark {
     pub(super) const NAME: &str = "MESHLESS_MOVED_FROM";
 
@@ -61,7 +61,7 @@ mod mark {
     }
 }
 
-/// What identifies this process's namespace, such as `net:[4026531833]`.
+/// Returns the id of this process's namespace, such as `net:[4026531833]`.
 fn current() -> Result<String, NetworkError> {
     Ok(fs::read_link("/proc/self/ns/net")?.to_string_lossy().into_owned())
 }

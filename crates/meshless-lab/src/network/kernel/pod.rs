@@ -1,8 +1,8 @@
 //! A pod: a network namespace with one link to the node.
 //!
-//! The namespace has no name. It lives as long as a process is in it, and the first is a `cat` that
-//! waits for its stdin to close, which happens when the pod is dropped or this process ends in
-//! whatever way.
+//! The namespace has no name. It exists as long as a process is in it. The first one is a `cat`
+//! that waits for its stdin to close: when the pod is dropped, or when this process ends for any
+//! reason.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,8 +19,8 @@ use tokio::time::{sleep, timeout};
 use super::{KernelNetwork, program};
 use crate::network::NetworkError;
 
-/// A network namespace with an address. It is gone when it is dropped and the processes in it have
-/// ended.
+/// A network namespace with an address. It is removed when the pod is dropped and the processes in
+/// it have ended.
 #[derive(Debug)]
 pub struct KernelPod {
     address: Ipv4Addr,
@@ -31,17 +31,17 @@ pub struct KernelPod {
 }
 
 impl KernelPod {
-    /// The n-th pod, at this address.
+    /// Starts the n-th pod, at this address.
     ///
     /// # Errors
-    /// If its namespace or its link cannot be made.
+    /// If its namespace or its link cannot be created.
     pub(super) async fn start(n: u16, address: Ipv4Addr) -> Result<Self, NetworkError> {
         let mut keeper = Command::new("unshare")
             .args(["--net", "--", "sh", "-c", KEEP])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: a Ctrl-C at the terminal is for the parent.
+            // Its own group: a Ctrl-C at the terminal is for the parent.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -61,9 +61,9 @@ impl KernelPod {
             _keeper: keeper,
         };
         let node = KernelNetwork::NODE_ADDRESS;
-        // `replace`: the route of a pod that had this address may not be gone yet. The index
-        // differs from eth0's, which is 2: a link whose index equals its peer's counts as no link
-        // to elsewhere, and the kernel takes up to a second longer to notice that it is up
+        // `replace`: the route of an earlier pod with this address may still exist. The index
+        // differs from eth0's, which is 2: a link whose index equals its peer's does not count as a
+        // link to elsewhere, and the kernel takes up to a second longer to notice that it is up
         // (linkwatch_urgent_event).
         let index = u32::from(n) + INDEX_FIRST;
         let outside = format!(
@@ -83,8 +83,8 @@ impl KernelPod {
     }
 
     /// A new link loses packets until the kernel has noticed on both sides that it is up, and a
-    /// lost SYN costs its connection a second. So the first is ours: nobody listens in there yet,
-    /// and a refusal is the answer that we want.
+    /// lost SYN costs its connection a second. So this sends the first SYN. Nothing listens in the
+    /// pod yet, so success is a refused connection.
     async fn wait_until_reachable(&self) -> Result<(), NetworkError> {
         for _ in 0..REACH_ATTEMPTS {
             match timeout(REACH_TIMEOUT, TcpStream::connect((self.address, REACH_PORT))).await {
@@ -96,20 +96,20 @@ impl KernelPod {
         Err(NetworkError::Unreachable(self.address))
     }
 
-    /// A command that runs `program` in this namespace.
+    /// Returns a command that runs `program` in this namespace.
     pub fn command(&self, program: &OsStr) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.namespace)).arg("--").arg(program);
         command
     }
 
-    /// The file that stands for this namespace, for setns(2).
+    /// Returns the file of this namespace, for setns(2).
     #[cfg(test)]
     pub(super) fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// Drops every packet from and to this pod, without a word to either side.
+    /// Drops every packet from and to this pod; neither side is notified.
     ///
     /// # Errors
     /// If the rule is refused.
@@ -136,7 +136,7 @@ impl Drop for KernelPod {
         if !*self.is_cut_off.get_mut() {
             return;
         }
-        // The next pod at this address must not be born cut off. If this fails the run is over
+        // The next pod at this address must not start cut off. If this fails, the run is over
         // anyway.
         let mut nft = std::process::Command::new("nft");
         nft.arg(format!("delete element ip {CUT_OFF} {{ {} }}", self.address));
@@ -147,8 +147,8 @@ impl Drop for KernelPod {
 /// Table and set of the addresses that are cut off.
 const CUT_OFF: &str = "meshless-faults cut-off";
 
-/// Before connection tracking on the way in, after everything on the way out: translated or not,
-/// the address is the pod's.
+/// Before connection tracking on input, after everything on output: there the address is always the
+/// pod's, translated or not.
 pub(super) const CUT_OFF_RULES: &str = "\
 table ip meshless-faults {
   set cut-off {
@@ -165,23 +165,23 @@ table ip meshless-faults {
 }
 ";
 
-/// Above what a new namespace numbers by itself.
+/// Above the numbers that a new namespace uses itself.
 const INDEX_FIRST: u32 = 100;
 
 /// Port of the discard service (RFC 863), which nobody runs.
 const REACH_PORT: u16 = 9;
 
-/// How long a connection may take that crosses one link: a thousand times what it needs.
+/// How long a connection over one link may take: a thousand times the normal time.
 const REACH_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// Ten seconds; the kernel looks at a new link within one.
+/// Ten seconds; the kernel checks a new link within one.
 const REACH_ATTEMPTS: u32 = 200;
 
-/// Says a word when the namespace stands, then keeps it until stdin closes.
+/// Prints a word when the namespace exists, then keeps it until stdin closes.
 ///
-/// A client that opens a connection per call needs more ports than Linux gives by default, and may
-/// not wait a minute for each to be free again; on loopback the kernel reuses them by itself
-/// (tcp_tw_reuse = 2).
+/// A client with a connection per call needs more ports than Linux's default, and must not wait a
+/// minute until each is free again; on loopback the kernel reuses them by itself (tcp_tw_reuse =
+/// 2).
 const KEEP: &str = "\
 ip link set lo up && \
 echo '1024 65535' > /proc/sys/net/ipv4/ip_local_port_range && \

@@ -19,7 +19,7 @@ pub(super) async fn ip(lines: &str) -> Result<(), NetworkError> {
     feed("ip", command, lines).await
 }
 
-/// Applies a script of `nft` in this process's namespace, all of it or nothing.
+/// Applies a script of `nft` in this process's namespace, completely or not at all.
 ///
 /// # Errors
 /// If it is refused.
@@ -32,7 +32,7 @@ pub(super) async fn nft(script: &str) -> Result<(), NetworkError> {
 /// Runs `command` with this input.
 ///
 /// # Errors
-/// If it does not start, or says that it failed.
+/// If it does not start, or fails.
 pub(super) async fn feed(
     program: &'static str,
     mut command: Command,
@@ -41,7 +41,7 @@ pub(super) async fn feed(
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that has refused an early line may read no further; its exit status says so.
+        // After a refused line the program may read no further; its exit status reports that.
         let _ = stdin.write_all(input.as_bytes()).await;
     }
     let output = child.wait_with_output().await?;
@@ -51,7 +51,7 @@ pub(super) async fn feed(
     Err(NetworkError::Program { program, said: first_line(&output.stderr, &output.status.to_string()) })
 }
 
-/// The first line of what a program said, or `otherwise` if it said nothing.
+/// Returns the first line of a program's output, or `otherwise` if it is empty.
 pub(super) fn first_line(said: &[u8], otherwise: &str) -> String {
     let said = String::from_utf8_lossy(said);
     said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or(otherwise).to_owned()

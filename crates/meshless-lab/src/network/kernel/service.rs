@@ -1,9 +1,8 @@
 //! A ClusterIP in the form of kube-proxy's nftables mode.
 //!
-//! `numgen random mod N` draws once per connection, because translation is decided by a
-//! connection's first packet and remembered by connection tracking. A change of the backends
-//! replaces the rules in one transaction and leaves connections that exist where they are. What is
-//! drawn is the kernel's own and follows no seed.
+//! `numgen random mod N` draws once per connection, because a connection's first packet decides the
+//! translation and connection tracking remembers it. A change of the backends replaces the rules in
+//! one transaction and leaves existing connections where they are. The kernel draws without a seed.
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +11,7 @@ use std::process::{Command, Stdio};
 use super::program;
 use crate::network::NetworkError;
 
-/// A virtual address and its rules. They are gone when it is dropped; connections that exist go on.
+/// A virtual address and its rules. Dropping it removes them; existing connections continue.
 #[derive(Debug)]
 pub struct KernelService {
     table: String,
@@ -20,7 +19,7 @@ pub struct KernelService {
 }
 
 impl KernelService {
-    /// The n-th service, at this address.
+    /// Starts the n-th service, at this address.
     ///
     /// # Errors
     /// If the rules are refused.
@@ -34,7 +33,7 @@ impl KernelService {
         Ok(service)
     }
 
-    /// Sends new connections to `backends` from now on; with none, they are refused.
+    /// Sends new connections to `backends` from now on; without any, they are refused.
     ///
     /// # Errors
     /// If the rules are refused; they are then as before.
@@ -42,7 +41,7 @@ impl KernelService {
         program::nft(&rules(&self.table, self.address, backends)).await
     }
 
-    /// The address that clients connect to.
+    /// Returns the address that clients connect to.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
     }
@@ -52,12 +51,13 @@ impl Drop for KernelService {
     fn drop(&mut self) {
         let mut nft = Command::new("nft");
         nft.args(["delete", "table", "ip", &self.table]);
-        // What is left over matches an address that nobody uses again.
+        // Remaining rules match an address that nobody uses again.
         let _ = nft.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     }
 }
 
-/// Replaces the table, which is added first because only what exists can be deleted.
+/// Returns rules that replace the table. It is added first because only an existing table can be
+/// deleted.
 fn rules(table: &str, address: SocketAddr, backends: &[SocketAddr]) -> String {
     let (ip, port) = (address.ip(), address.port());
     let mut text = format!("add table ip {table}\ndelete table ip {table}\ntable ip {table} {{\n");
@@ -84,10 +84,10 @@ fn rules(table: &str, address: SocketAddr, backends: &[SocketAddr]) -> String {
     text + "}\n"
 }
 
-/// What keeps connections that exist going while tables of services come and go, or have no
-/// backends: the kernel translates only while there is a chain of type nat, and tracks connections
-/// only while there is a rule that asks for it. Without either, packets of old connections would
-/// pass untranslated. The rule is one that kube-proxy has as well.
+/// Keeps existing connections working while the tables of services are replaced or have no
+/// backends. The kernel translates only while there is a chain of type nat, and tracks connections
+/// only while a rule asks for it. Without these, packets of old connections would pass
+/// untranslated. kube-proxy has the same rule.
 pub(super) const BASE_RULES: &str = "\
 table ip meshless-node {
   chain translation {

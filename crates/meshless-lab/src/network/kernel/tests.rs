@@ -1,8 +1,8 @@
 //! The kernel's network with real namespaces and rules.
 //!
-//! Ignored unless asked for, because they need root, `nft` and `ip`: `cargo test -p meshless-lab
-//! --lib kernel -- --ignored`. Each starts itself again in a namespace of its own, so that the
-//! host's network is not touched.
+//! Ignored by default, because they need root, `nft` and `ip`: `cargo test -p meshless-lab --lib
+//! kernel -- --ignored`. Each starts itself again in its own namespace, so that the host's network
+//! is not changed.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -76,7 +76,7 @@ fn a_pod_that_is_cut_off_is_silent_until_it_is_reconnected() {
         let mut kept = Connection::open(&client, address).unwrap();
         assert_eq!(kept.ask().unwrap(), 0);
         pod.cut_off().await.unwrap();
-        // Neither a refusal nor a reset: nothing at all.
+        // Neither a refusal nor a reset: no answer at all.
         assert_eq!(Connection::open(&client, address).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(kept.ask().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         pod.reconnect().await.unwrap();
@@ -99,7 +99,7 @@ fn an_address_can_be_used_again_at_once_and_is_not_born_cut_off() {
     });
 }
 
-/// Runs `body` in a fresh network namespace: this test, started again inside one.
+/// Runs `body` in a new network namespace: this test, started again inside one.
 fn in_a_namespace(test: &str, body: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -112,7 +112,7 @@ fn in_a_namespace(test: &str, body: impl Future<Output = ()>) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// A pod at a new address that answers each byte with its index.
+/// Returns a pod at a new address that answers each byte with its index.
 async fn backend(network: &KernelNetwork, index: u8) -> (KernelPod, SocketAddr) {
     backend_at(network, network.address(), index).await
 }
@@ -148,8 +148,8 @@ impl Connection {
     }
 }
 
-/// Makes a socket in the pod. It stays there, whoever uses it; only the thread that makes it has to
-/// go in.
+/// Makes a socket in the pod. Any thread can use it; only the thread that makes it must enter the
+/// namespace.
 fn inside<T: Send + 'static>(pod: &KernelPod, make: impl FnOnce() -> T + Send + 'static) -> T {
     let namespace = fs::File::open(pod.namespace()).unwrap();
     let made = thread::spawn(move || {
@@ -160,10 +160,10 @@ fn inside<T: Send + 'static>(pod: &KernelPod, make: impl FnOnce() -> T + Send + 
     made.join().unwrap()
 }
 
-/// Says that a test runs in its namespace.
+/// Set if a test runs in its namespace.
 const INSIDE: &str = "MESHLESS_TEST_INSIDE";
 
-/// What a silence must last to be called one.
+/// How long no answer must come.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// No test may hang.

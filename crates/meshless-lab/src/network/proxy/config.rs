@@ -1,6 +1,6 @@
-//! The proxies' configurations: plain-text HTTP/2 on both sides, a backend chosen for each request.
+//! The proxies' configurations: plain-text HTTP/2 on both sides, and a backend for each request.
 //!
-//! Called by [`Proxy::start`](super::Proxy::start) alone. Pure text: nothing here touches a file or
+//! Called only by [`Proxy::start`](super::Proxy::start). Pure text: nothing here touches a file or
 //! a process.
 
 use std::fmt::Write as _;
@@ -16,9 +16,9 @@ pub(super) fn haproxy(
     threads: usize,
     max_connections: usize,
 ) -> String {
-    // The default is 100 streams a connection, on both sides: the rest would wait in line.
-    // `http-reuse always` lets any request use any backend connection; with the default `safe` the
-    // first one of a client waits for its own.
+    // The default is 100 streams a connection, on both sides: the rest would queue. With
+    // `http-reuse always` any request can use any backend connection; with the default `safe` the
+    // first request of a client waits for its own.
     let mut text = format!(
         "global
     nbthread {threads}
@@ -56,7 +56,7 @@ pub(super) fn nginx(
     max_connections: usize,
     version: &str,
 ) -> String {
-    // `http2 on` came with 1.25.1, which warns of the older parameter of `listen`.
+    // `http2 on` exists since 1.25.1, which warns of the older parameter of `listen`.
     let (parameter, directive) =
         if at_least(version, [1, 25, 1]) { ("", "http2 on;\n        ") } else { (" http2", "") };
     // Connections are counted per worker, clients' and backends' together.
@@ -64,8 +64,8 @@ pub(super) fn nginx(
     let folder = folder.display();
     let servers: String =
         backends.iter().map(|backend| format!("        server {backend} max_fails=0;\n")).collect();
-    // Requests per connection are limited to 1000 by default, after which nginx sends GOAWAY: a
-    // rotation of its own that would be measured as the mesh's.
+    // The default is 1000 requests per connection, after which nginx sends GOAWAY: its own
+    // rotation, which would be measured as the mesh's.
     format!(
         "daemon off;
 worker_processes {threads};
@@ -120,16 +120,15 @@ pub(super) fn envoy(listen: SocketAddr, backends: &[SocketAddr]) -> String {
         "codec_type": "HTTP2",
         "http2_protocol_options": { "max_concurrent_streams": CONCURRENT_CALLS },
         "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [
-            // Envoy ends a response after 15 s unless told otherwise; 0 leaves that to the client's
-            // deadline.
+            // Envoy's default ends a response after 15 s; 0 leaves that to the client's deadline.
             { "match": { "prefix": "/" }, "route": { "cluster": "servers", "timeout": "0s" } }
         ] }] },
         "http_filters": [{ "name": "router", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
         } }]
     });
-    // The circuit breaker's defaults of 1024 connections, waiting and running requests would be hit
-    // by any burst.
+    // Any burst would exceed the circuit breaker's defaults of 1024 connections, pending and active
+    // requests.
     let thresholds = serde_json::json!([{
         "max_connections": CONCURRENT_CALLS, "max_pending_requests": CONCURRENT_CALLS, "max_requests": CONCURRENT_CALLS
     }]);

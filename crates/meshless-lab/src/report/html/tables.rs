@@ -9,7 +9,7 @@ use super::super::svg::escape;
 use super::facts;
 use crate::results::{Outcome, Results, SpreadRow};
 
-/// One row per strategy: what a reader compares first.
+/// One row per strategy, with the most important numbers.
 pub(super) fn summary(results: &Results, palette: &Palette) -> String {
     let bursts = facts::bursts(results);
     let mut head: Vec<&str> = vec!["Strategy"];
@@ -57,7 +57,7 @@ pub(super) fn summary(results: &Results, palette: &Palette) -> String {
     boxed("summary", "", &head, rows, palette)
 }
 
-/// A table in a box that scrolls sideways by itself; the strategies stay in sight.
+/// Returns a table in a box that scrolls sideways; the strategies' column stays visible.
 pub(crate) fn boxed<'a>(
     class: &str,
     caption: &str,
@@ -108,12 +108,12 @@ fn lost(o: &Outcome) -> String {
     if o.failed == 0 { "0".into() } else { format!("{} ({})", count(o.failed), percent(o.error_rate)) }
 }
 
-/// A latency of answered calls; a dash where none was.
+/// Formats a latency of answered calls; a dash if there were none.
 fn latency(o: &Outcome, value: f64) -> String {
     if o.ok == 0 { dash() } else { ms(value) }
 }
 
-/// A ratio between backends; a dash where there is nothing to choose.
+/// Formats a ratio between backends; a dash if there was only one backend to choose.
 pub(crate) fn balance(row: &SpreadRow, value: f64) -> String {
     if facts::has_choice(row) { format!("{}×", ratio(value)) } else { dash() }
 }
@@ -122,7 +122,7 @@ pub(crate) fn dash() -> String {
     "–".into()
 }
 
-/// Columns of [`outcome`].
+/// The columns of [`outcome`].
 pub(crate) const OUTCOME: [&str; 20] = [
     "Ok",
     "Failed",

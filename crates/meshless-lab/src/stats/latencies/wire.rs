@@ -1,9 +1,8 @@
-//! Latencies as text: the compressed V2 encoding of HdrHistogram in base64, from which nothing is
-//! lost.
+//! Latencies as text, without loss: the compressed V2 encoding of HdrHistogram in base64.
 //!
-//! For `cluster`, whose workers hand their histograms over through the logs of their pods, a few
-//! hundred bytes each; spread out one takes a quarter of a megabyte, so they stay packed until they
-//! are summed up.
+//! Used by `cluster`: its workers send their histograms through the logs of their pods, a few
+//! hundred bytes each. An unpacked histogram takes a quarter of a megabyte, so they stay packed
+//! until they are added up.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,15 +24,15 @@ struct Packed {
 }
 
 impl PackedLatencies {
-    /// With the latencies of another place.
+    /// Adds the latencies of another place.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.0.extend_from_slice(&other.0);
     }
 
-    /// All of them together.
+    /// Returns all of them together.
     ///
     /// # Errors
-    /// If they were not packed here; says what is wrong.
+    /// If they were not packed here; the text says what is wrong.
     pub(crate) fn unpack(&self) -> Result<Latencies, String> {
         let mut all = Latencies::new();
         for packed in &self.0 {
