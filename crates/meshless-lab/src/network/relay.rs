@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(stream.read_u8().await.unwrap(), b'a');
 
         relay.swallow();
-        // Written until the relay stands still: what it copied before it heard may still come back.
+        // Writes until the relay is silent: what it had copied before may still come back.
         let silent = async {
             loop {
                 stream.write_all(b"b").await.unwrap();
@@ -162,8 +162,7 @@ mod tests {
         };
         tokio::time::timeout(Duration::from_secs(10), silent).await.expect("it goes silent");
         assert!(stream.try_write(b"c").is_ok(), "the connection stays open");
-        // Whoever connects late enough is not answered; the first few may still have found room in
-        // the queue.
+        // A late connection is not answered; the first few may still have found room in the queue.
         let unanswered = async {
             let mut queued = Vec::new();
             while let Ok(connected) =

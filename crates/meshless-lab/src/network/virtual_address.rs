@@ -168,8 +168,8 @@ mod tests {
 
     const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
-    /// A backend that answers each connection, once its sending side is closed, with `name` and the
-    /// bytes that it has read.
+    /// A backend that answers each connection with `name` and the bytes that it has read, once the
+    /// client has closed its sending side.
     async fn backend(name: &'static str) -> SocketAddr {
         let listener = TcpListener::bind(LOOPBACK).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -19,7 +19,7 @@ impl<'a> BurstFact<'a> {
         self.rows.iter().copied().find(|row| row.outcome.failed > 0)
     }
 
-    /// Returns the largest burst below the onset, the largest one without a failure in this run; 0
+    /// Returns the largest burst that this run shows without a failure: the one below the onset. 0
     /// if there is none.
     pub(crate) fn clean_to(&self) -> u64 {
         self.rows.iter().take_while(|row| row.outcome.failed == 0).last().map_or(0, |row| row.calls)

@@ -105,8 +105,8 @@ pub(crate) fn escape(text: &str) -> String {
     escaped
 }
 
-/// Estimates the width of a text at the charts' 12 px, well enough to keep labels apart: 0.55 em
-/// per character for common sans fonts.
+/// Estimates the width of a text at the charts' 12 px: 0.55 em per character, as in common sans
+/// fonts. That is close enough to keep labels apart.
 pub(crate) fn text_width(text: &str) -> f64 {
     const PX_PER_CHARACTER: f64 = 6.7;
     text.chars().count() as f64 * PX_PER_CHARACTER

@@ -386,7 +386,7 @@ impl<I> Drop for ServerWire<I> {
             let remains = ClosedIo {
                 io,
                 peer_closed: self.peer_closed,
-                // A PING of which the socket has taken nothing may be dropped.
+                // A PING may be dropped if the socket has taken nothing of it.
                 may_insert: self.outbound.may_insert()
                     && (self.replacement.is_empty() || *self.replacement == outbound::KEEPALIVE_PING),
                 // A later GOAWAY must not have a higher id (RFC 9113 §6.8).

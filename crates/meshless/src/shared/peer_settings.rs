@@ -9,8 +9,8 @@ pub(crate) struct SettingsReader {
 }
 
 impl SettingsReader {
-    /// Reads a part of the payload, and calls `on_setting` with the identifier and value of each
-    /// entry that ends in it.
+    /// Reads a part of the payload. Calls `on_setting` with the identifier and value of each entry
+    /// that ends in it.
     pub(crate) fn pass(&mut self, payload: &[u8], mut on_setting: impl FnMut(u16, u32)) {
         for byte in payload {
             self.entry[self.filled] = *byte;

@@ -40,8 +40,8 @@ fn steers(character: char) -> bool {
         || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Enough for the messages of servers, such as an API server's denial with all its names (200
-/// bytes), and short enough for a log line.
+/// Enough for the messages of servers: an API server's denial with all its names has 200 bytes.
+/// Short enough for a log line.
 pub(crate) const PEER_TEXT_BYTES_MAX: usize = 256;
 
 #[cfg(test)]

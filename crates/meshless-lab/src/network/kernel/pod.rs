@@ -82,9 +82,9 @@ impl KernelPod {
         Ok(pod)
     }
 
-    /// A new link loses packets until the kernel has noticed on both sides that it is up, and a
-    /// lost SYN costs its connection a second. So this sends the first SYN. Nothing listens in the
-    /// pod yet, so success is a refused connection.
+    /// Sends a first SYN until it is answered. A new link loses packets until the kernel has
+    /// noticed on both sides that it is up, and a lost SYN would cost a connection a second.
+    /// Nothing listens in the pod yet, so success is a refused connection.
     async fn wait_until_reachable(&self) -> Result<(), NetworkError> {
         for _ in 0..REACH_ATTEMPTS {
             match timeout(REACH_TIMEOUT, TcpStream::connect((self.address, REACH_PORT))).await {

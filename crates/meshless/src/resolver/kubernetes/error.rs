@@ -9,8 +9,7 @@ use meshless_core::KubernetesPort;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KubernetesError {
-    /// This process is not in a pod, its pod has no service account token, or the given URL names
-    /// no API server.
+    /// There is no API server: this is not a pod, no token is mounted, or the given URL is wrong.
     #[error(
         "no Kubernetes cluster to ask: {reason}; run in a pod with automountServiceAccountToken: true, or give \
          KubernetesConfig a KubernetesClient"

@@ -13,8 +13,8 @@ impl Target {
     }
 }
 
-/// Returns `None` if it is neither a URI nor a name, or is a target of ours with another error than
-/// a missing port.
+/// Returns `None` if `text` is neither a URI nor a name. Also if it is a target of ours with
+/// another error than a missing port.
 fn custom(text: &str, error: &TargetError) -> Option<Target> {
     let (scheme, rest) = match text.split_once(':') {
         Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()).filter(|scheme| is_scheme(scheme))?, rest),

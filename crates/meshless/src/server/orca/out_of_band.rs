@@ -1,5 +1,6 @@
-//! A server's load reports in a stream of their own (gRFC A51, "out of band"), for clients that
-//! make few calls or long ones.
+//! A server's load reports in a stream of their own (gRFC A51, "out of band").
+//!
+//! They are for clients that make few calls or long ones.
 //!
 //! It is added to a server like any service. A stream ends when its connection gets a GOAWAY;
 //! otherwise each listening client would delay the connection's age and the server's drain.

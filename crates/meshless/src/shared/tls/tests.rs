@@ -1,5 +1,5 @@
-//! Handshakes with a real TLS server over an in-memory pipe: whom the client trusts, and what it
-//! says when it does not.
+//! Handshakes with a real TLS server over an in-memory pipe: which servers the client accepts, and
+//! its errors for the others.
 
 use std::sync::LazyLock;
 
@@ -125,8 +125,8 @@ fn a_server_name_that_is_none_is_refused() {
     assert!(tls.server_name("not a name").is_err());
 }
 
-/// Runs both sides, and sends a byte each way: a server's refusal of the client's certificate shows
-/// only then.
+/// Runs both sides, and sends a byte each way: only then a server's refusal of the client's
+/// certificate is visible.
 async fn handshake(tls: &TlsConfig, host: &str, server: ServerConfig) -> Result<(), String> {
     exchange(&tls.build(host).map_err(|error| error.to_string())?, server).await
 }
@@ -155,7 +155,7 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A certificate for `name` and its key, as PEM.
+/// Returns a certificate for `name` and its key, as PEM.
 fn issue(name: &str) -> (String, String) {
     issue_by(&AUTHORITY, name)
 }

@@ -1,15 +1,15 @@
-//! TLS material as people have it: what is used all the same, and what is said about the rest.
+//! TLS material as users have it: what is accepted, and the errors for the rest.
 
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 
 use super::*;
 
-/// What is said about this as authorities.
+/// Returns the error for this text as authorities.
 fn authorities(text: impl Into<Pem>) -> String {
     TlsConfig::trusting(text).unwrap_err().to_string()
 }
 
-/// What is said about this as certificate and key.
+/// Returns the error for these texts as certificate and key.
 fn identity(chain: &str, key: &str) -> String {
     let tls = TlsConfig::trusting(AUTHORITY.pem()).unwrap();
     tls.identity(chain, key).unwrap_err().to_string()
@@ -142,7 +142,7 @@ async fn one_bad_certificate_does_not_spoil_a_bundle() {
     handshake(&tls, "backend.test", server("backend.test", &[b"h2"])).await.unwrap();
 }
 
-/// What a client says about a server whose certificate and trust are made so.
+/// Returns a client's error for a server whose certificate and trust are made by `make`.
 async fn refused(make: impl FnOnce(&mut CertificateParams), own_authority: bool) -> String {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["backend.test".to_owned()]).unwrap();
