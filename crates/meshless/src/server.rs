@@ -1,4 +1,4 @@
-//! A gRPC server whose connections age. Clients that keep one connection are so spread again and
+//! A gRPC server whose connections age. This spreads clients that keep one connection again and
 //! again.
 //!
 //! [`Server`] holds the settings; `serve` runs it. Nothing here reads HTTP/2 or decides about a
