@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use meshless::ServiceConfig;
+use meshless::client::ServiceConfigError;
+use meshless_xds::PolicyBook;
 use serde_json::Value;
 
 use self::page::{Page, book, pages, root};
@@ -117,9 +119,16 @@ fn every_json_block_is_a_service_config_of_which_all_is_obeyed() {
     let mut seen = 0;
     for page in book() {
         for block in page.blocks("json") {
-            let config: ServiceConfig =
-                block.parse().unwrap_or_else(|error| panic!("{}: {error}", page.path));
-            assert!(config.warnings().is_empty(), "{}: {:?}", page.path, config.warnings());
+            // A file of policies holds a service config for each service.
+            let warnings = if block.contains("\"services\"") {
+                PolicyBook::from_json(&block)
+                    .map(|book| book.warnings().to_vec())
+                    .map_err(|error| error.to_string())
+            } else {
+                let config = block.parse().map_err(|error: ServiceConfigError| error.to_string());
+                config.map(|config: ServiceConfig| config.warnings().to_vec())
+            };
+            assert_eq!(warnings, Ok(Vec::new()), "{}", page.path);
             seen += 1;
         }
     }
@@ -186,12 +195,19 @@ fn the_page_of_commands_has_each_command_and_only_names_that_the_program_knows()
             "docs/reference/cli.md has no row for {command}"
         );
     }
-    let help = String::from_utf8(run("compare --help").stdout).unwrap().replace('\n', " ");
-    let known: Vec<_> = help.split(|c: char| c.is_whitespace() || ",;:()[]".contains(c)).collect();
-    let rows = page.lines().filter(|line| line.starts_with("| `--"));
-    for name in rows.flat_map(|row| row.split('`').skip(1).step_by(2)).flat_map(|name| name.split(',')) {
-        let file = name == "report" || name.contains('.');
-        assert!(file || known.contains(&name), "docs/reference/cli.md: `{name}`");
+    for (command, page) in [("compare", section(&page, "compare")), ("xds", section(&page, "xds"))] {
+        let help = run(&format!("{command} --help")).stdout;
+        let help = String::from_utf8(help).unwrap().replace('\n', " ");
+        let known: Vec<_> = help.split(|c: char| c.is_whitespace() || ",;:()[]".contains(c)).collect();
+        let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `--")).collect();
+        assert!(!rows.is_empty(), "{command}");
+        for name in
+            rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2)).flat_map(|name| name.split(','))
+        {
+            let name = name.split(' ').next().unwrap_or_default();
+            let is_value = name == "report" || name.contains(['.', '/']);
+            assert!(is_value || known.contains(&name), "docs/reference/cli.md, {command}: `{name}`");
+        }
     }
 }
 
@@ -199,6 +215,12 @@ fn the_page_of_commands_has_each_command_and_only_names_that_the_program_knows()
 fn the_readme_is_read_in_a_minute() {
     let lines = read("README.md").lines().count();
     assert!(lines <= 120, "README.md has {lines} lines: move details to docs/");
+}
+
+/// The page from the heading of that name to the next.
+fn section<'a>(page: &'a str, heading: &str) -> &'a str {
+    let (_, rest) = page.split_once(&format!("\n## {heading}\n")).expect(heading);
+    rest.split("\n## ").next().expect("a split has a first part")
 }
 
 /// What a shell command gives to the program, if that is what it starts.
