@@ -25,6 +25,7 @@ mod metrics;
 pub mod orca;
 mod overload;
 mod peer;
+mod request_body;
 mod serve;
 mod shutdown;
 mod state;
@@ -63,6 +64,7 @@ pub use health::{HealthReporter, ServingStatus};
 pub use listener::{Listener, bind};
 pub use meshless_core::CallLimit;
 pub use peer::Peer;
+pub use request_body::RequestBody;
 pub use shutdown::{Shutdown, ShutdownHandle};
 #[cfg(feature = "tls")]
 pub use tls::ServerTlsConfig;

@@ -66,7 +66,7 @@ fn within_an_hour(run: impl Future<Output = ()>) {
 #[derive(Clone)]
 struct Answering;
 
-impl Service<http::Request<hyper::body::Incoming>> for Answering {
+impl Service<http::Request<crate::server::RequestBody>> for Answering {
     type Response = http::Response<Empty<bytes::Bytes>>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -75,7 +75,7 @@ impl Service<http::Request<hyper::body::Incoming>> for Answering {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
+    fn call(&mut self, request: http::Request<crate::server::RequestBody>) -> Self::Future {
         Box::pin(async move {
             let _ = request.into_body().collect().await;
             Ok(http::Response::new(Empty::new()))

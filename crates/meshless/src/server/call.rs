@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use meshless_core::{GoAwayReason, StreamAge};
 use tokio::time::Instant;
 use tonic::Status;
@@ -100,11 +102,26 @@ pub(super) struct Call {
     end: CallEnd,
     /// The body has produced a message that HTTP/2 has not taken.
     waits: AtomicBool,
+    /// Nothing of the call is left but perhaps its request.
+    task_ended: AtomicBool,
+    /// Who reads on what is left of the request.
+    reader: AtomicWaker,
 }
 
 impl Call {
     pub(super) fn new(connection: Arc<ConnectionState>, deadline: Option<Instant>, age: StreamAge) -> Self {
-        Self { connection, age, end: CallEnd::new(deadline, age), waits: AtomicBool::new(false) }
+        Self {
+            connection,
+            age,
+            end: CallEnd::new(deadline, age),
+            waits: AtomicBool::new(false),
+            task_ended: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    pub(super) fn connection(&self) -> &ConnectionState {
+        &self.connection
     }
 
     pub(super) fn end(&self) -> CallEnd {
@@ -128,6 +145,18 @@ impl Call {
 
     pub(super) fn waits(&self) -> bool {
         self.waits.load(Ordering::Relaxed)
+    }
+
+    /// The task of the call has let go of all that it held.
+    pub(super) fn end_task(&self) {
+        self.task_ended.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// Ready once it has.
+    pub(super) fn poll_task_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.reader.register(cx.waker());
+        if self.task_ended.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

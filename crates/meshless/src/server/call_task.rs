@@ -45,9 +45,10 @@ where
 
 pin_project! {
     struct CallTask<F> {
+        // Goes first.
         #[pin]
         future: F,
-        call: Arc<Call>,
+        call: RunningCall,
         // Wakes the call when its time is over: what is inside looks at the clock, and keeps no
         // timer.
         timer: Option<Pin<Box<Sleep>>>,
@@ -59,7 +60,7 @@ pin_project! {
 impl<F> CallTask<F> {
     fn new(future: F, call: Arc<Call>) -> Self {
         let timer = call.end().at().map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { future, call, timer, overdue: false, blocked: None }
+        Self { future, call: RunningCall(call), timer, overdue: false, blocked: None }
     }
 }
 
@@ -72,8 +73,9 @@ impl<F: Future<Output = ()>> Future for CallTask<F> {
             if this.future.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            if this.call.waits() != this.blocked.is_some() {
-                *this.blocked = this.call.blocked();
+            let RunningCall(call) = &*this.call;
+            if call.waits() != this.blocked.is_some() {
+                *this.blocked = call.blocked();
             }
             let Some(timer) = this.timer else { return Poll::Pending };
             if timer.as_mut().poll(cx).is_pending() {
@@ -87,6 +89,15 @@ impl<F: Future<Output = ()>> Future for CallTask<F> {
             let reset_at = timer.deadline() + RESET_DELAY;
             timer.as_mut().reset(reset_at);
         }
+    }
+}
+
+/// Says when nothing of the call's task is left.
+struct RunningCall(Arc<Call>);
+
+impl Drop for RunningCall {
+    fn drop(&mut self) {
+        self.0.end_task();
     }
 }
 

@@ -17,6 +17,7 @@ use tower_service::Service;
 
 use super::call::{CallContext, CallLease};
 use super::header_limits::{HeaderLimits, in_place_of_long, pinned_by};
+use super::request_body::RequestBody;
 use super::state::ConnectionState;
 use crate::shared::grpc::content_type::is_grpc;
 use crate::shared::grpc::timeout;
@@ -37,17 +38,18 @@ impl<S> CountedCalls<S> {
 
 impl<S, B> hyper::service::Service<Request<Incoming>> for CountedCalls<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone,
 {
     type Response = Response<CountedBody<B>>;
     type Error = S::Error;
     type Future = CountedCall<S, S::Future>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         if request.uri().path().starts_with(HEALTH_METHODS) {
             self.state.note_health_check();
         }
         let call = self.state.start_call(timeout::read(request.headers()));
+        let mut request = request.map(|body| RequestBody::new(body, call.clone()));
         let pinned = pinned_by(request.headers());
         let checked = self.limits.check(&request, self.state.pin_headers(pinned));
         let lease = Some(CallLease::new(call.clone(), pinned));
@@ -74,7 +76,7 @@ pin_project! {
     enum HandlerStage<S, F> {
         // A tower service wants to be asked whether it is ready; each call has its own clone to
         // ask.
-        Waiting { service: S, request: Option<Request<Incoming>> },
+        Waiting { service: S, request: Option<Request<RequestBody>> },
         Running { #[pin] response: F },
         Refused { answer: Option<Response<()>> },
     }
@@ -82,7 +84,7 @@ pin_project! {
 
 impl<S, B> Future for CountedCall<S, S::Future>
 where
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    S: Service<Request<RequestBody>, Response = Response<B>>,
 {
     type Output = Result<Response<CountedBody<B>>, S::Error>;
 

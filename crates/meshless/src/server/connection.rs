@@ -27,6 +27,7 @@ use super::call_task::CallExecutor;
 use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
 use super::event::{Carried, CloseReason, ConnectionSummary};
+use super::request_body::{RequestBody, UnreadReader};
 use super::state::ConnectionState;
 use super::wire::{self, ClosedIo, ServerWire};
 
@@ -41,7 +42,7 @@ use super::wire::{self, ClosedIo, ServerWire};
 ///
 /// ```no_run
 /// # async fn serve(app: impl tower_service::Service<
-/// #     http::Request<hyper::body::Incoming>, Response = http::Response<String>,
+/// #     http::Request<meshless::server::RequestBody>, Response = http::Response<String>,
 /// #     Error = std::convert::Infallible, Future: Send + 'static> + Clone + Send + 'static,
 /// # ) -> std::io::Result<()> {
 /// use std::time::Duration;
@@ -63,7 +64,7 @@ pub async fn serve_connection<I, S, B, D>(
 ) -> ConnectionSummary
 where
     I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
@@ -86,7 +87,7 @@ pub(super) async fn drive<I, S, B, D>(
 ) -> ConnectionSummary
 where
     I: AsyncRead + AsyncWrite + Unpin,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
     B: Body + Send + 'static,
@@ -111,8 +112,13 @@ where
             hurry.await;
             ConnectionOrder::Hurry
         }));
-        let mut driver =
-            Driver { state: &state, timer: pin!(Timer::default()), orders: pin!(orders), on_going_away };
+        let mut driver = Driver {
+            state: &state,
+            timer: pin!(Timer::default()),
+            orders: pin!(orders),
+            unread: UnreadReader::new(state.clone()),
+            on_going_away,
+        };
         std::future::poll_fn(|cx| driver.poll(connection.as_mut(), cx)).await
     };
     if let Ok(remains) = remains.try_recv() {
@@ -129,6 +135,7 @@ struct Driver<'a, O, F> {
     state: &'a Arc<ConnectionState>,
     timer: Pin<&'a mut Timer>,
     orders: Pin<&'a mut O>,
+    unread: UnreadReader,
     on_going_away: F,
 }
 
@@ -150,6 +157,7 @@ where
     ) -> Poll<CloseReason> {
         self.state.begin_turn();
         loop {
+            self.unread.poll(cx);
             if let Poll::Ready(result) = connection.as_mut().poll(cx) {
                 return Poll::Ready(self.ended(result));
             }
@@ -164,7 +172,10 @@ where
                 }
             }
             match self.poll_action(cx) {
-                None => return Poll::Pending,
+                None => {
+                    self.unread.poll_later(cx);
+                    return Poll::Pending;
+                }
                 Some(LifetimeAction::GoAway { reason }) => {
                     self.state.go_away(reason);
                     connection.as_mut().graceful_shutdown();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::call::Call;
 use super::event::Carried;
+use super::request_body::UnreadBodies;
 
 /// The shared state of one connection.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ pub(super) struct ConnectionState {
     pinned: AtomicUsize,
     /// The call that hyper has accepted and not yet spawned.
     accepted: Mutex<Option<Arc<Call>>>,
+    unread_bodies: UnreadBodies,
+    write_first: AtomicBool,
+    socket_full: AtomicBool,
 }
 
 impl ConnectionState {
@@ -54,6 +58,9 @@ impl ConnectionState {
             client_header_list_max: AtomicU32::new(u32::MAX),
             pinned: AtomicUsize::new(0),
             accepted: Mutex::new(None),
+            unread_bodies: UnreadBodies::default(),
+            write_first: AtomicBool::new(false),
+            socket_full: AtomicBool::new(false),
         })
     }
 
@@ -200,6 +207,30 @@ impl ConnectionState {
     /// Returns true once if a PING is ordered.
     pub(super) fn take_ping(&self) -> bool {
         take(&self.ping)
+    }
+
+    /// What handlers have dropped of their requests.
+    pub(super) fn unread_bodies(&self) -> &UnreadBodies {
+        &self.unread_bodies
+    }
+
+    /// Orders the wire to let h2 write before it reads.
+    pub(super) fn write_first(&self) {
+        self.write_first.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to do so, once.
+    pub(super) fn take_write_first(&self) -> bool {
+        take(&self.write_first)
+    }
+
+    /// The socket takes no bytes for now, or some again.
+    pub(super) fn set_socket_full(&self, full: bool) {
+        self.socket_full.store(full, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_socket_full(&self) -> bool {
+        self.socket_full.load(Ordering::Relaxed)
     }
 
     /// Marks that a response, or the socket, waits for the client to take bytes. Dropping the

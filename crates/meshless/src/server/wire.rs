@@ -158,8 +158,13 @@ impl<I: AsyncRead + AsyncWrite + Unpin> ServerWire<I> {
             Poll::Pending => {
                 let state = &self.state;
                 self.blocked.get_or_insert_with(|| state.block());
+                state.set_socket_full(true);
             }
-            Poll::Ready(_) => self.blocked = None,
+            Poll::Ready(_) => {
+                if self.blocked.take().is_some() {
+                    self.state.set_socket_full(false);
+                }
+            }
         }
         written
     }
@@ -302,6 +307,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServerWire<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.obey();
+        if me.state.take_write_first() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         ready!(me.poll_turn(cx));
         me.inbound.forget_old_resets();
         if me.inbound.filters() { me.poll_filtered(cx, buf) } else { me.poll_watched(cx, buf) }

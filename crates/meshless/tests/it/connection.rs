@@ -27,7 +27,7 @@ struct Gated {
     gate: Arc<Semaphore>,
 }
 
-impl tower_service::Service<http::Request<hyper::body::Incoming>> for Gated {
+impl tower_service::Service<http::Request<meshless::server::RequestBody>> for Gated {
     type Response = http::Response<String>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
@@ -36,7 +36,7 @@ impl tower_service::Service<http::Request<hyper::body::Incoming>> for Gated {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
+    fn call(&mut self, request: http::Request<meshless::server::RequestBody>) -> Self::Future {
         let gate = self.gate.clone();
         Box::pin(async move {
             if request.uri().path() == "/gated" {

@@ -200,8 +200,12 @@ where
 /// A tonic service for a connection of bytes that hyper has read.
 pub(super) fn hyper_service<S>(
     service: S,
-) -> impl Service<http::Request<hyper::body::Incoming>, Response = S::Response, Error = S::Error, Future: Send>
-+ Clone
+) -> impl Service<
+    http::Request<meshless::server::RequestBody>,
+    Response = S::Response,
+    Error = S::Error,
+    Future: Send,
+> + Clone
 where
     S: Service<http::Request<Body>, Future: Send> + Clone,
 {
@@ -211,7 +215,7 @@ where
 #[derive(Clone)]
 struct OfHyper<S>(S);
 
-impl<S: Service<http::Request<Body>>> Service<http::Request<hyper::body::Incoming>> for OfHyper<S> {
+impl<S: Service<http::Request<Body>>> Service<http::Request<meshless::server::RequestBody>> for OfHyper<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
@@ -220,7 +224,7 @@ impl<S: Service<http::Request<Body>>> Service<http::Request<hyper::body::Incomin
         self.0.poll_ready(cx)
     }
 
-    fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> S::Future {
+    fn call(&mut self, request: http::Request<meshless::server::RequestBody>) -> S::Future {
         self.0.call(request.map(Body::new))
     }
 }

@@ -25,7 +25,9 @@ const CONTINUATION: u8 = 0x9;
 const INITIAL_WINDOW_SIZE: u16 = 0x4;
 
 /// Answers `/message` with a message, `/never` never, and `/ending` when the stream should end.
-async fn answer(request: http::Request<hyper::body::Incoming>) -> Result<http::Response<String>, Infallible> {
+async fn answer(
+    request: http::Request<meshless::server::RequestBody>,
+) -> Result<http::Response<String>, Infallible> {
     match request.uri().path() {
         "/never" => std::future::pending().await,
         "/ending" => request.extensions().get::<CallContext>().unwrap().stream_ending().await,
@@ -47,7 +49,7 @@ fn serve(config: ConnectionConfig) -> (DuplexStream, JoinHandle<ConnectionSummar
 #[derive(Clone)]
 struct Answer;
 
-impl tower_service::Service<http::Request<hyper::body::Incoming>> for Answer {
+impl tower_service::Service<http::Request<meshless::server::RequestBody>> for Answer {
     type Response = http::Response<String>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
@@ -56,7 +58,7 @@ impl tower_service::Service<http::Request<hyper::body::Incoming>> for Answer {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
+    fn call(&mut self, request: http::Request<meshless::server::RequestBody>) -> Self::Future {
         Box::pin(answer(request))
     }
 }
