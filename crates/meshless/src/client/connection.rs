@@ -1,7 +1,7 @@
 //! One HTTP/2 connection to one backend.
 //!
 //! ```text
-//!                          GOAWAY read, drain(), ids used up
+//!                    GOAWAY read, drain(), ids or errors used up
 //!   connect() ──▶ open ──────────────────────────────────────▶ draining ──▶ closed
 //!                  │                                 last stream ended ▲
 //!                  └── connection lost, peer silent, abort() ──────────┘
@@ -25,8 +25,8 @@ mod tests;
 mod wire;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use h2::SendStream;
@@ -39,7 +39,7 @@ pub(crate) use self::establish::{ConnectError, Destination};
 use self::header_limit::request_size;
 pub(crate) use self::header_limit::{HeaderLimit, HeadersTooLong};
 pub(crate) use self::http2_error::describe as describe_http2;
-use self::shared::ConnectionShared;
+use self::shared::{ConnectionShared, LeftStream};
 
 /// A handle to an established connection. When the last clone is dropped, the connection drains.
 #[derive(Clone)]
@@ -113,11 +113,13 @@ pub(crate) struct StreamPermit {
     beside_calls: bool,
     /// 0 before the stream is opened.
     stream: AtomicU32,
+    /// What is left of the stream, if the call has ended before it.
+    left: Mutex<Option<LeftStream>>,
 }
 
 impl StreamPermit {
     fn new(shared: &Arc<ConnectionShared>, beside_calls: bool) -> Self {
-        Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0) }
+        Self { shared: Arc::clone(shared), beside_calls, stream: AtomicU32::new(0), left: Mutex::new(None) }
     }
 
     /// Opens the stream. `head` builds the headers, but only if the connection still accepts calls.
@@ -156,7 +158,17 @@ impl StreamPermit {
         Ok(opened)
     }
 
-    /// Checks the response's headers or trailers against the limit.
+    /// Leaves the last handle of a stream whose response has not ended to the connection's task.
+    ///
+    /// h2 resets the stream when that handle is dropped. What comes before the reset is written, it
+    /// charges to the connection for life (see `ResetStreams`), so nothing must come: the task lets
+    /// h2 write before it reads.
+    pub(crate) fn leave(&self, stream: impl Send + 'static) {
+        // Nothing panics while it is held.
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(stream));
+    }
+
+    /// Checks headers or trailers of the response against the limit.
     ///
     /// # Errors
     /// If they are longer than the channel accepts.
@@ -198,6 +210,9 @@ impl Drop for StreamPermit {
             self.shared.streams.end_beside_calls();
         }
         self.shared.long_blocks.forget(self.stream.load(Relaxed));
+        if let Some(stream) = self.left.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            self.shared.let_go(stream);
+        }
         self.shared.release();
     }
 }
@@ -250,6 +265,8 @@ pub(crate) enum GoingAway {
     },
     /// All stream ids are used.
     StreamIdsExhausted,
+    /// Half of the server's errors have come that h2 bears in a connection's life.
+    ManyErrors,
 }
 
 /// Why a connection ended.

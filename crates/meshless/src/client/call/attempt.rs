@@ -7,11 +7,11 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::SendStream;
 use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
 use tonic::Status;
 
 use super::failure::Failure;
@@ -30,7 +30,8 @@ pub(crate) async fn attempt(
     slot: StreamPermit,
     outgoing: &mut Outgoing,
 ) -> Result<http::Response<AttemptBody>, Failure> {
-    let (mut response, mut pump) = poll_fn(|cx| Poll::Ready(start(&slot, outgoing, cx))).await?;
+    let (response, mut pump) = poll_fn(|cx| Poll::Ready(start(&slot, outgoing, cx))).await?;
+    let mut awaited = Awaited { response: Some(response), slot: &slot };
     let received = poll_fn(|cx| {
         if let (Some(sending), Some(source)) = (&mut pump, outgoing.stream())
             && let Poll::Ready(sent) = sending.poll(source, cx)
@@ -40,14 +41,15 @@ pub(crate) async fn attempt(
                 return Poll::Ready(Err(Failure::from_body(status, &slot)));
             }
         }
-        Pin::new(&mut response)
-            .poll(cx)
-            .map_err(|error| Failure::from_stream(&error, response.stream_id().as_u32(), &slot))
+        awaited.poll(cx)
     })
     .await?;
-    drop(response);
-    let (mut head, stream) = received.into_parts();
-    slot.check_headers(&head.headers).map_err(|too_long| Failure::too_long(too_long, &slot))?;
+    drop(awaited);
+    let (mut head, mut stream) = received.into_parts();
+    if let Err(too_long) = slot.check_headers(&head.headers) {
+        slot.leave(stream);
+        return Err(Failure::too_long(too_long, &slot));
+    }
     let body = match response_head::read(&mut head, stream.is_end_stream(), outgoing) {
         Follows::Messages => {
             let deadline = outgoing.deadline();
@@ -61,15 +63,42 @@ pub(crate) async fn attempt(
         Follows::Nothing => AttemptBody::ended(),
         Follows::NotGrpc => {
             drop(pump);
-            let (code, cause) = Box::pin(not_grpc::describe(head, stream)).await;
+            let (code, cause) = Box::pin(not_grpc::describe(head, &mut stream)).await;
+            slot.leave(stream);
             return Err(Failure::not_grpc(code, cause, &slot));
         }
     };
     Ok(http::Response::from_parts(head, body))
 }
 
-/// Opens the stream, and queues as much of the body as is ready. For a unary call that is all of
-/// it, in the same turn as the headers, so that both leave in one write.
+/// A response that has not come. If it is not waited for any longer, its stream is left to the
+/// connection.
+struct Awaited<'a> {
+    /// `None` once it has come.
+    response: Option<ResponseFuture>,
+    slot: &'a StreamPermit,
+}
+
+impl Awaited<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<http::Response<RecvStream>, Failure>> {
+        let Some(response) = &mut self.response else { return Poll::Pending };
+        let result = ready!(Pin::new(&mut *response).poll(cx));
+        let stream_id = response.stream_id().as_u32();
+        self.response = None;
+        Poll::Ready(result.map_err(|error| Failure::from_stream(&error, stream_id, self.slot)))
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if let Some(response) = self.response.take() {
+            self.slot.leave(response);
+        }
+    }
+}
+
+/// Opens the stream, and queues as much of the body as is at hand: for a unary call all of it, in
+/// the same turn as the headers, so that both leave in one write.
 fn start(
     slot: &StreamPermit,
     outgoing: &mut Outgoing,

@@ -16,9 +16,9 @@ use tonic::Code;
 use super::grpc_status;
 use crate::shared::peer_text::{PEER_TEXT_BYTES_MAX, peer_text};
 
-/// Reads the start of the body. Returns the code of the call and a description.
-pub(super) async fn describe(head: Parts, mut stream: RecvStream) -> (Code, String) {
-    let (body, trailers) = read_start(&mut stream).await;
+/// Reads the start of the body, and returns the code of the call and what came.
+pub(super) async fn describe(head: Parts, stream: &mut RecvStream) -> (Code, String) {
+    let (body, trailers) = read_start(stream).await;
     if let Some(mut trailers) = trailers
         && let Some(code) = grpc_status::repair(&mut trailers)
         && code != Code::Ok

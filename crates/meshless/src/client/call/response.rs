@@ -58,9 +58,18 @@ pub(crate) struct AttemptBody<G: CallGuard = ()> {
 
 /// What an unfinished response holds. The order matters: the stream is released before its permit.
 struct Open {
-    stream: RecvStream,
+    /// `None` once it was read to its end.
+    stream: Option<RecvStream>,
     data_ended: bool,
     held: Held,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take() {
+            self.held.slot().leave(stream);
+        }
+    }
 }
 
 /// What a call occupies.
@@ -80,7 +89,7 @@ impl<G: CallGuard> Default for AttemptBody<G> {
 
 impl AttemptBody {
     pub(super) fn new(stream: RecvStream, held: Held) -> Self {
-        Self { open: Some(Open { stream, data_ended: false, held }), guard: Some(()) }
+        Self { open: Some(Open { stream: Some(stream), data_ended: false, held }), guard: Some(()) }
     }
 
     /// Returns the body of a response that is only a head ("Trailers-Only").
@@ -198,12 +207,13 @@ type Failed = (Status, Ending);
 
 impl Open {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
         while !self.data_ended {
-            match ready!(self.stream.poll_data(cx)) {
+            match ready!(stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
                     // The reader takes the bytes now, so the server may send as many again. Fails
                     // only for a stream that has ended.
-                    let _ = self.stream.flow_control().release_capacity(bytes.len());
+                    let _ = stream.flow_control().release_capacity(bytes.len());
                     if !bytes.is_empty() {
                         return Poll::Ready(Some(Ok(Frame::data(bytes))));
                     }
@@ -212,8 +222,11 @@ impl Open {
                 None => self.data_ended = true,
             }
         }
-        match ready!(self.stream.poll_trailers(cx)) {
-            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+        match ready!(stream.poll_trailers(cx)) {
+            Ok(trailers) => {
+                self.stream = None;
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             Err(error) => self.poll_error(&error, cx).map(|status| Some(Err(status))),
         }
     }
@@ -236,7 +249,7 @@ impl Open {
         {
             return Poll::Ready((status, Ending::BadRequest));
         }
-        let stream_id = self.stream.stream_id().as_u32();
+        let stream_id = self.stream.as_ref().map_or(0, |stream| stream.stream_id().as_u32());
         let failure = Failure::from_stream(error, stream_id, self.held.slot());
         let ending = failure.ending(false);
         Poll::Ready((failure.into_status(), ending))

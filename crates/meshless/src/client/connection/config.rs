@@ -80,10 +80,11 @@ const RESET_MEMORY: Duration = Duration::from_secs(2);
 /// Errors of the peer over the connection's life after which h2 gives up on it; h2's own default is
 /// 1024.
 ///
-/// With the memory above, only a server that still sends on streams seconds after their reset comes
-/// near this. A limit must remain, since each error queues a RST_STREAM that a hostile server need
-/// not read (RUSTSEC-2024-0003).
-const LOCAL_ERROR_RESETS: usize = 100_000;
+/// With the memory above, only a server that goes on sending on streams seconds after they were
+/// reset comes near: one that stands still now and then. At half of them the wire has the
+/// connection replaced, and no call is lost. A limit must remain, since each error queues a
+/// RST_STREAM that a hostile server need not read (RUSTSEC-2024-0003).
+pub(super) const LOCAL_ERROR_RESETS: usize = 100_000;
 
 /// The default of `stall`.
 const STALL: Duration = Duration::from_secs(1);

@@ -37,6 +37,14 @@ pub(super) struct ConnectionShared {
     /// Empty messages beyond the first of a call, until the byte stream pays for them.
     empty_messages: AtomicU32,
     flooded: AtomicBool,
+    many_errors: AtomicBool,
+    /// Streams that were cancelled and wait for the task to let them go.
+    left: Mutex<Vec<LeftStream>>,
+    any_left: AtomicBool,
+    /// h2 has something to write before it may read.
+    write_first: AtomicBool,
+    /// The byte stream takes no bytes for now.
+    full: AtomicBool,
     abort: AtomicBool,
     pub(super) header_limit: HeaderLimit,
     pub(super) long_blocks: LongBlocks,
@@ -62,6 +70,11 @@ impl ConnectionShared {
             goaway_read: AtomicBool::new(false),
             empty_messages: AtomicU32::new(0),
             flooded: AtomicBool::new(false),
+            many_errors: AtomicBool::new(false),
+            left: Mutex::new(Vec::new()),
+            any_left: AtomicBool::new(false),
+            write_first: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             header_limit,
             long_blocks: LongBlocks::default(),
@@ -108,11 +121,29 @@ impl ConnectionShared {
         if self.is_accepting() { self.lock_sender().clone() } else { None }
     }
 
-    fn announce(&self, freed: Freed) {
-        match freed {
-            Freed::Nothing => {}
-            Freed::Room => (self.report)(Event::StreamsAvailable),
-            Freed::LastCall => self.wake.notify_one(),
+    /// Hands what is left of a cancelled stream to the task.
+    pub(super) fn let_go(&self, stream: LeftStream) {
+        let mut left = self.lock_left();
+        // If no task takes it, it is dropped after the lock.
+        if self.closed.get().is_none() {
+            left.push(stream);
+            self.any_left.store(true, SeqCst);
+            self.wake.notify_one();
+        }
+    }
+
+    fn lock_left(&self) -> MutexGuard<'_, Vec<LeftStream>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_stream(&self) -> bool {
+        let max = self.max_streams();
+        self.open.fetch_update(SeqCst, SeqCst, |open| (open < max).then_some(open + 1)).is_ok()
+    }
+
+    fn announce_room(&self, open: u32) {
+        if open < self.max_streams() && self.room_wanted.swap(false, SeqCst) {
+            (self.report)(Event::StreamsAvailable);
         }
     }
 }
@@ -133,8 +164,28 @@ impl ConnectionShared {
         self.flooded.store(true, SeqCst);
     }
 
+    /// h2 has counted many errors of the server, and would end the connection some day.
+    pub(super) fn handle_many_errors(&self) {
+        self.many_errors.store(true, SeqCst);
+        self.stop_accepting();
+    }
+
+    pub(super) fn has_many_errors(&self) -> bool {
+        self.many_errors.load(SeqCst)
+    }
+
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(SeqCst)
+    }
+
+    /// It takes no bytes for now, or some again.
+    pub(super) fn handle_full(&self, full: bool) {
+        self.full.store(full, SeqCst);
+    }
+
+    /// Whether h2 has to write before it reads, once.
+    pub(super) fn take_write_first(&self) -> bool {
+        self.write_first.load(SeqCst) && self.write_first.swap(false, SeqCst)
     }
 
     pub(super) fn handle_read(&self) {
@@ -210,6 +261,29 @@ impl ConnectionShared {
         self.wake.notify_one();
     }
 
+    /// Lets the streams of cancelled calls go, unless h2 could not write their resets now. Returns
+    /// true if h2 has to write them before it reads.
+    pub(super) fn drop_left(&self) -> bool {
+        let droppable = self.has_droppable_left();
+        if droppable {
+            self.any_left.store(false, SeqCst);
+            self.drop_all_left();
+            self.write_first.store(true, SeqCst);
+        }
+        droppable
+    }
+
+    /// Whether it would do so.
+    pub(super) fn has_droppable_left(&self) -> bool {
+        self.any_left.load(SeqCst) && !self.full.load(SeqCst)
+    }
+
+    /// The same when the connection has ended, whatever the byte stream takes.
+    pub(super) fn drop_all_left(&self) {
+        let left = std::mem::take(&mut *self.lock_left());
+        drop(left);
+    }
+
     pub(super) fn abort_requested(&self) -> bool {
         self.abort.load(SeqCst)
     }
@@ -259,7 +333,10 @@ fn clamp(streams: usize) -> u32 {
     u32::try_from(streams).unwrap_or(u32::MAX)
 }
 
-/// Ids that a client may use: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last
+/// The last handle of a stream, of whichever kind it is. Dropping it cancels the stream.
+pub(super) type LeftStream = Box<dyn Send>;
+
+/// Ids that a client may give: the odd ones below 2³¹ (RFC 9113 §5.1.1). At 1 000 calls/s they last
 /// twelve days.
 const STREAM_IDS: u32 = 1 << 30;
 

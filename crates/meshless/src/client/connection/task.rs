@@ -31,7 +31,9 @@ pub(super) struct Task {
     streams_seen: u32,
     shared: Arc<ConnectionShared>,
     going_away_reported: bool,
-    /// When to stop waiting for h2 to close.
+    /// h2 was last polled to write the resets of cancelled calls.
+    writes_first: bool,
+    /// When to stop waiting for h2's farewell.
     close_by: Option<Instant>,
 }
 
@@ -51,6 +53,7 @@ impl Task {
             streams_seen: 0,
             shared,
             going_away_reported: false,
+            writes_first: false,
             close_by: None,
         }
     }
@@ -65,6 +68,7 @@ impl Task {
         shared.take_sender();
         // h2 panics here if it has panicked before: the driver must still be told of the end.
         let _ = std::panic::catch_unwind(AssertUnwindSafe(move || drop(http2)));
+        let _ = std::panic::catch_unwind(AssertUnwindSafe(|| shared.drop_all_left()));
         shared.report(Event::Closed(reason));
     }
 
@@ -96,7 +100,12 @@ impl Task {
     /// Drives h2 as far as possible. Ready with a reason when the connection has ended. Ready
     /// without one when the deadline of the task's sleep has become earlier.
     fn poll_http2(&mut self, cx: &mut Context<'_>, armed: Option<Instant>) -> Poll<Option<CloseReason>> {
+        // Not twice in a row: a storm of cancellations must not keep h2 from reading.
+        self.writes_first = !self.writes_first && self.shared.drop_left();
         let polled = Pin::new(&mut self.http2).poll(cx);
+        if self.shared.has_droppable_left() {
+            cx.waker().wake_by_ref();
+        }
         self.shared.set_max_streams(self.http2.max_concurrent_send_streams());
         self.note_traffic(cx);
         self.report_going_away();
@@ -185,6 +194,8 @@ impl Task {
             }
         } else if self.shared.ids_exhausted() {
             GoingAway::StreamIdsExhausted
+        } else if self.shared.has_many_errors() {
+            GoingAway::ManyErrors
         } else {
             return;
         };

@@ -32,6 +32,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use self::greeting::{Greeting, judge_greeting};
+use super::config::LOCAL_ERROR_RESETS;
 use super::header_limit::BlockWatch;
 use super::shared::ConnectionShared;
 use crate::shared::io::BoxIo;
@@ -60,6 +61,9 @@ pub(super) struct ClientWire {
     /// none. TLS sends several records in one write, and the first may arrive before the second
     /// fails.
     fails_in_part: bool,
+    is_full: bool,
+    /// Streams that h2 has reset for what the server sent, over the connection's life.
+    error_resets: usize,
 }
 
 impl ClientWire {
@@ -77,6 +81,8 @@ impl ClientWire {
             held_back: Bytes::new(),
             resets: ResetStreams::default(),
             header_start: Vec::new(),
+            is_full: false,
+            error_resets: 0,
         }
     }
 
@@ -176,18 +182,45 @@ impl ClientWire {
     }
 
     fn note_written(&mut self, bytes: &[u8]) {
-        self.writes.scan(bytes, |frame| {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (passed, frame) = self.writes.pass_frame(rest);
+            let (piece, after) = rest.split_at(passed);
+            rest = after;
+            let Some(frame) = frame else { continue };
             self.budget.note_written(&frame);
             match frame.kind {
                 FrameKind::Headers => self.shared.handle_headers_written(frame.stream_id),
                 FrameKind::ResetStream => {
                     self.resets.note(frame.stream_id, std::time::Instant::now());
+                    self.note_reset_code(piece);
                 }
                 // h2 applies the peer's SETTINGS in the step that queues the acknowledgement.
                 FrameKind::Settings if frame.is_ack() => self.shared.handle_settings_acknowledged(),
                 _ => {}
             }
-        });
+        }
+    }
+
+    /// Counts the resets that h2 counts: for what the server sent. One whose code is apart from its
+    /// header is not among them.
+    fn note_reset_code(&mut self, frame: &[u8]) {
+        let code = frame.last_chunk().map(|code| u32::from_be_bytes(*code));
+        if frame.len() > FRAME_HEADER_LEN && code.is_some_and(|code| SERVER_ERRORS.contains(&code)) {
+            self.error_resets += 1;
+            if self.error_resets == LOCAL_ERROR_RESETS / 2 {
+                self.shared.handle_many_errors();
+            }
+        }
+    }
+
+    /// Notes whether the byte stream takes bytes.
+    fn note_full<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if self.is_full != written.is_pending() {
+            self.is_full = written.is_pending();
+            self.shared.handle_full(self.is_full);
+        }
+        written
     }
 
     /// Pays for the frames that came. If the budget is too small, sends the GOAWAY, as far as it
@@ -242,6 +275,10 @@ impl AsyncRead for ClientWire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.shared.take_write_first() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if !self.held_back.is_empty() {
             let len = self.held_back.len().min(buf.remaining());
             buf.put_slice(&self.held_back.split_to(len));
@@ -265,7 +302,8 @@ impl AsyncRead for ClientWire {
 
 impl AsyncWrite for ClientWire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
+        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        match ready!(self.note_full(polled)) {
             Ok(written) => {
                 self.note_written(&buf[..written]);
                 Poll::Ready(Ok(written))
@@ -279,7 +317,8 @@ impl AsyncWrite for ClientWire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match ready!(Pin::new(&mut self.io).poll_write_vectored(cx, bufs)) {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let written = match ready!(self.note_full(polled)) {
             Ok(written) => written,
             Err(error) => return Poll::Ready(self.write_failed(error, bufs)),
         };
@@ -308,7 +347,11 @@ impl AsyncWrite for ClientWire {
     }
 }
 
-/// The position of the type in a frame header (RFC 9113 §4.1).
+/// PROTOCOL_ERROR, FLOW_CONTROL_ERROR and STREAM_CLOSED (RFC 9113 §7): what h2 resets a stream with
+/// on its own. Callers reset with CANCEL.
+const SERVER_ERRORS: [u32; 3] = [0x1, 0x3, 0x5];
+
+/// Where the type stands in a frame header (RFC 9113 §4.1).
 const KIND: usize = 3;
 
 /// An unused type. "Implementations MUST ignore and discard frames of unknown types."
@@ -362,6 +405,20 @@ mod tests {
 
     fn data(flags: u8, stream: u8) -> [u8; 16] {
         [0, 0, 7, 0, flags, 0, 0, 0, stream, 0, 0, 0, 0, 2, 8, 1]
+    }
+
+    #[test]
+    fn a_connection_is_left_before_h2_has_counted_too_many_errors() {
+        let address = meshless_core::Address::Unix("/test".into());
+        let shared = ConnectionShared::new(address, HeaderLimit::new(1 << 16), Box::new(|_| {}));
+        let mut wire = ClientWire::new(Box::new(tokio::io::empty()), Arc::clone(&shared), false);
+        wire.note_written(meshless_core::CLIENT_PREFACE);
+        let reset = |code| [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, code];
+        wire.note_written(&reset(8).repeat(LOCAL_ERROR_RESETS));
+        wire.note_written(&[1, 3, 5].map(reset).concat().repeat(LOCAL_ERROR_RESETS / 6));
+        assert!(shared.is_accepting(), "it has one more");
+        wire.note_written(&reset(5).repeat(2));
+        assert!(!shared.is_accepting() && shared.has_many_errors());
     }
 
     #[tokio::test]

@@ -55,6 +55,48 @@ async fn messages_that_cross_a_cancellation_end_no_connection() {
     assert_eq!(network.connections_waiting(), 0, "it is still the first connection");
 }
 
+/// Messages that arrive before the channel has written the reset: of a call that has its first
+/// message, and of one that has no answer yet.
+#[tokio::test(start_paused = true)]
+async fn messages_that_come_with_a_cancellation_end_no_connection() {
+    for is_answered in [true, false] {
+        let mut network = Network::new();
+        let channel = network.channel(&[backend(1)]).connect_lazy().unwrap();
+        channel.request_connection();
+        let mut peer = network.accept_raw(&[]).await;
+        for _ in 0..300 {
+            let mut client = HealthClient::new(channel.clone());
+            let mut call = Box::pin(async move {
+                let mut messages = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+                messages.message().await.unwrap();
+                std::future::pending::<()>().await;
+            });
+            let stream = tokio::select! {
+                () = &mut call => unreachable!("it has no end"),
+                stream = peer.expect_request() => stream,
+            };
+            if is_answered {
+                peer.answer_headers(stream).await;
+                peer.send(&frame(DATA, 0, stream, &MESSAGE)).await;
+                assert!(tokio::time::timeout(Duration::from_millis(1), &mut call).await.is_err());
+            }
+            // The connection is woken for the first, and finds both.
+            drop(call);
+            if !is_answered {
+                peer.answer_headers(stream).await;
+            }
+            peer.send(&frame(DATA, 0, stream, &MESSAGE).repeat(700)).await;
+            while peer.next().await != (Received::Other { kind: RESET_STREAM, stream }) {}
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let last = tokio::spawn(async move { check_within(&channel, Duration::from_secs(3600)).await });
+        let stream = peer.expect_request().await;
+        peer.answer(stream, &MESSAGE[5..]).await;
+        last.await.unwrap().unwrap();
+        assert_eq!(network.connections_waiting(), 0, "it is still the first connection");
+    }
+}
+
 /// At a rate that no server needs it is a flood.
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_messages_after_a_cancellation_is_ended() {
