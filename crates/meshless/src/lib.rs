@@ -67,6 +67,9 @@
 //! | `tls` | TLS at both ends |
 //! | `otel` | OpenTelemetry metrics |
 
+// docs.rs sets it, and each item then says which feature brings it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(all(doctest, feature = "client", feature = "server"))]
 mod book;
 
