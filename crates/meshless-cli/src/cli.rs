@@ -4,6 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::compare::CompareArgs;
 use crate::load::LoadArgs;
+use crate::manual::{CompletionsArgs, ManArgs};
 use crate::serve::ServeArgs;
 use crate::xds::XdsArgs;
 
@@ -15,7 +16,7 @@ use crate::xds::XdsArgs;
 #[derive(Debug, Parser)]
 // Each flag's help begins on a line of its own: beside the flags, it is a word wide on a narrow
 // terminal.
-#[command(name = "meshless", version, next_line_help = true, max_term_width = 100)]
+#[command(name = "meshless", version = VERSION, next_line_help = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -32,6 +33,10 @@ pub(crate) enum Command {
     Load(LoadArgs),
     /// Tell gRPC clients in any language which backends there are: an xDS control plane
     Xds(XdsArgs),
+    /// Print the completions of a shell, to be read by it at its start
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man(ManArgs),
     /// The client process of `compare`
     #[command(hide = true)]
     Client,
@@ -44,6 +49,9 @@ pub(crate) enum Command {
         score: String,
     },
 }
+
+/// The package's version, and the commit where build.rs found one.
+pub(crate) const VERSION: &str = env!("MESHLESS_VERSION");
 
 #[cfg(test)]
 mod tests;

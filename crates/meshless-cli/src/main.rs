@@ -8,6 +8,7 @@ mod cluster;
 mod compare;
 mod event_name;
 mod load;
+mod manual;
 mod run;
 mod serve;
 mod values;

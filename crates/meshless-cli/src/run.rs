@@ -20,13 +20,12 @@ use crate::load;
 pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        // A refused value needs no usage text: its first line is enough.
-        Err(error) if error.kind() == ErrorKind::ValueValidation => {
-            let text = error.render().to_string();
-            eprintln!("{}", text.lines().next().unwrap_or_default());
+        // The help and the version: what was asked for, or all that there is to say.
+        Err(error) if is_help(error.kind()) => error.exit(),
+        Err(error) => {
+            eprintln!("{}", one_line(&error.render().to_string()));
             return ExitCode::from(EXIT_BAD_INPUT);
         }
-        Err(error) => error.exit(),
     };
     let done = match cli.command {
         #[cfg(feature = "kubernetes")]
@@ -80,6 +79,8 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
             Ok(report) => Ok(report.is_some_and(|report| !report.interrupted)),
             Err(error) => Err(error.to_string()),
         },
+        Command::Completions(args) => args.print().map(|()| true),
+        Command::Man(args) => args.write().map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -89,6 +90,29 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
             ExitCode::from(EXIT_BAD_INPUT)
         }
     }
+}
+
+fn is_help(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
+/// What clap says is wrong, and its tips, without the usage that it puts below them.
+fn one_line(text: &str) -> String {
+    let is_below = |line: &str| line.starts_with("Usage:") || line.starts_with("For more information");
+    let mut said = String::new();
+    for line in text.lines().map(str::trim).take_while(|line| !is_below(line)).filter(|line| !line.is_empty())
+    {
+        if !said.is_empty() {
+            said.push_str(if line.starts_with("tip:") { "; " } else { " " });
+        }
+        said.push_str(line);
+    }
+    said
 }
 
 /// The exit code if calls of the load failed.

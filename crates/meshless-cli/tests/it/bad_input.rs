@@ -3,17 +3,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{meshless, run, stderr};
-
-fn refused(arguments: &str, says: &[&str]) {
-    let output = run(arguments);
-    let stderr = stderr(&output);
-    assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
-    assert_eq!(stderr.trim().lines().count(), 1, "{arguments}: {stderr}");
-    for words in says {
-        assert!(stderr.contains(words), "{arguments}: {stderr} does not say {words}");
-    }
-}
+use crate::support::{meshless, refused, stderr};
 
 #[test]
 fn an_unknown_strategy_is_answered_with_the_known_ones() {
@@ -27,6 +17,14 @@ fn an_unknown_strategy_is_answered_with_the_known_ones() {
 fn unknown_experiments_and_events_are_answered_with_the_known_ones() {
     refused("compare --experiments burst,storm", &["`storm`", "burst, spread, churn"]);
     refused("compare --events sigkil", &["`sigkil`", "sigkill", "dns-truncated", "overload"]);
+}
+
+#[test]
+fn unknown_commands_and_flags_are_answered_in_one_line_with_the_nearest() {
+    refused("serv", &["unrecognized subcommand 'serv'", "tip: ", "'serve'"]);
+    refused("serve --max-conection-age 1m", &["'--max-conection-age'", "tip: ", "'--max-connection-age'"]);
+    refused("load", &["--target <TARGET>"]);
+    refused("compare --network cloud", &["'cloud'", "loopback, kernel"]);
 }
 
 #[test]

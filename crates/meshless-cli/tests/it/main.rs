@@ -11,6 +11,7 @@ mod deploy;
 mod docs;
 mod kernel;
 mod load;
+mod manual;
 mod serve;
 mod support;
 mod xds;

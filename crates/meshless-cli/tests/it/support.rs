@@ -18,3 +18,14 @@ pub(crate) fn run(arguments: &str) -> Output {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// Nothing is done: exit code 2, and one line on stderr that says these words.
+pub(crate) fn refused(arguments: &str, says: &[&str]) {
+    let output = run(arguments);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
+    assert_eq!(stderr.trim().lines().count(), 1, "{arguments}: {stderr}");
+    for words in says {
+        assert!(stderr.contains(words), "{arguments}: {stderr} does not say {words}");
+    }
+}
