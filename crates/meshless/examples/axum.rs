@@ -22,14 +22,16 @@ use axum::routing::get;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into()).parse()?;
+    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:8080".into());
+    let listener = meshless::server::bind(address.parse()?)?;
     let server = meshless::Server::builder()
         .max_connection_age(Duration::from_secs(60))
         .max_connection_age_grace(Duration::from_secs(10))
         .on_connection_event(|event| println!("{}: {:?}", event.peer, event.change));
     let app = Router::new().route("/hello/{name}", get(hello));
-    println!("listening on {addr}");
-    server.routes(app).serve_with_shutdown(addr, meshless::Shutdown::on_signals()?).await?;
+    println!("listening on {}", listener.local_addr()?);
+    let shutdown = meshless::Shutdown::on_signals()?;
+    server.routes(app).serve_with_incoming_shutdown([listener], shutdown).await?;
     Ok(())
 }
 

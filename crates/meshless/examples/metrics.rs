@@ -9,6 +9,7 @@
 //! changes.
 
 use meshless::{Channel, Server};
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::MeterProvider;
 use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
 use opentelemetry_sdk::metrics::{InMemoryMetricExporter, PeriodicReader, SdkMeterProvider};
@@ -46,21 +47,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn print<T: Copy + std::fmt::Display>(data: &MetricData<T>) {
-    let labels = |labels: Vec<&opentelemetry::KeyValue>| {
-        let labels = labels.iter().map(|label| format!("{}={}", label.key, label.value));
-        labels.collect::<Vec<_>>().join(" ")
+    let text = |labels: &mut dyn Iterator<Item = &KeyValue>| {
+        labels.map(|label| format!("  {}={}", label.key, label.value)).collect::<String>()
     };
     match data {
         MetricData::Sum(sum) => {
-            sum.data_points().for_each(|p| println!("  {}: {}", labels(p.attributes().collect()), p.value()));
+            sum.data_points().for_each(|p| println!("{}: {}", text(&mut p.attributes()), p.value()))
         }
         MetricData::Gauge(gauge) => {
-            gauge
-                .data_points()
-                .for_each(|p| println!("  {}: {}", labels(p.attributes().collect()), p.value()));
+            gauge.data_points().for_each(|p| println!("{}: {}", text(&mut p.attributes()), p.value()))
         }
         MetricData::Histogram(histogram) => histogram.data_points().for_each(|p| {
-            println!("  {}: {} values, sum {}", labels(p.attributes().collect()), p.count(), p.sum());
+            println!("{}: {} values, sum {}", text(&mut p.attributes()), p.count(), p.sum());
         }),
         MetricData::ExponentialHistogram(_) => {}
     }
