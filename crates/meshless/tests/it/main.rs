@@ -16,6 +16,8 @@ mod log;
 mod measured;
 #[cfg(feature = "dns")]
 mod name_servers;
+#[cfg(all(feature = "client", feature = "otel", feature = "server"))]
+mod observability;
 #[cfg(feature = "dns")]
 mod resolver;
 #[cfg(feature = "server")]
