@@ -136,14 +136,11 @@ impl ConnectionShared {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_stream(&self) -> bool {
-        let max = self.max_streams();
-        self.open.fetch_update(SeqCst, SeqCst, |open| (open < max).then_some(open + 1)).is_ok()
-    }
-
-    fn announce_room(&self, open: u32) {
-        if open < self.max_streams() && self.room_wanted.swap(false, SeqCst) {
-            (self.report)(Event::StreamsAvailable);
+    fn announce(&self, freed: Freed) {
+        match freed {
+            Freed::Nothing => {}
+            Freed::Room => (self.report)(Event::StreamsAvailable),
+            Freed::LastCall => self.wake.notify_one(),
         }
     }
 }
