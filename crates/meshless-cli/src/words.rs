@@ -1,6 +1,7 @@
 //! The library's errors in the terms of the command line: settings are flags here, not methods.
 
 use meshless::ChannelError;
+use meshless::resolver::TargetError;
 use meshless::tls::TlsError;
 
 /// A load could not start.
@@ -34,6 +35,17 @@ fn channel(error: &ChannelError) -> String {
         ChannelError::KubernetesMissing(target) => {
             format!(
                 "{target} needs Kubernetes, and this program was built without it; build it without --no-default-features, or use dns:///"
+            )
+        }
+        // The command line has no resolver to set: what it can do is name another target.
+        ChannelError::DnsMissing(target) => {
+            format!(
+                "{target} needs DNS, and this program was built without it; use an address, such as ipv4:10.0.0.1:50051"
+            )
+        }
+        ChannelError::Target(TargetError::UnknownScheme { scheme, target }) => {
+            format!(
+                "unknown scheme {scheme:?} in {target:?}; use dns:///, kubernetes:///, ipv4:, ipv6:, unix:, http:// or https://"
             )
         }
         other => with_flags(&other.to_string()),

@@ -88,6 +88,20 @@ fn tls_without_flags_or_with_a_useless_file_is_answered_with_the_flag() {
 }
 
 #[test]
+fn a_target_that_is_none_is_answered_with_what_can_be_written() {
+    refused("load --target consul:///x", &["unknown scheme \"consul\"", "dns:///", "kubernetes:///"]);
+    refused("load --target dns:///x", &["names no port", "x:50051"]);
+    // What a program could set, its command line cannot.
+    for target in ["consul:///x", "https://127.0.0.1:1", "dns:///x", "nothing"] {
+        let output = run(&format!("load --target {target}"));
+        let stderr = stderr(&output);
+        for word in ["resolver", "feature", "tls(", "authority("] {
+            assert!(!stderr.contains(word), "{target}: {stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_duration_needs_its_unit() {
     refused("compare --deadline 300", &["--deadline", "100ms"]);
     refused("serve --max-connection-age soon", &["--max-connection-age", "100ms"]);
