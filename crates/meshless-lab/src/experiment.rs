@@ -15,10 +15,10 @@ use comfy_table::Table;
 
 use crate::compare::Plan;
 use crate::compare::rig::RigError;
+use crate::drawing::figure::Figure;
+use crate::drawing::palette::Palette;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::report::figures::Figure;
-use crate::report::palette::Palette;
 use crate::results::Results;
 
 /// All experiments, in the order in which they are made and told.

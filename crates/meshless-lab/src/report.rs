@@ -10,19 +10,12 @@ use std::path::{Path, PathBuf};
 use crate::experiment;
 use crate::results::Results;
 
-pub(crate) mod chart;
-pub(crate) mod csv;
-pub(crate) mod facts;
-pub(crate) mod figures;
-pub(crate) mod format;
-pub(crate) mod html;
+mod html;
 mod json;
-pub(crate) mod palette;
 mod publish;
-pub(crate) mod scale;
 mod schema;
-pub(crate) mod svg;
-pub(crate) mod terminal;
+mod summary;
+mod terminal;
 mod verdict;
 
 pub(crate) use publish::publish;

@@ -10,10 +10,10 @@ use comfy_table::Table;
 
 use super::{Experiment, Running};
 use crate::compare::Plan;
+use crate::drawing::figure::Figure;
+use crate::drawing::palette::Palette;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use crate::report::figures::Figure;
-use crate::report::palette::Palette;
 use crate::results::Results;
 
 /// The experiment.

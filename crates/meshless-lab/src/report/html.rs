@@ -4,18 +4,16 @@
 
 use std::fmt::Write as _;
 
-use super::facts;
-use super::figures::{Figure, Pictures, inline, strategy_swatch};
-use super::format::{count, ms, percent, ratio};
-use super::palette::{self, Palette};
-use super::svg::escape;
+use super::summary::summary;
 use super::verdict::verdict;
+use crate::drawing::figure::{Figure, Pictures, inline, strategy_swatch};
+use crate::drawing::format::{count, ms, percent, ratio};
+use crate::drawing::palette::{self, Palette};
+use crate::drawing::svg::escape;
 use crate::experiment;
 use crate::results::Results;
 
-pub(crate) mod tables;
-
-/// Returns the whole page.
+/// The whole page.
 pub(crate) fn page(results: &Results) -> String {
     let palette = Palette::of(results);
     let figures: Vec<Figure> =
@@ -32,7 +30,7 @@ pub(crate) fn page(results: &Results) -> String {
         colours = palette::css(),
     );
     out += &header(results);
-    out += &tables::summary(results, &palette);
+    out += &summary(results, &palette);
     for (i, figure) in figures.iter().enumerate() {
         out += &section(i + 1, figure);
     }

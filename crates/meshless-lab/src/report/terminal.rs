@@ -1,9 +1,9 @@
 //! The run in a terminal: a table per experiment, and the verdict wrapped to the width.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::Table;
 
-use super::format::NBSP;
 use super::verdict::verdict;
+use crate::drawing::format::NBSP;
 use crate::experiment;
 use crate::results::Results;
 
@@ -31,25 +31,6 @@ pub(crate) fn text(results: &Results, width: u16, colour: bool) -> String {
         out.push('\n');
     }
     out.replace([NBSP, '\u{202f}'], " ")
-}
-
-pub(crate) fn table(width: u16) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(comfy_table::presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width);
-    table
-}
-
-/// Aligns names to the left and numbers to the right.
-pub(crate) fn align(table: &mut Table) {
-    for (i, column) in table.column_iter_mut().enumerate() {
-        column.set_padding(if i == 0 { (0, 0) } else { (2, 0) });
-        if i > 0 {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 fn wrap(text: &str, width: u16) -> String {

@@ -4,9 +4,9 @@
 //! third compares the strategies when things broke. Names of strategies are in backticks, which the
 //! page shows as code. A sentence never says more than the run shows.
 
-use super::facts::{self, BurstFact, Kind, kind};
-use super::format::{count, list, percent, plural, ratio};
+use crate::drawing::format::{count, list, percent, plural, ratio};
 use crate::experiment::{bounce, levelling};
+use crate::facts::{self, BurstFact, Kind, kind};
 use crate::results::{Results, SpreadRow};
 
 /// Two sentences on bursts and spread, one on churn, two on servers: those that the run has data

@@ -2,11 +2,11 @@
 //! bounce.
 
 use super::text;
-use crate::report::chart::{Frame, Name, Plot};
-use crate::report::figures::{Figure, Key, Pictures, strategy_swatch, top};
-use crate::report::format::{ms, percent, plural};
-use crate::report::palette::Palette;
-use crate::report::scale::Scale;
+use crate::drawing::chart::{Frame, Name, Plot};
+use crate::drawing::figure::{Figure, Key, Pictures, strategy_swatch, top};
+use crate::drawing::format::{ms, percent, plural};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::Scale;
 use crate::results::{BounceRow, Results};
 
 /// A line per row: p50, p90, p99 and p99.9.

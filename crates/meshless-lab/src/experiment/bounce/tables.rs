@@ -2,24 +2,24 @@
 
 use comfy_table::Table;
 
-use crate::report::format::{count, ms, percent, ratio, short};
-use crate::report::palette::Palette;
-use crate::report::{csv, html::tables, terminal};
+use crate::drawing::format::{count, ms, percent, ratio, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::{csv, page_table, terminal_table};
 use crate::results::Results;
 
 /// Every bounce row.
 pub(super) fn page(results: &Results, palette: &Palette) -> String {
     let mut head = PAGE_COLUMNS.to_vec();
-    head.extend(tables::OUTCOME);
+    head.extend(page_table::OUTCOME);
     let rows = results.bounce.iter().map(|row| {
         let mut cells = vec![if row.bounces { "bounce" } else { "queue" }.to_owned()];
         cells.extend([row.backends, row.workers, row.clients].map(|n| count(n as u64)));
         cells.extend([ms(row.service_time_ms_measured), percent(row.load), count(row.calls)]);
         cells.extend([short(row.goodput), ratio(row.attempts_per_call), ms(row.start_lag_ms_p99)]);
-        cells.extend(tables::outcome(&row.outcome));
+        cells.extend(page_table::outcome(&row.outcome));
         (row.strategy.as_str(), cells)
     });
-    tables::boxed("all", "Bounce: load near the capacity", &head, rows, palette)
+    page_table::boxed("all", "Bounce: load near the capacity", &head, rows, palette)
 }
 
 /// By the names of the files.
@@ -46,7 +46,7 @@ fn rows(results: &Results) -> String {
 /// A row per strategy and kind of server.
 pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let first = results.bounce.first()?;
-    let mut table = terminal::table(width);
+    let mut table = terminal_table::new(width);
     table.set_header(["strategy", "servers", "p50", "p99", "p99.9", "failed", "per s", "attempts"]);
     for row in &results.bounce {
         let o = &row.outcome;
@@ -62,7 +62,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
             ratio(row.attempts_per_call),
         ]);
     }
-    terminal::align(&mut table);
+    terminal_table::align(&mut table);
     Some((format!("Bounce: load at {} of the capacity", percent(first.load)), table))
 }
 

@@ -1,7 +1,7 @@
 //! What a reader sees in the figures of the bounce, in a sentence each: from this run, or nothing.
 
-use crate::report::facts;
-use crate::report::format::{list, ms, percent, ratio};
+use crate::drawing::format::{list, ms, percent, ratio};
+use crate::facts;
 use crate::results::Results;
 
 /// What bouncing does to the slowest calls, and its price.

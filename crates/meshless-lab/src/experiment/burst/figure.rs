@@ -1,12 +1,12 @@
 //! Error rate and latency against the number of calls at once: the original experiment's figures.
 
 use super::text;
-use crate::report::chart::{Frame, Name, Plot};
-use crate::report::facts::{self, BurstFact};
-use crate::report::figures::{Figure, Key, Panel, Pictures, top};
-use crate::report::format::{count, ms, percent, percent_mark, short};
-use crate::report::palette::Palette;
-use crate::report::scale::{Scale, round_up};
+use crate::drawing::chart::{Frame, Name, Plot};
+use crate::drawing::figure::{Figure, Key, Panel, Pictures, top};
+use crate::drawing::format::{count, ms, percent, percent_mark, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::{Scale, round_up};
+use crate::facts::{self, BurstFact};
 use crate::results::Results;
 
 /// One line per strategy, a band from the best round to the worst.

@@ -2,26 +2,26 @@
 
 use comfy_table::Table;
 
-use crate::report::facts;
-use crate::report::format::{NBSP, count, ms, percent, short};
-use crate::report::palette::Palette;
-use crate::report::{csv, html::tables, terminal};
+use crate::drawing::format::{NBSP, count, ms, percent, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::{csv, page_table, terminal_table};
+use crate::facts;
 use crate::results::{Outcome, Results};
 
 /// Every burst row.
 pub(super) fn page(results: &Results, palette: &Palette) -> String {
     let mut head = vec!["Strategy", "N", "Rounds"];
-    head.extend(tables::OUTCOME);
+    head.extend(page_table::OUTCOME);
     head.push("Start spread");
     let mut sorted: Vec<_> = results.burst.iter().collect();
     sorted.sort_by_key(|row| (palette.names().position(|name| name == row.strategy), row.calls));
     let rows = sorted.into_iter().map(|row| {
         let mut cells = vec![count(row.calls), row.rounds.to_string()];
-        cells.extend(tables::outcome(&row.outcome));
+        cells.extend(page_table::outcome(&row.outcome));
         cells.push(ms(row.start_spread_ms));
         (row.strategy.as_str(), cells)
     });
-    tables::boxed("all", "Burst: N calls at once", &head, rows, palette)
+    page_table::boxed("all", "Burst: N calls at once", &head, rows, palette)
 }
 
 /// By the names of the files.
@@ -53,7 +53,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
     let room = (usize::from(width).saturating_sub(longest + 2) / CELL).max(1);
     let left_out = sizes.len().saturating_sub(room);
     sizes.drain(..left_out);
-    let mut table = terminal::table(width);
+    let mut table = terminal_table::new(width);
     table.set_header(
         ["calls at once".to_owned()]
             .into_iter()
@@ -66,7 +66,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
         });
         table.add_row([fact.strategy.to_owned()].into_iter().chain(cells));
     }
-    terminal::align(&mut table);
+    terminal_table::align(&mut table);
     let more = if left_out > 0 { ", larger sizes (all in the report)" } else { "" };
     Some((format!("Burst: calls failed{more}"), table))
 }

@@ -1,7 +1,7 @@
 //! What a reader sees in the figures of the burst, in a sentence each: from this run, or nothing.
 
-use crate::report::facts;
-use crate::report::format::{count, list, ms};
+use crate::drawing::format::{count, list, ms};
+use crate::facts;
 use crate::results::Results;
 
 /// Where failures begin.

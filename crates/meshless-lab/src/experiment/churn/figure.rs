@@ -4,13 +4,13 @@
 use std::fmt::Write as _;
 
 use super::text;
-use crate::report::chart::{Frame, Plot};
-use crate::report::facts::{self, EventFact};
-use crate::report::figures::{Figure, Key, Panel, Pictures, strategy_swatch};
-use crate::report::format::{NBSP, count, list, ms, percent, plural, ratio, short};
-use crate::report::palette::Palette;
-use crate::report::scale::Scale;
-use crate::report::svg::{Anchor, escape};
+use crate::drawing::chart::{Frame, Plot};
+use crate::drawing::figure::{Figure, Key, Panel, Pictures, strategy_swatch};
+use crate::drawing::format::{NBSP, count, list, ms, percent, plural, ratio, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::Scale;
+use crate::drawing::svg::{Anchor, escape};
+use crate::facts::{self, EventFact};
 use crate::results::{ChurnRow, ChurnSlice, Results};
 
 /// A table: a row per event, a column per strategy, a shade by how many calls failed.

@@ -4,37 +4,35 @@ use std::fmt::Write as _;
 
 use comfy_table::Table;
 
-use crate::report::facts;
-use crate::report::format::{count, ms, percent, ratio};
-use crate::report::palette::Palette;
-use crate::report::svg::escape;
-use crate::report::{csv, html::tables, terminal};
+use crate::drawing::format::{count, ms, percent, ratio};
+use crate::drawing::palette::Palette;
+use crate::drawing::svg::escape;
+use crate::drawing::{csv, page_table, terminal_table};
+use crate::facts;
 use crate::results::Results;
 
 /// Every churn row.
 pub(super) fn page(results: &Results, palette: &Palette) -> String {
     let rows = results.churn.iter().map(|row| {
         let causes = facts::causes(&row.failed_by_cause).map(|(_, calls)| count(calls));
-        let statuses: Vec<String> =
-            row.statuses.iter().map(|(status, calls)| format!("{status} {}", count(*calls))).collect();
         let mut cells = vec![row.event.clone(), count(row.calls), count(row.failed), percent(row.error_rate)];
         cells.push(match (row.converges, row.converged_ms) {
-            (false, _) => tables::dash(),
+            (false, _) => page_table::dash(),
             (true, Some(after)) => ms(after),
             (true, None) => "never".into(),
         });
         cells.extend(causes);
         cells.extend([row.duplicated, row.executed_though_failed].map(count));
-        cells.push(row.attempts_per_call.map_or_else(tables::dash, ratio));
-        cells.push(row.connections_per_client.map_or_else(tables::dash, |n| count(n.round() as u64)));
+        cells.push(row.attempts_per_call.map_or_else(page_table::dash, ratio));
+        cells.push(row.connections_per_client.map_or_else(page_table::dash, |n| count(n.round() as u64)));
         cells.push(ms(row.start_lag_ms_p99));
         for latency in [&row.latency_ms.before, &row.latency_ms.after] {
             cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(ms));
         }
-        cells.push(if statuses.is_empty() { tables::dash() } else { statuses.join(", ") });
+        cells.push(page_table::statuses(&row.statuses));
         (row.strategy.as_str(), cells)
     });
-    tables::boxed("all", "Churn: steady load while things break", &PAGE_COLUMNS, rows, palette)
+    page_table::boxed("all", "Churn: steady load while things break", &PAGE_COLUMNS, rows, palette)
 }
 
 /// What the events are, and when a client has got over them.
@@ -62,12 +60,10 @@ pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
 
 fn rows(results: &Results) -> String {
     let rows = results.churn.iter().map(|row| {
-        let statuses: Vec<String> =
-            row.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
         let c = &row.failed_by_cause;
         let mut cells = vec![row.strategy.clone(), row.event.clone()];
         cells.extend([row.calls, row.failed].map(|v| v.to_string()));
-        cells.extend([row.error_rate.to_string(), statuses.join(" ")]);
+        cells.extend([row.error_rate.to_string(), csv::statuses(&row.statuses)]);
         cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
         cells.extend([row.duplicated, row.executed_though_failed].map(|v| v.to_string()));
         // Empty where it is not known, or did not happen.
@@ -103,7 +99,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
     // At least as wide as a name's longest part, so that headers break at their joints only.
     let room = (usize::from(width).saturating_sub(longest + 2) / CHURN_CELL).max(1);
     let shown: Vec<&str> = churned.iter().map(|fact| fact.strategy).take(room).collect();
-    let mut table = terminal::table(width);
+    let mut table = terminal_table::new(width);
     table.set_header(["failed".to_owned()].into_iter().chain(shown.iter().map(|name| broken(name))));
     for event in &events {
         let cells = shown.iter().map(|name| {
@@ -118,7 +114,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
         });
         table.add_row([event.name.to_owned()].into_iter().chain(cells));
     }
-    terminal::align(&mut table);
+    terminal_table::align(&mut table);
     let starred = churned.iter().any(|fact| !fact.not_over.is_empty());
     let star = if starred { "; * not got over when the watch ended" } else { "" };
     let more = if shown.len() < churned.len() { "; more strategies in the report" } else { "" };

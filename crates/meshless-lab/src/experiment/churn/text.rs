@@ -1,7 +1,7 @@
 //! What a reader sees in the figures of the churn, in a sentence each: from this run, or nothing.
 
-use crate::report::facts;
-use crate::report::format::{list, percent, ratio};
+use crate::drawing::format::{list, percent, ratio};
+use crate::facts;
 use crate::results::Results;
 
 /// Which event cost most, which strategies lost nothing to which, and who sent calls again how

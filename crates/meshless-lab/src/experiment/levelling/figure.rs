@@ -1,17 +1,17 @@
 //! How many connections each server has, moment by moment, without levelling and with it.
 
 use super::text;
-use crate::report::chart::{Frame, Plot};
-use crate::report::figures::{self, Figure, Key, Panel, Pictures};
-use crate::report::format::{NBSP, count, ms, percent, plural, ratio, short};
-use crate::report::palette::Palette;
-use crate::report::scale::Scale;
+use crate::drawing::chart::{Frame, Plot};
+use crate::drawing::figure::{self, Figure, Key, Panel, Pictures};
+use crate::drawing::format::{NBSP, count, ms, percent, plural, ratio, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::Scale;
 use crate::results::{LevellingRow, Results};
 
 /// One small picture per row: a line for each server, and how far theory lets them stray.
 pub(super) fn connections(results: &Results, palette: &Palette) -> Option<Figure> {
     let first = results.levelling.first()?;
-    let highest = figures::top(
+    let highest = figure::top(
         results
             .levelling
             .iter()

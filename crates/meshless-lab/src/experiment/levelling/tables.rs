@@ -2,9 +2,9 @@
 
 use comfy_table::Table;
 
-use crate::report::format::{count, ms, percent, ratio};
-use crate::report::palette::Palette;
-use crate::report::{csv, html::tables, terminal};
+use crate::drawing::format::{count, ms, percent, ratio};
+use crate::drawing::palette::Palette;
+use crate::drawing::{csv, page_table, terminal_table};
 use crate::results::Results;
 
 /// Every levelling row.
@@ -18,7 +18,13 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
         cells.extend([row.connections_opened, row.calls, row.failed, row.duplicated].map(count));
         (row.strategy.as_str(), cells)
     });
-    tables::boxed("all", "Levelled ages: many clients of one connection each", &PAGE_COLUMNS, rows, palette)
+    page_table::boxed(
+        "all",
+        "Levelled ages: many clients of one connection each",
+        &PAGE_COLUMNS,
+        rows,
+        palette,
+    )
 }
 
 /// By the names of the files.
@@ -56,7 +62,7 @@ fn timeline(results: &Results) -> String {
 /// A row per strategy, without levelling and with it.
 pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let first = results.levelling.first()?;
-    let mut table = terminal::table(width);
+    let mut table = terminal_table::new(width);
     table.set_header(["strategy", "ages", "deviation", "theory", "max/mean", "rotations", "failed"]);
     for row in &results.levelling {
         table.add_row([
@@ -69,7 +75,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
             count(row.failed),
         ]);
     }
-    terminal::align(&mut table);
+    terminal_table::align(&mut table);
     let (clients, servers) = (count(first.clients as u64), first.backends);
     Some((format!("Levelled ages: spread of {clients} clients’ connections over {servers} servers"), table))
 }

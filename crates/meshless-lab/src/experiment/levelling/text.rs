@@ -1,8 +1,8 @@
 //! What a reader sees in the figures of the levelling, in a sentence each: from this run, or
 //! nothing.
 
-use crate::report::facts;
-use crate::report::format::{list, percent, ratio};
+use crate::drawing::format::{list, percent, ratio};
+use crate::facts;
 use crate::results::Results;
 
 /// What levelling does to the spread of connections, and its price.

@@ -1,11 +1,11 @@
 //! Why calls failed: a stacked bar per strategy, for bursts and for steady load.
 
-use crate::report::chart::{Frame, Plot};
-use crate::report::facts;
-use crate::report::figures::{Figure, Key, Panel, Pictures};
-use crate::report::format::{count, percent, percent_mark, plural};
-use crate::report::palette::{Palette, strategies};
-use crate::report::scale::{Scale, round_up};
+use crate::drawing::chart::{Frame, Plot};
+use crate::drawing::figure::{Figure, Key, Panel, Pictures};
+use crate::drawing::format::{count, percent, percent_mark, plural};
+use crate::drawing::palette::{Palette, strategies};
+use crate::drawing::scale::{Scale, round_up};
+use crate::facts;
 use crate::results::{Causes, Outcome, Results};
 
 /// Failed calls of one strategy.

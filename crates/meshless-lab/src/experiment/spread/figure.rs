@@ -1,12 +1,12 @@
 //! Which backend answered, second by second: one small picture per strategy.
 
 use super::text;
-use crate::report::chart::{Frame, Plot};
-use crate::report::facts;
-use crate::report::figures::{self, Figure, Key, Panel, Pictures, top};
-use crate::report::format::{count, ms, plural, ratio, short};
-use crate::report::palette::Palette;
-use crate::report::scale::Scale;
+use crate::drawing::chart::{Frame, Plot};
+use crate::drawing::figure::{self, Figure, Key, Panel, Pictures, top};
+use crate::drawing::format::{count, ms, plural, ratio, short};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::Scale;
+use crate::facts;
 use crate::results::{Results, SpreadRow};
 
 /// Stacked bars of one second each, failures on top, rotations marked above.
@@ -30,7 +30,7 @@ pub(super) fn share(results: &Results, palette: &Palette) -> Option<Figure> {
     key.push(Key::fill("fail", "failed"));
     if rows.iter().any(|row| !row.rotations_at_ms.is_empty()) {
         key.push(Key {
-            swatch: figures::swatch(r#"<path class="rotation" d="M5 3h8l-4 7z"/>"#),
+            swatch: figure::swatch(r#"<path class="rotation" d="M5 3h8l-4 7z"/>"#),
             text: "rotation".into(),
             narrow_only: false,
         });

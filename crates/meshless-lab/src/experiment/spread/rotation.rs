@@ -1,12 +1,12 @@
 //! Latency and failures around a rotation, all rotations of a run laid over each other.
 
 use super::text;
-use crate::report::chart::{Frame, Plot};
-use crate::report::figures::{Figure, Key, Panel, Pictures, top};
-use crate::report::format::{count, ms, plural};
-use crate::report::palette::Palette;
-use crate::report::scale::{Scale, round_up};
-use crate::report::svg::Anchor;
+use crate::drawing::chart::{Frame, Plot};
+use crate::drawing::figure::{Figure, Key, Panel, Pictures, top};
+use crate::drawing::format::{count, ms, plural};
+use crate::drawing::palette::Palette;
+use crate::drawing::scale::{Scale, round_up};
+use crate::drawing::svg::Anchor;
 use crate::results::{AroundRotation, Results, SpreadRow};
 
 /// One small picture per strategy that rotated.

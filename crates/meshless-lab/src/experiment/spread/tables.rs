@@ -2,10 +2,10 @@
 
 use comfy_table::Table;
 
-use crate::report::facts;
-use crate::report::format::{count, ms, ratio, short, us};
-use crate::report::palette::{Palette, strategies};
-use crate::report::{csv, html::tables, terminal};
+use crate::drawing::format::{count, ms, ratio, short, us};
+use crate::drawing::palette::{Palette, strategies};
+use crate::drawing::{csv, page_table, terminal_table};
+use crate::facts;
 use crate::results::Results;
 
 /// Every spread row.
@@ -19,24 +19,24 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
         "Rotations",
         "Calls",
     ];
-    head.extend(tables::OUTCOME);
+    head.extend(page_table::OUTCOME);
     head.extend(["Start lag p99", "Calls by backend"]);
     let rows = results.spread.iter().map(|row| {
         let mut cells = vec![
             format!("{} of {}", facts::reached(row), row.backends),
-            tables::balance(row, row.max_over_mean),
-            tables::balance(row, row.max_over_mean_per_second.p50),
-            tables::balance(row, row.max_over_mean_per_second.max),
+            page_table::balance(row, row.max_over_mean),
+            page_table::balance(row, row.max_over_mean_per_second.p50),
+            page_table::balance(row, row.max_over_mean_per_second.max),
             count(row.rotations),
             count(row.calls),
         ];
-        cells.extend(tables::outcome(&row.outcome));
+        cells.extend(page_table::outcome(&row.outcome));
         let shares: Vec<String> =
             row.share.iter().map(|(b, calls)| format!("{b}: {}", count(*calls))).collect();
         cells.extend([ms(row.start_lag_ms_p99), shares.join(", ")]);
         (row.strategy.as_str(), cells)
     });
-    tables::boxed("all", "Spread: steady load on several backends", &head, rows, palette)
+    page_table::boxed("all", "Spread: steady load on several backends", &head, rows, palette)
 }
 
 /// By the names of the files.
@@ -110,7 +110,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
     if wide {
         head.extend(["not executed", "CPU/call"]);
     }
-    let mut table = terminal::table(width);
+    let mut table = terminal_table::new(width);
     table.set_header(head);
     for name in strategies(results) {
         for row in results.spread.iter().filter(|row| row.strategy == name) {
@@ -134,7 +134,7 @@ pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Tabl
             table.add_row(cells);
         }
     }
-    terminal::align(&mut table);
+    terminal_table::align(&mut table);
     let calls = results.spread.iter().map(|row| row.calls).max().unwrap_or(0);
     Some((
         format!("Spread: {} calls a strategy, {} per second", count(calls), short(results.settings.rate)),

@@ -3,9 +3,9 @@
 use meshless::Policy;
 
 use super::theory;
-use crate::report::facts;
-use crate::report::figures::deviation;
-use crate::report::format::{count, list, ms, percent, plural, ratio};
+use crate::drawing::figure::deviation;
+use crate::drawing::format::{count, list, ms, percent, plural, ratio};
+use crate::facts;
 use crate::results::{AroundRotation, Results, SpreadRow};
 
 /// How many backends each reached.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::text;
 use super::theory;
-use crate::report::chart::{Frame, Name, Plot};
-use crate::report::facts::{self, Kind};
-use crate::report::figures::{self, Figure, Key, Pictures, deviation, strategy_swatch};
-use crate::report::format::{ms, percent, ratio, short};
-use crate::report::palette::{Palette, marker};
-use crate::report::scale::Scale;
-use crate::report::svg::Anchor;
+use crate::drawing::chart::{Frame, Name, Plot};
+use crate::drawing::figure::{self, Figure, Key, Pictures, deviation, strategy_swatch};
+use crate::drawing::format::{ms, percent, ratio, short};
+use crate::drawing::palette::{Palette, marker};
+use crate::drawing::scale::Scale;
+use crate::drawing::svg::Anchor;
+use crate::facts::{self, Kind};
 use crate::results::{Results, Second, SpreadRow};
 
 /// A row per strategy, a dot per second, the median and the whole run marked.
@@ -27,20 +27,17 @@ pub(super) fn per_second(results: &Results, palette: &Palette) -> Option<Figure>
         ),
         key: vec![
             Key {
-                swatch: figures::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#),
+                swatch: figure::swatch(r#"<circle class="dot ink" cx="9" cy="7" r="3"/>"#),
                 text: "one second".into(),
                 narrow_only: false,
             },
             Key {
-                swatch: figures::swatch(r#"<path class="median" d="M9 0V14"/>"#),
+                swatch: figure::swatch(r#"<path class="median" d="M9 0V14"/>"#),
                 text: "typical second (median)".into(),
                 narrow_only: false,
             },
             Key {
-                swatch: figures::swatch(&format!(
-                    r#"<path class="whole" d="{}"/>"#,
-                    marker(3, 9.0, 7.0, 4.5)
-                )),
+                swatch: figure::swatch(&format!(r#"<path class="whole" d="{}"/>"#, marker(3, 9.0, 7.0, 4.5))),
                 text: "whole run".into(),
                 narrow_only: false,
             },

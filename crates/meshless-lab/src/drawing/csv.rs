@@ -1,19 +1,25 @@
 //! One CSV per table, raw numbers, for spreadsheets and notebooks. RFC 4180; lines end in `\n`.
 
+use std::collections::BTreeMap;
+
 use crate::results::Outcome;
 
 pub(crate) fn outcome(o: &Outcome) -> Vec<String> {
-    let statuses: Vec<String> =
-        o.statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
     let (l, c) = (&o.latency_ms, &o.causes);
     let mut cells =
-        vec![o.ok.to_string(), o.failed.to_string(), o.error_rate.to_string(), statuses.join(" ")];
+        vec![o.ok.to_string(), o.failed.to_string(), o.error_rate.to_string(), statuses(&o.statuses)];
     cells.extend([c.deadline, c.never_sent, c.sent_not_processed, c.processed].map(|v| v.to_string()));
     cells.extend([o.duplicated, o.executed_though_failed].map(|v| v.to_string()));
     cells.extend([l.mean, l.p50, l.p90, l.p99, l.p999, l.max].map(|v| v.to_string()));
     cells.extend([o.cpu_us_per_call.client, o.cpu_us_per_call.server].map(|v| v.to_string()));
     cells.extend([o.connections_opened, o.goaways_seen].map(|v| v.to_string()));
     cells
+}
+
+/// Failed calls by their status, in one cell.
+pub(crate) fn statuses(statuses: &BTreeMap<String, u64>) -> String {
+    let named: Vec<String> = statuses.iter().map(|(status, calls)| format!("{status}={calls}")).collect();
+    named.join(" ")
 }
 
 pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_colour_stands_out_on_both_pages() {
-        let style = include_str!("style.css");
+        let style = include_str!("../report/style.css");
         assert!(
             style.contains("--page:#fcfcfa") && style.contains("--page:#15181b"),
             "pages below are stale"
