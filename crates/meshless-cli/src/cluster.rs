@@ -4,14 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 #[cfg(feature = "kubernetes")]
-use meshless_lab::cluster::{ClusterEvent, ClusterRequest};
+use meshless_lab::compare::ClusterRequest;
+use meshless_lab::compare::Place;
 
 use crate::values::{positive_duration, whole};
-#[cfg(feature = "kubernetes")]
-use crate::{compare::CompareArgs, event_name::EventName};
-
-/// The names of the events on a cluster, in the order of the report.
-pub(crate) const EVENTS: [&str; 3] = ["scale", "rolling", "pod-deletion"];
 
 /// Where on which cluster.
 #[derive(Clone, Debug, Args)]
@@ -42,33 +38,31 @@ pub(crate) struct ClusterArgs {
     pub(crate) endpoint_slices: bool,
 }
 
-/// An event that is not possible on a cluster.
-#[cfg(feature = "kubernetes")]
+/// A cluster was asked for, and this program knows none.
 #[derive(Debug, thiserror::Error)]
-#[error("on a cluster there is no event `{name}`; choose from {}", EVENTS.join(", "))]
-pub(crate) struct NoClusterEvent {
-    name: EventName,
-}
+#[error("--kubernetes: this program was built without Kubernetes; build it without --no-default-features")]
+pub(crate) struct NoKubernetes;
 
-/// Returns the request for a cluster.
-///
-/// # Errors
-/// If an event is only possible on this machine.
-#[cfg(feature = "kubernetes")]
-pub(crate) fn request(args: CompareArgs) -> Result<ClusterRequest, NoClusterEvent> {
-    let known = |name: &EventName| {
-        let found = ClusterEvent::ALL.into_iter().find(|event| event.name() == name.as_str());
-        found.ok_or_else(|| NoClusterEvent { name: name.clone() })
-    };
-    let cluster = args.cluster.clone();
-    Ok(ClusterRequest {
-        events: args.events.iter().map(known).collect::<Result<_, _>>()?,
-        compare: args.request_without_events(),
-        context: cluster.context,
-        namespace: cluster.namespace,
-        image: cluster.image,
-        workers: cluster.workers,
-        start_within: cluster.start_within,
-        endpoint_slices: cluster.endpoint_slices,
-    })
+impl ClusterArgs {
+    /// The place that is asked for.
+    ///
+    /// # Errors
+    /// If this program was built without Kubernetes.
+    #[cfg_attr(
+        feature = "kubernetes",
+        expect(clippy::unnecessary_wraps, reason = "the other build has none")
+    )]
+    pub(crate) fn place(self) -> Result<Place, NoKubernetes> {
+        #[cfg(not(feature = "kubernetes"))]
+        return Err(NoKubernetes);
+        #[cfg(feature = "kubernetes")]
+        Ok(Place::Cluster(ClusterRequest {
+            context: self.context,
+            namespace: self.namespace,
+            image: self.image,
+            workers: self.workers,
+            start_within: self.start_within,
+            endpoint_slices: self.endpoint_slices,
+        }))
+    }
 }

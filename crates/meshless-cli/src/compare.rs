@@ -6,13 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use meshless_lab::compare::{CompareRequest, ExperimentName};
+use meshless_lab::compare::{CompareRequest, ExperimentName, Place};
 use meshless_lab::event::Event;
 use meshless_lab::network::NetworkKind;
 use meshless_lab::strategy::Strategy;
 
-use crate::cluster::{self, ClusterArgs};
-use crate::event_name::EventName;
+use crate::cluster::{ClusterArgs, NoKubernetes};
 use crate::values::{duration, positive_duration, program, rate, whole};
 
 /// What `meshless compare` can be asked for.
@@ -28,10 +27,10 @@ pub(crate) struct CompareArgs {
     pub(crate) experiments: Vec<ExperimentName>,
     /// What lies between the processes: loopback, or kernel, a network namespace per pod and
     /// kube-proxy's kind of nftables rules (Linux, as root; the host's network is not touched)
-    #[arg(long, value_enum, default_value_t = Between::Loopback, hide_possible_values = true)]
-    pub(crate) network: Between,
+    #[arg(long, value_enum, default_value_t = NetworkName::Loopback, hide_possible_values = true)]
+    pub(crate) network: NetworkName,
     #[arg(long, value_delimiter = ',', value_name = "NAMES", help = events_help())]
-    pub(crate) events: Vec<EventName>,
+    pub(crate) events: Vec<Event>,
     /// Client of grpc-go, built from peers/go/lab: adds the strategy grpc-go
     #[arg(long, value_name = "PROGRAM", value_parser = program)]
     pub(crate) grpc_go: Option<PathBuf>,
@@ -84,39 +83,31 @@ pub(crate) struct CompareArgs {
 
 /// What lies between the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Between {
+pub(crate) enum NetworkName {
     /// The loopback interface.
     Loopback,
     /// The kernel, with a network namespace per pod.
     Kernel,
 }
 
-/// An event that is not possible at the chosen place.
-#[derive(Debug, thiserror::Error)]
-#[error("the event `{0}` happens to pods of a cluster; add --kubernetes")]
-pub(crate) struct ClusterEventHere(EventName);
-
 impl CompareArgs {
-    /// Returns the request for this machine.
+    /// What is asked for.
     ///
     /// # Errors
-    /// If an event is only possible on clusters.
-    pub(crate) fn request(self) -> Result<CompareRequest, ClusterEventHere> {
-        let local = |name: &EventName| name.local().ok_or_else(|| ClusterEventHere(name.clone()));
-        let events = self.events.iter().map(local).collect::<Result<_, _>>()?;
-        Ok(CompareRequest { events, ..self.request_without_events() })
-    }
-
-    /// Returns the same without its events, which are different ones on a cluster.
-    pub(crate) fn request_without_events(self) -> CompareRequest {
-        CompareRequest {
+    /// If it is for a cluster, and this program was built without Kubernetes.
+    pub(crate) fn request(self) -> Result<CompareRequest, NoKubernetes> {
+        let network = match self.network {
+            NetworkName::Loopback => NetworkKind::Loopback,
+            NetworkName::Kernel => NetworkKind::Kernel,
+        };
+        Ok(CompareRequest {
             strategies: self.strategies,
             experiments: self.experiments,
-            network: match self.network {
-                Between::Loopback => NetworkKind::Loopback,
-                Between::Kernel => NetworkKind::Kernel,
+            place: match self.cluster.kubernetes {
+                true => self.cluster.place()?,
+                false => Place::Here(network),
             },
-            events: Vec::new(),
+            events: self.events,
             grpc_go: self.grpc_go,
             calls: self.calls,
             full: self.full,
@@ -132,7 +123,7 @@ impl CompareArgs {
             out: self.out,
             json: self.json,
             command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).skip(1).collect(),
-        }
+        })
     }
 }
 
@@ -148,8 +139,8 @@ fn events_help() -> String {
     format!(
         "Events of the churn, separated by commas: {}; with --kubernetes: {} [default: one of each kind; with --full or \
          --kubernetes all]",
-        Event::ALL.map(Event::name).join(", "),
-        cluster::EVENTS.join(", ")
+        Event::HERE.map(Event::name).join(", "),
+        Event::ON_CLUSTER.map(Event::name).join(", ")
     )
 }
 

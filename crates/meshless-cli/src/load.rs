@@ -23,8 +23,8 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = Policy::RoundRobin)]
     pub(crate) policy: Policy,
     /// Kind of the calls
-    #[arg(long, value_enum, default_value_t = Kind::Unary)]
-    pub(crate) shape: Kind,
+    #[arg(long, value_enum, default_value_t = ShapeName::Unary)]
+    pub(crate) shape: ShapeName,
     /// How many calls to make
     #[arg(long, default_value_t = 10_000, conflicts_with = "seconds", value_parser = whole(1..=CALLS_MAX))]
     pub(crate) calls: u64,
@@ -57,7 +57,7 @@ pub(crate) struct LoadArgs {
 
 /// The kind of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum ShapeName {
     /// hello.HelloService/Echo.
     Unary,
     /// meshless.lab.v1.StreamService/ServerStream, 8 messages, 10 ms apart.
@@ -79,10 +79,10 @@ impl LoadArgs {
             target: self.target,
             policy: self.policy,
             shape: match self.shape {
-                Kind::Unary => Shape::Unary,
-                Kind::ServerStream => Shape::ServerStream,
-                Kind::ClientStream => Shape::ClientStream,
-                Kind::BidiStream => Shape::BidiStream,
+                ShapeName::Unary => Shape::Unary,
+                ShapeName::ServerStream => Shape::ServerStream,
+                ShapeName::ClientStream => Shape::ClientStream,
+                ShapeName::BidiStream => Shape::BidiStream,
             },
             length: match self.seconds {
                 Some(seconds) => Length::Time(Duration::from_secs(seconds.into())),

@@ -6,7 +6,6 @@
 mod cli;
 mod cluster;
 mod compare;
-mod event_name;
 mod load;
 mod manual;
 mod run;

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-#[cfg(feature = "kubernetes")]
-use meshless_lab::cluster;
 use meshless_lab::interrupt::{EXIT_INTERRUPTED, Interrupt};
-use meshless_lab::serve::ServeError;
+use meshless_lab::serve::EchoServerError;
+#[cfg(feature = "kubernetes")]
+use meshless_lab::worker;
 use meshless_lab::{client, compare};
 
 use crate::cli::{Cli, Command};
@@ -29,35 +29,22 @@ pub(crate) async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCo
     };
     let done = match cli.command {
         #[cfg(feature = "kubernetes")]
-        Command::Compare(args) if args.cluster.kubernetes => {
-            let interrupt = Interrupt::new(cluster::INTERRUPTED);
-            match crate::cluster::request(args) {
-                Ok(request) => cluster::run(request, interrupt).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
-            }
-        }
-        #[cfg(not(feature = "kubernetes"))]
-        Command::Compare(args) if args.cluster.kubernetes => {
-            let advice = "build it without --no-default-features";
-            Err(format!("--kubernetes: this program was built without Kubernetes; {advice}"))
-        }
-        #[cfg(feature = "kubernetes")]
         Command::Worker { score } => {
-            let interrupt = Interrupt::new(cluster::WORKER_INTERRUPTED);
-            cluster::work(&score, interrupt).await.map_err(|error| error.to_string())
+            let interrupt = Interrupt::new(worker::INTERRUPTED);
+            worker::work(&score, interrupt).await.map_err(|error| error.to_string())
         }
-        Command::Compare(args) => {
-            let interrupt = Interrupt::new(compare::INTERRUPTED);
-            match args.request() {
-                Ok(request) => compare::run(request, interrupt).await.map_err(|error| error.to_string()),
-                Err(error) => Err(error.to_string()),
+        Command::Compare(args) => match args.request() {
+            Ok(request) => {
+                let interrupt = Interrupt::new(compare::interrupted(&request.place));
+                compare::run(request, interrupt).await.map_err(|error| error.to_string())
             }
-        }
-        // The server handles signals itself: a signal begins its shutdown.
+            Err(error) => Err(error.to_string()),
+        },
+        // It listens itself: a signal begins its shutdown.
         Command::Serve(args) => match args.request() {
             Ok(request) => {
                 meshless_lab::serve::run(request).await.map(|()| true).map_err(|error| match error {
-                    ServeError::Name => format!("--name: {error}"),
+                    EchoServerError::Name => format!("--name: {error}"),
                     error => error.to_string(),
                 })
             }

@@ -20,7 +20,7 @@ use crate::connector::{Connector, Counters, CountingDialer};
 use crate::control::Target;
 use crate::echo::hello::hello_service_client::HelloServiceClient;
 use crate::echo::{BACKEND_HEADER, CALL_ID_HEADER, hello};
-use crate::record::{CallEnd, Failure};
+use crate::record::{CallResult, Failure};
 use crate::strategy::Strategy;
 use crate::tonic_balance;
 
@@ -77,7 +77,7 @@ impl Caller {
     }
 
     /// Makes one call. It ends at the deadline at the latest, whatever it waits for.
-    pub(crate) async fn call(&self, id: Option<u64>) -> CallEnd {
+    pub(crate) async fn call(&self, id: Option<u64>) -> CallResult {
         let mut request = Request::new(hello::Request { message: MESSAGE.into() });
         request.set_timeout(self.deadline);
         if let Some(id) = id {
@@ -85,9 +85,9 @@ impl Caller {
         }
         // tonic's own timer starts only when a connection has taken the request.
         match tokio::time::timeout(self.deadline, self.client(id).send(request)).await {
-            Ok(Ok(response)) => CallEnd::Answered(backend(&response)),
-            Ok(Err(failure)) => CallEnd::Failed(failure),
-            Err(_) => CallEnd::Failed(Failure::DEADLINE),
+            Ok(Ok(response)) => CallResult::Answered(backend(&response)),
+            Ok(Err(failure)) => CallResult::Failed(failure),
+            Err(_) => CallResult::Failed(Failure::DEADLINE),
         }
     }
 

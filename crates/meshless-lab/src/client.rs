@@ -20,7 +20,7 @@ use crate::clock;
 use crate::connector::Counters;
 use crate::control::{FromClient, RunTotals, ToClient};
 use crate::pacer::Pacing;
-use crate::record::{CallEnd, CallRecord};
+use crate::record::{CallRecord, CallResult};
 
 /// What had passed through the connections when the parent was last told.
 #[derive(Clone, Copy, Debug, Default)]
@@ -71,7 +71,7 @@ pub async fn run() -> io::Result<()> {
 pub(crate) async fn warm_up(caller: &Caller) {
     let warm_up = |caller: Caller| async move {
         for _ in 0..WARM_UP_TRIES {
-            if matches!(caller.call(None).await, CallEnd::Answered(_)) {
+            if matches!(caller.call(None).await, CallResult::Answered(_)) {
                 return;
             }
         }

@@ -1,29 +1,29 @@
 //! `meshless compare`: plans a run, makes it, writes the report.
 //!
-//! This process only conducts. Calls are made and answered by its children; of the path between
-//! them it holds the virtual address and the DNS server.
+//! This process only conducts. Calls are made and answered by its children, or by pods of a
+//! cluster; of the path between them it holds the virtual address and the DNS server.
 
-pub(crate) mod fleet;
-mod plan;
-mod request;
-pub(crate) mod rig;
+use std::time::{Duration, Instant, SystemTime};
 
-use std::time::{Instant, SystemTime};
-
-use crate::experiment;
+use crate::experiment::{self, Planned, Run, churn, spread};
+#[cfg(feature = "kubernetes")]
+use crate::fleet::Kubernetes;
+use crate::fleet::{Fleet, Local, Site};
 use crate::interrupt::Interrupt;
 use crate::machine::{self, MachineWatch};
 use crate::network::{Network, NetworkError};
 use crate::progress::Progress;
 use crate::report::{self, ReportError};
-use crate::results::Results;
+use crate::results::{Results, Settings};
+use crate::seed;
 
-pub(crate) use plan::Plan;
-use plan::PlanError;
+pub use crate::experiment::UnknownExperiment;
 #[cfg(feature = "kubernetes")]
-pub(crate) use request::random_seed;
-pub use request::{CompareRequest, ExperimentName, UnknownExperiment};
-use rig::RigError;
+pub use crate::fleet::ClusterError;
+pub use crate::fleet::FleetError;
+#[cfg(feature = "kubernetes")]
+pub use crate::request::ClusterRequest;
+pub use crate::request::{CompareRequest, ExperimentName, Place, PlanError};
 
 /// A run could not be made, or not be finished.
 #[derive(Debug, thiserror::Error)]
@@ -37,40 +37,88 @@ pub enum CompareError {
     /// Its report cannot be written, known before it began or after it ended.
     #[error(transparent)]
     Report(#[from] ReportError),
-    /// It broke.
+    /// It broke on this machine.
     #[error("{0}; the report holds what was measured before")]
-    Rig(#[from] RigError),
+    Broke(FleetError),
+    /// It could not be begun or be finished on a cluster.
+    #[cfg(feature = "kubernetes")]
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
 }
 
-/// Makes the run and writes its report. False means that it was interrupted.
+/// Makes the run and writes its report. False means that it was interrupted. Nothing is left on a
+/// cluster.
 ///
 /// # Errors
 /// If it could not be made or finished; what was measured until then is in the report.
 pub async fn run(request: CompareRequest, mut interrupt: Interrupt) -> Result<bool, CompareError> {
-    let network = Network::set_up(request.network).await?;
-    let mut plan = Plan::new(&request, network)?;
+    request.check_events()?;
+    let seed = request.seed.unwrap_or_else(seed::random);
+    let site = match &request.place {
+        // First of all: it may replace this process.
+        Place::Here(kind) => Site::Here(Local::new(&request, Network::set_up(*kind).await?, seed)?),
+        #[cfg(feature = "kubernetes")]
+        Place::Cluster(_) => Site::Cluster,
+    };
+    let mut notes = Vec::new();
+    let planned = experiment::plan(&request, &site, &mut notes)?;
     report::check_writable(&request.out)?;
-    if let Some(busy) = machine::busy_fraction().await.filter(|busy| *busy > BUSY_MAX) {
-        plan.notes.push(format!(
-            "Other work used {:.0} % of the processors just before the run: calls that missed their deadline may \
-             have missed it for that reason; run it again on a quiet machine.",
-            busy * 100.0
-        ));
-    }
+    let mut results = empty_results(&request, &site, seed);
+    let fleet: Box<dyn Fleet> = match (site, &request.place) {
+        (Site::Here(local), _) => {
+            notes.extend(local.notes().await);
+            Box::new(local)
+        }
+        #[cfg(feature = "kubernetes")]
+        (Site::Cluster, Place::Cluster(cluster)) => {
+            notes.insert(0, Kubernetes::NO_LEDGER.into());
+            tokio::select! {
+                reached = Kubernetes::reach(cluster, seed) => Box::new(reached?),
+                // Nothing is applied yet.
+                () = interrupt.wait() => return Ok(false),
+            }
+        }
+        #[cfg(feature = "kubernetes")]
+        (Site::Cluster, Place::Here(_)) => return Err(PlanError::NothingOnCluster.into()),
+    };
     if !request.json {
-        eprintln!("seed {}; Ctrl-C ends the run early and keeps what was measured", plan.seed);
-        plan.notes.iter().for_each(|note| eprintln!("note: {note}"));
+        eprintln!("{}", fleet.introduction());
+        notes.iter().for_each(|note| eprintln!("note: {note}"));
     }
-    let mut results = empty_results(&plan, &request);
-    let watch = MachineWatch::start();
-    let begun = Instant::now();
-    let progress = Progress::new(plan.steps(), request.json);
-    let ended = experiments(&plan, &progress, &mut interrupt, &mut results).await;
+    results.notes = notes;
+    make(&request, &planned, fleet, &mut interrupt, results).await
+}
+
+/// Makes what is planned, and writes the report.
+async fn make(
+    request: &CompareRequest,
+    planned: &[Box<dyn Planned>],
+    mut fleet: Box<dyn Fleet>,
+    interrupt: &mut Interrupt,
+    mut results: Results,
+) -> Result<bool, CompareError> {
+    let notes_of_the_plan = results.notes.len();
+    let (watch, begun) = (MachineWatch::start(), Instant::now());
+    let steps = planned.iter().map(|planned| planned.steps()).sum();
+    let progress = Progress::new(steps, request.json);
+    let progress = if request.is_for_cluster() { progress.for_logs() } else { progress };
+    let mut ended = Ok(());
+    for planned in planned {
+        if ended.is_ok() && !interrupt.is_heard() {
+            let mut run = Run { progress: &progress, interrupt, results: &mut results };
+            ended = planned.run(&mut *fleet, &mut run).await;
+        }
+    }
+    let cleared = fleet.clear(&progress).await;
     progress.finish();
 
     results.took_s = begun.elapsed().as_secs_f64();
-    results.machine = watch.finish(plan.file_descriptors);
+    results.machine = watch.finish(results.machine.file_descriptors);
     results.complete = ended.is_ok() && !interrupt.is_heard();
+    fleet.annotate(&mut results);
+    // A cluster that broke before it measured anything leaves no report.
+    let measured =
+        results.notes.len() > notes_of_the_plan || !(results.spread.is_empty() && results.churn.is_empty());
     match &ended {
         Err(error) => results.notes.push(format!("The run broke off: {error}.")),
         Ok(()) if interrupt.is_heard() => {
@@ -78,53 +126,74 @@ pub async fn run(request: CompareRequest, mut interrupt: Interrupt) -> Result<bo
         }
         Ok(()) => {}
     }
-    report::publish(&results, &request.out, request.json)?;
-    ended?;
+    if measured || !request.is_for_cluster() {
+        report::publish(&results, &request.out, request.json)?;
+    }
+    ended.and(cleared).map_err(CompareError::of)?;
     Ok(results.complete)
 }
 
-async fn experiments(
-    plan: &Plan,
-    progress: &Progress,
-    interrupt: &mut Interrupt,
-    results: &mut Results,
-) -> Result<(), RigError> {
-    for experiment in experiment::ALL {
-        if !interrupt.is_heard() {
-            experiment.run(plan, progress, interrupt, results).await?;
+impl CompareError {
+    fn of(error: FleetError) -> Self {
+        match error {
+            #[cfg(feature = "kubernetes")]
+            FleetError::Cluster(error) => Self::Cluster(error),
+            error => Self::Broke(error),
         }
     }
-    Ok(())
 }
 
-fn empty_results(plan: &Plan, request: &CompareRequest) -> Results {
-    let mut versions = machine::versions();
-    if let Some(proxy) = &plan.proxy {
-        versions.insert(proxy.name().into(), proxy.version().into());
-    }
+fn empty_results(request: &CompareRequest, site: &Site, seed: u32) -> Results {
+    let local = site.local();
+    let file_descriptors = local.map_or(0, |local| local.limits.file_descriptors);
     Results {
         schema_version: 2,
-        command: request.command(plan.seed),
-        seed: plan.seed.into(),
+        command: request.command(seed),
+        seed: seed.into(),
         started_at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         took_s: 0.0,
         complete: false,
-        versions,
-        network: plan.network.name().into(),
-        machine: MachineWatch::start().finish(plan.file_descriptors),
-        settings: plan.settings(),
+        versions: machine::versions(),
+        network: local.map_or("kubernetes", |local| local.network.name()).into(),
+        machine: MachineWatch::start().finish(file_descriptors),
+        settings: settings(request),
         burst: Vec::new(),
         spread: Vec::new(),
         churn: Vec::new(),
         events: Vec::new(),
         levelling: Vec::new(),
         bounce: Vec::new(),
-        notes: plan.notes.clone(),
+        notes: Vec::new(),
     }
 }
 
-/// What is said when a signal ends a run early.
-pub const INTERRUPTED: &str = "ending the run early; the report will hold what was measured until now (a second signal ends it at once)";
+/// The request as the results tell it.
+fn settings(request: &CompareRequest) -> Settings {
+    let milliseconds = |duration: Duration| duration.as_secs_f64() * 1e3;
+    Settings {
+        service_time_ms: milliseconds(request.service_time),
+        deadline_ms: milliseconds(request.deadline),
+        rounds: if request.is_for_cluster() { 0 } else { request.rounds },
+        backends: request.backends.into(),
+        rate: request.rate,
+        seconds: spread::plan::length(request).as_secs_f64(),
+        max_connection_age_ms: milliseconds(request.max_connection_age),
+        max_connection_age_grace_ms: milliseconds(request.max_connection_age_grace),
+        churn: churn::plan::settings(request),
+    }
+}
 
-/// A machine that is busier than this before the run cannot show how many calls a strategy bears.
-const BUSY_MAX: f64 = 0.1;
+/// What is said when a signal ends a run of this kind early.
+pub fn interrupted(place: &Place) -> &'static str {
+    match place {
+        Place::Here(_) => {
+            "ending the run early; the report will hold what was measured until now (a second signal ends it at once)"
+        }
+        #[cfg(feature = "kubernetes")]
+        Place::Cluster(_) => {
+            "ending the run early: reading what was measured until now, then deleting what was applied (a second signal \
+             ends this program at once; `kubectl delete all,serviceaccount,role,rolebinding -l app.kubernetes.io/managed-by=meshless-lab` \
+             in its namespace deletes the rest)"
+        }
+    }
+}

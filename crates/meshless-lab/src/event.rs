@@ -2,6 +2,7 @@
 //!
 //! Here stands in one place what each event is, and from when to when its convergence is measured;
 //! its script says what is done to which backend, when. Nothing here does anything: a fleet obeys.
+//! On a cluster other events happen, which its API brings about (`fleet/kubernetes/event.rs`).
 
 mod script;
 
@@ -10,6 +11,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::pacer::Pacing;
+use crate::results::EventNote;
 
 pub(crate) use script::Action;
 
@@ -54,6 +56,8 @@ pub enum Event {
     Overload,
     /// The same, and the backends turn away what they cannot work on.
     OverloadShed,
+    /// `kubectl delete pod`.
+    PodDeletion,
 }
 
 /// When a client has got over an event. What is measured is the time from the event's begin, or
@@ -72,14 +76,28 @@ pub(crate) enum Convergence {
     /// with the event.
     FewFail,
     /// The new backends get at least 90 % of their share of the calls.
-    NewHaveShare,
+    NewHaveShare {
+        /// Name of the mark from which the time counts.
+        since: &'static str,
+    },
     /// The backend that was hurt gets less than half of its share.
     HurtShunned,
 }
 
+/// What was done to the servers of a load, in time since the load began.
+#[derive(Clone, Debug)]
+pub(crate) struct Happened {
+    /// Moments by name; the first is the begin.
+    pub(crate) marks: Vec<(&'static str, Duration)>,
+    /// Names of the servers that it is about: the new ones, or the one that was hurt.
+    pub(crate) concerned: Vec<String>,
+    /// When a client has got over it.
+    pub(crate) convergence: Convergence,
+}
+
 impl Event {
-    /// All of them, in the order of the report.
-    pub const ALL: [Self; 19] = [
+    /// Those that happen to processes of this machine, in the order of the report.
+    pub const HERE: [Self; 19] = [
         Self::Ageing,
         Self::Rolling,
         Self::QuickRollout,
@@ -100,6 +118,9 @@ impl Event {
         Self::Overload,
         Self::OverloadShed,
     ];
+
+    /// Those that happen to pods of a cluster, in the order of the report.
+    pub const ON_CLUSTER: [Self; 3] = [Self::Scale, Self::Rolling, Self::PodDeletion];
 
     /// Those that tell most in the least time: one of each kind.
     pub(crate) const DEFAULT: [Self; 9] = [
@@ -136,10 +157,11 @@ impl Event {
             Self::Outage => "outage",
             Self::Overload => "overload",
             Self::OverloadShed => "overload-shed",
+            Self::PodDeletion => "pod-deletion",
         }
     }
 
-    /// What happens, in one sentence for the report.
+    /// What happens, in a sentence or two for the report.
     pub(crate) fn story(self) -> &'static str {
         match self {
             Self::Ageing => "Every server ends its connections at their age, again and again.",
@@ -190,14 +212,32 @@ impl Event {
                 "The same load, and backends that limit themselves (`--max-concurrent-calls 2 --queue 2`): what would have to wait for \
                  long is answered with RESOURCE_EXHAUSTED at once, which `+retry` tries again within its throttle."
             }
+            Self::PodDeletion => {
+                "One pod is deleted (kubectl delete pod): it is told to go, and the Deployment starts another."
+            }
         }
     }
 
-    /// When a client has got over it.
+    /// What it is on this machine, for the report.
+    pub(crate) fn note(self, watched: Duration) -> EventNote {
+        self.told(self.story(), self.convergence(), watched)
+    }
+
+    /// What it is, told in these words.
+    pub(crate) fn told(self, story: &str, convergence: Convergence, watched: Duration) -> EventNote {
+        EventNote {
+            event: self.name().into(),
+            story: story.into(),
+            converged_when: convergence.definition(),
+            watched_ms: watched.as_secs_f64() * 1e3,
+        }
+    }
+
+    /// When a client has got over it, on this machine.
     pub(crate) fn convergence(self) -> Convergence {
         match self {
             Self::Ageing => Convergence::None,
-            Self::Scale => Convergence::NewHaveShare,
+            Self::Scale => Convergence::NewHaveShare { since: BEGINS },
             Self::Slow => Convergence::HurtShunned,
             Self::QuickRollout => Convergence::NoFailure { since: REPLACED },
             Self::Outage => Convergence::NoFailure { since: BACK },
@@ -238,7 +278,7 @@ impl Event {
         }
     }
 
-    /// How long to watch, from its begin, when `watch` is what most events are given.
+    /// How long to watch it on this machine, from its begin, when `watch` is what most are given.
     pub(crate) fn watched(self, watch: Duration) -> Duration {
         match self {
             // Two changes, and clients that look every few seconds.
@@ -247,20 +287,27 @@ impl Event {
         }
     }
 
-    /// The calls of a run in which the event begins after [`before`]`(watch)`.
-    pub(crate) fn pacing(self, rate: f64, watch: Duration, seed: u64) -> Pacing {
-        let before = before(watch);
+    /// The calls of a run in which the event begins after `before` and is watched for four times
+    /// that or longer.
+    pub(crate) fn pacing(self, rate: f64, before: Duration, watched: Duration, seed: u64) -> Pacing {
         if !matches!(self, Self::Overload | Self::OverloadShed) {
-            return Pacing::Poisson { rate, length: before + self.watched(watch), seed };
+            return Pacing::Poisson { rate, length: before + watched, seed };
         }
         let (calm, storm) = (OVERLOAD_CAPACITY / 4.0, OVERLOAD_CAPACITY * 2.0);
         Pacing::Steps { rates: vec![calm, storm, storm, calm, calm], each: before }
     }
 }
 
-/// How long a run goes on before the event, for comparison.
-pub(crate) fn before(watch: Duration) -> Duration {
-    watch / 4
+impl Happened {
+    /// When the moment of this name was.
+    pub(crate) fn mark(&self, name: &str) -> Option<Duration> {
+        Some(self.marks.iter().find(|(mark, _)| *mark == name)?.1)
+    }
+
+    /// True if it is about this server.
+    pub(crate) fn concerns(&self, backend: &str) -> bool {
+        self.concerned.iter().any(|concerned| concerned == backend)
+    }
 }
 
 impl Convergence {
@@ -275,8 +322,12 @@ impl Convergence {
                  meanwhile, and what that costs goes on"
                     .into()
             }
-            Self::NewHaveShare => {
-                "from the listing of the new backends until they get at least 90 % of their share within half a second".into()
+            Self::NewHaveShare { since } => {
+                let since = match since {
+                    READY => "the moment the new pods are ready",
+                    _ => "the listing of the new backends",
+                };
+                format!("from {since} until they get at least 90 % of their share within half a second")
             }
             Self::HurtShunned => {
                 "from its begin until the slow backend gets less than half of its share within half a second".into()
@@ -295,14 +346,18 @@ impl FromStr for Event {
     type Err = UnknownEvent;
 
     fn from_str(name: &str) -> Result<Self, UnknownEvent> {
-        let found = Self::ALL.into_iter().find(|event| event.name() == name);
+        let found = Self::HERE.into_iter().chain(Self::ON_CLUSTER).find(|event| event.name() == name);
         found.ok_or_else(|| UnknownEvent { name: name.into() })
     }
 }
 
 /// There is no event of this name.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("there is no event `{name}`; choose from {}", Event::ALL.map(Event::name).join(", "))]
+#[error(
+    "there is no event `{name}`; choose from {}, or with --kubernetes from {}",
+    Event::HERE.map(Event::name).join(", "),
+    Event::ON_CLUSTER.map(Event::name).join(", ")
+)]
 pub struct UnknownEvent {
     name: String,
 }
@@ -318,6 +373,8 @@ pub(crate) const SERVICE_TIME: Duration = Duration::from_millis(20);
 
 /// Marks that definitions name.
 pub(crate) const BEGINS: &str = "begins";
+pub(crate) const READY: &str = "ready";
+pub(crate) const SCALE_IN: &str = "scale-in";
 const REPLACED: &str = "replaced";
 const BACK: &str = "back";
 const OVER: &str = "over";
@@ -337,7 +394,7 @@ mod tests {
 
     #[test]
     fn every_event_is_found_by_its_name_and_others_are_answered_with_the_known_ones() {
-        for event in Event::ALL {
+        for event in Event::HERE.into_iter().chain(Event::ON_CLUSTER) {
             assert_eq!(event.name().parse::<Event>().unwrap(), event);
         }
         let message = "earthquake".parse::<Event>().unwrap_err().to_string();
@@ -346,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_convergence_counts_from_is_marked_in_the_script() {
-        for event in Event::ALL {
+        for event in Event::HERE {
             if let Convergence::NoFailure { since } = event.convergence() {
                 assert!(event.script(WATCH, 0).iter().any(|step| step.mark == Some(since)), "{event}");
             }
@@ -355,7 +412,7 @@ mod tests {
 
     #[test]
     fn overload_is_twice_the_capacity_for_half_of_the_time() {
-        let offsets: Vec<_> = Event::Overload.pacing(0.0, WATCH, 1).offsets().collect();
+        let offsets: Vec<_> = Event::Overload.pacing(0.0, WATCH / 4, WATCH, 1).offsets().collect();
         let within = |from: u64, to: u64| {
             let (from, to) = (Duration::from_secs(from), Duration::from_secs(to));
             offsets.iter().filter(|at| (from..to).contains(*at)).count()

@@ -197,7 +197,7 @@ pub(crate) fn sum<'a>(outcomes: impl Iterator<Item = &'a Outcome>) -> (u64, u64,
 
 /// The kind of a strategy, from its name: the verdict chooses its advice by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StrategyKind {
     /// A connection for each call.
     PerCall,
     /// One connection for the whole run.
@@ -210,13 +210,13 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// Returns the kind for a name of `compare --strategies`.
-pub(crate) fn kind(strategy: &str) -> Kind {
+/// By the name as `compare --strategies` takes it.
+pub(crate) fn kind(strategy: &str) -> StrategyKind {
     match strategy {
-        "connection-per-call" => Kind::PerCall,
-        "single-connection" => Kind::Single,
-        name if name.starts_with("max-age") => Kind::Ageing,
-        name if name.ends_with("-proxy") => Kind::Proxy,
-        _ => Kind::Other,
+        "connection-per-call" => StrategyKind::PerCall,
+        "single-connection" => StrategyKind::Single,
+        name if name.starts_with("max-age") => StrategyKind::Ageing,
+        name if name.ends_with("-proxy") => StrategyKind::Proxy,
+        _ => StrategyKind::Other,
     }
 }

@@ -1,10 +1,10 @@
 //! The lab of meshless: every way of connecting, measured over real sockets.
 //!
-//! A library of what can be asked for: [`compare`] makes experiments here and [`cluster`] on
-//! Kubernetes, [`serve`] and [`load`] are one server and one load. Each takes a request, which is
-//! plain data. The command `meshless` (`meshless-cli`) makes requests of its arguments. [`compare`]
-//! starts the program that it runs in again, as `serve --control` and as `client`: a program that
-//! calls it must pass those words on to [`serve`] and [`client`].
+//! A library of what can be asked for: [`compare`] makes experiments, here or on Kubernetes,
+//! [`serve`] and [`load`] are one server and one load. Each takes a request, which is plain data. The
+//! command `meshless` (`meshless-cli`) makes requests of its arguments. [`compare`] starts the
+//! program that it runs in again, as `serve --control` and as `client`, and pods as `worker`: a
+//! program that calls it must pass those words on to [`serve`], [`client`] and `worker`.
 
 // The lab is read by those who work on it: its docs may name what is private.
 #![allow(rustdoc::private_intra_doc_links)]
@@ -12,8 +12,6 @@
 mod caller;
 pub mod client;
 mod clock;
-#[cfg(feature = "kubernetes")]
-pub mod cluster;
 pub mod compare;
 mod connector;
 mod control;
@@ -23,6 +21,7 @@ pub mod event;
 mod experiment;
 mod facts;
 mod fault;
+mod fleet;
 pub mod interrupt;
 mod journal;
 #[cfg(feature = "kubernetes")]
@@ -39,10 +38,14 @@ mod progress;
 mod record;
 mod reflection;
 pub mod report;
+mod request;
 pub mod results;
+mod seed;
 pub mod serve;
 mod stats;
 pub mod strategy;
 mod streams;
 mod tonic_balance;
 mod work;
+#[cfg(feature = "kubernetes")]
+pub mod worker;

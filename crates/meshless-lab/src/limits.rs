@@ -21,9 +21,25 @@ pub(crate) fn raise_file_descriptors() -> u64 {
 /// The addresses of `count` backends: 127.0.0.2 and those after it, because a DNS name gives
 /// addresses but no ports. None if the system has not got them all.
 pub(crate) fn loopback_addresses(count: u8) -> Option<Vec<Ipv4Addr>> {
-    let addresses: Vec<_> = (0..count).map(|n| Ipv4Addr::new(127, 0, 0, n.saturating_add(2))).collect();
-    addresses.iter().all(|address| TcpListener::bind((*address, 0)).is_ok()).then_some(addresses)
+    let addresses: Vec<_> = (0..count).map(loopback_address).collect();
+    addresses.iter().all(is_here).then_some(addresses)
 }
+
+/// How many of these addresses the system has, of the first `max`.
+pub(crate) fn loopback_addresses_max(max: u8) -> usize {
+    (0..max).map(loopback_address).take_while(is_here).count()
+}
+
+fn loopback_address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, n.saturating_add(2))
+}
+
+fn is_here(address: &Ipv4Addr) -> bool {
+    TcpListener::bind((*address, 0)).is_ok()
+}
+
+/// Files that a process has open beside its calls' connections, generously.
+pub(crate) const FILES_SPARE: u64 = 64;
 
 /// macOS reports no hard limit, but refuses a soft one above `OPEN_MAX`.
 const MACOS_OPEN_MAX: u64 = 10_240;

@@ -1,29 +1,29 @@
 //! The network between a client and its backends on a real cluster, rebuilt on one machine.
 //!
-//! A [`Network`] decides where the processes of a run live and how packets get from one to the
-//! other: all on the loopback interface, or each in its own network namespace with the kernel's
-//! rules between them. `compare` holds one for the whole run; its rigs ask it for a [`Pod`] per
-//! process and for the [`Service`] that replaces a ClusterIP. `meshless-testkit` has the cluster's
-//! DNS, a headless service and the API server. [`Relay`] is a path to a backend that can become a
-//! black hole, and [`Proxy`] a real L7 proxy like a mesh's data plane. Nothing here knows
-//! strategies, or measures anything except its own counts.
+//! A [`Network`] says where the processes of a run live and how packets get from one to the other:
+//! all on the loopback interface, or each in a network namespace of its own with the kernel's rules
+//! between them. `compare` holds one for the whole run; its rigs ask it for a [`Pod`] per process
+//! and for the [`ClusterIp`] that stands in for a cluster's. `meshless-testkit` has the cluster's
+//! DNS, a headless service and the API server. [`Relay`] is a way to a backend that can become a
+//! black hole, and [`Proxy`] a real L7 proxy as a mesh's data plane would be. Nothing here knows of
+//! strategies or measures anything but what it counts for itself.
 
+mod cluster_ip;
 mod error;
 mod kernel;
 mod pod;
 mod proxy;
 mod relay;
-mod service;
 mod virtual_address;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+pub use cluster_ip::ClusterIp;
 pub use error::NetworkError;
-pub use kernel::{KernelNetwork, KernelPod, KernelService};
+pub use kernel::{KernelClusterIp, KernelNetwork, KernelPod};
 pub use pod::Pod;
 pub use proxy::{Proxy, ProxyError, ProxyMissing, RunningProxy};
 pub use relay::Relay;
-pub use service::Service;
 pub use virtual_address::VirtualAddress;
 
 use crate::limits;
@@ -91,14 +91,14 @@ impl Network {
     /// `seed` decides which, unless the kernel draws itself.
     ///
     /// # Errors
-    /// If it cannot be created.
-    pub async fn service(&self, backends: Vec<SocketAddr>, seed: u64) -> Result<Service, NetworkError> {
+    /// If it cannot be made.
+    pub async fn cluster_ip(&self, backends: Vec<SocketAddr>, seed: u64) -> Result<ClusterIp, NetworkError> {
         Ok(match self {
             Self::Loopback => {
                 let listen = SocketAddr::from((self.node_address(), 0));
-                Service::Forwarder(VirtualAddress::bind(listen, backends, seed).await?)
+                ClusterIp::Forwarder(VirtualAddress::bind(listen, backends, seed).await?)
             }
-            Self::Kernel(network) => Service::Rules(network.service(backends).await?),
+            Self::Kernel(network) => ClusterIp::Rules(network.cluster_ip(backends).await?),
         })
     }
 
@@ -127,7 +127,15 @@ impl Network {
         }
     }
 
-    /// Returns the address of this process that every pod reaches: for DNS server and proxy.
+    /// How many servers can have an address of their own, at most [`ADDRESSES_MAX`].
+    pub(crate) fn addresses_max(&self) -> usize {
+        match self {
+            Self::Loopback => limits::loopback_addresses_max(ADDRESSES_MAX),
+            Self::Kernel(_) => ADDRESSES_MAX.into(),
+        }
+    }
+
+    /// Where this process can listen so that every pod reaches it: DNS server and proxy live there.
     pub fn node_address(&self) -> Ipv4Addr {
         match self {
             Self::Loopback => Ipv4Addr::LOCALHOST,
@@ -140,9 +148,12 @@ impl Network {
         matches!(self, Self::Kernel(_))
     }
 
-    /// Returns true if a [`Service`] costs its connections almost nothing. This is so for packets
-    /// that the kernel rewrites, but not for bytes that a forwarder copies.
-    pub fn service_is_free(&self) -> bool {
+    /// Whether a [`ClusterIp`] costs its connections next to nothing. Packets that the kernel
+    /// rewrites do not notice it; bytes copied through a forwarder do.
+    pub fn cluster_ip_is_free(&self) -> bool {
         matches!(self, Self::Kernel(_))
     }
 }
+
+/// No experiment has more backends.
+const ADDRESSES_MAX: u8 = 200;

@@ -21,12 +21,12 @@ pub(crate) struct CallRecord {
     /// When its caller had an answer or an error.
     pub(crate) finished_ns: u64,
     /// What its caller had.
-    pub(crate) end: CallEnd,
+    pub(crate) end: CallResult,
 }
 
 /// How a call ended for its caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum CallEnd {
+pub(crate) enum CallResult {
     /// With an answer, from this backend if it gave its name.
     Answered(Option<String>),
     /// With an error.

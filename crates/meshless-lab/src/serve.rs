@@ -34,8 +34,8 @@ use crate::work::Work;
 
 /// A server could not start, or could not continue.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// An address is taken or does not belong to this machine, or a setting is invalid.
+pub enum EchoServerError {
+    /// An address is taken or is not this machine's, or a setting is none.
     #[error(transparent)]
     Server(#[from] meshless::ServeError),
     /// The backend's name is not a valid header value.
@@ -72,8 +72,8 @@ pub struct ServeRequest {
 /// Serves until it is told to stop, then waits for calls in flight.
 ///
 /// # Errors
-/// If it cannot start, or the parent sends an invalid message.
-pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
+/// If it cannot begin, or its parent cannot be understood.
+pub async fn run(request: ServeRequest) -> Result<(), EchoServerError> {
     // Before the first connection: a signal that comes now must find its handler.
     let shutdown = if request.control {
         let mut interrupt = Interrupt::new("");
@@ -91,9 +91,9 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
         false => Ledger::default(),
     });
     let faults = Arc::new(Faults::default());
-    let name: MetadataValue<Ascii> = name.parse().map_err(|_| ServeError::Name)?;
-    // Bytes above ASCII are valid in a header, but no client reads them as text.
-    name.to_str().map_err(|_| ServeError::Name)?;
+    let name: MetadataValue<Ascii> = name.parse().map_err(|_| EchoServerError::Name)?;
+    // Bytes above ASCII may travel in a header, but no client reads them as text.
+    name.to_str().map_err(|_| EchoServerError::Name)?;
     let work = match request.exponential {
         true => Work::exponential(request.service_time, request.seed.unwrap_or_default()),
         false => Work::constant(request.service_time),
@@ -126,8 +126,8 @@ pub async fn run(request: ServeRequest) -> Result<(), ServeError> {
     Ok(())
 }
 
-/// Returns a listener and its address.
-fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), ServeError> {
+/// A listener, and where it listens.
+fn bind(address: &Address) -> Result<(Box<dyn Listener>, Address), EchoServerError> {
     match address {
         Address::Tcp(address) => {
             let listener = meshless::server::bind(*address)?;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use crate::control::RunTotals;
-use crate::record::{CallEnd, CallRecord, Failure, Hint};
+use crate::record::{CallRecord, CallResult, Failure, Hint};
 use crate::results::{Causes, Cpu, Outcome};
 
 pub(crate) use latencies::Latencies;
@@ -54,11 +54,11 @@ pub(crate) fn outcome(rounds: &[Round]) -> Outcome {
     let mut latencies = Latencies::new();
     for call in rounds.iter().flat_map(|round| &round.calls) {
         match call.end {
-            CallEnd::Answered(_) => {
+            CallResult::Answered(_) => {
                 outcome.ok += 1;
                 latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
             }
-            CallEnd::Failed(failure) => {
+            CallResult::Failed(failure) => {
                 let was_executed = executed.contains(&call.id);
                 outcome.failed += 1;
                 outcome.executed_though_failed += u64::from(was_executed);
@@ -124,17 +124,17 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn call(id: u64, scheduled: u64, started: u64, finished: u64, end: CallEnd) -> CallRecord {
+    fn call(id: u64, scheduled: u64, started: u64, finished: u64, end: CallResult) -> CallRecord {
         let [scheduled_ns, started_ns, finished_ns] = [scheduled, started, finished].map(|ms| ms * MS);
         CallRecord { id, scheduled_ns, started_ns, finished_ns, end }
     }
 
     fn answered(id: u64, started: u64, finished: u64) -> CallRecord {
-        call(id, 0, started, finished, CallEnd::Answered(Some("backend-1".into())))
+        call(id, 0, started, finished, CallResult::Answered(Some("backend-1".into())))
     }
 
     fn failed(id: u64, code: tonic::Code, hint: Hint) -> CallRecord {
-        call(id, 0, 1, 2, CallEnd::Failed(Failure { code: code as i32, hint }))
+        call(id, 0, 1, 2, CallResult::Failed(Failure { code: code as i32, hint }))
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
     fn latency_counts_from_the_schedule_and_only_for_answered_calls() {
         let round = Round {
             calls: vec![
-                call(1, 10, 60, 110, CallEnd::Answered(None)),
+                call(1, 10, 60, 110, CallResult::Answered(None)),
                 failed(2, tonic::Code::DeadlineExceeded, Hint::Deadline),
             ],
             ..Round::default()

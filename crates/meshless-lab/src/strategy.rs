@@ -85,33 +85,6 @@ impl Strategy {
         Self::GrpcGo,
     ];
 
-    /// Those whose balance a steady load compares, unless others are asked for.
-    pub(crate) const SPREAD: [Self; 9] = [
-        Self::ConnectionPerCall,
-        Self::SingleConnection,
-        Self::MaxAgeL4,
-        Self::MaxAgeDns,
-        Self::L7Proxy,
-        Self::PickFirst,
-        Self::RoundRobin,
-        Self::LeastRequest,
-        Self::PeakEwma,
-    ];
-
-    /// Those that differ when things break, unless others are asked for.
-    pub(crate) const CHURN: [Self; 6] = [
-        Self::SingleConnection,
-        Self::MaxAgeDns,
-        Self::TonicBalance,
-        Self::RoundRobin,
-        Self::PeakEwma,
-        Self::RoundRobinRetry,
-    ];
-
-    /// Those that differ when there is one server to choose from, and so no choice.
-    pub(crate) const ONE_SERVER: [Self; 5] =
-        [Self::ConnectionPerCall, Self::SingleConnection, Self::MaxAgeL4, Self::L7Proxy, Self::RoundRobin];
-
     /// Its name on the command line and in the report.
     pub fn name(self) -> &'static str {
         match self {

@@ -8,8 +8,6 @@ use meshless_lab::event::Event;
 use meshless_lab::strategy::Strategy;
 
 use super::*;
-use crate::cluster;
-use crate::event_name::EventName;
 use crate::values::whole;
 
 fn help(command: &str, width: usize) -> String {
@@ -26,8 +24,8 @@ fn the_help_names_every_strategy_event_and_experiment() {
     for strategy in Strategy::ALL {
         assert!(help.contains(strategy.name()), "{strategy}: {help}");
     }
-    for name in Event::ALL.map(Event::name).into_iter().chain(cluster::EVENTS) {
-        assert!(help.contains(name), "{name}: {help}");
+    for event in Event::HERE.into_iter().chain(Event::ON_CLUSTER) {
+        assert!(help.contains(event.name()), "{event}: {help}");
     }
     for name in ["burst", "spread", "churn", "servers"] {
         assert!(name.parse::<ExperimentName>().is_ok() && help.contains(name), "{name}: {help}");
@@ -44,18 +42,6 @@ fn the_help_can_be_read_on_a_narrow_terminal() {
         let words = help.split_whitespace().count();
         assert!(lines.len() < words / 2, "{} lines for {words} words: {help}", lines.len());
     }
-}
-
-#[test]
-fn the_events_of_a_cluster_are_those_that_it_has() {
-    #[cfg(feature = "kubernetes")]
-    {
-        use meshless_lab::cluster::ClusterEvent;
-        assert_eq!(cluster::EVENTS, ClusterEvent::ALL.map(ClusterEvent::name));
-    }
-    let local = |name: &str| name.parse::<EventName>().unwrap().local();
-    assert_eq!(local("rolling"), Some(Event::Rolling));
-    assert_eq!(local("pod-deletion"), None);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BACK, BACKENDS, BEGINS, Event, FLEET, OVER, REPLACED};
+use super::{BACK, BACKENDS, BEGINS, Event, FLEET, OVER, REPLACED, SCALE_IN};
 use crate::fault::Fault;
 use meshless_testkit::dns_server::DnsTrouble;
 
@@ -63,7 +63,7 @@ impl Event {
                 begin(Action::List((0..FLEET).collect())),
                 // A client may look only after 2 s, DNS's floor, and its share is read off the half
                 // second that follows.
-                marked(watch * 16 / 20, Action::List(all()), "scale-in"),
+                marked(watch * 16 / 20, Action::List(all()), SCALE_IN),
                 step(watch * 21 / 20, Action::Terminate((BACKENDS..FLEET).collect())),
             ],
             Self::Sigkill => {
@@ -98,6 +98,8 @@ impl Event {
             Self::Overload | Self::OverloadShed => {
                 vec![begin(Action::Nothing), marked(watch / 2, Action::Nothing, OVER)]
             }
+            // Nobody asks for it here.
+            Self::PodDeletion => Vec::new(),
         }
     }
 }
@@ -152,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_script_begins_at_once_and_stays_in_order_and_in_time() {
-        for event in Event::ALL {
+        for event in Event::HERE {
             let script = event.script(WATCH, 1);
             let begin = script.iter().find(|step| step.mark.is_some()).unwrap();
             assert_eq!((begin.at, begin.mark), (Duration::ZERO, Some(BEGINS)), "{event}");

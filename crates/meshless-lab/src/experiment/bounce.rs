@@ -1,42 +1,46 @@
 //! Load near the capacity, on servers that queue and on servers that refuse.
 
 mod figure;
+mod plan;
 mod rows;
-pub(crate) mod run;
+mod run;
 mod tables;
 pub(crate) mod text;
 
 use comfy_table::Table;
 
-use super::{Experiment, Running};
-use crate::compare::Plan;
+use super::servers::ServersPlan;
+use super::{Experiment, Planned, Run};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::fleet::{Fleet, Making, Site};
+use crate::request::CompareRequest;
 use crate::results::Results;
+use plan::BouncePlan;
 
 /// The experiment.
 pub(crate) struct Bounce;
 
 impl Experiment for Bounce {
-    fn steps(&self, plan: &Plan) -> u64 {
-        plan.bounces.len() as u64 * plan.bounce_length().as_secs()
+    fn name(&self) -> &'static str {
+        "servers"
     }
 
-    fn run<'a>(
+    fn is_extra(&self) -> bool {
+        true
+    }
+
+    fn plan(
         &self,
-        plan: &'a Plan,
-        progress: &'a Progress,
-        interrupt: &'a mut Interrupt,
-        results: &'a mut Results,
-    ) -> Running<'a> {
-        Box::pin(run::run(plan, progress, interrupt, &mut results.bounce))
+        request: &CompareRequest,
+        site: &Site,
+        notes: &mut Vec<String>,
+    ) -> Option<Box<dyn Planned>> {
+        plan::OFFER.plan(request, site, notes).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
-        let figures = [figure::quantiles(results, palette)];
-        figures.into_iter().flatten().collect()
+        figure::quantiles(results, palette).into_iter().collect()
     }
 
     fn tables(&self, results: &Results, palette: &Palette) -> String {
@@ -49,5 +53,15 @@ impl Experiment for Bounce {
 
     fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
         tables::in_terminal(results, width)
+    }
+}
+
+impl Planned for BouncePlan {
+    fn steps(&self) -> u64 {
+        ServersPlan::steps(self)
+    }
+
+    fn run<'a>(&'a self, _fleet: &'a mut dyn Fleet, run: &'a mut Run<'_>) -> Making<'a, ()> {
+        Box::pin(run::run(self, run))
     }
 }

@@ -1,6 +1,7 @@
 //! N calls at once on one server.
 
 mod figure;
+pub(crate) mod plan;
 mod rows;
 mod run;
 mod tables;
@@ -8,30 +9,29 @@ mod text;
 
 use comfy_table::Table;
 
-use super::{Experiment, Running};
-use crate::compare::Plan;
+use super::{Experiment, Planned, Run};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::fleet::{Fleet, Making, Site};
+use crate::request::CompareRequest;
 use crate::results::Results;
+use plan::BurstPlan;
 
 /// The experiment.
 pub(crate) struct Burst;
 
 impl Experiment for Burst {
-    fn steps(&self, plan: &Plan) -> u64 {
-        plan.bursts.len() as u64 * u64::from(plan.rounds)
+    fn name(&self) -> &'static str {
+        "burst"
     }
 
-    fn run<'a>(
+    fn plan(
         &self,
-        plan: &'a Plan,
-        progress: &'a Progress,
-        interrupt: &'a mut Interrupt,
-        results: &'a mut Results,
-    ) -> Running<'a> {
-        Box::pin(run::run(plan, progress, interrupt, &mut results.burst))
+        request: &CompareRequest,
+        site: &Site,
+        notes: &mut Vec<String>,
+    ) -> Option<Box<dyn Planned>> {
+        plan::plan(request, site, notes).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
@@ -49,5 +49,15 @@ impl Experiment for Burst {
 
     fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
         tables::in_terminal(results, width)
+    }
+}
+
+impl Planned for BurstPlan {
+    fn steps(&self) -> u64 {
+        self.bursts.len() as u64 * u64::from(self.rounds)
+    }
+
+    fn run<'a>(&'a self, _fleet: &'a mut dyn Fleet, run: &'a mut Run<'_>) -> Making<'a, ()> {
+        Box::pin(run::run(self, run))
     }
 }

@@ -1,6 +1,9 @@
 //! Steady load while things break.
 
+#[cfg(feature = "kubernetes")]
+mod binned;
 mod figure;
+pub(crate) mod plan;
 mod rows;
 mod run;
 mod tables;
@@ -8,33 +11,29 @@ mod text;
 
 use comfy_table::Table;
 
-use super::{Experiment, Running};
-use crate::compare::Plan;
+use super::{Experiment, Planned, Run};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::fleet::{Fleet, Making, Site};
+use crate::request::CompareRequest;
 use crate::results::Results;
+use plan::ChurnPlan;
 
 /// The experiment.
 pub(crate) struct Churn;
 
 impl Experiment for Churn {
-    fn steps(&self, plan: &Plan) -> u64 {
-        match plan.churns.is_empty() {
-            true => 0,
-            false => plan.events.iter().map(|event| event.watched(plan.churn_watch).as_secs() + 1).sum(),
-        }
+    fn name(&self) -> &'static str {
+        "churn"
     }
 
-    fn run<'a>(
+    fn plan(
         &self,
-        plan: &'a Plan,
-        progress: &'a Progress,
-        interrupt: &'a mut Interrupt,
-        results: &'a mut Results,
-    ) -> Running<'a> {
-        Box::pin(run::run(plan, progress, interrupt, results))
+        request: &CompareRequest,
+        site: &Site,
+        notes: &mut Vec<String>,
+    ) -> Option<Box<dyn Planned>> {
+        plan::plan(request, site, notes).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
@@ -52,5 +51,15 @@ impl Experiment for Churn {
 
     fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
         tables::in_terminal(results, width)
+    }
+}
+
+impl Planned for ChurnPlan {
+    fn steps(&self) -> u64 {
+        self.events.iter().map(|(load, _)| load.length.as_secs()).sum()
+    }
+
+    fn run<'a>(&'a self, fleet: &'a mut dyn Fleet, run: &'a mut Run<'_>) -> Making<'a, ()> {
+        Box::pin(run::run(self, fleet, run))
     }
 }

@@ -1,7 +1,10 @@
 //! Steady load on several backends, and who gets how much of it.
 
+#[cfg(feature = "kubernetes")]
+mod binned;
 mod causes;
 mod figure;
+pub(crate) mod plan;
 mod rotation;
 mod rows;
 mod run;
@@ -12,30 +15,29 @@ mod unevenness;
 
 use comfy_table::Table;
 
-use super::{Experiment, Running};
-use crate::compare::Plan;
+use super::{Experiment, Planned, Run};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::fleet::{Fleet, Making, Site};
+use crate::request::CompareRequest;
 use crate::results::Results;
+use plan::SpreadPlan;
 
 /// The experiment.
 pub(crate) struct Spread;
 
 impl Experiment for Spread {
-    fn steps(&self, plan: &Plan) -> u64 {
-        plan.spreads.len() as u64 * u64::from(plan.seconds)
+    fn name(&self) -> &'static str {
+        "spread"
     }
 
-    fn run<'a>(
+    fn plan(
         &self,
-        plan: &'a Plan,
-        progress: &'a Progress,
-        interrupt: &'a mut Interrupt,
-        results: &'a mut Results,
-    ) -> Running<'a> {
-        Box::pin(run::run(plan, progress, interrupt, &mut results.spread))
+        request: &CompareRequest,
+        site: &Site,
+        notes: &mut Vec<String>,
+    ) -> Option<Box<dyn Planned>> {
+        plan::plan(request, site, notes).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
@@ -59,5 +61,15 @@ impl Experiment for Spread {
 
     fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
         tables::in_terminal(results, width)
+    }
+}
+
+impl Planned for SpreadPlan {
+    fn steps(&self) -> u64 {
+        self.load.strategies.len() as u64 * self.load.length.as_secs()
+    }
+
+    fn run<'a>(&'a self, fleet: &'a mut dyn Fleet, run: &'a mut Run<'_>) -> Making<'a, ()> {
+        Box::pin(run::run(self, fleet, run))
     }
 }

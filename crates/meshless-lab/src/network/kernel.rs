@@ -17,32 +17,32 @@
 //! namespaces without a name, which exist as long as a process is in them; each of those ends with
 //! this process's pipes. So everything is removed when the run ends, even after SIGKILL.
 
+mod cluster_ip;
 mod enter;
 mod pod;
 mod program;
-mod service;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-use super::NetworkError;
+use super::error::NetworkError;
 
+pub use cluster_ip::KernelClusterIp;
 pub use pod::KernelPod;
-pub use service::KernelService;
 
 /// The node's side of a network. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct KernelNetwork(Arc<Counters>);
+pub struct KernelNetwork(Arc<GivenOut>);
 
-/// How many of each were allocated. Every client and every service gets a new address, so that
-/// connections which the kernel still remembers never meet new ones.
+/// How many of each were given out. Every client and every cluster IP gets an address that none had
+/// before, so that connections which the kernel still remembers never meet new ones.
 #[derive(Debug, Default)]
-struct Counters {
+struct GivenOut {
     links: AtomicU16,
     addresses: AtomicU16,
-    services: AtomicU16,
+    cluster_ips: AtomicU16,
 }
 
 impl KernelNetwork {
@@ -64,10 +64,10 @@ impl KernelNetwork {
         program::ip(&links).await?;
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
         program::nft(pod::CUT_OFF_RULES).await?;
-        program::nft(service::BASE_RULES).await?;
-        // Detects a kernel without NAT now, not in the middle of the run.
+        program::nft(cluster_ip::BASE_RULES).await?;
+        // A kernel without NAT is found out here and not in the middle of the run.
         let network = Self(Arc::default());
-        drop(network.service(vec![SocketAddr::from((network.address(), service::PORT))]).await?);
+        drop(network.cluster_ip(vec![SocketAddr::from((network.address(), cluster_ip::PORT))]).await?);
         Ok(network)
     }
 
@@ -84,9 +84,9 @@ impl KernelNetwork {
     ///
     /// # Errors
     /// If the rules are refused.
-    pub async fn service(&self, backends: Vec<SocketAddr>) -> Result<KernelService, NetworkError> {
-        let n = self.0.services.fetch_add(1, Ordering::Relaxed);
-        KernelService::start(n, nth([10, 96, 0], n), &backends).await
+    pub async fn cluster_ip(&self, backends: Vec<SocketAddr>) -> Result<KernelClusterIp, NetworkError> {
+        let n = self.0.cluster_ips.fetch_add(1, Ordering::Relaxed);
+        KernelClusterIp::start(n, nth([10, 96, 0], n), &backends).await
     }
 
     /// Returns a new address for a pod.

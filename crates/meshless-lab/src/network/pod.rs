@@ -7,7 +7,8 @@ use std::ffi::OsStr;
 
 use tokio::process::Command;
 
-use super::{KernelPod, NetworkError};
+use super::error::NetworkError;
+use super::kernel::KernelPod;
 
 /// A place for one process.
 #[derive(Debug)]

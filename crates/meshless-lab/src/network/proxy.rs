@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 /// An L7 proxy that is installed on this machine.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    kind: Kind,
+    kind: ProxyProgram,
     program: PathBuf,
     version: String,
 }
@@ -78,10 +78,10 @@ impl Proxy {
     }
 
     fn find_in(folders: Vec<PathBuf>) -> Result<Self, ProxyMissing> {
-        Kind::ALL.into_iter().find_map(|kind| Self::find_kind(kind, &folders)).ok_or(ProxyMissing)
+        ProxyProgram::ALL.into_iter().find_map(|kind| Self::find_kind(kind, &folders)).ok_or(ProxyMissing)
     }
 
-    fn find_kind(kind: Kind, folders: &[PathBuf]) -> Option<Self> {
+    fn find_kind(kind: ProxyProgram, folders: &[PathBuf]) -> Option<Self> {
         folders.iter().map(|folder| folder.join(kind.program())).find_map(|program| {
             let version = program.is_file().then(|| kind.ask_version(&program)).flatten()?;
             Some(Self { kind, program, version })
@@ -91,9 +91,11 @@ impl Proxy {
     fn config(&self, folder: &Path, listen: SocketAddr, backends: &[SocketAddr]) -> String {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         match self.kind {
-            Kind::HaProxy => config::haproxy(listen, backends, threads, max_connections()),
-            Kind::Nginx => config::nginx(folder, listen, backends, threads, max_connections(), &self.version),
-            Kind::Envoy => config::envoy(listen, backends),
+            ProxyProgram::HaProxy => config::haproxy(listen, backends, threads, max_connections()),
+            ProxyProgram::Nginx => {
+                config::nginx(folder, listen, backends, threads, max_connections(), &self.version)
+            }
+            ProxyProgram::Envoy => config::envoy(listen, backends),
         }
     }
 
@@ -211,16 +213,16 @@ pub enum ProxyError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ProxyProgram {
     HaProxy,
     Nginx,
     Envoy,
 }
 
-impl Kind {
-    /// In order of preference. HAProxy shares HTTP/2 connections to the backends between calls, as
-    /// a mesh's sidecar does; nginx opens one for each concurrent call. Envoy is what meshes use,
-    /// but it is rarely installed alone.
+impl ProxyProgram {
+    /// In order of preference: HAProxy shares HTTP/2 connections to the backends between calls, as
+    /// a mesh's sidecar does, while nginx opens one for each concurrent call. Envoy is what meshes
+    /// use, and rarely installed on its own.
     const ALL: [Self; 3] = [Self::HaProxy, Self::Nginx, Self::Envoy];
 
     fn program(self) -> &'static str {

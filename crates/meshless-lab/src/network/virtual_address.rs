@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, JoinSet};
 #[derive(Debug)]
 pub struct VirtualAddress {
     local_addr: SocketAddr,
-    backends: Arc<Backends>,
+    backends: Arc<BackendList>,
     forwarder: JoinHandle<()>,
 }
 
@@ -37,7 +37,7 @@ impl VirtualAddress {
     pub async fn bind(listen: SocketAddr, backends: Vec<SocketAddr>, seed: u64) -> io::Result<Self> {
         let listener = listen_on(listen)?;
         let local_addr = listener.local_addr()?;
-        let backends = Arc::new(Backends::new(backends));
+        let backends = Arc::new(BackendList::new(backends));
         let forwarder = tokio::spawn(forward(listener, Arc::clone(&backends), Rng::new(seed, RNG_STREAM)));
         Ok(Self { local_addr, backends, forwarder })
     }
@@ -67,7 +67,7 @@ impl Drop for VirtualAddress {
 }
 
 #[derive(Debug)]
-struct Backends(Mutex<BackendState>);
+struct BackendList(Mutex<BackendState>);
 
 #[derive(Debug)]
 struct BackendState {
@@ -75,7 +75,7 @@ struct BackendState {
     connections: BTreeMap<SocketAddr, u64>,
 }
 
-impl Backends {
+impl BackendList {
     fn new(current: Vec<SocketAddr>) -> Self {
         Self(Mutex::new(BackendState { current, connections: BTreeMap::new() }))
     }
@@ -94,7 +94,7 @@ impl Backends {
     }
 }
 
-async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
+async fn forward(listener: TcpListener, backends: Arc<BackendList>, mut rng: Rng) {
     let mut flows = JoinSet::new();
     loop {
         tokio::select! {
@@ -117,9 +117,9 @@ async fn forward(listener: TcpListener, backends: Arc<Backends>, mut rng: Rng) {
     }
 }
 
-/// Forwards one connection until it ends. A half-close is forwarded as a half-close, a failure as a
-/// reset of both sides.
-async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<Backends>) {
+/// One connection from its acceptance to its end. A half-close passes through as such, a failure as
+/// a reset of both sides.
+async fn flow(mut client: TcpStream, backend: Option<SocketAddr>, backends: Arc<BackendList>) {
     let connected = match backend {
         Some(backend) => TcpStream::connect(backend).await.map(|stream| (backend, stream)),
         None => Err(io::ErrorKind::ConnectionRefused.into()),

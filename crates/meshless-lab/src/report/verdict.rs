@@ -6,7 +6,7 @@
 
 use crate::drawing::format::{count, list, percent, plural, ratio};
 use crate::experiment::{bounce, levelling};
-use crate::facts::{self, BurstFact, Kind, kind};
+use crate::facts::{self, BurstFact, StrategyKind, kind};
 use crate::results::{Results, SpreadRow};
 
 /// Two sentences on bursts and spread, one on churn, two on servers: those that the run has data
@@ -98,9 +98,9 @@ fn churn(results: &Results) -> Option<String> {
 /// What not to do.
 fn warning(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     let stuck = stuck(spread);
-    let per_call = bursts.iter().find(|b| kind(b.strategy) == Kind::PerCall);
-    let other = longest_lasting(bursts.iter().filter(|b| kind(b.strategy) != Kind::PerCall));
-    // A connection per call only needs a warning if something else lasted longer.
+    let per_call = bursts.iter().find(|b| kind(b.strategy) == StrategyKind::PerCall);
+    let other = longest_lasting(bursts.iter().filter(|b| kind(b.strategy) != StrategyKind::PerCall));
+    // A connection per call is only worth a warning if something else lasted longer.
     let storm = per_call.zip(other).filter(|(a, b)| a.onset().is_some() && a.clean_to() < b.clean_to());
     match (stuck, storm) {
         (Some(stuck), Some((per_call, other))) => format!(
@@ -125,22 +125,23 @@ fn warning(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
 fn advice(bursts: &[BurstFact<'_>], spread: &[&SpreadRow]) -> String {
     let choices: Vec<&SpreadRow> = spread.iter().copied().filter(|row| facts::has_choice(row)).collect();
     let everywhere = |row: &&&SpreadRow| facts::reached(row) == row.backends;
-    let of = |wanted: Kind| choices.iter().filter(move |row| kind(&row.strategy) == wanted);
-    // The answer is a strategy that balances calls and lost none; of several, the most even.
-    let mut even: Vec<_> = of(Kind::Other).filter(everywhere).filter(|row| is_clean_and_even(row)).collect();
+    let of = |wanted: StrategyKind| choices.iter().filter(move |row| kind(&row.strategy) == wanted);
+    // What balances calls and lost none is the answer; among several, the most even.
+    let mut even: Vec<_> =
+        of(StrategyKind::Other).filter(everywhere).filter(|row| is_clean_and_even(row)).collect();
     even.sort_by(|a, b| a.max_over_mean_per_second.p50.total_cmp(&b.max_over_mean_per_second.p50));
     if let Some(row) = even.first() {
         return format!("Use `{}`: {}.", row.strategy, clean_clause(row));
     }
-    let mut ageing: Vec<_> = of(Kind::Ageing).filter(everywhere).collect();
+    let mut ageing: Vec<_> = of(StrategyKind::Ageing).filter(everywhere).collect();
     ageing.sort_by_key(|row| row.outcome.failed);
     if let Some(row) = ageing.first() {
         return ageing_advice(row);
     }
-    if let Some(row) = of(Kind::Proxy).filter(everywhere).find(|row| is_clean_and_even(row)) {
+    if let Some(row) = of(StrategyKind::Proxy).filter(everywhere).find(|row| is_clean_and_even(row)) {
         return format!("Of what was measured, only `{}` did well: {}.", row.strategy, clean_clause(row));
     }
-    if let Some(row) = of(Kind::PerCall).find(everywhere) {
+    if let Some(row) = of(StrategyKind::PerCall).find(everywhere) {
         return format!(
             "Of what was measured, only `{}` reached all {} backends; it opened {}, so prefer ageing or client-side balancing once you have measured them.",
             row.strategy,
@@ -249,10 +250,10 @@ fn is_clean_and_even(row: &SpreadRow) -> bool {
 fn stuck<'a>(spread: &[&'a SpreadRow]) -> Option<&'a SpreadRow> {
     let mut stuck = spread.iter().copied().filter(|row| facts::has_choice(row) && facts::reached(row) == 1);
     let first = stuck.next()?;
-    if kind(&first.strategy) == Kind::Single {
+    if kind(&first.strategy) == StrategyKind::Single {
         return Some(first);
     }
-    Some(stuck.find(|row| kind(&row.strategy) == Kind::Single).unwrap_or(first))
+    Some(stuck.find(|row| kind(&row.strategy) == StrategyKind::Single).unwrap_or(first))
 }
 
 fn stuck_clause(row: &SpreadRow) -> String {

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// Open-loop load near the capacity of the servers.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

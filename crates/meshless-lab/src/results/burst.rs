@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// N calls at once, some rounds.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

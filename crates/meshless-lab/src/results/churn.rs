@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Causes, Latency};
+use super::outcome::{Causes, Latency};
 
 /// What one event did to the calls of one strategy, which has backends of its own.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

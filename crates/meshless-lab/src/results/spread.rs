@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// Open-loop load on several backends.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

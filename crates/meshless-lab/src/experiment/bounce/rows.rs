@@ -53,7 +53,7 @@ pub(crate) fn bounce_row(strategy: Strategy, settings: &BounceSettings, mut roun
 mod tests {
     use super::*;
     use crate::control::RunTotals;
-    use crate::record::{CallEnd, CallRecord};
+    use crate::record::{CallRecord, CallResult};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,7 +62,7 @@ mod tests {
         let call = |id: u64| {
             let at = id * 100_000_000;
             let (started_ns, finished_ns) = (at, at + 30_000_000 * id);
-            CallRecord { id, scheduled_ns: at, started_ns, finished_ns, end: CallEnd::Answered(None) }
+            CallRecord { id, scheduled_ns: at, started_ns, finished_ns, end: CallResult::Answered(None) }
         };
         let round = Round {
             calls: (0..20).map(call).collect(),

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use super::plan::{BouncePlan, SERVERS};
 use super::rows::{BounceSettings, bounce_row};
-use crate::compare::Plan;
-use crate::compare::rig::{Rig, RigError, Setup, duration_argument};
-use crate::interrupt::Interrupt;
+use crate::experiment::Run;
+use crate::fleet::FleetError;
+use crate::fleet::local::duration_argument;
+use crate::fleet::local::rig::{Rig, Setup};
 use crate::pacer::Pacing;
-use crate::progress::Progress;
 use crate::results::BounceRow;
 use crate::strategy::{Entrance, Strategy};
 
@@ -20,43 +21,38 @@ use crate::strategy::{Entrance, Strategy};
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.
-pub(crate) async fn run(
-    plan: &Plan,
-    progress: &Progress,
-    interrupt: &mut Interrupt,
-    rows: &mut Vec<BounceRow>,
-) -> Result<(), RigError> {
-    for (strategy, bounces) in &plan.bounces {
+pub(super) async fn run(plan: &BouncePlan, run: &mut Run<'_>) -> Result<(), FleetError> {
+    for (strategy, bounces) in &plan.rows {
         let servers = if *bounces { "bounce" } else { "queue" };
-        progress.show(format!("bounce · {strategy} · servers that {servers} · {LOAD} of their capacity"));
+        run.progress.show(format!("bounce · {strategy} · servers that {servers} · {LOAD} of their capacity"));
         tokio::select! {
-            row = measure(plan, *strategy, *bounces) => rows.push(row?),
-            () = interrupt.wait() => break,
+            row = measure(plan, *strategy, *bounces) => run.results.bounce.push(row?),
+            () = run.interrupt.wait() => break,
         }
-        progress.advance(plan.bounce_length().as_secs());
+        run.progress.advance(plan.length.as_secs());
     }
     Ok(())
 }
 
-async fn measure(plan: &Plan, strategy: Strategy, bounces: bool) -> Result<BounceRow, RigError> {
+async fn measure(plan: &BouncePlan, strategy: Strategy, bounces: bool) -> Result<BounceRow, FleetError> {
     let settings = BounceSettings {
         bounces,
         backends: SERVERS,
         workers: WORKERS,
         clients: CLIENTS,
         service_time: SERVICE_TIME,
-        length: plan.bounce_length(),
-        warm_up: WARM_UP.min(plan.servers_watch),
+        length: plan.length,
+        warm_up: plan.warm_up,
     };
-    let mut rig = Rig::set_up(plan, &setup(plan, strategy, bounces), false).await?;
+    let mut rig = Rig::set_up(&plan.local, &setup(plan, strategy, bounces), false).await?;
     let rate = LOAD * (SERVERS * WORKERS) as f64 / SERVICE_TIME.as_secs_f64();
     // The same arrivals, and at each server the same service times, for every row.
-    let pacing = Pacing::Poisson { rate, length: settings.length, seed: plan.seed.into() };
+    let pacing = Pacing::Poisson { rate, length: settings.length, seed: plan.local.seed.into() };
     let round = rig.round(pacing, |_| {}).await?;
     Ok(bounce_row(strategy, &settings, round))
 }
 
-fn setup(plan: &Plan, strategy: Strategy, bounces: bool) -> Setup {
+fn setup(plan: &BouncePlan, strategy: Strategy, bounces: bool) -> Setup {
     let mut server_arguments = vec!["--service-time".to_owned(), duration_argument(SERVICE_TIME)];
     server_arguments.extend(["--exponential".into(), "--queue".into(), QUEUE.to_string()]);
     server_arguments.extend(["--max-concurrent-calls".into(), WORKERS.to_string()]);
@@ -66,15 +62,14 @@ fn setup(plan: &Plan, strategy: Strategy, bounces: bool) -> Setup {
     Setup {
         strategy,
         entrance: Entrance::Name,
-        addresses: plan.network.addresses(SERVERS as u8).unwrap_or_default(),
+        addresses: plan.local.addresses(SERVERS),
         clients: CLIENTS,
         deadline: DEADLINE,
         server_arguments,
     }
 }
 
-/// Servers, workers of each and clients: enough of each that nobody sees much of the whole.
-pub(crate) const SERVERS: usize = 10;
+/// Workers of each server, and clients: enough that nobody sees much of the whole.
 const WORKERS: usize = 4;
 const CLIENTS: usize = 100;
 
@@ -90,7 +85,3 @@ const QUEUE: u32 = 1_000_000;
 
 /// Far above what a call waits for: what fails is lost.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// One relaxation time of a queue, in which it comes most of the way from empty: for four workers
-/// at 0.95 this is 1/(4(1 − √0.95)²) = 390 service times, 7.8 s.
-pub(crate) const WARM_UP: Duration = Duration::from_secs(8);

@@ -1,6 +1,6 @@
 //! The row of some rounds of a burst.
 
-use crate::record::CallEnd;
+use crate::record::CallResult;
 use crate::results::BurstRow;
 use crate::stats::{Round, milliseconds, outcome, ratio};
 use crate::strategy::Strategy;
@@ -8,7 +8,7 @@ use crate::strategy::Strategy;
 /// The row of some rounds of a burst.
 pub(crate) fn burst_row(strategy: Strategy, calls: u64, rounds: &[Round]) -> BurstRow {
     let error_rate = |round: &Round| {
-        let failed = round.calls.iter().filter(|call| matches!(call.end, CallEnd::Failed(_))).count();
+        let failed = round.calls.iter().filter(|call| matches!(call.end, CallResult::Failed(_))).count();
         ratio(failed as f64, round.calls.len() as f64)
     };
     let start_spread = |round: &Round| {
@@ -35,13 +35,13 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn call(id: u64, started: u64, finished: u64, end: CallEnd) -> CallRecord {
+    fn call(id: u64, started: u64, finished: u64, end: CallResult) -> CallRecord {
         let [started_ns, finished_ns] = [started, finished].map(|ms| ms * MS);
         CallRecord { id, scheduled_ns: 0, started_ns, finished_ns, end }
     }
 
     fn answered(id: u64, started: u64, finished: u64) -> CallRecord {
-        call(id, started, finished, CallEnd::Answered(None))
+        call(id, started, finished, CallResult::Answered(None))
     }
 
     #[test]
@@ -55,7 +55,7 @@ mod tests {
             ..Round::default()
         };
         let failing = Round {
-            calls: vec![answered(3, 2, 100), call(4, 1, 2, CallEnd::Failed(Failure::NOT_CONNECTED))],
+            calls: vec![answered(3, 2, 100), call(4, 1, 2, CallResult::Failed(Failure::NOT_CONNECTED))],
             totals,
             ..Round::default()
         };

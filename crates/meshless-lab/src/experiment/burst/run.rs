@@ -1,12 +1,12 @@
 //! The burst: N calls at once on one server, as in the experiment that started this project.
 
+use super::plan::BurstPlan;
 use super::rows::burst_row;
-use crate::compare::Plan;
-use crate::compare::rig::{Rig, RigError};
-use crate::interrupt::Interrupt;
+use crate::experiment::Run;
+use crate::fleet::FleetError;
+use crate::fleet::local::rig::{Rig, Setup};
 use crate::pacer::Pacing;
 use crate::progress::Progress;
-use crate::results::BurstRow;
 use crate::stats::Round;
 use crate::strategy::Strategy;
 
@@ -14,23 +14,18 @@ use crate::strategy::Strategy;
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.
-pub(crate) async fn run(
-    plan: &Plan,
-    progress: &Progress,
-    interrupt: &mut Interrupt,
-    rows: &mut Vec<BurstRow>,
-) -> Result<(), RigError> {
+pub(super) async fn run(plan: &BurstPlan, run: &mut Run<'_>) -> Result<(), FleetError> {
     for (strategy, calls) in &plan.bursts {
         let mut rounds = Vec::new();
         let ended = tokio::select! {
-            ended = measure(plan, *strategy, *calls, progress, &mut rounds) => ended,
-            () = interrupt.wait() => Ok(()),
+            ended = measure(plan, *strategy, *calls, run.progress, &mut rounds) => ended,
+            () = run.interrupt.wait() => Ok(()),
         };
         if !rounds.is_empty() {
-            rows.push(burst_row(*strategy, *calls, &rounds));
+            run.results.burst.push(burst_row(*strategy, *calls, &rounds));
         }
         ended?;
-        if interrupt.is_heard() {
+        if run.interrupt.is_heard() {
             break;
         }
     }
@@ -38,13 +33,14 @@ pub(crate) async fn run(
 }
 
 async fn measure(
-    plan: &Plan,
+    plan: &BurstPlan,
     strategy: Strategy,
     calls: u64,
     progress: &Progress,
     rounds: &mut Vec<Round>,
-) -> Result<(), RigError> {
-    let mut rig = Rig::start(plan, strategy, &[plan.network.one_address()], true).await?;
+) -> Result<(), FleetError> {
+    let setup = Setup::new(&plan.conditions, strategy, &[plan.local.network.one_address()]);
+    let mut rig = Rig::set_up(&plan.local, &setup, true).await?;
     for round in 1..=plan.rounds {
         progress.show(format!("burst · {strategy} · {calls} calls · round {round} of {}", plan.rounds));
         rounds.push(rig.round(Pacing::Burst { calls }, |_| {}).await?);

@@ -4,60 +4,47 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::event::{BACKENDS, Convergence, Event, FLEET};
-use crate::record::{CallEnd, CallRecord};
-use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Latency, Mark};
-use crate::stats::{Latencies, Round, milliseconds, outcome, ratio, start_lag};
+use crate::event::{BACKENDS, Convergence, Happened, SCALE_IN};
+use crate::fleet::Happening;
+use crate::record::{CallRecord, CallResult};
+use crate::results::{BeforeAfter, ChurnRow, ChurnSlice, Latency, Mark, Outcome};
+use crate::stats::{Latencies, Round, outcome, ratio, start_lag};
 use crate::strategy::Strategy;
 
-/// What was seen of one strategy while an event happened.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ChurnRun {
-    /// The client's calls, and which of them servers executed.
-    pub(crate) round: Round,
-    /// Moments of the event, in nanoseconds of the common clock; the first is its begin.
-    pub(crate) marks: Vec<(&'static str, u64)>,
-    /// Names of all backends, by their index.
-    pub(crate) backends: Vec<String>,
-    /// The backend that something happened to.
-    pub(crate) hurt: usize,
+/// What a row has beside its names and the event's moments, whoever counted.
+pub(super) struct Counted {
+    /// Calls of the whole load, those before the event among them.
+    pub(super) calls: u64,
+    pub(super) attempts: u64,
+    pub(super) connections_opened: u64,
+    pub(super) clients: u32,
+    /// Of the event.
+    pub(super) outcome: Outcome,
+    pub(super) latency_before: Latency,
+    /// Since the event began.
+    pub(super) converged: Option<Duration>,
+    pub(super) start_lag_ms_p99: f64,
+    pub(super) timeline: Vec<ChurnSlice>,
 }
 
-/// The row of one run, of which the event was watched for `watched` after `before`.
-pub(crate) fn churn_row(
+/// The row of what was counted.
+pub(super) fn row(
+    happening: &Happening,
     strategy: Strategy,
-    event: Event,
-    before: Duration,
-    watched: Duration,
-    mut run: ChurnRun,
+    happened: &Happened,
+    counted: Counted,
 ) -> ChurnRow {
-    let mut calls = std::mem::take(&mut run.round.calls);
-    calls.sort_unstable_by_key(|call| call.scheduled_ns);
-    let attempts = ratio(run.round.totals.attempts as f64, calls.len() as f64);
-    let start_ns = run.round.totals.start_ns;
-    let opened = run.round.totals.connections_opened as f64;
-    let offset = |at: u64| at.saturating_sub(start_ns);
-    let begin = run.marks.first().map_or(before.as_nanos() as u64, |(_, at)| offset(*at));
-    let seen = Seen {
-        begin,
-        end: begin + watched.as_nanos() as u64,
-        marks: run.marks.iter().map(|(name, at)| (*name, offset(*at))).collect(),
-        concerned: concerned(event, &run),
+    let Counted { outcome, .. } = counted;
+    let begin = happened.marks.first().map_or(happening.before, |(_, at)| *at);
+    let mark = |(name, at): &(&str, Duration)| Mark {
+        at_ms: at.saturating_sub(begin).as_secs_f64() * 1e3,
+        name: (*name).into(),
     };
-    let timeline = timeline(&seen, before, &calls);
-    let start_lag_ms_p99 = start_lag(&calls);
-    let converged = seen.converged(event.convergence(), &calls);
-
-    // The first calls of a client pay for its connections.
-    let settled = begin / 5;
-    let (ended, during): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.finished_ns < begin);
-    let before = latency(ended.iter().filter(|call| call.scheduled_ns >= settled));
-    let ids: HashSet<u64> = during.iter().map(|call| call.id).collect();
-    let executed = run.round.executed.iter().copied().filter(|id| ids.contains(id)).collect();
-    let outcome = outcome(&[Round { calls: during, executed, ..run.round }]);
+    // Of a client that makes connections of its own, the lab sees none.
+    let per = |part: u64, whole: f64| (!strategy.hides_connections()).then_some(ratio(part as f64, whole));
     ChurnRow {
         strategy: strategy.name().into(),
-        event: event.name().into(),
+        event: happening.event.name().into(),
         calls: outcome.ok + outcome.failed,
         failed: outcome.failed,
         error_rate: outcome.error_rate,
@@ -65,33 +52,65 @@ pub(crate) fn churn_row(
         statuses: outcome.statuses,
         duplicated: outcome.duplicated,
         executed_though_failed: outcome.executed_though_failed,
-        attempts_per_call: (!strategy.hides_connections()).then_some(attempts),
-        // One client for each strategy.
-        connections_per_client: (!strategy.hides_connections()).then_some(opened),
-        converges: event.convergence() != Convergence::None,
-        converged_ms: converged.map(milliseconds),
-        start_lag_ms_p99,
-        latency_ms: BeforeAfter { before, after: outcome.latency_ms },
-        marks: seen.marks.iter().map(|(name, at)| mark(name, at.saturating_sub(begin))).collect(),
-        timeline,
+        attempts_per_call: per(counted.attempts, counted.calls as f64),
+        connections_per_client: per(counted.connections_opened, counted.clients.into()),
+        converges: happened.convergence != Convergence::None,
+        converged_ms: counted.converged.map(|after| after.as_secs_f64() * 1e3),
+        start_lag_ms_p99: counted.start_lag_ms_p99,
+        latency_ms: BeforeAfter { before: counted.latency_before, after: outcome.latency_ms },
+        marks: happened.marks.iter().map(mark).collect(),
+        timeline: counted.timeline,
     }
 }
 
-/// The event on the time axis of the calls.
-struct Seen {
-    begin: u64,
-    end: u64,
-    marks: Vec<(&'static str, u64)>,
-    concerned: Vec<String>,
+/// The row of one strategy in one event, from single calls.
+pub(super) fn row_of_calls(
+    happening: &Happening,
+    strategy: Strategy,
+    mut round: Round,
+    happened: &Happened,
+) -> ChurnRow {
+    let mut calls = std::mem::take(&mut round.calls);
+    calls.sort_unstable_by_key(|call| call.scheduled_ns);
+    let begin = nanoseconds(happened.marks.first().map_or(happening.before, |(_, at)| *at));
+    let axis = Axis { begin, end: begin + nanoseconds(happening.watched), happened };
+    let timeline = axis.timeline(happening.before, &calls);
+    let (all, start_lag_ms_p99) = (calls.len() as u64, start_lag(&calls));
+    let converged = axis.converged(&calls).map(Duration::from_nanos);
+    // The first calls of a client pay for its connections.
+    let settled = begin / 5;
+    let (ended, during): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| call.finished_ns < begin);
+    let latency_before = latency(ended.iter().filter(|call| call.scheduled_ns >= settled));
+    let ids: HashSet<u64> = during.iter().map(|call| call.id).collect();
+    let executed = round.executed.iter().copied().filter(|id| ids.contains(id)).collect();
+    let counted = Counted {
+        calls: all,
+        attempts: round.totals.attempts,
+        connections_opened: round.totals.connections_opened,
+        clients: 1,
+        outcome: outcome(&[Round { calls: during, executed, ..round }]),
+        latency_before,
+        converged,
+        start_lag_ms_p99,
+        timeline,
+    };
+    row(happening, strategy, happened, counted)
 }
 
-impl Seen {
+/// The event on the time axis of the calls, in nanoseconds since the load began.
+struct Axis<'a> {
+    begin: u64,
+    end: u64,
+    happened: &'a Happened,
+}
+
+impl Axis<'_> {
     /// Nanoseconds until a client had got over the event; none if it had not when the watch ended.
-    fn converged(&self, convergence: Convergence, calls: &[CallRecord]) -> Option<u64> {
-        match convergence {
+    fn converged(&self, calls: &[CallRecord]) -> Option<u64> {
+        match self.happened.convergence {
             Convergence::None => None,
             Convergence::NoFailure { since } => {
-                let since = self.mark(since)?;
+                let since = nanoseconds(self.happened.mark(since)?);
                 let failed = calls.iter().filter(|call| is_failed(call) && call.finished_ns >= since);
                 let late = self.late();
                 let (mut last, mut still) = (since, false);
@@ -102,10 +121,10 @@ impl Seen {
                 (!still).then_some(last - since)
             }
             Convergence::FewFail => self.few_fail(calls),
-            Convergence::NewHaveShare => {
-                let new = self.concerned.len() as f64;
+            Convergence::NewHaveShare { .. } => {
+                let new = self.happened.concerned.len() as f64;
                 let wanted = new / (BACKENDS as f64 + new) * SHARE_OF_NEW;
-                let end = self.marks.get(1).map_or(self.end, |(_, at)| *at);
+                let end = self.happened.mark(SCALE_IN).map_or(self.end, nanoseconds);
                 self.first_window(end, calls, |share| share >= wanted)
             }
             Convergence::HurtShunned => {
@@ -143,7 +162,7 @@ impl Seen {
         let mut windows = starts.filter(|from| {
             let (mut answered, mut concerned) = (0u64, 0u64);
             for call in within(calls, *from, from + WINDOW_NS) {
-                if let CallEnd::Answered(backend) = &call.end {
+                if let CallResult::Answered(backend) = &call.end {
                     answered += 1;
                     concerned += u64::from(self.concerns(backend.as_deref()));
                 }
@@ -155,44 +174,31 @@ impl Seen {
     }
 
     fn concerns(&self, backend: Option<&str>) -> bool {
-        backend.is_some_and(|backend| self.concerned.iter().any(|concerned| concerned == backend))
+        backend.is_some_and(|backend| self.happened.concerns(backend))
     }
 
-    fn mark(&self, name: &str) -> Option<u64> {
-        Some(self.marks.iter().find(|(mark, _)| *mark == name)?.1)
-    }
-}
-
-/// Names of the backends that an event is about.
-fn concerned(event: Event, run: &ChurnRun) -> Vec<String> {
-    let indices = match event {
-        Event::Scale | Event::Rolling | Event::QuickRollout => BACKENDS..FLEET,
-        _ => run.hurt..run.hurt + 1,
-    };
-    run.backends.get(indices).unwrap_or_default().to_vec()
-}
-
-fn timeline(seen: &Seen, before: Duration, calls: &[CallRecord]) -> Vec<ChurnSlice> {
-    let slices_before = (before.as_nanos() as u64).min(seen.begin) / SLICE_NS;
-    let first = seen.begin - slices_before * SLICE_NS;
-    let starts = (first..seen.end).step_by(SLICE_NS as usize).take(SLICES_MAX);
-    let slice = |from: u64| {
-        let mut slice =
-            ChurnSlice { at_ms: (from as f64 - seen.begin as f64) / 1e6, ..ChurnSlice::default() };
-        let calls = within(calls, from, from + SLICE_NS);
-        for call in calls {
-            match &call.end {
-                CallEnd::Answered(backend) => {
-                    slice.ok += 1;
-                    slice.concerned += u64::from(seen.concerns(backend.as_deref()));
+    fn timeline(&self, before: Duration, calls: &[CallRecord]) -> Vec<ChurnSlice> {
+        let slices_before = (before.as_nanos() as u64).min(self.begin) / SLICE_NS;
+        let first = self.begin - slices_before * SLICE_NS;
+        let starts = (first..self.end).step_by(SLICE_NS as usize).take(SLICES_MAX);
+        let slice = |from: u64| {
+            let mut slice =
+                ChurnSlice { at_ms: (from as f64 - self.begin as f64) / 1e6, ..ChurnSlice::default() };
+            let calls = within(calls, from, from + SLICE_NS);
+            for call in calls {
+                match &call.end {
+                    CallResult::Answered(backend) => {
+                        slice.ok += 1;
+                        slice.concerned += u64::from(self.concerns(backend.as_deref()));
+                    }
+                    CallResult::Failed(_) => slice.failed += 1,
                 }
-                CallEnd::Failed(_) => slice.failed += 1,
             }
-        }
-        let latency = latency(calls.iter());
-        ChurnSlice { p50_ms: latency.p50, p99_ms: latency.p99, ..slice }
-    };
-    starts.map(slice).collect()
+            let latency = latency(calls.iter());
+            ChurnSlice { p50_ms: latency.p50, p99_ms: latency.p99, ..slice }
+        };
+        starts.map(slice).collect()
+    }
 }
 
 /// Calls that were due in a span; `calls` are in the order in which they were due.
@@ -210,11 +216,11 @@ fn latency<'a>(calls: impl Iterator<Item = &'a CallRecord>) -> Latency {
 }
 
 fn is_failed(call: &CallRecord) -> bool {
-    matches!(call.end, CallEnd::Failed(_))
+    matches!(call.end, CallResult::Failed(_))
 }
 
-fn mark(name: &str, at_ns: u64) -> Mark {
-    Mark { at_ms: milliseconds(at_ns), name: name.into() }
+fn nanoseconds(at: Duration) -> u64 {
+    at.as_nanos() as u64
 }
 
 /// Length of a slice of the timeline.
@@ -227,51 +233,58 @@ const SLICES_MAX: usize = 54_000;
 const WINDOW_NS: u64 = 500_000_000;
 
 /// A client that failed a call in the last eighth of the watch has not got over the event.
-const END_PART: u64 = 8;
+pub(super) const END_PART: u64 = 8;
 
 /// A rotation costs a client that loses calls to it one or two of the hundred in a window.
 const FEW: f64 = 0.05;
 
-const SHARE_OF_NEW: f64 = 0.9;
+pub(super) const SHARE_OF_NEW: f64 = 0.9;
 const SHARE_OF_HURT: f64 = 0.5;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::control::RunTotals;
-    use crate::event::BEGINS;
+    use crate::event::{BEGINS, Event, FLEET};
     use crate::record::Failure;
 
     const MS: u64 = 1_000_000;
 
     /// One call each 10 ms of six seconds, answered after 20 ms by the backend that `end` gives, or
     /// failed.
-    fn run(marks: &[(&'static str, u64)], end: impl Fn(u64) -> Option<usize>) -> ChurnRun {
-        let backends: Vec<String> = (1..=FLEET).map(|n| format!("backend-{n}")).collect();
+    fn run(marks: &[(&'static str, u64)], end: impl Fn(u64) -> Option<usize>) -> Watched {
         let call = |at: u64| CallRecord {
             id: at,
             scheduled_ns: at * MS,
             started_ns: at * MS,
             finished_ns: (at + 20) * MS,
             end: match end(at) {
-                Some(backend) => CallEnd::Answered(Some(backends[backend].clone())),
-                None => CallEnd::Failed(Failure::NOT_CONNECTED),
+                Some(backend) => CallResult::Answered(Some(name(backend))),
+                None => CallResult::Failed(Failure::NOT_CONNECTED),
             },
         };
         let calls: Vec<_> = (0..6000).step_by(10).map(call).collect();
-        let ids: Vec<u64> = calls.iter().map(|call| call.id).collect();
-        let totals =
-            RunTotals { start_ns: 7000 * MS, attempts: 660, connections_opened: 4, ..RunTotals::default() };
-        ChurnRun {
-            round: Round { calls, totals, executed: ids, ..Round::default() },
-            marks: marks.iter().map(|(name, at)| (*name, (7000 + at) * MS)).collect(),
-            backends,
-            hurt: 1,
-        }
+        let executed: Vec<u64> = calls.iter().map(|call| call.id).collect();
+        let totals = RunTotals { attempts: 660, connections_opened: 4, ..RunTotals::default() };
+        let marks = marks.iter().map(|(name, at)| (*name, Duration::from_millis(*at))).collect();
+        (Round { calls, totals, executed, ..Round::default() }, marks)
     }
 
-    fn row(event: Event, run: ChurnRun) -> ChurnRow {
-        churn_row(Strategy::RoundRobin, event, Duration::from_secs(1), Duration::from_secs(5), run)
+    /// Calls, and the moments of the event.
+    type Watched = (Round, Vec<(&'static str, Duration)>);
+
+    fn name(backend: usize) -> String {
+        format!("backend-{}", backend + 1)
+    }
+
+    /// A scale is about the three new backends, any other event about the second one.
+    fn row(event: Event, (round, marks): Watched) -> ChurnRow {
+        let concerned = if event == Event::Scale { BACKENDS..FLEET } else { 1..2 };
+        let happened =
+            Happened { marks, concerned: concerned.map(name).collect(), convergence: event.convergence() };
+        let (before, watched) = (Duration::from_secs(1), Duration::from_secs(5));
+        let happening = Happening { event, before, watch: watched, watched };
+        row_of_calls(&happening, Strategy::RoundRobin, round, &happened)
     }
 
     #[test]
@@ -316,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_scale_out_is_got_over_when_the_new_have_their_share() {
-        let marks = [(BEGINS, 1000), ("scale-in", 4000)];
+        let marks = [(BEGINS, 1000), (SCALE_IN, 4000)];
         let row_of = |from: u64| {
             row(Event::Scale, run(&marks, |at| Some((at / 10) as usize % if at < from { 3 } else { 6 })))
         };
@@ -374,7 +387,7 @@ mod tests {
     #[test]
     fn only_calls_of_the_event_count_as_executed_twice() {
         let mut run = run(&[(BEGINS, 1000)], |_| Some(0));
-        run.round.executed.extend([10, 3000]);
+        run.0.executed.extend([10, 3000]);
         assert_eq!(row(Event::Sigkill, run).duplicated, 1);
     }
 }

@@ -8,12 +8,13 @@
 
 use std::time::Duration;
 
+use super::plan::{LevellingPlan, SERVERS};
 use super::rows::{LevellingSettings, levelling_row};
-use crate::compare::Plan;
-use crate::compare::rig::{Rig, RigError, Setup, backend_name, duration_argument};
-use crate::interrupt::Interrupt;
+use crate::experiment::Run;
+use crate::fleet::FleetError;
+use crate::fleet::local::rig::{Rig, Setup};
+use crate::fleet::local::{backend_name, duration_argument};
 use crate::pacer::Pacing;
-use crate::progress::Progress;
 use crate::results::LevellingRow;
 use crate::strategy::{Entrance, Strategy};
 
@@ -22,42 +23,41 @@ use crate::strategy::{Entrance, Strategy};
 ///
 /// # Errors
 /// If a process dies. Rows that were finished by then are there.
-pub(crate) async fn run(
-    plan: &Plan,
-    progress: &Progress,
-    interrupt: &mut Interrupt,
-    rows: &mut Vec<LevellingRow>,
-) -> Result<(), RigError> {
-    for strategy in &plan.levellings {
-        progress.show(format!("levelling · {strategy} · {CLIENTS} clients on {} servers", SERVERS));
+pub(super) async fn run(plan: &LevellingPlan, run: &mut Run<'_>) -> Result<(), FleetError> {
+    for strategy in &plan.rows {
+        run.progress.show(format!("levelling · {strategy} · {CLIENTS} clients on {SERVERS} servers"));
         tokio::select! {
             both = async { tokio::try_join!(measure(plan, *strategy, 0), measure(plan, *strategy, EXPONENT)) } => {
                 let (without, with) = both?;
-                rows.extend([without, with]);
+                run.results.levelling.extend([without, with]);
             }
-            () = interrupt.wait() => break,
+            () = run.interrupt.wait() => break,
         }
-        progress.advance(plan.levelling_length().as_secs());
+        run.progress.advance(plan.length.as_secs());
     }
     Ok(())
 }
 
-async fn measure(plan: &Plan, strategy: Strategy, exponent: u32) -> Result<LevellingRow, RigError> {
-    let mut rig = Rig::set_up(plan, &setup(plan, strategy, exponent), false).await?;
-    let seed = u64::from(plan.seed);
-    let pacing = Pacing::Poisson { rate: RATE * CLIENTS as f64, length: plan.levelling_length(), seed };
+async fn measure(
+    plan: &LevellingPlan,
+    strategy: Strategy,
+    exponent: u32,
+) -> Result<LevellingRow, FleetError> {
+    let mut rig = Rig::set_up(&plan.local, &setup(plan, strategy, exponent), false).await?;
+    let seed = u64::from(plan.local.seed);
+    let pacing = Pacing::Poisson { rate: RATE * CLIENTS as f64, length: plan.length, seed };
     let round = rig.sampled_round(pacing, SAMPLE_PERIOD).await?;
     let settings = LevellingSettings {
         backends: (0..SERVERS).map(backend_name).collect(),
         clients: CLIENTS,
         exponent,
         age: AGE,
-        warm_up: WARM_UP.min(plan.servers_watch),
+        warm_up: plan.warm_up,
     };
     Ok(levelling_row(strategy, &settings, round))
 }
 
-fn setup(plan: &Plan, strategy: Strategy, exponent: u32) -> Setup {
+fn setup(plan: &LevellingPlan, strategy: Strategy, exponent: u32) -> Setup {
     let mut server_arguments = vec!["--service-time".to_owned(), "1ms".into()];
     server_arguments.extend(["--max-connection-age".into(), duration_argument(AGE)]);
     server_arguments.extend(["--max-connection-age-grace".into(), duration_argument(AGE)]);
@@ -67,15 +67,12 @@ fn setup(plan: &Plan, strategy: Strategy, exponent: u32) -> Setup {
     Setup {
         strategy,
         entrance: Entrance::VirtualAddress,
-        addresses: plan.network.addresses(SERVERS as u8).unwrap_or_default(),
+        addresses: plan.local.addresses(SERVERS),
         clients: CLIENTS,
         deadline: DEADLINE,
         server_arguments,
     }
 }
-
-/// Servers.
-pub(crate) const SERVERS: usize = 3;
 
 /// Many enough that the closed form, which is one of large numbers, applies; few enough that nobody
 /// is surprised to be hit.
@@ -95,6 +92,3 @@ const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A sixteenth of an age, in which numbers change little.
 const SAMPLE_PERIOD: Duration = Duration::from_millis(30);
-
-/// Ten ages, as in the simulation of `meshless-core` (`lifetime/levelling_simulation.rs`).
-pub(crate) const WARM_UP: Duration = Duration::from_secs(5);

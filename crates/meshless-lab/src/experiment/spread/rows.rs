@@ -4,44 +4,55 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::record::{CallEnd, CallRecord};
-use crate::results::{AroundRotation, PerSecond, Second, SpreadRow};
+use crate::record::{CallRecord, CallResult};
+use crate::results::{AroundRotation, Outcome, PerSecond, Second, SpreadRow};
 use crate::stats::{Latencies, Round, max_over_mean, milliseconds, outcome, start_lag};
 use crate::strategy::Strategy;
 
-/// What a row must know beside what was measured.
-#[derive(Clone, Debug)]
-pub(crate) struct SpreadSettings {
-    /// Names of the backends that stood ready, whether or not one was ever reached.
-    pub(crate) backends: Vec<String>,
-    /// Length of the schedule.
-    pub(crate) length: Duration,
-    /// How far before and after a rotation to look.
-    pub(crate) around: Duration,
+/// The row of one strategy, from single calls.
+pub(super) fn row_of_calls(
+    strategy: Strategy,
+    backends: &[String],
+    length: Duration,
+    around: Duration,
+    mut round: Round,
+) -> SpreadRow {
+    round.calls.sort_unstable_by_key(|call| call.scheduled_ns);
+    let rotations = rotations(&round);
+    SpreadRow {
+        rotations: rotations.len() as u64,
+        start_lag_ms_p99: start_lag(&round.calls),
+        around_rotation: around_rotation(around, &rotations, &round.calls),
+        rotations_at_ms: rotations.into_iter().map(milliseconds).collect(),
+        ..row(strategy, backends, length, timeline(backends, length, &round.calls), outcome(&[round]))
+    }
 }
 
-/// The row of one run.
-pub(crate) fn spread_row(strategy: Strategy, settings: &SpreadSettings, mut round: Round) -> SpreadRow {
-    round.calls.sort_unstable_by_key(|call| call.scheduled_ns);
-    let timeline = timeline(settings, &round.calls);
-    let mut share = no_calls(&settings.backends);
+/// A row without what is known of rotations and of the generator.
+pub(super) fn row(
+    strategy: Strategy,
+    backends: &[String],
+    length: Duration,
+    timeline: Vec<Second>,
+    outcome: Outcome,
+) -> SpreadRow {
+    let mut share = no_calls(backends);
     for (backend, calls) in timeline.iter().flat_map(|second| &second.share) {
         *share.entry(backend.clone()).or_default() += calls;
     }
-    let rotations: Vec<u64> = rotations(&round);
     SpreadRow {
         strategy: strategy.name().into(),
-        backends: settings.backends.len(),
-        calls: round.calls.len() as u64,
+        backends: backends.len(),
+        calls: outcome.ok + outcome.failed,
         max_over_mean: max_over_mean(&share),
         share,
-        max_over_mean_per_second: per_second(settings, &timeline),
-        rotations: rotations.len() as u64,
-        start_lag_ms_p99: start_lag(&round.calls),
+        max_over_mean_per_second: per_second(length, &timeline),
+        rotations: 0,
+        start_lag_ms_p99: 0.0,
         timeline,
-        around_rotation: around_rotation(settings.around, &rotations, &round.calls),
-        rotations_at_ms: rotations.into_iter().map(milliseconds).collect(),
-        outcome: outcome(&[round]),
+        rotations_at_ms: Vec::new(),
+        around_rotation: Vec::new(),
+        outcome,
     }
 }
 
@@ -55,15 +66,15 @@ fn rotations(round: &Round) -> Vec<u64> {
     offsets
 }
 
-fn timeline(settings: &SpreadSettings, calls: &[CallRecord]) -> Vec<Second> {
-    let empty = Second { share: no_calls(&settings.backends), failed: 0 };
-    let mut timeline = vec![empty; settings.length.as_secs_f64().ceil() as usize];
+fn timeline(backends: &[String], length: Duration, calls: &[CallRecord]) -> Vec<Second> {
+    let empty = Second { share: no_calls(backends), failed: 0 };
+    let mut timeline = vec![empty; length.as_secs_f64().ceil() as usize];
     for call in calls {
         let Some(second) = timeline.get_mut((call.scheduled_ns / SECOND_NS) as usize) else { continue };
         match &call.end {
-            CallEnd::Answered(Some(backend)) => *second.share.entry(backend.clone()).or_default() += 1,
-            CallEnd::Answered(None) => {}
-            CallEnd::Failed(_) => second.failed += 1,
+            CallResult::Answered(Some(backend)) => *second.share.entry(backend.clone()).or_default() += 1,
+            CallResult::Answered(None) => {}
+            CallResult::Failed(_) => second.failed += 1,
         }
     }
     timeline
@@ -71,8 +82,8 @@ fn timeline(settings: &SpreadSettings, calls: &[CallRecord]) -> Vec<Second> {
 
 /// Only full seconds, and only those in which anything was answered: an imbalance of nothing is
 /// none.
-fn per_second(settings: &SpreadSettings, timeline: &[Second]) -> PerSecond {
-    let full = timeline.iter().take(settings.length.as_secs() as usize);
+fn per_second(length: Duration, timeline: &[Second]) -> PerSecond {
+    let full = timeline.iter().take(length.as_secs() as usize);
     let mut values: Vec<f64> =
         full.map(|second| max_over_mean(&second.share)).filter(|value| *value > 0.0).collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -98,11 +109,11 @@ fn around_rotation(around: Duration, rotations: &[u64], calls: &[CallRecord]) ->
                 let end = calls.partition_point(|call| (call.scheduled_ns as i64) < begin + slice_ns);
                 for call in &calls[first..end] {
                     match call.end {
-                        CallEnd::Answered(_) => {
+                        CallResult::Answered(_) => {
                             around.ok += 1;
                             latencies.record(call.finished_ns.saturating_sub(call.scheduled_ns));
                         }
-                        CallEnd::Failed(_) => around.failed += 1,
+                        CallResult::Failed(_) => around.failed += 1,
                     }
                 }
             }
@@ -114,7 +125,7 @@ fn around_rotation(around: Duration, rotations: &[u64], calls: &[CallRecord]) ->
         .collect()
 }
 
-fn no_calls(backends: &[String]) -> BTreeMap<String, u64> {
+pub(super) fn no_calls(backends: &[String]) -> BTreeMap<String, u64> {
     backends.iter().map(|backend| (backend.clone(), 0)).collect()
 }
 
@@ -133,22 +144,19 @@ mod tests {
 
     fn call(at_ms: u64, backend: Option<&str>) -> CallRecord {
         let end = match backend {
-            Some(backend) => CallEnd::Answered(Some(backend.into())),
-            None => CallEnd::Failed(Failure::NOT_CONNECTED),
+            Some(backend) => CallResult::Answered(Some(backend.into())),
+            None => CallResult::Failed(Failure::NOT_CONNECTED),
         };
         let at = at_ms * MS;
         CallRecord { id: at_ms, scheduled_ns: at, started_ns: at + MS, finished_ns: at + 100 * MS, end }
     }
 
     fn row(calls: Vec<CallRecord>, rotations_ns: Vec<u64>) -> SpreadRow {
-        let settings = SpreadSettings {
-            backends: vec!["a".into(), "b".into(), "c".into()],
-            length: Duration::from_secs(2),
-            around: Duration::from_millis(500),
-        };
+        let backends = ["a", "b", "c"].map(str::to_owned);
+        let (length, around) = (Duration::from_secs(2), Duration::from_millis(500));
         let totals = RunTotals { start_ns: 5000 * MS, ..RunTotals::default() };
         let round = Round { calls, totals, rotations_ns, ..Round::default() };
-        spread_row(Strategy::MaxAgeL4, &settings, round)
+        row_of_calls(Strategy::MaxAgeL4, &backends, length, around, round)
     }
 
     #[test]

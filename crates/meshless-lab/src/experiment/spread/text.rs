@@ -48,7 +48,7 @@ pub(crate) fn since_start(results: &Results) -> String {
     let row = results
         .spread
         .iter()
-        .find(|row| facts::kind(&row.strategy) == facts::Kind::Ageing && facts::has_choice(row));
+        .find(|row| facts::kind(&row.strategy) == facts::StrategyKind::Ageing && facts::has_choice(row));
     let Some(row) = row.filter(|_| age_s > 0.0) else { return String::new() };
     let seconds = row.timeline.len() as f64;
     let Some(measured) = deviation(&row.share, row.backends) else { return String::new() };
@@ -94,7 +94,7 @@ pub(crate) fn rotation(results: &Results) -> String {
 fn lost_at_rotations(results: &Results) -> String {
     let (mut tonic, mut ours) = (Rotated::default(), Rotated::default());
     for row in results.spread.iter().filter(|row| row.rotations > 0) {
-        if facts::kind(&row.strategy) == facts::Kind::Ageing {
+        if facts::kind(&row.strategy) == facts::StrategyKind::Ageing {
             tonic.add(row);
         } else if row.strategy.parse::<Policy>().is_ok() {
             ours.add(row);

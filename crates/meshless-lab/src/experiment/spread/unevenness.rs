@@ -10,7 +10,7 @@ use crate::drawing::format::{ms, percent, ratio, short};
 use crate::drawing::palette::{Palette, marker};
 use crate::drawing::scale::Scale;
 use crate::drawing::svg::Anchor;
-use crate::facts::{self, Kind};
+use crate::facts::{self, StrategyKind};
 use crate::results::{Results, Second, SpreadRow};
 
 /// A row per strategy, a dot per second, the median and the whole run marked.
@@ -195,11 +195,11 @@ type Theory = (&'static str, Box<dyn Fn(f64) -> f64>);
 /// connection per call.
 fn theories(rows: &[&SpreadRow], backends: usize, age_ms: f64) -> Vec<Theory> {
     let mut theories: Vec<Theory> = Vec::new();
-    if rows.iter().any(|row| facts::kind(&row.strategy) == Kind::Ageing) && age_ms > 0.0 {
+    if rows.iter().any(|row| facts::kind(&row.strategy) == StrategyKind::Ageing) && age_ms > 0.0 {
         let theory = move |t: f64| theory::relative_deviation(backends, 1.0, t * 1000.0 / age_ms);
         theories.push(("theory, N = 1", Box::new(theory)));
     }
-    if let Some(row) = rows.iter().find(|row| facts::kind(&row.strategy) == Kind::PerCall) {
+    if let Some(row) = rows.iter().find(|row| facts::kind(&row.strategy) == StrategyKind::PerCall) {
         let per_second = row.calls as f64 / row.timeline.len() as f64;
         let theory = move |t: f64| theory::relative_deviation(backends, (per_second * t).max(1.0), 0.0);
         theories.push(("theory, N = calls", Box::new(theory)));

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::program::first_line;
-use crate::network::NetworkError;
+use crate::network::error::NetworkError;
 
 /// Returns once this process is alone in its namespace.
 ///

@@ -17,7 +17,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::{KernelNetwork, program};
-use crate::network::NetworkError;
+use crate::network::error::NetworkError;
 
 /// A network namespace with an address. It is removed when the pod is dropped and the processes in
 /// it have ended.

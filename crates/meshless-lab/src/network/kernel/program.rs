@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::network::NetworkError;
+use crate::network::error::NetworkError;
 
 /// Applies lines of `ip` in this process's namespace.
 ///

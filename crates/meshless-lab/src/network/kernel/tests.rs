@@ -32,12 +32,15 @@ fn each_connection_reaches_a_random_backend() {
     in_a_namespace("each_connection_reaches_a_random_backend", async {
         let network = KernelNetwork::make_node().await.unwrap();
         let pods = [backend(&network, 0).await, backend(&network, 1).await, backend(&network, 2).await];
-        let service = network.service(pods.iter().map(|(_, address)| *address).collect()).await.unwrap();
+        let cluster_ip =
+            network.cluster_ip(pods.iter().map(|(_, address)| *address).collect()).await.unwrap();
         let client = network.pod(network.address()).await.unwrap();
         let mut counts = [0_u32; 3];
         let n = 300;
         for _ in 0..n {
-            counts[usize::from(Connection::open(&client, service.local_addr()).unwrap().ask().unwrap())] += 1;
+            counts
+                [usize::from(TestStream::open(&client, cluster_ip.local_addr()).unwrap().ask().unwrap())] +=
+                1;
         }
         // Five standard deviations of a binomial count, √(n · ⅓ · ⅔): the kernel's draw has no seed
         // to repeat.
@@ -52,15 +55,15 @@ fn connections_that_exist_stay_when_backends_change() {
     in_a_namespace("connections_that_exist_stay_when_backends_change", async {
         let network = KernelNetwork::make_node().await.unwrap();
         let ((_old_pod, old), (_new_pod, new)) = (backend(&network, 0).await, backend(&network, 1).await);
-        let service = network.service(vec![old]).await.unwrap();
+        let cluster_ip = network.cluster_ip(vec![old]).await.unwrap();
         let client = network.pod(network.address()).await.unwrap();
-        let mut kept = Connection::open(&client, service.local_addr()).unwrap();
+        let mut kept = TestStream::open(&client, cluster_ip.local_addr()).unwrap();
         assert_eq!(kept.ask().unwrap(), 0);
-        service.set_backends(&[new]).await.unwrap();
-        assert_eq!(Connection::open(&client, service.local_addr()).unwrap().ask().unwrap(), 1);
+        cluster_ip.set_backends(&[new]).await.unwrap();
+        assert_eq!(TestStream::open(&client, cluster_ip.local_addr()).unwrap().ask().unwrap(), 1);
         assert_eq!(kept.ask().unwrap(), 0);
-        service.set_backends(&[]).await.unwrap();
-        let refused = Connection::open(&client, service.local_addr()).unwrap_err();
+        cluster_ip.set_backends(&[]).await.unwrap();
+        let refused = TestStream::open(&client, cluster_ip.local_addr()).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(kept.ask().unwrap(), 0);
     });
@@ -73,14 +76,14 @@ fn a_pod_that_is_cut_off_is_silent_until_it_is_reconnected() {
         let network = KernelNetwork::make_node().await.unwrap();
         let (pod, address) = backend(&network, 0).await;
         let client = network.pod(network.address()).await.unwrap();
-        let mut kept = Connection::open(&client, address).unwrap();
+        let mut kept = TestStream::open(&client, address).unwrap();
         assert_eq!(kept.ask().unwrap(), 0);
         pod.cut_off().await.unwrap();
-        // Neither a refusal nor a reset: no answer at all.
-        assert_eq!(Connection::open(&client, address).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        // Neither a refusal nor a reset: nothing at all.
+        assert_eq!(TestStream::open(&client, address).unwrap_err().kind(), io::ErrorKind::TimedOut);
         assert_eq!(kept.ask().unwrap_err().kind(), io::ErrorKind::WouldBlock);
         pod.reconnect().await.unwrap();
-        assert_eq!(Connection::open(&client, address).unwrap().ask().unwrap(), 0);
+        assert_eq!(TestStream::open(&client, address).unwrap().ask().unwrap(), 0);
     });
 }
 
@@ -93,7 +96,7 @@ fn an_address_can_be_used_again_at_once_and_is_not_born_cut_off() {
         for _ in 0..3 {
             let (pod, address) = backend_at(&network, address, 0).await;
             let client = network.pod(network.address()).await.unwrap();
-            assert_eq!(Connection::open(&client, address).unwrap().ask().unwrap(), 0);
+            assert_eq!(TestStream::open(&client, address).unwrap().ask().unwrap(), 0);
             pod.cut_off().await.unwrap();
         }
     });
@@ -131,9 +134,9 @@ async fn backend_at(network: &KernelNetwork, address: Ipv4Addr, index: u8) -> (K
 }
 
 #[derive(Debug)]
-struct Connection(TcpStream);
+struct TestStream(TcpStream);
 
-impl Connection {
+impl TestStream {
     fn open(client: &KernelPod, to: SocketAddr) -> io::Result<Self> {
         let stream = inside(client, move || TcpStream::connect_timeout(&to, PATIENCE))?;
         stream.set_read_timeout(Some(PATIENCE))?;

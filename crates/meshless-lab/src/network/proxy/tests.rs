@@ -24,7 +24,7 @@ fn a_missing_proxy_says_in_one_line_how_to_get_one() {
 /// Any program will do as a proxy that ends at once; `false` is everywhere.
 #[tokio::test]
 async fn a_proxy_that_ends_or_an_address_in_use_is_an_error_at_once() {
-    let proxy = Proxy { kind: Kind::HaProxy, program: "false".into(), version: "0.0".into() };
+    let proxy = Proxy { kind: ProxyProgram::HaProxy, program: "false".into(), version: "0.0".into() };
     let backend = "127.0.0.1:1".parse().unwrap();
     let free = "127.0.0.1:0".parse().unwrap();
     assert!(matches!(proxy.start(free, &[backend]).await.unwrap_err(), ProxyError::Ended { .. }));
