@@ -40,24 +40,31 @@ pub(crate) trait Experiment: Sync {
 
     /// Plans it as far as it can be made there, and notes what is left out and why. None if nothing
     /// of it can be made.
-    fn plan(
-        &self,
-        request: &CompareRequest,
-        site: &Site,
-        notes: &mut Vec<String>,
-    ) -> Option<Box<dyn Planned>>;
+    fn plan(&self, planning: &mut Planning<'_>) -> Option<Box<dyn Planned>>;
 
     /// Its figures on the page, as far as the run has data for them.
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure>;
 
-    /// Its tables on the page, as HTML. Empty without a row.
-    fn tables(&self, results: &Results, palette: &Palette) -> String;
+    /// How its rows are listed.
+    fn tables(&self) -> &'static Tables;
+}
 
-    /// Its tables as CSV, by the names of their files. One without a row still has its header.
-    fn csv(&self, results: &Results) -> Vec<(&'static str, String)>;
+/// How the rows of an experiment are listed.
+pub(crate) struct Tables {
+    /// On the page, as HTML. Empty without a row.
+    pub(crate) page: fn(&Results, &Palette) -> String,
+    /// As CSV, by the names of the files. One without a row still has its header.
+    pub(crate) csv: fn(&Results) -> Vec<(&'static str, String)>,
+    /// Title and table in a terminal of so many columns. `None` without a row.
+    pub(crate) in_terminal: fn(&Results, u16) -> Option<(String, Table)>,
+}
 
-    /// Its title and table in a terminal of so many columns. `None` without a row.
-    fn text(&self, results: &Results, width: u16) -> Option<(String, Table)>;
+/// What an experiment is planned with.
+pub(crate) struct Planning<'a> {
+    pub(crate) request: &'a CompareRequest,
+    pub(crate) site: &'a Site,
+    /// What was left out so far, and why.
+    pub(crate) notes: &'a mut Vec<String>,
 }
 
 /// An experiment that can be made.
@@ -93,8 +100,9 @@ pub(crate) fn plan(
         true => request.full || !experiment.is_extra(),
         false => request.experiments.iter().any(|name| name.0 == experiment.name()),
     };
+    let mut planning = Planning { request, site, notes };
     let planned: Vec<_> =
-        ALL.iter().filter(asked_for).filter_map(|experiment| experiment.plan(request, site, notes)).collect();
+        ALL.iter().filter(asked_for).filter_map(|experiment| experiment.plan(&mut planning)).collect();
     match (planned.is_empty(), site.local()) {
         (false, _) => Ok(planned),
         (true, Some(_)) => Err(PlanError::Nothing(notes.join(" "))),
@@ -102,26 +110,27 @@ pub(crate) fn plan(
     }
 }
 
-/// The strategies that take part, in the order of the report, each once: those that were named, or
-/// else `default`. What cannot take part there is left out, with a note.
-fn strategies(
-    request: &CompareRequest,
-    site: &Site,
-    default: &[Strategy],
-    notes: &mut Vec<String>,
-) -> Vec<Strategy> {
-    let mut strategies: Vec<_> = match request.strategies.is_empty() {
+impl Planning<'_> {
+    /// The strategies that take part, in the order of the report, each once: those that were named,
+    /// or else `default`. What cannot take part there is left out, with a note.
+    fn strategies(&mut self, default: &[Strategy]) -> Vec<Strategy> {
+        let named = &self.request.strategies;
         // Who brings grpc-go's client wants to see it.
-        true => default.iter().copied().chain(request.grpc_go.as_ref().map(|_| Strategy::GrpcGo)).collect(),
-        false => Strategy::ALL.into_iter().filter(|one| request.strategies.contains(one)).collect(),
-    };
-    strategies.retain(|strategy| {
-        let lacks = site.lacks(*strategy);
-        // Experiments that share a strategy share its note.
-        notes.extend(lacks.iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>());
-        lacks.is_none()
-    });
-    strategies
+        let brought = self.request.grpc_go.as_ref().map(|_| Strategy::GrpcGo);
+        let mut strategies: Vec<_> = match named.is_empty() {
+            true => default.iter().copied().chain(brought).collect(),
+            false => Strategy::ALL.into_iter().filter(|strategy| named.contains(strategy)).collect(),
+        };
+        strategies.retain(|strategy| {
+            let Some(why) = self.site.lacks(*strategy) else { return true };
+            // Experiments that share a strategy share its note.
+            if !self.notes.contains(&why) {
+                self.notes.push(why);
+            }
+            false
+        });
+        strategies
+    }
 }
 
 /// Those that are compared on a cluster, one of each kind, unless others are asked for.

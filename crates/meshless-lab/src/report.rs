@@ -61,7 +61,7 @@ pub enum ReportError {
 pub fn write(results: &Results, out: &Path) -> Result<Written, ReportError> {
     make_folder(out)?;
     let mut files = vec![("index.html", html::page(results)), ("results.json", json::text(results))];
-    files.extend(experiment::ALL.iter().flat_map(|experiment| experiment.csv(results)));
+    files.extend(experiment::ALL.iter().flat_map(|experiment| (experiment.tables().csv)(results)));
     let mut written = Vec::with_capacity(files.len());
     for (name, text) in files {
         let path = out.join(name);

@@ -7,14 +7,11 @@ mod run;
 mod tables;
 pub(crate) mod text;
 
-use comfy_table::Table;
-
 use super::servers::ServersPlan;
-use super::{Experiment, Planned, Run};
+use super::{Experiment, Planned, Planning, Run, Tables};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::fleet::{Fleet, Making, Site};
-use crate::request::CompareRequest;
+use crate::fleet::{Fleet, Making};
 use crate::results::Results;
 use plan::BouncePlan;
 
@@ -30,29 +27,16 @@ impl Experiment for Bounce {
         true
     }
 
-    fn plan(
-        &self,
-        request: &CompareRequest,
-        site: &Site,
-        notes: &mut Vec<String>,
-    ) -> Option<Box<dyn Planned>> {
-        plan::OFFER.plan(request, site, notes).map(|plan| Box::new(plan) as _)
+    fn plan(&self, planning: &mut Planning<'_>) -> Option<Box<dyn Planned>> {
+        plan::OFFER.plan(planning).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
         figure::quantiles(results, palette).into_iter().collect()
     }
 
-    fn tables(&self, results: &Results, palette: &Palette) -> String {
-        tables::page(results, palette)
-    }
-
-    fn csv(&self, results: &Results) -> Vec<(&'static str, String)> {
-        tables::csv(results)
-    }
-
-    fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
-        tables::in_terminal(results, width)
+    fn tables(&self) -> &'static Tables {
+        &tables::TABLES
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::fleet::{Local, Site};
-use crate::request::CompareRequest;
+use super::Planning;
+use crate::fleet::Local;
 use crate::strategy::Strategy;
 
 /// What such an experiment can measure, and what it takes.
@@ -33,9 +33,7 @@ impl<R: Clone> Offer<R> {
     /// The rows that are asked for. None on a cluster, without addresses, and without a row.
     pub(super) fn plan(
         &self,
-        request: &CompareRequest,
-        site: &Site,
-        notes: &mut Vec<String>,
+        Planning { request, site, notes }: &mut Planning<'_>,
     ) -> Option<ServersPlan<R>> {
         let local = site.local()?;
         if local.limits.addresses < self.servers {

@@ -13,13 +13,10 @@ mod text;
 mod theory;
 mod unevenness;
 
-use comfy_table::Table;
-
-use super::{Experiment, Planned, Run};
+use super::{Experiment, Planned, Planning, Run, Tables};
 use crate::drawing::figure::Figure;
 use crate::drawing::palette::Palette;
-use crate::fleet::{Fleet, Making, Site};
-use crate::request::CompareRequest;
+use crate::fleet::{Fleet, Making};
 use crate::results::Results;
 use plan::SpreadPlan;
 
@@ -31,13 +28,8 @@ impl Experiment for Spread {
         "spread"
     }
 
-    fn plan(
-        &self,
-        request: &CompareRequest,
-        site: &Site,
-        notes: &mut Vec<String>,
-    ) -> Option<Box<dyn Planned>> {
-        plan::plan(request, site, notes).map(|plan| Box::new(plan) as _)
+    fn plan(&self, planning: &mut Planning<'_>) -> Option<Box<dyn Planned>> {
+        plan::plan(planning).map(|plan| Box::new(plan) as _)
     }
 
     fn figures(&self, results: &Results, palette: &Palette) -> Vec<Figure> {
@@ -51,16 +43,8 @@ impl Experiment for Spread {
         figures.into_iter().flatten().collect()
     }
 
-    fn tables(&self, results: &Results, palette: &Palette) -> String {
-        tables::page(results, palette)
-    }
-
-    fn csv(&self, results: &Results) -> Vec<(&'static str, String)> {
-        tables::csv(results)
-    }
-
-    fn text(&self, results: &Results, width: u16) -> Option<(String, Table)> {
-        tables::in_terminal(results, width)
+    fn tables(&self) -> &'static Tables {
+        &tables::TABLES
     }
 }
 

@@ -47,7 +47,8 @@ fn grpc_go_needs_its_client() {
 fn a_build_without_kubernetes_says_how_to_get_it() {
     let request = of("spread", &[Strategy::RoundRobin, Strategy::RoundRobinKubernetes]);
     let mut notes = Vec::new();
-    let taking_part = strategies(&request, &here(&request, MANY), &[], &mut notes);
+    let site = here(&request, MANY);
+    let taking_part = Planning { request: &request, site: &site, notes: &mut notes }.strategies(&[]);
     let takes_part = taking_part.contains(&Strategy::RoundRobinKubernetes);
     assert_eq!(takes_part, cfg!(feature = "kubernetes"));
     let said = notes.iter().filter(|note| note.contains("--no-default-features")).count();

@@ -37,7 +37,7 @@ pub(crate) fn page(results: &Results) -> String {
     out += HOW_TO_READ;
     out += NUMBERS;
     for experiment in experiment::ALL {
-        out += &experiment.tables(results, &palette);
+        out += &(experiment.tables().page)(results, &palette);
     }
     out += "</section>\n";
     out += &how_it_was_run(results);
@@ -186,7 +186,7 @@ fn how_it_was_run(results: &Results) -> String {
         out += "</ul>\n";
     }
     out += "<p class=\"files\">Beside this page: ";
-    let tables = experiment::ALL.iter().flat_map(|experiment| experiment.csv(results));
+    let tables = experiment::ALL.iter().flat_map(|experiment| (experiment.tables().csv)(results));
     let files = ["results.json"].into_iter().chain(tables.map(|(file, _)| file));
     let links: Vec<String> = files.map(|file| format!("<a href=\"{file}\">{file}</a>")).collect();
     out += &links.join(", ");

@@ -16,7 +16,9 @@ pub(crate) fn text(results: &Results, width: u16, colour: bool) -> String {
         out += &style.warning("Interrupted: what follows was measured until then.");
         out += "\n\n";
     }
-    for (title, table) in experiment::ALL.iter().filter_map(|experiment| experiment.text(results, width)) {
+    for (title, table) in
+        experiment::ALL.iter().filter_map(|experiment| (experiment.tables().in_terminal)(results, width))
+    {
         out += &style.bold(&title);
         out.push('\n');
         out += &style.table(&table);

@@ -5,10 +5,14 @@ use comfy_table::Table;
 use crate::drawing::format::{count, ms, percent, ratio, short};
 use crate::drawing::palette::Palette;
 use crate::drawing::{csv, page_table, terminal_table};
+use crate::experiment::Tables;
 use crate::results::Results;
 
+/// How its rows are listed.
+pub(super) const TABLES: Tables = Tables { page, csv, in_terminal };
+
 /// Every bounce row.
-pub(super) fn page(results: &Results, palette: &Palette) -> String {
+fn page(results: &Results, palette: &Palette) -> String {
     let mut head = PAGE_COLUMNS.to_vec();
     head.extend(page_table::OUTCOME);
     let rows = results.bounce.iter().map(|row| {
@@ -23,7 +27,7 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
 }
 
 /// By the names of the files.
-pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
+fn csv(results: &Results) -> Vec<(&'static str, String)> {
     vec![("bounce.csv", rows(results))]
 }
 
@@ -44,7 +48,7 @@ fn rows(results: &Results) -> String {
 }
 
 /// A row per strategy and kind of server.
-pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
+fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let first = results.bounce.first()?;
     let mut table = terminal_table::new(width);
     table.set_header(["strategy", "servers", "p50", "p99", "p99.9", "failed", "per s", "attempts"]);

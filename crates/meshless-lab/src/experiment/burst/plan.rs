@@ -1,7 +1,7 @@
 //! Which strategies make which bursts.
 
-use crate::experiment::strategies;
-use crate::fleet::{Conditions, Local, Site};
+use crate::experiment::Planning;
+use crate::fleet::{Conditions, Local};
 use crate::limits::FILES_SPARE;
 use crate::request::CompareRequest;
 use crate::strategy::Strategy;
@@ -17,9 +17,10 @@ pub(crate) struct BurstPlan {
 }
 
 /// Plans it. None on a cluster, and where no burst fits.
-pub(crate) fn plan(request: &CompareRequest, site: &Site, notes: &mut Vec<String>) -> Option<BurstPlan> {
-    let local = site.local()?;
-    let strategies = strategies(request, site, &STRATEGIES, notes);
+pub(super) fn plan(planning: &mut Planning<'_>) -> Option<BurstPlan> {
+    let local = planning.site.local()?;
+    let strategies = planning.strategies(&STRATEGIES);
+    let Planning { request, notes, .. } = planning;
     let bursts = bursts(request, &strategies, local.limits.file_descriptors, notes);
     (!bursts.is_empty()).then(|| BurstPlan {
         local: local.clone(),
@@ -96,7 +97,8 @@ mod tests {
     fn plan_of(request: &CompareRequest, file_descriptors: u64) -> (BurstPlan, Vec<String>) {
         let mut notes = Vec::new();
         let site = here(request, Limits { file_descriptors, ..MANY });
-        (plan(request, &site, &mut notes).unwrap(), notes)
+        let plan = plan(&mut Planning { request, site: &site, notes: &mut notes });
+        (plan.unwrap(), notes)
     }
 
     #[test]

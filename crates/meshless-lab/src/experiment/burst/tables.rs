@@ -5,11 +5,15 @@ use comfy_table::Table;
 use crate::drawing::format::{NBSP, count, ms, percent, short};
 use crate::drawing::palette::Palette;
 use crate::drawing::{csv, page_table, terminal_table};
+use crate::experiment::Tables;
 use crate::facts;
 use crate::results::{Outcome, Results};
 
+/// How its rows are listed.
+pub(super) const TABLES: Tables = Tables { page, csv, in_terminal };
+
 /// Every burst row.
-pub(super) fn page(results: &Results, palette: &Palette) -> String {
+fn page(results: &Results, palette: &Palette) -> String {
     let mut head = vec!["Strategy", "N", "Rounds"];
     head.extend(page_table::OUTCOME);
     head.push("Start spread");
@@ -25,7 +29,7 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
 }
 
 /// By the names of the files.
-pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
+fn csv(results: &Results) -> Vec<(&'static str, String)> {
     vec![("burst.csv", rows(results))]
 }
 
@@ -44,7 +48,7 @@ fn rows(results: &Results) -> String {
 
 /// A row per strategy, a column per size; the smallest sizes go first where the width does not hold
 /// all.
-pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
+fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let facts = facts::bursts(results);
     let mut sizes: Vec<u64> = facts.iter().flat_map(|f| &f.rows).map(|row| row.calls).collect();
     sizes.sort_unstable();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::event::{BACKENDS, Event, FLEET, SERVICE_TIME};
-use crate::experiment::{STRATEGIES_ON_CLUSTER, strategies};
-use crate::fleet::{Conditions, Happening, Load, Site};
+use crate::experiment::{Planning, STRATEGIES_ON_CLUSTER};
+use crate::fleet::{Conditions, Happening, Load};
 use crate::request::CompareRequest;
 use crate::results::ChurnSettings;
 use crate::strategy::Strategy;
@@ -18,10 +18,11 @@ pub(crate) struct ChurnPlan {
 
 /// Plans it. None if no strategy can take part. Each has all its servers at the same port, so on
 /// addresses of their own.
-pub(crate) fn plan(request: &CompareRequest, site: &Site, notes: &mut Vec<String>) -> Option<ChurnPlan> {
-    let (default, backends) = match site.local() {
+pub(super) fn plan(planning: &mut Planning<'_>) -> Option<ChurnPlan> {
+    let request = planning.request;
+    let (default, backends) = match planning.site.local() {
         Some(local) if local.limits.addresses < FLEET => {
-            notes.push(format!(
+            planning.notes.push(format!(
                 "The churn was left out: it needs a backend on each of 127.0.0.2 to 127.0.0.{}, which this system lacks; get \
                  them with `sudo ifconfig lo0 alias 127.0.0.2` and so on.",
                 FLEET + 1
@@ -31,9 +32,9 @@ pub(crate) fn plan(request: &CompareRequest, site: &Site, notes: &mut Vec<String
         Some(_) => (&STRATEGIES[..], BACKENDS),
         None => (&STRATEGIES_ON_CLUSTER[..], request.backends.into()),
     };
-    let mut strategies = strategies(request, site, default, notes);
+    let mut strategies = planning.strategies(default);
     if strategies.contains(&Strategy::L7Proxy) {
-        notes.push(
+        planning.notes.push(
             "l7-proxy was left out of the churn: the lab's proxy cannot be told of new backends.".into(),
         );
         strategies.retain(|strategy| *strategy != Strategy::L7Proxy);
@@ -144,7 +145,8 @@ mod tests {
     use crate::experiment::tests::{FEW, MANY, here, of};
 
     fn plan_of(request: &CompareRequest) -> ChurnPlan {
-        plan(request, &here(request, MANY), &mut Vec::new()).unwrap()
+        let site = here(request, MANY);
+        plan(&mut Planning { request, site: &site, notes: &mut Vec::new() }).unwrap()
     }
 
     #[test]
@@ -177,7 +179,8 @@ mod tests {
         let request = of("churn", &[Strategy::TonicBalance, Strategy::RoundRobin]);
         assert_eq!(plan_of(&request).events[0].0.strategies, request.strategies);
         let mut notes = Vec::new();
-        assert!(plan(&request, &here(&request, FEW), &mut notes).is_none());
+        let site = here(&request, FEW);
+        assert!(plan(&mut Planning { request: &request, site: &site, notes: &mut notes }).is_none());
         assert!(notes[0].contains("127.0.0.7"), "{notes:?}");
     }
 }

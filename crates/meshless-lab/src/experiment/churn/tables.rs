@@ -8,11 +8,15 @@ use crate::drawing::format::{count, ms, percent, ratio};
 use crate::drawing::palette::Palette;
 use crate::drawing::svg::escape;
 use crate::drawing::{csv, page_table, terminal_table};
+use crate::experiment::Tables;
 use crate::facts;
 use crate::results::Results;
 
-/// Every churn row.
-pub(super) fn page(results: &Results, palette: &Palette) -> String {
+/// How its rows are listed.
+pub(super) const TABLES: Tables = Tables { page, csv, in_terminal };
+
+/// Every churn row, and what the events are.
+fn page(results: &Results, palette: &Palette) -> String {
     let rows = results.churn.iter().map(|row| {
         let causes = facts::causes(&row.failed_by_cause).map(|(_, calls)| count(calls));
         let mut cells = vec![row.event.clone(), count(row.calls), count(row.failed), percent(row.error_rate)];
@@ -33,10 +37,11 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
         (row.strategy.as_str(), cells)
     });
     page_table::boxed("all", "Churn: steady load while things break", &PAGE_COLUMNS, rows, palette)
+        + &events(results)
 }
 
 /// What the events are, and when a client has got over them.
-pub(super) fn events(results: &Results) -> String {
+fn events(results: &Results) -> String {
     let mut body = String::new();
     for event in &results.events {
         let [name, story, converged] =
@@ -54,7 +59,7 @@ pub(super) fn events(results: &Results) -> String {
 }
 
 /// By the names of the files.
-pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
+fn csv(results: &Results) -> Vec<(&'static str, String)> {
     vec![("churn.csv", rows(results)), ("churn_timeline.csv", timeline(results))]
 }
 
@@ -92,7 +97,7 @@ fn timeline(results: &Results) -> String {
 }
 
 /// A row per event, a column per strategy; what a client had not got over has a mark.
-pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
+fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let events = facts::events(results);
     let churned = facts::churned(results);
     let longest = events.iter().map(|event| event.name.chars().count()).max()?;

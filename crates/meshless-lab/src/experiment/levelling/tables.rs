@@ -5,10 +5,14 @@ use comfy_table::Table;
 use crate::drawing::format::{count, ms, percent, ratio};
 use crate::drawing::palette::Palette;
 use crate::drawing::{csv, page_table, terminal_table};
+use crate::experiment::Tables;
 use crate::results::Results;
 
+/// How its rows are listed.
+pub(super) const TABLES: Tables = Tables { page, csv, in_terminal };
+
 /// Every levelling row.
-pub(super) fn page(results: &Results, palette: &Palette) -> String {
+fn page(results: &Results, palette: &Palette) -> String {
     let rows = results.levelling.iter().map(|row| {
         let mut cells = vec![if row.exponent > 0 { row.exponent.to_string() } else { "off".into() }];
         cells.extend([row.backends, row.clients].map(|n| count(n as u64)));
@@ -28,7 +32,7 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
 }
 
 /// By the names of the files.
-pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
+fn csv(results: &Results) -> Vec<(&'static str, String)> {
     vec![("levelling.csv", rows(results)), ("levelling_timeline.csv", timeline(results))]
 }
 
@@ -60,7 +64,7 @@ fn timeline(results: &Results) -> String {
 }
 
 /// A row per strategy, without levelling and with it.
-pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
+fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     let first = results.levelling.first()?;
     let mut table = terminal_table::new(width);
     table.set_header(["strategy", "ages", "deviation", "theory", "max/mean", "rotations", "failed"]);

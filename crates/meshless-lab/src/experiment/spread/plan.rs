@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::experiment::{STRATEGIES_ON_CLUSTER, strategies};
-use crate::fleet::{Conditions, Load, Local, Site};
+use crate::experiment::{Planning, STRATEGIES_ON_CLUSTER};
+use crate::fleet::{Conditions, Load, Local};
 use crate::limits::FILES_SPARE;
 use crate::request::CompareRequest;
 use crate::strategy::{Entrance, Strategy};
@@ -17,10 +17,14 @@ pub(crate) struct SpreadPlan {
 }
 
 /// Plans it. None if no strategy can take part.
-pub(crate) fn plan(request: &CompareRequest, site: &Site, notes: &mut Vec<String>) -> Option<SpreadPlan> {
-    let strategies = match site.local() {
-        Some(local) => fitting(request, local, strategies(request, site, &STRATEGIES, notes), notes),
-        None => strategies(request, site, &STRATEGIES_ON_CLUSTER, notes),
+pub(super) fn plan(planning: &mut Planning<'_>) -> Option<SpreadPlan> {
+    let request = planning.request;
+    let strategies = match planning.site.local() {
+        Some(local) => {
+            let strategies = planning.strategies(&STRATEGIES);
+            fitting(request, local, strategies, planning.notes)
+        }
+        None => planning.strategies(&STRATEGIES_ON_CLUSTER),
     };
     let conditions = Conditions::of(request);
     (!strategies.is_empty()).then(|| SpreadPlan {
@@ -110,11 +114,16 @@ const AROUND_MAX: Duration = Duration::from_secs(2);
 mod tests {
     use super::*;
     use crate::experiment::tests::{FEW, MANY, here, of};
+    use crate::fleet::local::Limits;
+
+    fn planned(request: &CompareRequest, limits: Limits, notes: &mut Vec<String>) -> Option<SpreadPlan> {
+        plan(&mut Planning { request, site: &here(request, limits), notes })
+    }
 
     #[test]
     fn without_loopback_addresses_only_the_name_is_left_out() {
         let (request, mut notes) = (CompareRequest::default(), Vec::new());
-        let load = plan(&request, &here(&request, FEW), &mut notes).unwrap().load;
+        let load = planned(&request, FEW, &mut notes).unwrap().load;
         assert!(!load.strategies.contains(&Strategy::MaxAgeDns));
         assert!(load.strategies.contains(&Strategy::MaxAgeL4));
         assert!(notes.iter().any(|note| note.contains("sudo ifconfig lo0 alias 127.0.0.2")), "{notes:?}");
@@ -124,11 +133,11 @@ mod tests {
     #[test]
     fn a_missing_proxy_is_a_note_unless_nothing_else_was_asked_for() {
         let (request, mut notes) = (CompareRequest::default(), Vec::new());
-        let with_others = plan(&request, &here(&request, MANY), &mut notes).unwrap();
+        let with_others = planned(&request, MANY, &mut notes).unwrap();
         assert!(!with_others.load.strategies.contains(&Strategy::L7Proxy));
         assert_eq!(notes, ["l7-proxy was left out: there is none."]);
         let alone = of("spread", &[Strategy::L7Proxy]);
-        assert!(plan(&alone, &here(&alone, MANY), &mut notes).is_none());
+        assert!(planned(&alone, MANY, &mut notes).is_none());
         assert_eq!(notes.len(), 1, "the same note is not said twice");
     }
 }

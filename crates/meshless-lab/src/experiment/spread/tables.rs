@@ -5,11 +5,15 @@ use comfy_table::Table;
 use crate::drawing::format::{count, ms, ratio, short, us};
 use crate::drawing::palette::{Palette, strategies};
 use crate::drawing::{csv, page_table, terminal_table};
+use crate::experiment::Tables;
 use crate::facts;
 use crate::results::Results;
 
+/// How its rows are listed.
+pub(super) const TABLES: Tables = Tables { page, csv, in_terminal };
+
 /// Every spread row.
-pub(super) fn page(results: &Results, palette: &Palette) -> String {
+fn page(results: &Results, palette: &Palette) -> String {
     let mut head = vec![
         "Strategy",
         "Backends",
@@ -40,7 +44,7 @@ pub(super) fn page(results: &Results, palette: &Palette) -> String {
 }
 
 /// By the names of the files.
-pub(super) fn csv(results: &Results) -> Vec<(&'static str, String)> {
+fn csv(results: &Results) -> Vec<(&'static str, String)> {
     vec![
         ("spread.csv", rows(results)),
         ("spread_timeline.csv", timeline(results)),
@@ -101,7 +105,7 @@ fn around_rotation(results: &Results) -> String {
     csv::table(&["strategy", "offset_ms", "ok", "failed", "p50_ms", "p99_ms"], rows)
 }
 
-pub(super) fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
+fn in_terminal(results: &Results, width: u16) -> Option<(String, Table)> {
     if results.spread.is_empty() {
         return None;
     }
