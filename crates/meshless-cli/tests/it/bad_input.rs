@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::{meshless, refused, stderr};
+use crate::support::{meshless, refused, run, stderr};
 
 #[test]
 fn an_unknown_strategy_is_answered_with_the_known_ones() {

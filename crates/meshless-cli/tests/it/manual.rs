@@ -5,7 +5,7 @@ use std::process::Stdio;
 use crate::support::{meshless, refused, run, stderr};
 
 /// The commands that the help shows.
-const COMMANDS: [&str; 5] = ["compare", "serve", "load", "completions", "man"];
+const COMMANDS: [&str; 6] = ["compare", "serve", "load", "xds", "completions", "man"];
 
 /// What scripts say of the commands that the program runs itself: bash's by name, the others in the
 /// words of the help.
@@ -54,7 +54,8 @@ fn the_folder_of_the_manual_has_a_page_for_each_command() {
     let mut names: Vec<_> =
         pages.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort_unstable();
-    let mut expected: Vec<_> = COMMANDS.map(|command| format!("meshless-{command}.1")).into();
+    let commands = COMMANDS.into_iter().chain(["xds-bootstrap", "xds-status"]);
+    let mut expected: Vec<_> = commands.map(|command| format!("meshless-{command}.1")).collect();
     expected.push("meshless.1".to_owned());
     expected.sort_unstable();
     assert_eq!(names, expected);
