@@ -4,7 +4,7 @@ set -uo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: peers/run.sh [--short] [--only go,python,node,java,dns] [--seconds N] [--age-ms N] [--foreign | --onset | --restart]
+usage: peers/run.sh [--short] [--only go,python,node,java,dns] [--seconds N] [--age-ms N] [--foreign | --onset | --restart | --xds]
 
   --short      3 s a cell instead of 25 s (25 s at an age of 200 ms are more than 100 rotations of each connection)
   --only LIST  these peers alone
@@ -12,6 +12,7 @@ usage: peers/run.sh [--short] [--only go,python,node,java,dns] [--seconds N] [--
   --age-ms N   MaxConnectionAge of every server, 200 unless told; e.g. --age-ms 1000 --seconds 110
   --foreign    the peers among themselves instead: what gRPC's own implementations lose. Reports, never fails
   --onset      grpc-go's burst instead: share of failed calls of N at once on one connection. Reports, never fails
+  --xds        gRPC's own xDS clients against `meshless xds` instead: see xds/run.sh
   --restart    a rolling restart of three servers instead, through a virtual address and through DNS (4 min; --short: 1 min)
 
 Exit code: 0 if no cell failed, 1 if one did, 2 if the matrix could not run. Skipped rows do not fail it.
@@ -32,7 +33,7 @@ while (($#)); do
     --only) only=${2:?"--only needs a list"} && shift ;;
     --seconds) seconds=${2:?"--seconds needs a number"} && shift ;;
     --age-ms) age_ms=${2:?"--age-ms needs a number"} && shift ;;
-    --foreign | --onset | --restart) mode=${1#--} ;;
+    --foreign | --onset | --restart | --xds) mode=${1#--} ;;
     -h | --help) usage && exit ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -42,6 +43,11 @@ done
   usage >&2
   exit 2
 }
+
+if [[ $mode == xds ]]; then
+  clients=${only//dns/} && clients=${clients//,,/,}
+  exec "$here/xds/run.sh" ${short:+--short} --only "${clients%,}"
+fi
 
 IN_FLIGHT=10
 SERVICE_MS=10

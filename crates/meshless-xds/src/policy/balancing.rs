@@ -20,8 +20,8 @@ pub(crate) enum Balancing {
     },
     /// All but tonic-xds (gRFC A42).
     RingHash {
-        size_min: u64,
-        size_max: u64,
+        size_min: Option<u64>,
+        size_max: Option<u64>,
     },
     /// Behind a variable in Node (gRFC A62).
     PickFirst {
@@ -114,10 +114,12 @@ pub(super) fn list(node: &Node<'_>) -> Result<BalancingList, PolicyError> {
 fn ring_hash(settings: &Node<'_>, list: &mut BalancingList) -> Result<Balancing, PolicyError> {
     settings.expect_fields(&["minRingSize", "maxRingSize", "requestHashHeader"])?;
     let size = |name: &str| settings.optional(name, |size| size.whole_number(1, RING_SIZE_MAX));
-    let size_min = u64::from(size("minRingSize")?.unwrap_or(RING_SIZE_MIN_DEFAULT));
-    let size_max = u64::from(size("maxRingSize")?.unwrap_or(RING_SIZE_MAX_DEFAULT));
-    if size_min > size_max {
+    let (size_min, size_max) = (size("minRingSize")?, size("maxRingSize")?);
+    if size_min.unwrap_or(RING_SIZE_MIN_DEFAULT) > size_max.unwrap_or(RING_SIZE_MAX) {
         return Err(settings.error("minRingSize must not be above maxRingSize"));
+    }
+    if size_min.or(size_max).is_some() {
+        settings.warn("gives a ring size, for which grpc-js 1.14 refuses the whole cluster");
     }
     let header = settings.optional("requestHashHeader", |header| match header.string()? {
         name if is_header(name) => Ok(name.to_owned()),
@@ -127,7 +129,7 @@ fn ring_hash(settings: &Node<'_>, list: &mut BalancingList) -> Result<Balancing,
         settings.warn("has no requestHashHeader, so calls go to random backends");
     }
     list.hash_header = header.or(list.hash_header.take());
-    Ok(Balancing::RingHash { size_min, size_max })
+    Ok(Balancing::RingHash { size_min: size_min.map(u64::from), size_max: size_max.map(u64::from) })
 }
 
 fn weighted(settings: &Node<'_>) -> Result<Weighted, PolicyError> {
@@ -165,4 +167,3 @@ fn is_header(name: &str) -> bool {
 /// gRFC A42: "capped at 8M" by the protocol, and at 4096 by clients unless they are told otherwise.
 const RING_SIZE_MAX: u32 = 8 << 20;
 const RING_SIZE_MIN_DEFAULT: u32 = 1024;
-const RING_SIZE_MAX_DEFAULT: u32 = 4096;

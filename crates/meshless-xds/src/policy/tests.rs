@@ -36,7 +36,7 @@ fn every_list_ends_with_what_all_languages_have() {
         [Balancing::LeastRequest { choice_count: 10 }, Balancing::RoundRobin]
     );
     let ring = policy(r#"{"loadBalancingConfig": [{"ring_hash_experimental": {"requestHashHeader": "k"}}]}"#);
-    assert_eq!(ring.balancing[0], Balancing::RingHash { size_min: 1024, size_max: 4096 });
+    assert_eq!(ring.balancing[0], Balancing::RingHash { size_min: None, size_max: None });
     assert_eq!(ring.hash_header.as_deref(), Some("k"));
 }
 
@@ -102,7 +102,7 @@ fn what_is_wrong_is_named_by_its_path() {
         (r#"{"loadBalancingConfig": [{"grpclb": {}}]}"#, "loadBalancingConfig: names no policy"),
         (r#"{"loadBalancingConfig": [{"a": {}, "b": {}}]}"#, "loadBalancingConfig[0]: must have exactly one"),
         (
-            r#"{"loadBalancingConfig": [{"ring_hash": {"minRingSize": 5000}}]}"#,
+            r#"{"loadBalancingConfig": [{"ring_hash": {"minRingSize": 5000, "maxRingSize": 4000}}]}"#,
             "minRingSize must not be above",
         ),
     ] {

@@ -31,8 +31,9 @@ pub(crate) fn cluster(name: &str, policy: &ServicePolicy) -> Encoded {
         }),
         outlier_detection: policy.outliers.as_ref().map(outlier_detection),
         load_balancing_policy: Some(policies(&policy.balancing)),
-        // grpc-java counts calls only with a server for load reports.
-        lrs_server: policy.max_requests.map(|_| ConfigSource::itself()),
+        // grpc-java counts the calls of a connection only if the cluster named a server for load
+        // reports when it was made. So it is always there, and `maxRequests` can come later.
+        lrs_server: Some(ConfigSource::itself()),
     };
     Encoded::of(ResourceKind::Cluster, &cluster)
 }
@@ -46,8 +47,8 @@ fn policies(list: &[Balancing]) -> LoadBalancingPolicy {
             flush(&mut within, &mut policies);
             let ring = RingHash {
                 hash_function: RingHash::XX_HASH,
-                minimum_ring_size: Some(UInt64Value { value: *size_min }),
-                maximum_ring_size: Some(UInt64Value { value: *size_max }),
+                minimum_ring_size: size_min.map(|value| UInt64Value { value }),
+                maximum_ring_size: size_max.map(|value| UInt64Value { value }),
             };
             policies.push(entry("ring_hash", pack(&extension("ring_hash", "RingHash"), &ring)));
         } else {
