@@ -22,6 +22,7 @@ mod layers;
 mod listener;
 mod metered;
 mod metrics;
+mod observed;
 pub mod orca;
 mod overload;
 mod peer;

@@ -78,6 +78,7 @@ impl CallContext {
             }
         };
         tokio::select! {
+            biased;
             () = aged => {}
             _ = self.connection_going_away() => {}
         }

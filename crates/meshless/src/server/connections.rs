@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
@@ -17,6 +16,7 @@ use super::event::{Carried, ConnectionChange};
 use super::grpc::GrpcCalls;
 use super::metered::MeteredCalls;
 use super::metrics::ServedCalls;
+use super::observed::Observed;
 use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
@@ -25,7 +25,7 @@ use super::tls::{Current, TlsIo};
 pub(super) struct Connections {
     server: Arc<Server>,
     metrics: ServedCalls,
-    order: watch::Sender<ConnectionOrder>,
+    order: Arc<Observed<ConnectionOrder>>,
     next: u64,
     tasks: JoinSet<()>,
     #[cfg(feature = "tls")]
@@ -37,7 +37,7 @@ impl Connections {
         Self {
             metrics: server.metrics.calls(&server.services),
             server,
-            order: watch::Sender::new(ConnectionOrder::Serve),
+            order: Arc::new(Observed::new(ConnectionOrder::Serve)),
             next: 0,
             tasks: JoinSet::new(),
             #[cfg(feature = "tls")]
@@ -68,8 +68,8 @@ impl Connections {
     fn spawn(&mut self, accepted: Accepted, place: Place) {
         let connection = self.next;
         self.next += 1;
-        let drain = reached(self.order.subscribe(), ConnectionOrder::Drain);
-        let hurry = reached(self.order.subscribe(), ConnectionOrder::Hurry);
+        let drain = reached(self.order.clone(), ConnectionOrder::Drain);
+        let hurry = reached(self.order.clone(), ConnectionOrder::Hurry);
         let run = run(self.server.clone(), self.metrics.clone(), connection, accepted, drain, hurry);
         self.tasks.spawn(async move {
             run.await;
@@ -80,13 +80,17 @@ impl Connections {
     /// Sends GOAWAY to every connection. Each ends by its own drain timeout.
     pub(super) fn drain(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are sent away");
-        self.order.send_replace(ConnectionOrder::Drain);
+        self.give(ConnectionOrder::Drain);
     }
 
     /// Cuts the remaining connections.
     pub(super) fn hurry(&self) {
         tracing::info!(connections = self.tasks.len(), "connections are cut");
-        self.order.send_replace(ConnectionOrder::Hurry);
+        self.give(ConnectionOrder::Hurry);
+    }
+
+    fn give(&self, order: ConnectionOrder) {
+        self.order.change(|given| std::mem::replace(given, order) != order);
     }
 
     /// Waits until the next connection ends; `None` if none is left.
@@ -131,9 +135,8 @@ enum ConnectionOrder {
     Hurry,
 }
 
-async fn reached(mut orders: watch::Receiver<ConnectionOrder>, order: ConnectionOrder) {
-    // An error means that the server was dropped, which ends its connections too.
-    let _ = orders.wait_for(|given| *given >= order).await;
+async fn reached(orders: Arc<Observed<ConnectionOrder>>, order: ConnectionOrder) {
+    orders.wait_for(|given| (*given >= order).then_some(())).await;
 }
 
 fn log_panic(ended: Result<(), JoinError>) {

@@ -11,15 +11,17 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures_core::Stream;
-use tokio::sync::watch;
 pub use tonic_health::ServingStatus;
 use tonic_health::pb::health_check_response::ServingStatus as ServerWire;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use tonic::{Request, Response, Status};
+
+use super::observed::Observed;
 
 /// The statuses of a server's health service, from [`Server::health`](crate::Server::health).
 ///
@@ -28,7 +30,7 @@ use tonic::{Request, Response, Status};
 /// service. Clones change the same server.
 #[derive(Clone, Debug)]
 pub struct HealthReporter {
-    board: watch::Sender<Board>,
+    board: Arc<Observed<Board>>,
 }
 
 impl HealthReporter {
@@ -38,42 +40,50 @@ impl HealthReporter {
     /// the two do not influence each other. After the shutdown has begun, this has no effect.
     pub fn set_status(&self, service: impl Into<String>, status: ServingStatus) {
         let service = service.into();
-        self.board.send_if_modified(|board| {
+        self.board.change(|board| {
             board.stage == ServingPhase::Serving && board.statuses.insert(service, status) != Some(status)
         });
     }
 
     /// Returns the reported status of a service; `None` if the server does not know the name.
     pub fn status(&self, service: &str) -> Option<ServingStatus> {
-        self.board.borrow().status(service)
+        self.board.read(|board| board.status(service))
     }
 
     /// Reports everything as NOT_SERVING from now on.
     pub(super) fn shut_down(&self) {
-        self.board.send_modify(|board| board.stage = board.stage.max(ServingPhase::ShuttingDown));
+        self.enter(ServingPhase::ShuttingDown);
     }
 
     /// Ends every `Watch`.
     pub(super) fn drain(&self) {
-        self.board.send_modify(|board| board.stage = ServingPhase::Draining);
+        self.enter(ServingPhase::Draining);
+    }
+
+    fn enter(&self, stage: ServingPhase) {
+        self.board.change(|board| {
+            let is_news = stage > board.stage;
+            board.stage = board.stage.max(stage);
+            is_news
+        });
     }
 
     pub(super) fn service(&self) -> HealthServer<HealthService> {
-        HealthServer::new(HealthService { board: self.board.subscribe() })
+        HealthServer::new(HealthService { board: self.board.clone() })
     }
 }
 
 impl Default for HealthReporter {
     fn default() -> Self {
         let statuses = BTreeMap::from([(String::new(), ServingStatus::Serving)]);
-        Self { board: watch::Sender::new(Board { statuses, stage: ServingPhase::Serving }) }
+        Self { board: Arc::new(Observed::new(Board { statuses, stage: ServingPhase::Serving })) }
     }
 }
 
 /// The service of one server.
 #[derive(Debug)]
 pub(super) struct HealthService {
-    board: watch::Receiver<Board>,
+    board: Arc<Observed<Board>>,
 }
 
 #[tonic::async_trait]
@@ -83,7 +93,7 @@ impl Health for HealthService {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let Some(status) = self.board.borrow().status(&service) else {
+        let Some(status) = self.board.read(|board| board.status(&service)) else {
             return Err(Status::not_found(format!("this server has no service {service:?}")));
         };
         Ok(Response::new(HealthCheckResponse { status: ServerWire::from(status).into() }))
@@ -103,7 +113,7 @@ impl Health for HealthService {
 
 /// One client that watches one service.
 struct Watch {
-    board: watch::Receiver<Board>,
+    board: Arc<Observed<Board>>,
     service: String,
     /// The last status that was sent.
     last: Option<ServerWire>,
@@ -111,24 +121,20 @@ struct Watch {
 
 impl Watch {
     async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Option<Self>)> {
-        loop {
-            let (status, stage) = {
-                let board = self.board.borrow_and_update();
-                (
-                    board.status(&self.service).map_or(ServerWire::ServiceUnknown, ServerWire::from),
-                    board.stage,
-                )
-            };
-            if self.last != Some(status) {
+        let news = self.board.wait_for(|board| {
+            let status = board.status(&self.service).map_or(ServerWire::ServiceUnknown, ServerWire::from);
+            match self.last != Some(status) {
+                true => Some(Some(status)),
+                false => (board.stage == ServingPhase::Draining).then_some(None),
+            }
+        });
+        Some(match news.await {
+            Some(status) => {
                 self.last = Some(status);
-                return Some((Ok(HealthCheckResponse { status: status.into() }), Some(self)));
+                (Ok(HealthCheckResponse { status: status.into() }), Some(self))
             }
-            if stage == ServingPhase::Draining {
-                return Some((Err(Status::unavailable("the server shuts down")), None));
-            }
-            // An error means that the server is dropped.
-            self.board.changed().await.ok()?;
-        }
+            None => (Err(Status::unavailable("the server shuts down")), None),
+        })
     }
 }
 

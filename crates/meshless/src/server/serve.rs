@@ -53,6 +53,7 @@ pub(super) async fn serve(mut server: Server, listeners: Vec<Box<dyn Listener>>,
     server.health.drain();
     connections.drain();
     tokio::select! {
+        biased;
         () = connections.all_ended() => return,
         () = shutdown.hurried() => {}
     }
@@ -91,6 +92,7 @@ impl Door {
 async fn reloading<T>(reload: &mut Option<super::tls::Reload>, end: impl Future<Output = T>) -> T {
     let Some(reload) = reload else { return end.await };
     tokio::select! {
+        biased;
         ended = end => ended,
         never = reload.run() => match never {},
     }

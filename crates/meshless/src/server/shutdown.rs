@@ -61,6 +61,7 @@ impl Shutdown {
     pub(super) async fn begun(&mut self) -> Trigger {
         let mut told = self.stage.subscribe();
         let trigger = tokio::select! {
+            biased;
             _ = told.wait_for(|stage| *stage >= ShutdownPhase::Begun) => Trigger::Program,
             () = begin(&mut self.begin) => Trigger::Program,
             trigger = next(&mut self.signals) => trigger,
@@ -74,6 +75,7 @@ impl Shutdown {
     pub(super) async fn hurried(&mut self) {
         let mut told = self.stage.subscribe();
         tokio::select! {
+            biased;
             _ = told.wait_for(|stage| *stage >= ShutdownPhase::Hurried) => {}
             _ = next(&mut self.signals) => {
                 self.stage.send_if_modified(|stage| raise(stage, ShutdownPhase::Hurried));

@@ -12,7 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use meshless::server::{ConnectionConfig, LifetimeConfig};
 use meshless::{Server, Shutdown, ShutdownHandle};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
@@ -28,7 +28,7 @@ pub(crate) struct Backends {
     network: Arc<Network>,
     log: Arc<Log>,
     scenario: Scenario,
-    moods: Vec<watch::Sender<Mood>>,
+    moods: Vec<Arc<MoodOfHost>>,
     running: Mutex<Vec<Option<Process>>>,
     /// Processes that are on their way out.
     leaving: Mutex<Vec<Process>>,
@@ -47,6 +47,38 @@ pub(crate) struct Mood {
     pub(crate) service_time: Duration,
 }
 
+/// The mood of one host, and those who wait for another. They are woken in their order, which
+/// tokio's `watch` draws at random.
+struct MoodOfHost {
+    mood: Mutex<Mood>,
+    changed: Notify,
+}
+
+impl MoodOfHost {
+    fn new(mood: Mood) -> Self {
+        Self { mood: Mutex::new(mood), changed: Notify::new() }
+    }
+
+    fn now(&self) -> Mood {
+        *self.mood.lock().unwrap()
+    }
+
+    fn set(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+        self.changed.notify_waiters();
+    }
+
+    async fn no_longer_hangs(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.now().designed != Designed::Hang {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
 impl Backends {
     pub(crate) fn new(hosts: usize, scenario: &Scenario, network: &Arc<Network>, log: &Arc<Log>) -> Self {
         let mood = Mood { designed: Designed::Answer, service_time: scenario.service_time };
@@ -54,7 +86,7 @@ impl Backends {
             network: Arc::clone(network),
             log: Arc::clone(log),
             scenario: scenario.clone(),
-            moods: (0..hosts).map(|_| watch::Sender::new(mood)).collect(),
+            moods: (0..hosts).map(|_| Arc::new(MoodOfHost::new(mood))).collect(),
             running: Mutex::new((0..hosts).map(|_| None).collect()),
             leaving: Mutex::default(),
             started: Mutex::default(),
@@ -80,7 +112,7 @@ impl Backends {
             .seed(seed ^ (started << 32));
         let shutdown = Shutdown::new();
         let handle = shutdown.handle();
-        let service = Obedient { host, mood: self.moods[host].subscribe(), log: Arc::clone(&self.log) };
+        let service = Obedient { host, mood: Arc::clone(&self.moods[host]), log: Arc::clone(&self.log) };
         let server = Server::builder().connection_config(config).add_service(service);
         let socket = self.network.listen(host);
         let task = tokio::spawn(async move {
@@ -114,7 +146,7 @@ impl Backends {
 
     pub(crate) fn set_mood(&self, host: usize, designed: Designed, factor: u32) {
         let service_time = (self.scenario.service_time * factor).max(ms(u64::from(factor - 1) * 20));
-        self.moods[host].send_replace(Mood { designed, service_time });
+        self.moods[host].set(Mood { designed, service_time });
     }
 
     /// Drains everything, and says how many processes had not ended after the time that a drain may
@@ -135,7 +167,7 @@ impl Backends {
 #[derive(Clone)]
 struct Obedient {
     host: usize,
-    mood: watch::Receiver<Mood>,
+    mood: Arc<MoodOfHost>,
     log: Arc<Log>,
 }
 
@@ -154,10 +186,10 @@ impl Service<http::Request<Body>> for Obedient {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let id = request.headers()[ID].to_str().unwrap().parse().unwrap();
-        let mood = *self.mood.borrow();
+        let mood = self.mood.now();
         let execution = Execution { host: self.host, at: Instant::now(), designed: mood.designed };
         self.log.notes().executions.entry(id).or_default().push(execution);
-        let mut moods = self.mood.clone();
+        let moods = Arc::clone(&self.mood);
         let streaming = request.uri().path().ends_with("/Stream");
         Box::pin(async move {
             // A request that breaks off has nobody who waits for the answer.
@@ -167,7 +199,7 @@ impl Service<http::Request<Body>> for Obedient {
                 Designed::Answer => answer(body.to_bytes(), if streaming { MESSAGES } else { 1 }),
                 Designed::Fail(code) => failure(code),
                 Designed::Hang => {
-                    let _ = moods.wait_for(|mood| mood.designed != Designed::Hang).await;
+                    moods.no_longer_hangs().await;
                     failure(Code::Unavailable)
                 }
             })

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::mem::{Discriminant, discriminant};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -264,12 +265,14 @@ impl tonic::transport::server::Connected for End {
 
 impl FrameWatcher for Watch {
     fn on_read(&mut self, frame: FrameHeader) {
+        self.log.trace(("read", self.host, frame_words(frame)));
         if frame.kind == FrameKind::GoAway {
             self.goaway_read.get_or_insert_with(Instant::now);
         }
     }
 
     fn on_written(&mut self, frame: FrameHeader) {
+        self.log.trace(("written", self.host, frame_words(frame)));
         // In the instant of the GOAWAY itself, what had been queued may still go out.
         if frame.kind == FrameKind::Headers
             && let Some(at) = self.goaway_read
@@ -283,6 +286,11 @@ impl FrameWatcher for Watch {
             ));
         }
     }
+}
+
+/// What distinguishes a frame in the trace of a run.
+fn frame_words(frame: FrameHeader) -> (Discriminant<FrameKind>, u8, u32, u32) {
+    (discriminant(&frame.kind), frame.flags, frame.stream_id, frame.payload_len)
 }
 
 impl Drop for Alive {

@@ -4,6 +4,7 @@
 //! Everything of the simulation writes it; the invariants read it at the end.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub(crate) struct Notes {
     /// Processes that were started on each host.
     pub(crate) started: BTreeMap<usize, usize>,
     pub(crate) violations: Vec<String>,
+    /// Of everything that was traced.
+    pub(crate) trace: DefaultHasher,
 }
 
 /// A call as its caller saw it.
@@ -101,6 +104,12 @@ impl Log {
         self.notes.lock().unwrap()
     }
 
+    /// Something happened now, in this order. Not kept, but two runs that differ in it differ.
+    pub(crate) fn trace(&self, what: impl Hash) {
+        let at = self.epoch.elapsed();
+        (at, what).hash(&mut self.notes().trace);
+    }
+
     /// The breach of an invariant.
     pub(crate) fn violation(&self, what: String) {
         let at = self.epoch.elapsed();
@@ -108,6 +117,7 @@ impl Log {
     }
 
     pub(crate) fn disturb(&self, host: usize, kind: Kind) {
+        self.trace(("disturbed", host));
         tracing::info!(host, ?kind, "disturbed");
         self.notes().disturbances.push(Disturbance { host, kind, from: Instant::now(), to: None });
     }

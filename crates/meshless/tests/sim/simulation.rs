@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
@@ -28,7 +28,8 @@ pub(crate) struct Report {
     scenario: Scenario,
     /// What was broken.
     pub(crate) broken: Vec<String>,
-    /// Of every call: when and how it ended, and where it was executed.
+    /// Of every frame that passed and when, and of every call: when and how it ended, and where it was
+    /// executed.
     pub(crate) digest: u64,
     failed: Vec<String>,
     calls: usize,
@@ -122,7 +123,7 @@ impl Report {
     fn new(scenario: &Scenario, broken: Vec<String>, log: &Log) -> Self {
         let notes = log.notes();
         let since = |at: &Instant| at.saturating_duration_since(log.epoch);
-        let mut digest = DefaultHasher::new();
+        let mut digest = notes.trace.clone();
         for call in &notes.calls {
             (call.id, since(&call.ended), format!("{:?}", call.end)).hash(&mut digest);
         }

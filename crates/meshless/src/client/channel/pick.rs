@@ -96,8 +96,9 @@ pub(super) async fn wait_for_pick(
             Err(NotPicked::Connecting | NotPicked::Contended | NotPicked::Unavailable) => {}
         }
         tokio::select! {
-            () = published => {}
+            biased;
             () = room => {}
+            () = published => {}
         }
     }
 }
