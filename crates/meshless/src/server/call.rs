@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use meshless_core::{GoAwayReason, StreamAge};
 use tokio::time::Instant;
-use tonic::Status;
 
+use super::middleware::CallEnd;
 use super::state::{Blocked, ConnectionState};
 
 /// What a handler can learn about its call and its connection, from each request's extensions.
@@ -87,7 +87,7 @@ impl CallContext {
     /// Returns when the call must end: at the client's deadline (`grpc-timeout`) or at the end of
     /// the grace after the maximum stream age, whichever is sooner. `None`: no limit.
     pub fn ends_at(&self) -> Option<Instant> {
-        self.call.end.at
+        self.call.end.at()
     }
 
     pub(super) fn end(&self) -> CallEnd {
@@ -158,39 +158,6 @@ impl Call {
     pub(super) fn poll_task_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.reader.register(cx.waker());
         if self.task_ended.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-/// When and how the server ends a call.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CallEnd {
-    at: Option<Instant>,
-    of_age: bool,
-}
-
-impl CallEnd {
-    fn new(deadline: Option<Instant>, age: StreamAge) -> Self {
-        let aged = age.ended_at.map(Instant::from_std);
-        let at = [deadline, aged].into_iter().flatten().min();
-        Self { at, of_age: at != deadline }
-    }
-
-    pub(super) fn at(self) -> Option<Instant> {
-        self.at
-    }
-
-    /// Returns the status of a call whose time is over. A call without limits does not read the
-    /// clock.
-    pub(super) fn status(self) -> Option<Status> {
-        let over = self.at.is_some_and(|at| at <= Instant::now());
-        over.then(|| {
-            if self.of_age {
-                // UNAVAILABLE: "the client can retry [...] with a backoff", as a new stream.
-                Status::unavailable("the stream has reached the server's max stream age; open a new one")
-            } else {
-                Status::deadline_exceeded("the deadline that the client set has passed")
-            }
-        })
     }
 }
 

@@ -24,9 +24,9 @@ use tokio::time::{Instant, Sleep};
 use tower_service::Service;
 
 use super::call_task::CallExecutor;
-use super::calls::CountedCalls;
 use super::config::ConnectionConfig;
 use super::event::{Carried, CloseReason, ConnectionSummary};
+use super::middleware::track::CountedCalls;
 use super::request_body::{RequestBody, UnreadReader};
 use super::state::ConnectionState;
 use super::wire::{self, ClosedIo, ServerWire};

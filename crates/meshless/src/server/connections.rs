@@ -13,11 +13,9 @@ use super::accepted::Accepted;
 use super::admission::{Entry, Place, refuse};
 use super::connection::drive;
 use super::event::{Carried, ConnectionChange};
-use super::grpc::GrpcCalls;
-use super::metered::MeteredCalls;
 use super::metrics::ServedCalls;
+use super::middleware::Middleware;
 use super::observed::Observed;
-use super::overload::GatedCalls;
 #[cfg(feature = "tls")]
 use super::tls::{Current, TlsIo};
 
@@ -115,8 +113,7 @@ async fn run(
     let Accepted { io, peer, info } = accepted;
     let opened = Instant::now();
     server.observe(connection, &peer, ConnectionChange::Opened, Duration::ZERO, Carried::default());
-    let services = GatedCalls::new(server.routes.clone(), server.call_gate.clone());
-    let service = MeteredCalls::new(GrpcCalls::new(services, info), metrics);
+    let service = Middleware::new(server.routes.clone(), info, metrics, server.call_gate.clone());
     let accepted = server.metrics.accepted();
     let ended = drive(io, service, &server.config, drain, hurry, |reason, carried| {
         server.observe(connection, &peer, ConnectionChange::GoingAway(reason), opened.elapsed(), carried);

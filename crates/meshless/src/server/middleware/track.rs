@@ -15,23 +15,23 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::call::{CallContext, CallLease};
-use super::header_limits::{HeaderLimits, in_place_of_long, pinned_by};
-use super::request_body::RequestBody;
-use super::state::ConnectionState;
+use crate::server::call::{CallContext, CallLease};
+use crate::server::header_limits::{HeaderLimits, in_place_of_long, pinned_by};
+use crate::server::request_body::RequestBody;
+use crate::server::state::ConnectionState;
 use crate::shared::grpc::content_type::is_grpc;
 use crate::shared::grpc::timeout;
 
 /// A service whose calls are counted.
 #[derive(Debug)]
-pub(super) struct CountedCalls<S> {
+pub(in crate::server) struct CountedCalls<S> {
     service: S,
     state: Arc<ConnectionState>,
     limits: HeaderLimits,
 }
 
 impl<S> CountedCalls<S> {
-    pub(super) fn new(service: S, state: Arc<ConnectionState>, limits: HeaderLimits) -> Self {
+    pub(in crate::server) fn new(service: S, state: Arc<ConnectionState>, limits: HeaderLimits) -> Self {
         Self { service, state, limits }
     }
 }
@@ -64,7 +64,7 @@ where
 
 pin_project! {
     /// One call, up to the head of its response.
-    pub(super) struct CountedCall<S, F> {
+    pub(in crate::server) struct CountedCall<S, F> {
         #[pin]
         stage: HandlerStage<S, F>,
         lease: Option<CallLease>,
@@ -117,7 +117,7 @@ where
 
 pin_project! {
     /// The response body of one call, if it has one; dropping it ends the call.
-    pub(super) struct CountedBody<B> {
+    pub(in crate::server) struct CountedBody<B> {
         #[pin]
         body: Option<B>,
         lease: Option<CallLease>,
