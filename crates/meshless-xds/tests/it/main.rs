@@ -11,3 +11,4 @@ mod scale;
 mod status;
 mod streams;
 mod support;
+mod tls;
