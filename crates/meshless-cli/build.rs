@@ -1,7 +1,6 @@
 //! Tells the program its version: the package's, and the commit that it is built from.
 
 use std::env;
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,19 +9,11 @@ fn main() {
     let version = env::var("CARGO_PKG_VERSION").unwrap_or_default();
     // Given by whoever builds without a checkout, such as the Dockerfile.
     let given = env::var(COMMIT).ok().filter(|commit| !commit.is_empty());
-    let version = match given.or_else(commit_of_package).or_else(commit_of_checkout) {
+    let version = match given.or_else(commit_of_checkout) {
         Some(commit) => format!("{version} ({})", commit.get(..LENGTH).unwrap_or(&commit)),
         None => version,
     };
     println!("cargo:rustc-env=MESHLESS_VERSION={version}");
-}
-
-/// The commit from which `cargo package` has made this package.
-fn commit_of_package() -> Option<String> {
-    println!("cargo:rerun-if-changed=Cargo.toml");
-    let text = fs::read_to_string(".cargo_vcs_info.json").ok()?;
-    let (_, after) = text.split_once("\"sha1\": \"")?;
-    Some(after.split_once('"')?.0.to_owned())
 }
 
 /// The commit that is checked out here. `None` without git, and where this folder only lies within

@@ -14,20 +14,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(&folder).join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
-    // Outside the workspace, as in a package of this crate, there is none, and nobody knows.
-    let lock = if Path::new(LOCK_FILE).exists() {
-        println!("cargo:rerun-if-changed={LOCK_FILE}");
-        Some(fs::read_to_string(LOCK_FILE)?)
-    } else {
-        None
-    };
+    println!("cargo:rerun-if-changed={LOCK_FILE}");
+    let lock = fs::read_to_string(LOCK_FILE)?;
     for package in ["tonic", "hyper", "h2", "tokio"] {
-        let version = match &lock {
-            Some(lock) => {
-                version(lock, package).ok_or_else(|| format!("{LOCK_FILE} does not name {package}"))?
-            }
-            None => "unknown",
-        };
+        let version =
+            version(&lock, package).ok_or_else(|| format!("{LOCK_FILE} does not name {package}"))?;
         println!("cargo:rustc-env=VERSION_{}={version}", package.to_uppercase());
     }
     Ok(())
