@@ -11,6 +11,7 @@ mod connect_planner;
 mod endpoint_counts;
 mod outlier_detection;
 mod picker_builder;
+mod resolution_error;
 mod resolver_update;
 mod state;
 mod subchannels;
@@ -30,6 +31,7 @@ pub use outlier_detection::{
     CountsByCause, Ejection, EjectionCause, EjectionConfig, EjectionCounts, OutlierConfig,
 };
 use picker_builder::PickerBuilder;
+pub use resolution_error::ResolutionError;
 use resolver_update::ResolverUpdate;
 pub use state::{ChannelState, EndpointState};
 use subchannels::Subchannels;
@@ -45,11 +47,6 @@ use crate::connection_id::ConnectionId;
 use crate::endpoint::{Address, Endpoint, EndpointId};
 use crate::ewma::EwmaDecay;
 use crate::rng::Rng;
-
-/// Why a resolution failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ResolutionError(pub String);
 
 /// The control plane of one channel. `C` is the driver's handle on a connection, which leases hand
 /// to calls.

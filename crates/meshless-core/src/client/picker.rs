@@ -6,6 +6,7 @@
 //! the waiting calls. A queued call picks again when a new picker is published. If the endpoint was
 //! full, it also picks again when a call has ended.
 
+mod candidates;
 pub(crate) mod demand;
 pub(crate) mod lease;
 mod least_request;
@@ -13,105 +14,36 @@ pub(crate) mod outcomes;
 mod peak_ewma;
 #[cfg(test)]
 mod peak_ewma_simulation;
+mod pick;
 mod pick_first;
+mod policy;
 mod probing;
 pub(crate) mod reported;
 pub(crate) mod round_robin;
 mod weighted;
 mod zoned;
 
-use std::fmt;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::client::connectivity::ConnectivityState;
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
+pub(crate) use candidates::{Candidate, Candidates};
 use demand::Demand;
-use lease::{Lease, Load, PickableConnection};
 pub(crate) use least_request::LeastRequest;
 pub(crate) use peak_ewma::PeakEwmaPolicy;
+pub use pick::{Pick, UnavailableError, Wait};
 pub(crate) use pick_first::PickFirst;
+pub use policy::{Policy, UnknownPolicyError};
 pub(crate) use probing::Probing;
 pub(crate) use round_robin::RoundRobin;
 pub(crate) use weighted::WeightedRoundRobin;
-
-/// How a backend is chosen, named as in a gRPC service config.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Policy {
-    /// One connection for all calls, to the first endpoint of a random order that can be reached
-    /// (gRFC A62).
-    PickFirst,
-    /// A connection to every endpoint; calls go to all of them in turn (gRFC A61). The default.
-    #[default]
-    RoundRobin,
-    /// The endpoint with the fewest calls in flight, of two chosen at random (gRFC A48).
-    LeastRequest,
-    /// Of two random endpoints, the one with the lower calls in flight × response time² (after
-    /// Finagle). An endpoint that is usually more than 2× slower than the other gets almost no
-    /// calls.
-    PeakEwma,
-    /// Endpoints in turn, in proportion to the capacity that their servers report (gRFC A58). If
-    /// servers report nothing, in proportion to the weights of the resolver, which are usually
-    /// equal.
-    WeightedRoundRobin,
-}
-
-impl Policy {
-    /// All policies.
-    pub const ALL: [Self; 5] =
-        [Self::PickFirst, Self::RoundRobin, Self::LeastRequest, Self::PeakEwma, Self::WeightedRoundRobin];
-
-    /// Returns its name in a service config.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PickFirst => "pick_first",
-            Self::RoundRobin => "round_robin",
-            Self::LeastRequest => "least_request",
-            Self::PeakEwma => "peak_ewma",
-            Self::WeightedRoundRobin => "weighted_round_robin",
-        }
-    }
-}
 
 /// A snapshot of where calls may go. `C` is the driver's handle on a connection.
 #[derive(Debug)]
 pub struct Picker<C> {
     decision: Decision<C>,
 }
-
-/// A picker's answer to a call.
-#[derive(Debug)]
-#[must_use]
-pub enum Pick<C> {
-    /// Send the call on this connection.
-    Ready(Lease<C>),
-    /// Keep the call until something changes.
-    Queue(Wait),
-    /// Fail the call with UNAVAILABLE. If it waits for ready, keep it until the next picker.
-    Fail(UnavailableError),
-}
-
-/// What a queued call waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// The channel is idle. Tell the balancer about the call
-    /// ([`Balancer::handle_call`](crate::Balancer::handle_call)), then wait for the next picker.
-    Idle,
-    /// A connection is being made: wait for the next picker.
-    Connecting,
-    /// Every connection carries as many streams as it may. Tell the balancer
-    /// ([`Balancer::handle_full`](crate::Balancer::handle_full)), then wait for the end of any
-    /// call, or for the next picker.
-    Full(EndpointId),
-}
-
-/// Why no backend can take a call, with the last error of each. Cloning it is cheap.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UnavailableError(pub(crate) Arc<str>);
 
 impl<C> Picker<C> {
     /// Returns the picker of an idle channel: calls queue.
@@ -252,121 +184,14 @@ impl<C> Decision<C> {
     }
 }
 
-/// The endpoints to choose from, in the order of their ids; at least one.
-#[derive(Debug)]
-pub(crate) struct Candidates<C>(Box<[Candidate<C>]>);
-
-/// An endpoint with its connections, oldest first ("oldest connection with room first", gRFC A105).
-#[derive(Debug)]
-pub(crate) struct Candidate<C> {
-    pub(crate) endpoint: EndpointId,
-    load: Arc<Load>,
-    first: Arc<PickableConnection<C>>,
-    more: Box<[Arc<PickableConnection<C>>]>,
-    weight: f32,
-    /// 1 / weight: the factor on its load.
-    relief: f32,
-    /// Equal for endpoints of one zone, if zones matter.
-    zone: u32,
-}
-
-impl<C> Candidate<C> {
-    /// Returns `None` without a connection. An endpoint of weight 0 is used only if no other can
-    /// be.
-    pub(crate) fn new(
-        endpoint: EndpointId,
-        weight: f32,
-        mut slots: impl Iterator<Item = Arc<PickableConnection<C>>>,
-    ) -> Option<Self> {
-        let first = slots.next()?;
-        let load = Arc::clone(&first.load);
-        let relief = 1.0 / weight.max(f32::MIN_POSITIVE);
-        Some(Self { endpoint, load, first, more: slots.collect(), weight, relief, zone: 0 })
-    }
-
-    pub(crate) fn in_zone(self, zone: u32) -> Self {
-        Self { zone, ..self }
-    }
-
-    #[inline]
-    fn lease(&self, now: Instant) -> Option<Lease<C>> {
-        self.first.lease(now).or_else(|| self.more.iter().find_map(|slot| slot.lease(now)))
-    }
-}
-
-impl<C> Candidates<C> {
-    /// Returns `None` without an endpoint.
-    pub(crate) fn new(candidates: Vec<Candidate<C>>) -> Option<Self> {
-        (!candidates.is_empty()).then(|| Self(candidates.into()))
-    }
-
-    pub(crate) fn have_equal_weights(&self) -> bool {
-        self.0.iter().all(|candidate| candidate.weight == self.0[0].weight)
-    }
-
-    /// Places the call on `chosen` if the call does not avoid it and it has room.
-    #[inline]
-    fn lease(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Option<Lease<C>> {
-        let candidate = &self.0[chosen];
-        if !avoid.is_empty() && avoid.contains(&candidate.endpoint) {
-            return None;
-        }
-        candidate.lease(now)
-    }
-
-    /// Places the call on any endpoint with room, in turn from `chosen` on. Endpoints that the call
-    /// does not avoid come first (those without weight after the others), then all.
-    #[cold]
-    #[inline(never)]
-    fn lease_any(&self, chosen: usize, now: Instant, avoid: &[EndpointId]) -> Pick<C> {
-        let (before, from) = self.0.split_at(chosen);
-        let in_turn = || from.iter().chain(before);
-        let not_avoided = || in_turn().filter(|candidate| !avoid.contains(&candidate.endpoint));
-        let lease = not_avoided()
-            .filter(|candidate| candidate.weight > 0.0)
-            .find_map(|candidate| candidate.lease(now))
-            .or_else(|| not_avoided().find_map(|candidate| candidate.lease(now)))
-            .or_else(|| in_turn().find_map(|candidate| candidate.lease(now)));
-        lease.map_or(Pick::Queue(Wait::Full(self.0[chosen].endpoint)), Pick::Ready)
-    }
-}
-
-/// Scales `random`'s 32 bits to `0..n`, by a multiplication in place of a division.
-#[inline]
-fn scaled(random: u32, n: usize) -> usize {
-    ((u64::from(random) * n as u64) >> 32) as usize
-}
-
-impl fmt::Display for Policy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// There is no policy of this name.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown policy {0:?}: use pick_first, round_robin, least_request, peak_ewma or weighted_round_robin"
-)]
-pub struct UnknownPolicyError(String);
-
-impl FromStr for Policy {
-    type Err = UnknownPolicyError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == name)
-            .ok_or_else(|| UnknownPolicyError(name.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::connection_id::ConnectionId;
     use crate::virtual_time::epoch;
-    use lease::LoadTracking;
+    use lease::{Lease, LoadTracking, PickableConnection};
 
     fn slots(n: u64) -> Vec<Arc<PickableConnection<u64>>> {
         let tracking = LoadTracking::default();
@@ -392,15 +217,6 @@ mod tests {
             Pick::Queue(wait) => Err(wait),
             Pick::Fail(error) => panic!("{error}"),
         }
-    }
-
-    #[test]
-    fn names_are_grpc_s() {
-        for policy in Policy::ALL {
-            assert_eq!(policy.to_string().parse(), Ok(policy));
-        }
-        let error = "Round-Robin".parse::<Policy>().unwrap_err().to_string();
-        assert!(error.contains("\"Round-Robin\"") && error.contains("round_robin"), "{error}");
     }
 
     #[test]

@@ -21,9 +21,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::action::{Action, ResolveHint};
+use super::config::BalancerConfig;
+use super::resolution_error::ResolutionError;
 use super::subchannels::Subchannels;
 use super::timers::{Timer, Timers};
-use super::{Action, BalancerConfig, ResolutionError, ResolveHint};
 use crate::client::picker::Policy;
 use crate::client::subchannel::Subchannel;
 use crate::endpoint::{Address, Endpoint, EndpointDiff, EndpointSet};

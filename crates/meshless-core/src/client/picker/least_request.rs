@@ -12,8 +12,8 @@
 //! calls at random; otherwise an endpoint with two failures would lose every draw against one
 //! without. One draw in ten ignores failures, since a recovered endpoint needs calls to show it.
 
+use super::candidates::{Candidate, Candidates, scaled};
 use super::zoned::Zones;
-use super::{Candidate, Candidates, scaled};
 use crate::rng::Rng;
 
 #[derive(Debug)]

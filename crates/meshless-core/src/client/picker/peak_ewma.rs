@@ -35,8 +35,8 @@
 //! flight decide. It starts like its peers, neither flooded (as with a cost of 0) nor avoided (as
 //! with a default of seconds).
 
+use super::candidates::{Candidate, Candidates, scaled};
 use super::zoned::Zones;
-use super::{Candidate, Candidates, scaled};
 use crate::ewma::{EwmaDecay, Latency};
 use crate::rng::Rng;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 //! The decisions are in `balancer/connect_planner/pick_first.rs`. Here is only one endpoint, or two
 //! for a moment: while the next one takes over from a connection that the server ages.
 
-use super::Candidates;
+use super::candidates::Candidates;
 
 #[derive(Debug)]
 pub(crate) struct PickFirst<C> {

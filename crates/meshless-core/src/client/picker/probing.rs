@@ -7,7 +7,10 @@
 
 use std::time::Instant;
 
-use super::{Candidates, Decision, Pick, RoundRobin};
+use super::Decision;
+use super::candidates::Candidates;
+use super::pick::Pick;
+use super::round_robin::RoundRobin;
 use crate::endpoint::EndpointId;
 use crate::rng::Rng;
 

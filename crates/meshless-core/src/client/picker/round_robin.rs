@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Candidates;
+use super::candidates::Candidates;
 use crate::endpoint::EndpointId;
 
 #[derive(Debug)]

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::Candidates;
+use super::candidates::Candidates;
 
 #[derive(Debug)]
 pub(crate) struct WeightedRoundRobin<C> {

@@ -5,7 +5,7 @@
 //! overload it. So the zone is drawn first, by the weight of its endpoints, and two endpoints of
 //! that zone are compared. Policies that take turns do not need this.
 
-use super::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates};
 use crate::rng::Rng;
 
 /// The zones of a picker whose candidates are sorted by zone.
