@@ -1,6 +1,7 @@
 //! What a channel counts and measures. The instruments are listed in
 //! [`metrics`](crate::metrics).
 
+mod attempt_kind;
 #[cfg(feature = "otel")]
 mod balancing;
 #[cfg(feature = "otel")]
@@ -12,6 +13,7 @@ mod endpoints;
 #[cfg(not(feature = "otel"))]
 mod off;
 
+pub(crate) use self::attempt_kind::AttemptKind;
 #[cfg(not(feature = "otel"))]
 pub(crate) use self::off::{
     AttemptSpan, Attempts, CallSpan, ChannelMetrics, MeasuredEndpoints, OpenConnection,
@@ -22,16 +24,3 @@ pub(crate) use self::{
     connections::OpenConnection,
     endpoints::MeasuredEndpoints,
 };
-
-/// Why an attempt was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum AttemptKind {
-    #[default]
-    First,
-    /// A retry policy made it.
-    Retry,
-    /// Made without a policy: the server had not processed the previous attempt.
-    TransparentRetry,
-    /// A hedging policy made it, beside another attempt.
-    Hedge,
-}

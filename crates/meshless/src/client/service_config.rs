@@ -11,13 +11,13 @@ mod audit;
 mod balancing;
 mod document;
 mod duration;
+mod error;
 mod json;
 mod method;
 mod outlier;
 mod policy;
 mod weighted;
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use meshless_core::{BalancerConfig, Policy, RetryThrottling};
@@ -25,9 +25,10 @@ use meshless_core::{BalancerConfig, Policy, RetryThrottling};
 use self::audit::Audit;
 use self::balancing::Balancing;
 use self::document::Json;
+pub use self::error::ServiceConfigError;
 use self::json::Node;
 use self::method::MethodConfig;
-use crate::client::channel::{MethodName, MethodSettings, Methods};
+use crate::client::channel::{MethodSettings, Methods};
 
 /// A service config, as channels of every gRPC implementation read it. Only valid configs can be
 /// made.
@@ -148,47 +149,10 @@ impl FromStr for ServiceConfig {
     }
 }
 
-/// Why a service config is invalid, and at which field.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}{what}", if path.is_empty() { "the service config" } else { path }, if path.is_empty() { " " } else { ": " })]
-pub struct ServiceConfigError {
-    path: String,
-    what: String,
-}
-
-impl ServiceConfigError {
-    /// Returns the path of the field, as in `methodConfig[0].retryPolicy.maxAttempts`. Empty for
-    /// the whole document.
-    pub fn path(&self) -> &str {
-        &self.path
-    }
-}
-
 fn health_check_service(root: &Node<'_>) -> Result<Option<String>, ServiceConfigError> {
     let Some(config) = root.field("healthCheckConfig")? else { return Ok(None) };
     let name = config.field("serviceName")?;
     name.map(|name| name.string().map(str::to_owned)).transpose()
-}
-
-/// Finds a name that is used by two entries.
-struct Names(BTreeMap<String, String>);
-
-impl Names {
-    fn new() -> Self {
-        Self(BTreeMap::new())
-    }
-
-    fn add(&mut self, node: &Node<'_>, name: &MethodName) -> Result<(), ServiceConfigError> {
-        let key = match name {
-            MethodName::Others => String::new(),
-            MethodName::Service(service) => format!("{service}/"),
-            MethodName::Method(method) => method.clone(),
-        };
-        match self.0.insert(key, node.path().to_owned()) {
-            None => Ok(()),
-            Some(first) => Err(node.error(format!("names the same methods as {first}"))),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 //! with hickory (`lookup`, `client`, `families`). A failed lookup is only reported with its reason;
 //! the balancer keeps the last good set.
 
+mod answers;
 mod client;
 mod config;
 mod families;
 mod lookup;
+mod question;
 mod shared;
 
 use std::future::Future;
@@ -17,15 +19,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use meshless_core::Endpoint;
+use meshless_core::{Endpoint, ResolveHint};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::{Resolution, ResolveError, ResolveHint, Resolver};
+use super::{Resolution, ResolveError, Resolver};
+use answers::DnsAnswer;
 pub use config::{AddressFamilies, DnsConfig};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use lookup::fuzz as fuzz_dns_answers;
-use shared::{DnsAnswer, Question, SharedLookup};
+use question::Question;
+use shared::SharedLookup;
 
 /// Resolves a host name to all its addresses, again and again.
 ///

@@ -8,6 +8,7 @@
 
 mod client;
 mod config;
+mod ended;
 mod error;
 mod fallback;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -25,12 +26,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use meshless_core::{EndpointChoice, KubernetesPort, NoEndpoint};
+use meshless_core::{EndpointChoice, KubernetesPort, NoEndpoint, ResolveHint};
 use tokio::runtime::Handle;
 use tokio::sync::watch as tokio_watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Resolution, ResolveError, ResolveHint, Resolver};
+use super::{Resolution, ResolveError, Resolver};
 pub use client::KubernetesClient;
 pub use config::KubernetesConfig;
 pub use error::KubernetesError;

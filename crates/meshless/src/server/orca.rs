@@ -24,10 +24,11 @@
 
 mod measure;
 mod out_of_band;
+mod reporter;
 mod service;
 
 pub use meshless_core::LoadReport;
 
-pub use self::measure::LoadReporter;
 pub use self::out_of_band::OpenRcaService;
+pub use self::reporter::LoadReporter;
 pub use self::service::{ReportCall, ReportLoad, ReportingBody};

@@ -2,6 +2,7 @@
 //! settings fit together.
 
 mod build;
+mod error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use meshless_core::{
     ZonePreference,
 };
 
-pub use self::build::ChannelError;
+pub use self::error::ChannelError;
 use super::method::{MethodSettings, Repeat};
 use crate::client::connection::{ConnectionConfig, HeaderLimit};
 use crate::client::connector::{Connect, Connector};

@@ -12,10 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use meshless_core::{Address, LivenessConfig};
 
+use super::event::{CloseReason, Report};
 use super::shared::ConnectionShared;
 use super::task::Task;
 use super::wire::ClientWire;
-use super::{CloseReason, Connection, ConnectionConfig, Handle, Report};
+use super::{Connection, ConnectionConfig, Handle};
 use crate::client::connector::Connector;
 use crate::shared::file_descriptors;
 use crate::shared::io::BoxIo;

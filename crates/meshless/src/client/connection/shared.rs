@@ -12,8 +12,8 @@ use h2::client::SendRequest;
 use meshless_core::{Address, Freed, Received, StreamLimit};
 use tokio::sync::Notify;
 
+use super::event::{CloseReason, Event, Report};
 use super::header_limit::{HeaderLimit, LongBlocks};
-use super::{CloseReason, Event, Report};
 
 /// The common state of one connection.
 pub(super) struct ConnectionShared {

@@ -15,10 +15,10 @@ use h2::{Ping, PingPong, Reason};
 use meshless_core::{Liveness, LivenessAction, LivenessConfig};
 use tokio::time::{Instant, sleep_until};
 
+use super::event::{CloseReason, Event, GoingAway};
 use super::http2_error::debug_data;
 use super::shared::ConnectionShared;
 use super::wire::ClientWire;
-use super::{CloseReason, Event, GoingAway};
 use crate::shared::catch_panic::catch_panic;
 
 /// The task's state.

@@ -30,6 +30,7 @@ use tokio::task::JoinHandle;
 use tonic::body::Body;
 
 use self::peer::Peer;
+use super::event::Report;
 use super::*;
 use crate::client::call::{AttemptBody, Failure, Outgoing, attempt};
 use crate::client::connector::{Connect, Connecting, Connector};

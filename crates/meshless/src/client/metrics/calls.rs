@@ -13,7 +13,7 @@ use opentelemetry::metrics::{Counter, Histogram, Meter};
 use tokio::time::Instant;
 use tonic::{Code, GrpcMethod};
 
-use super::AttemptKind;
+use super::attempt_kind::AttemptKind;
 use super::balancing::Balancing;
 use super::connections::Subchannels;
 use super::endpoints::Endpoints;

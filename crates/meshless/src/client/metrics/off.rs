@@ -5,7 +5,7 @@
 use meshless_core::{EjectionCounts, EndpointCounts, WeightUpdate};
 use tonic::Code;
 
-use super::AttemptKind;
+use super::attempt_kind::AttemptKind;
 use crate::client::connection::{CloseReason, GoingAway};
 use crate::shared::metrics::MessageMeter;
 

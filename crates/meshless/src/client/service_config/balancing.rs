@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 
 use meshless_core::{BalancerConfig, ChoiceCount, Policy};
 
-use super::ServiceConfigError;
+use super::error::ServiceConfigError;
 use super::json::Node;
 use super::outlier::OutlierDetection;
 use super::weighted::Weighted;

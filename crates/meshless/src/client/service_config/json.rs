@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use meshless_core::Code;
 
-use super::ServiceConfigError;
 use super::audit::{Audit, child_path};
 use super::document::Json;
 use super::duration::parse_duration;
+use super::error::ServiceConfigError;
 
 /// A value in a document.
 #[derive(Clone, Debug)]

@@ -1,9 +1,11 @@
 //! `methodConfig`: settings for the methods that an entry names.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::error::ServiceConfigError;
 use super::json::Node;
-use super::{Names, ServiceConfigError, policy};
+use super::policy;
 use crate::client::channel::{MethodName, MethodSettings, Repeat};
 
 /// One entry. A missing setting is `None`.
@@ -95,5 +97,26 @@ fn warn_of_mismatch(node: &Node<'_>, text: &str) {
         node.warn(&format!(
             "is {text:?}, which matches no call; write the name as in the .proto file, with its package"
         ));
+    }
+}
+
+/// Finds a name that is used by two entries.
+struct Names(BTreeMap<String, String>);
+
+impl Names {
+    fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    fn add(&mut self, node: &Node<'_>, name: &MethodName) -> Result<(), ServiceConfigError> {
+        let key = match name {
+            MethodName::Others => String::new(),
+            MethodName::Service(service) => format!("{service}/"),
+            MethodName::Method(method) => method.clone(),
+        };
+        match self.0.insert(key, node.path().to_owned()) {
+            None => Ok(()),
+            Some(first) => Err(node.error(format!("names the same methods as {first}"))),
+        }
     }
 }

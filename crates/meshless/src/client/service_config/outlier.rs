@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use meshless_core::{EjectionConfig, OutlierConfig};
 
-use super::ServiceConfigError;
+use super::error::ServiceConfigError;
 use super::json::Node;
 
 /// The settings that the document has.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshless_core::{Code, HedgingPolicy, RetryPolicy, RetryThrottling};
 
-use super::ServiceConfigError;
+use super::error::ServiceConfigError;
 use super::json::Node;
 use crate::client::channel::Repeat;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshless_core::WeightedConfig;
 
-use super::ServiceConfigError;
+use super::error::ServiceConfigError;
 use super::json::Node;
 
 /// The settings that the document has.

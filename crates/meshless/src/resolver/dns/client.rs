@@ -20,7 +20,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
 
-use super::shared::Question;
+use super::question::Question;
 
 pub(super) struct Client {
     /// All servers, with EDNS.

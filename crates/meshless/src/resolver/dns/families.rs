@@ -14,7 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record};
 use tokio::time::Instant;
 
 use super::client::Negative;
-use super::shared::FoundAddresses;
+use super::question::FoundAddresses;
 
 /// The result of one family in a lookup.
 pub(super) enum FamilyAnswer {

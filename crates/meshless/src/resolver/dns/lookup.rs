@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use super::client::{Client, Negative};
 use super::config::AddressFamilies;
 use super::families::{Families, FamilyAnswer, has_route};
-use super::shared::{Early, FoundAddresses, LookUp, Question};
+use super::question::{Early, FoundAddresses, LookUp, Question};
 use crate::resolver::ResolveError;
 
 /// Looks one name up.

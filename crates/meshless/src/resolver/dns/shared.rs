@@ -2,85 +2,22 @@
 //!
 //! A task follows the [`DnsSchedule`] and publishes what its lookups find.
 
-use std::collections::BTreeSet;
-use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use meshless_core::{DnsSchedule, ResolveHint};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::answers::{DnsAnswer, is_known, publish};
 use super::config::DnsConfig;
 use super::lookup::DnsLookup;
+use super::question::{Early, LookUp, Question};
 use crate::resolver::ResolveError;
 use crate::resolver::shared_task::{Hints, SharedTask, SharedTasks, own_rng};
 use crate::shared::catch_panic::catch_panic;
 use crate::shared::file_descriptors::Reserve;
-
-/// Subscribers with an equal question share lookups.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Question {
-    pub(super) host: String,
-    pub(super) name_server: Option<SocketAddr>,
-    pub(super) config: DnsConfig,
-}
-
-/// The last answer; `None` before the first.
-pub(super) type DnsAnswer = Option<Addresses>;
-
-/// The result of one lookup.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FoundAddresses {
-    pub(super) addresses: Vec<IpAddr>,
-    /// The shortest TTL of the records.
-    pub(super) ttl: Duration,
-    /// All families that were asked for have answered.
-    pub(super) complete: bool,
-}
-
-impl FoundAddresses {
-    /// Returns the same, after it has been in use for `by`.
-    pub(super) fn aged(mut self, by: Duration) -> Self {
-        self.ttl = self.ttl.saturating_sub(by);
-        self
-    }
-}
-
-/// Takes the first addresses of a lookup that is still running.
-pub(super) struct Early<'a> {
-    answers: &'a watch::Sender<DnsAnswer>,
-    found: Mutex<Option<FoundAddresses>>,
-}
-
-impl<'a> Early<'a> {
-    fn new(answers: &'a watch::Sender<DnsAnswer>) -> Self {
-        Self { answers, found: Mutex::new(None) }
-    }
-
-    /// Publishes them to the subscribers.
-    pub(super) fn publish(&self, found: &FoundAddresses) {
-        publish(self.answers, Ok(found.addresses.clone().into()));
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found.clone());
-    }
-
-    /// Returns the addresses that were published last.
-    pub(super) fn take(&self) -> Option<FoundAddresses> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// Looks a name up: hickory, or a script in tests.
-pub(super) trait LookUp: Send + 'static {
-    /// Runs one lookup, bounded in time. It may be dropped once something is in `early`.
-    fn look(
-        &mut self,
-        early: &Early<'_>,
-    ) -> impl Future<Output = Result<FoundAddresses, ResolveError>> + Send;
-}
 
 /// The subscribers' end of a name's task.
 pub(super) type SharedLookup = SharedTask<DnsAnswer>;
@@ -161,40 +98,9 @@ async fn run(
     }
 }
 
-type Addresses = Result<Arc<[IpAddr]>, ResolveError>;
-
-fn publish(answers: &watch::Sender<DnsAnswer>, answer: Addresses) {
-    report(answers.borrow().as_ref(), &answer);
-    answers.send_replace(Some(answer));
-}
-
-fn is_known(answers: &watch::Sender<DnsAnswer>, answer: &Addresses) -> bool {
-    match (&*answers.borrow(), answer) {
-        (Some(Ok(before)), Ok(addresses)) => same_set(before, addresses),
-        _ => false,
-    }
-}
-
 /// A lookup that panics counts as a failed one: the next one follows after the pause.
 fn panicked(text: &str) -> ResolveError {
     ResolveError::other(format!("the DNS lookup panicked, which is a bug: {text}"))
-}
-
-/// Logs every change of the addresses, and the first of consecutive failures. At DEBUG, because
-/// each channel reports failures itself.
-fn report(before: Option<&Addresses>, answer: &Addresses) {
-    match (before, answer) {
-        (Some(Err(_)), Err(error)) => tracing::debug!(%error, "DNS still fails"),
-        (_, Err(error)) => tracing::debug!(%error, "DNS fails"),
-        (Some(Ok(before)), Ok(addresses)) if same_set(before, addresses) => {}
-        (_, Ok(addresses)) => tracing::debug!(?addresses, "DNS answers with new addresses"),
-    }
-}
-
-/// DNS servers shuffle their answers.
-fn same_set(a: &[IpAddr], b: &[IpAddr]) -> bool {
-    let set = |addresses: &[IpAddr]| addresses.iter().copied().collect::<BTreeSet<_>>();
-    set(a) == set(b)
 }
 
 /// Keeps descriptors for DNS when the process has none left.

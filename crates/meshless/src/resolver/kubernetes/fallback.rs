@@ -7,12 +7,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use meshless_core::{KubernetesPort, ResolveHint};
+
 use super::error::KubernetesError;
 use super::watch::Service;
 #[cfg(feature = "dns")]
 use crate::resolver::{DnsConfig, DnsResolver};
-use crate::resolver::{Resolution, ResolveError, ResolveHint, Resolver};
-use meshless_core::KubernetesPort;
+use crate::resolver::{Resolution, ResolveError, Resolver};
 
 /// The other source of endpoints.
 #[derive(Default)]

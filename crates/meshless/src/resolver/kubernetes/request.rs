@@ -6,9 +6,9 @@ use http::Response;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
 use super::client::{Body, KubernetesClient};
+use super::ended::Ended;
 use super::lines::{Lines, ReadError, read_whole};
 use super::object::{EndpointSliceList, Status};
-use super::watch::Ended;
 use crate::shared::peer_text::peer_text;
 
 /// The EndpointSlices of one Service at one API server.

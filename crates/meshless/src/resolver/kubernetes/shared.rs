@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::KubernetesClient;
 use super::config::KubernetesConfig;
-use super::watch::{Ended, Feed, Service, Watch};
+use super::ended::Ended;
+use super::watch::{Feed, Service, Watch};
 use crate::resolver::shared_task::{Hints, SharedTask, SharedTasks, own_rng};
 use crate::shared::catch_panic::catch_panic;
 

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshless_core::{
-    EventPace, ServiceTooLargeError, SliceRequest, SliceSnapshot, SliceTable, WatchFailure, WatchRetry,
-    WatchSchedule,
+    EventPace, ServiceTooLargeError, SliceRequest, SliceSnapshot, SliceTable, WatchRetry, WatchSchedule,
 };
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::client::KubernetesClient;
+use super::ended::Ended;
 use super::error::KubernetesError;
 use super::lines::{Lines, ReadError};
 use super::object::{EndpointSlice, EventKind, WatchEvent};
@@ -40,19 +40,6 @@ pub(super) struct Feed {
 pub(super) struct Service {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
-}
-
-/// Why [`Watch::follow`] ended.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The known version is too old to continue from: list again.
-    Outdated,
-    /// There is no cluster.
-    NoCluster(KubernetesError),
-    /// The API server denies access: the client lacks the right, or its login was not accepted.
-    Denied(String),
-    /// The API server cannot be reached, or its answer cannot be read.
-    Failed(String),
 }
 
 /// Reads one Service.
@@ -291,23 +278,6 @@ impl Service {
             Some(namespace) => format!("{}.{namespace}", self.name),
             None => self.name.clone(),
         }
-    }
-}
-
-impl Ended {
-    fn failure(&self) -> WatchFailure {
-        match self {
-            Self::Outdated => WatchFailure::Outdated,
-            Self::NoCluster(_) => WatchFailure::NoCluster,
-            Self::Denied(_) => WatchFailure::Denied,
-            Self::Failed(_) => WatchFailure::Failed,
-        }
-    }
-}
-
-impl From<ServiceTooLargeError> for Ended {
-    fn from(error: ServiceTooLargeError) -> Self {
-        Self::Failed(error.to_string())
     }
 }
 

@@ -9,14 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use meshless_core::LoadReport;
 use tokio::time::Instant;
 
-use super::{LoadReport, OpenRcaService, ReportLoad};
-
-/// Measures the load of this process, and reports it: with the responses of the services that it
-/// wraps, or apart from them. Clones share everything.
+/// Measures the load of this process. Clones share everything.
 #[derive(Clone, Debug, Default)]
-pub struct LoadReporter {
+pub(super) struct Measurement {
     shared: Arc<Counters>,
 }
 
@@ -49,51 +47,22 @@ struct Sample {
     processor_time: Option<Duration>,
 }
 
-impl LoadReporter {
-    /// Returns a reporter that has counted no call.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Returns `service` with a report at the end of every response.
-    pub fn wrap<S>(&self, service: S) -> ReportLoad<S> {
-        ReportLoad::new(service, self.clone())
-    }
-
-    /// Returns a service that sends the same reports apart from calls, to clients that ask for it:
-    /// `xds.service.orca.v3.OpenRcaService`.
-    ///
-    /// [Wrap](Self::wrap) the other services as well: calls are counted there, and a report without
-    /// calls per second has no weight.
-    pub fn out_of_band(&self) -> OpenRcaService {
-        // The first sample: the first listener's report then covers the time since now.
-        self.report();
-        OpenRcaService::new(self.clone())
-    }
-
-    /// Sets the application's own utilization (of a queue, a pool, a lock): 0 is idle, 1 is full,
-    /// more is overload. Clients then use it instead of the processor's utilization; 0 undoes that.
-    pub fn set_application_utilization(&self, utilization: f64) {
+impl Measurement {
+    /// Sets the application's own utilization; 0 undoes that.
+    pub(super) fn set_application_utilization(&self, utilization: f64) {
         let utilization = if utilization.is_finite() { utilization.max(0.0) } else { 0.0 };
         self.shared.application_utilization.store(utilization.to_bits(), Ordering::Relaxed);
     }
 
-    /// Sets the application's own count of calls per second (gRFC A51's `setQpsMetric`). Reports
-    /// then carry it instead of the measured count; 0 undoes that.
-    ///
-    /// This is for services with long calls: a call is counted when it ends, with a status, by a
-    /// reset or by a drop. A server that holds a thousand streams for an hour each has almost no
-    /// calls per second, and a report without calls per second has no weight. Set a number that
-    /// stands for the work done, of the same kind on all replicas: messages per second, or open
-    /// streams. Errors per second are still measured here.
-    pub fn set_calls_per_second(&self, calls: f64) {
+    /// Sets the application's own count of calls per second; 0 undoes that.
+    pub(super) fn set_calls_per_second(&self, calls: f64) {
         let calls = if calls.is_finite() { calls.max(0.0) } else { 0.0 };
         self.shared.calls_per_second.store(calls.to_bits(), Ordering::Relaxed);
     }
 
     /// Returns the last measured load, after a new measurement if that is more than a second old.
     /// All zero in the first second.
-    pub fn report(&self) -> LoadReport {
+    pub(super) fn report(&self) -> LoadReport {
         self.as_said(self.measured())
     }
 
@@ -156,7 +125,7 @@ impl LoadReporter {
 /// together contain each call exactly once.
 #[derive(Debug)]
 pub(super) struct Listener {
-    reporter: LoadReporter,
+    reporter: Measurement,
     since: Sample,
 }
 
@@ -245,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn calls_are_counted_over_a_second_at_least() {
-        let load = LoadReporter::new();
+        let load = Measurement::default();
         assert_eq!(load.report(), LoadReport::default());
         (0..100).for_each(|n| load.count(n % 10 == 0));
         tokio::time::advance(Duration::from_millis(500)).await;
@@ -259,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_listener_hears_of_every_call_once_whoever_else_looks() {
-        let load = LoadReporter::new();
+        let load = Measurement::default();
         load.report();
         let (mut slow, mut fast) = (load.listen(), load.listen());
         let mut heard = (0.0, 0.0);
@@ -283,7 +252,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_the_application_says_of_its_calls_comes_before_what_is_counted() {
-        let load = LoadReporter::new();
+        let load = Measurement::default();
         load.set_calls_per_second(7.0);
         let mut listener = load.listen();
         assert_eq!(listener.report().calls_per_second, 7.0, "at once");

@@ -20,13 +20,13 @@ use tonic::server::{Grpc, NamedService, ServerStreamingService};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use super::LoadReporter;
-use super::measure::Listener;
+use super::measure::{Listener, Measurement};
 use crate::server::CallContext;
 use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM_CORE_METRICS};
 
 /// `xds.service.orca.v3.OpenRcaService`: reports the load now and at an interval that the client
-/// sets. Made by [`LoadReporter::out_of_band`].
+/// sets. Made by
+/// [`LoadReporter::out_of_band`](super::LoadReporter::out_of_band).
 ///
 /// Each report covers the time since the last one of its stream, whatever other clients listen and
 /// however rare calls are.
@@ -36,12 +36,12 @@ use crate::shared::orca::{OrcaLoadReport, OrcaLoadReportRequest, SERVICE, STREAM
 /// after [`max_stream_age`](crate::Server::max_stream_age), however long the grace is.
 #[derive(Clone, Debug)]
 pub struct OpenRcaService {
-    reporter: LoadReporter,
+    reporter: Measurement,
     interval_min: Duration,
 }
 
 impl OpenRcaService {
-    pub(super) fn new(reporter: LoadReporter) -> Self {
+    pub(super) fn new(reporter: Measurement) -> Self {
         Self { reporter, interval_min: INTERVAL_MIN }
     }
 

@@ -5,15 +5,17 @@ use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame, SizeHint};
+use meshless_core::LoadReport;
 use pin_project_lite::pin_project;
 use tonic::Status;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use super::{LoadReport, LoadReporter};
+use super::measure::Measurement;
 use crate::shared::orca::{TRAILER, trailer};
 
-/// A gRPC service whose responses end with a load report. Made by [`LoadReporter::wrap`].
+/// A gRPC service whose responses end with a load report. Made by
+/// [`LoadReporter::wrap`](super::LoadReporter::wrap).
 ///
 /// The report is the measured load, or the [`LoadReport`] that the handler has put into the
 /// extensions of its response. A call is counted when it ends: with its status, or when its body or
@@ -22,11 +24,11 @@ use crate::shared::orca::{TRAILER, trailer};
 #[derive(Clone, Debug)]
 pub struct ReportLoad<S> {
     service: S,
-    reporter: LoadReporter,
+    reporter: Measurement,
 }
 
 impl<S> ReportLoad<S> {
-    pub(super) fn new(service: S, reporter: LoadReporter) -> Self {
+    pub(super) fn new(service: S, reporter: Measurement) -> Self {
         Self { service, reporter }
     }
 }
@@ -128,7 +130,7 @@ impl<B: Body> Body for ReportingBody<B> {
 #[derive(Debug)]
 struct ReportAtEnd {
     own: Option<LoadReport>,
-    reporter: LoadReporter,
+    reporter: Measurement,
     is_counted: bool,
 }
 
@@ -170,13 +172,13 @@ mod tests {
 
     type ReportedResult<B> = Result<Response<B>, Infallible>;
 
-    fn call<F>(load: &LoadReporter, call: F) -> ReportCall<F> {
+    fn call<F>(load: &Measurement, call: F) -> ReportCall<F> {
         let end = ReportAtEnd { own: None, reporter: load.clone(), is_counted: false };
         ReportCall { call, end: Some(end) }
     }
 
     /// Calls counted in this second, and errors among them.
-    async fn counted(load: &LoadReporter) -> (f64, f64) {
+    async fn counted(load: &Measurement) -> (f64, f64) {
         tokio::time::advance(Duration::from_secs(1)).await;
         let report = load.report();
         (report.calls_per_second, report.errors_per_second)
@@ -184,7 +186,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_is_given_up_counts_when_nothing_is_left_of_it() {
-        let load = LoadReporter::new();
+        let load = Measurement::default();
         assert_eq!(counted(&load).await, (0.0, 0.0));
         let mut stuck = Box::pin(call(&load, pending::<ReportedResult<Full<Bytes>>>()));
         assert!(poll!(&mut stuck).is_pending());
@@ -201,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_call_that_ends_counts_once() {
-        let load = LoadReporter::new();
+        let load = Measurement::default();
         assert_eq!(counted(&load).await, (0.0, 0.0));
         let failed = Status::internal("").into_http::<Full<Bytes>>();
         drop(call(&load, ready::<ReportedResult<_>>(Ok(failed))).await);

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 
+use super::error::TlsError;
+use super::material;
 use super::pem::{Pem, Text};
-use super::{ALPN_H2, TlsError, material};
 
 /// Where the certificates and the key come from.
 #[derive(Clone, Debug)]
@@ -138,3 +139,6 @@ impl Sources {
         Ok((Arc::new(config), authorities.warnings))
     }
 }
+
+/// The ALPN protocol id of HTTP/2 over TLS (RFC 9113 §3.2).
+pub(crate) const ALPN_H2: &[u8] = b"h2";

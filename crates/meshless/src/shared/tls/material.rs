@@ -11,9 +11,10 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::{CertifiedKey, SigningKey};
 use tokio_rustls::rustls::{Error, InconsistentKeys, RootCertStore};
 
+use super::error::{Kind, TlsError};
 use super::pem::Text;
 use super::sections::{Section, sections};
-use super::{Kind, TlsError, strange};
+use super::strange;
 
 /// What a text must contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

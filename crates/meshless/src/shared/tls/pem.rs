@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::TlsError;
+use super::error::TlsError;
 
 /// PEM text, given directly or in a file that is read again from time to time.
 #[derive(Clone)]

@@ -1,8 +1,14 @@
 //! The task of a name, in virtual time, with a scripted lookup.
 
-use super::*;
 use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
 use tokio::time::sleep;
+
+use super::*;
+use crate::resolver::dns::question::FoundAddresses;
 
 const SECOND: Duration = Duration::from_secs(1);
 
