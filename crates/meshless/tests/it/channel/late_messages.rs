@@ -14,6 +14,17 @@ use super::network::*;
 
 const MESSAGE: [u8; 7] = [0, 0, 0, 0, 2, 8, 1];
 
+/// Waits until the other end has reset this stream.
+async fn was_reset(peer: &mut RawPeer<DuplexStream>, stream: u32) {
+    loop {
+        match peer.next().await {
+            Received::Other { kind: RESET_STREAM, stream: reset } if reset == stream => return,
+            closed @ (Received::Closed | Received::GoAway { .. }) => panic!("{closed:?}"),
+            _ => {}
+        }
+    }
+}
+
 /// Makes a call that is cancelled after the first message of its response. Returns its stream once
 /// that was reset.
 async fn cancelled(channel: &Channel, peer: &mut RawPeer<DuplexStream>) -> u32 {
@@ -25,7 +36,7 @@ async fn cancelled(channel: &Channel, peer: &mut RawPeer<DuplexStream>) -> u32 {
     let stream = peer.expect_request().await;
     peer.answer_headers(stream).await;
     peer.send(&frame(DATA, 0, stream, &MESSAGE)).await;
-    while peer.next().await != (Received::Other { kind: RESET_STREAM, stream }) {}
+    was_reset(peer, stream).await;
     call.await.unwrap();
     stream
 }
@@ -86,7 +97,7 @@ async fn messages_that_come_with_a_cancellation_end_no_connection() {
                 peer.answer_headers(stream).await;
             }
             peer.send(&frame(DATA, 0, stream, &MESSAGE).repeat(700)).await;
-            while peer.next().await != (Received::Other { kind: RESET_STREAM, stream }) {}
+            was_reset(&mut peer, stream).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let last = tokio::spawn(async move { check_within(&channel, Duration::from_secs(3600)).await });

@@ -17,10 +17,21 @@ use crate::raw_peer::{DATA, RESET_STREAM, RawPeer, Received, frame, go_away, req
 
 const MESSAGE: [u8; 7] = [0, 0, 0, 0, 2, 8, 1];
 
+/// Waits until the other end has reset this stream.
+async fn was_reset(peer: &mut RawPeer<DuplexStream>, stream: u32) {
+    loop {
+        match peer.next().await {
+            Received::Other { kind: RESET_STREAM, stream: reset } if reset == stream => return,
+            closed @ (Received::Closed | Received::GoAway { .. }) => panic!("{closed:?}"),
+            _ => {}
+        }
+    }
+}
+
 /// Opens a call that the server answers at once, and waits until the server has reset its stream.
 async fn answered_early(peer: &mut RawPeer<DuplexStream>, stream: u32) {
     peer.send(&request(stream, "/no.Such/Call", &[], 0)).await;
-    while peer.next().await != (Received::Other { kind: RESET_STREAM, stream }) {}
+    was_reset(peer, stream).await;
 }
 
 /// 200 000 of them at 10 000 a second, where h2 alone bears 17 000.
@@ -134,7 +145,7 @@ async fn messages_for_a_handler_that_has_dropped_its_request_end_no_connection()
     answered(&mut peer, 3).await;
     gate.notify_one();
     answered(&mut peer, 1).await;
-    while peer.next().await != (Received::Other { kind: RESET_STREAM, stream: 1 }) {}
+    was_reset(&mut peer, 1).await;
 }
 
 /// Messages that arrive before the server has written the reset.
@@ -149,7 +160,7 @@ async fn messages_that_come_with_the_end_of_their_call_end_no_connection() {
         // The handler is woken first, and the connection then finds both.
         peer.send(&frame(DATA, 0, stream, &MESSAGE).repeat(700)).await;
         answered(&mut peer, stream).await;
-        while peer.next().await != (Received::Other { kind: RESET_STREAM, stream }) {}
+        was_reset(&mut peer, stream).await;
     }
     peer.call(1001, "/now").await;
     answered(&mut peer, 1001).await;
