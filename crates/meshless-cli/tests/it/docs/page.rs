@@ -102,8 +102,8 @@ impl Page {
 /// All pages.
 pub(super) fn pages() -> Vec<Page> {
     let mut paths = markdown_in(".");
-    for folder in ["deploy", "peers", "fuzz", ".github"] {
-        paths.extend(markdown_in(folder));
+    for folder in [".github", "crates", "deploy", "fuzz", "peers", "tests"] {
+        paths.extend(markdown_below(folder));
     }
     let others = paths.iter().map(|path| Page::read(path));
     others.chain(book()).collect()
@@ -111,13 +111,7 @@ pub(super) fn pages() -> Vec<Page> {
 
 /// The pages of the book, in order of their paths.
 pub(super) fn book() -> Vec<Page> {
-    let mut paths = markdown_in("docs");
-    for entry in fs::read_dir(root().join("docs")).unwrap() {
-        let entry = entry.unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            paths.extend(markdown_in(&format!("docs/{}", entry.file_name().to_str().unwrap())));
-        }
-    }
+    let mut paths = markdown_below("docs");
     paths.sort();
     paths.iter().map(|path| Page::read(path)).collect()
 }
@@ -125,6 +119,19 @@ pub(super) fn book() -> Vec<Page> {
 /// The root of the repository.
 pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn markdown_below(folder: &str) -> Vec<String> {
+    let mut paths = markdown_in(folder);
+    let Ok(entries) = fs::read_dir(root().join(folder)) else { return paths };
+    let folders = entries.map(|entry| entry.unwrap()).filter(|entry| entry.file_type().unwrap().is_dir());
+    for name in folders.map(|entry| entry.file_name().into_string().unwrap()) {
+        // What tools leave behind is not ours.
+        if !["target", "node_modules"].contains(&name.as_str()) {
+            paths.extend(markdown_below(&format!("{folder}/{name}")));
+        }
+    }
+    paths
 }
 
 fn markdown_in(folder: &str) -> Vec<String> {
