@@ -211,6 +211,15 @@ fn the_page_of_commands_has_each_command_and_only_names_that_the_program_knows()
     }
 }
 
+/// With a second binary anywhere in the workspace, `cargo run` asks which one is meant.
+#[test]
+fn cargo_run_needs_no_name() {
+    let crates = fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let binaries = crates.flat_map(|path| [path.join("src/main.rs"), path.join("src/bin")]);
+    let binaries: Vec<_> = binaries.filter(|path| path.exists()).collect();
+    assert_eq!(binaries, [root().join("crates/meshless-cli/src/main.rs")]);
+}
+
 #[test]
 fn the_readme_is_read_in_a_minute() {
     let lines = read("README.md").lines().count();

@@ -104,5 +104,5 @@ const HEADER: &str = "\
 # The types of other crates in the public API, checked by `.ci/run` against rustdoc's JSON.
 # A new line here ties a major version of meshless to one of that crate: think twice. To write it anew:
 #   cargo +nightly rustdoc -p meshless --lib --all-features -- -Z unstable-options --output-format json
-#   cargo run -p meshless-testkit --bin foreign-types -- target/doc/meshless.json crates/meshless/foreign-types.txt --write
+#   cargo run -p meshless-testkit --example foreign-types -- target/doc/meshless.json crates/meshless/foreign-types.txt --write
 ";
